@@ -1,0 +1,89 @@
+"""Why an order could not be processed: one family of errors, and the facts kept of each.
+
+Owns: the exceptions that stand for a fault of an order, and `Failure`, their summary.
+Does not know: what is done about a failure (retry.py) or how it is written (dead_letters.py).
+Used by: codec, orders, schemas, retry, dead_letters, processor, and every handler.
+"""
+
+import traceback
+from typing import NamedTuple, Optional
+
+
+class OrderError(Exception):
+    """A fault of one order, with a stable reason code that nobody has to guess from text."""
+
+    stage = "process"
+    retryable = False
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Undecodable(OrderError):
+    """The bytes are not an order. Reasons start with `decode.`."""
+
+    stage = "decode"
+
+
+class UnknownSchema(Undecodable):
+    """The writer schema is not known (yet): a registry may learn it, so it is retried first."""
+
+    retryable = True
+
+    def __init__(self, message: str, reason: str = "decode.unknown_schema") -> None:
+        super().__init__(message, reason)
+
+
+class InvalidOrder(OrderError):
+    """The order breaks a rule. Reasons start with `validate.`, then the field's name."""
+
+    stage = "validate"
+
+
+class RejectOrder(OrderError):
+    """Raised by a handler: this order can never be processed, so dead-letter it now."""
+
+    def __init__(self, message: str = "rejected by the handler", reason: str = "process.rejected") -> None:
+        super().__init__(message, reason)
+
+
+class RetryLater(OrderError):
+    """Raised by a handler: call again, after `after` seconds if given, else by the back-off."""
+
+    retryable = True
+
+    def __init__(self, message: str = "retry later", after: Optional[float] = None) -> None:
+        super().__init__(message, "process.retry_later")
+        self.after_s = after
+
+
+class RegistryUnavailable(Exception):
+    """The schema registry does not answer properly. An outage of ours, never a fault of the order."""
+
+
+class Failure(NamedTuple):
+    """What is kept of one failure: enough to decide, to explain and to group by."""
+
+    reason: str
+    stage: str
+    error_class: str
+    message: str
+    retryable: bool
+    after_s: Optional[float] = None
+    stack: Optional[str] = None
+
+
+def describe(error: BaseException, with_stack: bool = False) -> Failure:
+    """Summarise what codec, rules or handler raised. An unknown class is a retryable handler failure."""
+    stack = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if with_stack else None
+    if isinstance(error, OrderError):
+        after_s = error.after_s if isinstance(error, RetryLater) else None
+        return Failure(error.reason, error.stage, class_name(error), str(error), error.retryable, after_s, stack)
+    return Failure("process.failed", "process", class_name(error), str(error), True, None, stack)
+
+
+def class_name(error: BaseException) -> str:
+    """The class as an operator searches for it: builtins bare, others with their module."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

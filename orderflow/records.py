@@ -1,0 +1,41 @@
+"""The values that travel between the modules: a record of a topic, and one to be sent.
+
+Owns: `Record` and `Outgoing`, plain immutable tuples.
+Does not know: Kafka's client, the order schema, why a record is moved.
+Used by: dead_letters, replay, render, reader, session, processor.
+"""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+Header = Tuple[str, Optional[bytes]]
+Headers = List[Header]
+
+
+class Record(NamedTuple):
+    """One record as it stands in a topic, byte for byte."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: Optional[int]
+    timestamp_type: Optional[str]
+    """`CreateTime`, `LogAppendTime`, or None where the broker gave none."""
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: Headers
+
+    @property
+    def position(self) -> str:
+        """Where it stands, as the operator's tools write it: `topic-partition-offset`."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+class Outgoing(NamedTuple):
+    """One record to send. `partition` None leaves the choice to the key."""
+
+    topic: str
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: Headers
+    partition: Optional[int] = None
+    timestamp_ms: Optional[int] = None
