@@ -1,0 +1,74 @@
+"""What all tests share: one real broker for the whole run, and names that no other test uses.
+
+Owns: the fixtures `kafka` and `topic`, and the rule that a missing broker skips here and fails in CI.
+Does not know: orders, or how a broker is started (tools/local_kafka.py).
+Used by: pytest, for every test module.
+"""
+
+import itertools
+import os
+import re
+import uuid
+from typing import Callable, Iterator, Union
+
+import pytest
+
+from tools import jvm
+from tools.local_kafka import DEFAULT_VERSION, LocalKafka
+
+KAFKA_ADDRESS = "ORDERFLOW_TEST_KAFKA"
+KAFKA_VERSION = "ORDERFLOW_TEST_KAFKA_VERSION"
+
+
+class GivenKafka:
+    """A broker that somebody else runs, at the address in ORDERFLOW_TEST_KAFKA."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+
+
+Kafka = Union[LocalKafka, GivenKafka]
+
+
+def missing(reason: str) -> None:
+    """Skip the test that needs what is missing; in CI, where everything has to be there, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
+    """The broker of this test run: `kafka.bootstrap_servers`. Never kill it: start one of your own."""
+    given = os.environ.get(KAFKA_ADDRESS)
+    if given:
+        yield GivenKafka(given)
+        return
+    broker = _start_kafka()
+    yield broker
+    if request.session.testsfailed:
+        print(f"\nbroker logs kept in {broker.keep_logs()}")
+    broker.stop()
+
+
+def _start_kafka() -> LocalKafka:
+    try:
+        return LocalKafka(os.environ.get(KAFKA_VERSION, DEFAULT_VERSION))
+    except jvm.MissingPiece as error:
+        missing(str(error))
+        raise
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make topic (or group, or client) names that nothing else uses: `topic()`, `topic("orders-dlq")`."""
+    test = re.sub(r"[^A-Za-z0-9_.-]", "-", request.node.name)[:80]
+    run = uuid.uuid4().hex[:6]
+
+    def unique(kind: str = "orders") -> str:
+        return f"{kind}-{test}-{run}-{next(_numbers)}"
+
+    return unique
