@@ -1,0 +1,48 @@
+"""The handler of the demo: charge the customer, with the two kinds of trouble that every shop knows.
+
+Owns: a payment that times out for one order in fifty (and works when tried again), a bug that hits every order
+of ten CDs or more, and `charge_fixed`, the same without the bug.
+Does not know: Kafka, retries, dead letters. It raises, and the consumer does the rest.
+Used by: `make demo`, and you: `python consumer.py --handler examples/checkout.py:charge`
+"""
+
+import zlib
+from typing import Any, Dict
+
+DISCOUNT_PERCENT = [0, 0, 0, 5, 5, 5, 10, 10, 10, 15]
+"""By number of CDs. Nobody thought of ten."""
+
+ONE_IN = 50
+
+
+class PaymentTimeout(Exception):
+    """The payment provider did not answer in time."""
+
+
+def charge(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
+    """Charge an order and return its receipt. Fails for every order of ten CDs or more."""
+    call_payment_provider(order["order_id"], delivery.attempt)
+    return receipt(order, delivery.id, DISCOUNT_PERCENT[order["quantity"]])
+
+
+def charge_fixed(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
+    """As `charge`, with the bug mended: above the table's end its last discount holds."""
+    call_payment_provider(order["order_id"], delivery.attempt)
+    step = min(order["quantity"], len(DISCOUNT_PERCENT) - 1)
+    return receipt(order, delivery.id, DISCOUNT_PERCENT[step])
+
+
+def call_payment_provider(order_id: str, attempt: int) -> None:
+    """Stands for a call over the network. Which orders fail depends on their id alone, so runs can be compared."""
+    if attempt == 1 and zlib.crc32(order_id.encode()) % ONE_IN == 0:
+        raise PaymentTimeout("no answer from the payment provider")
+
+
+def receipt(order: Dict[str, Any], delivery_id: str, discount_percent: int) -> Dict[str, Any]:
+    """What is published to PROCESSED_TOPIC. `delivery` names the order's place, so that it can be counted."""
+    full = order["quantity"] * order["price"]
+    return {
+        "order_id": order["order_id"],
+        "delivery": delivery_id,
+        "charged": round(full * (100 - discount_percent) / 100, 2),
+    }
