@@ -1,0 +1,571 @@
+"""Every known way in which a dead letter tells where it came from and why it died.
+
+Owns: DIALECTS, one row a system, and `explain`, which reads a dead letter of any of them.
+Does not know: Kafka's client, how a failure is shown (render.py), what is done about it (replay.py).
+Used by: selection, tally, render, replay.
+
+Facts in the rows come from records that the systems wrote themselves (tests/fixtures/dead_letters),
+and for the systems without a fixture from their published header names.
+"""
+
+import re
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
+
+from orderflow import dead_letters as own
+from orderflow.records import Headers, Record
+
+Values = Dict[str, List[Optional[bytes]]]
+"""The values of each header name, in the order in which they stand in the record."""
+Names = Tuple[str, ...]
+"""Header names for one fact; the first that the record carries is taken."""
+
+
+class Explanation(NamedTuple):
+    """What a dead letter tells of itself. None means not carried; nothing here is ever a guess."""
+
+    dialect: str
+    topic: Optional[str] = None
+    partition: Optional[int] = None
+    offset: Optional[int] = None
+    timestamp_ms: Optional[int] = None
+    timestamp_type: Optional[str] = None
+    group: Optional[str] = None
+    attempts: Optional[int] = None
+    reason: Optional[str] = None
+    stage: Optional[str] = None
+    component: Optional[str] = None
+    error_class: Optional[str] = None
+    cause_class: Optional[str] = None
+    """As a header names it, which can still be a wrapper."""
+    message: Optional[str] = None
+    root_class: Optional[str] = None
+    """The innermost cause: from the stack trace where there is one, else from a header."""
+    root_message: Optional[str] = None
+    """Its first line."""
+    stack: Optional[str] = None
+    fingerprint: str = ""
+    retryable: Optional[bool] = None
+    first_failed_at_ms: Optional[int] = None
+    failed_at_ms: Optional[int] = None
+    failed_at_topic: Optional[str] = None
+    """The retry topic on which it failed last, where that is not the source."""
+    schema: Optional[str] = None
+    client: Optional[str] = None
+    earlier_failures: Optional[int] = None
+    """How often it was dead-lettered before and copied back with its headers."""
+    key_is_original: Optional[bool] = True
+    value_is_original: Optional[bool] = True
+    """False: the source's value is not here and has to be fetched. None: there is no source record."""
+    headers_are_original: Optional[bool] = True
+    """None: this system does not always copy the source's own headers, and this record has none."""
+    note: Optional[str] = None
+    replay_job: Optional[str] = None
+    replay_count: Optional[int] = None
+    replay_from: Optional[str] = None
+    """The dead letter that was replayed and came back as this one."""
+
+
+Refine = Callable[[Explanation, Record, Values], Explanation]
+
+
+class Dialect(NamedTuple):
+    """One system's header names, one field a fact. `Names()` where it carries none."""
+
+    name: str
+    complete: Names
+    """All of these present: it is this dialect. Single look-alikes among user headers are not enough."""
+    prefixes: Names = ()
+    names: FrozenSet[str] = frozenset()
+    """With `prefixes`: all that is diagnostic here and is stripped on replay."""
+    binary: bool = False
+    """Numbers are big-endian bytes; otherwise decimal text."""
+    first_wins: bool = False
+    """A second failure puts its headers in front; otherwise behind."""
+    keeps_time: bool = False
+    """The dead letter's own timestamp is the source's; otherwise that of the failure."""
+    topic: Names = ()
+    partition: Names = ()
+    offset: Names = ()
+    timestamp: Names = ()
+    timestamp_type: Names = ()
+    group: Names = ()
+    attempts: Names = ()
+    reason: Names = ()
+    stage: Names = ()
+    component: Tuple[str, Names] = ("", ())
+    """How the values of the names are put together."""
+    error_class: Names = ()
+    cause_class: Names = ()
+    message: Names = ()
+    cause_message: Names = ()
+    stack: Names = ()
+    refine: Optional[Refine] = None
+
+    def is_diagnostic(self, name: str) -> bool:
+        """True for a header that this system sets, and that a replay therefore strips."""
+        return name in self.names or name.startswith(self.prefixes or "\0")
+
+
+def explain(record: Record) -> Explanation:
+    """Everything that a dead letter of any dialect tells, none of it guessed."""
+    values = _by_name(record.headers)
+    dialect = _recognise(values, record.headers)
+    told = _facts(dialect, record, values)
+    told = told._replace(**_life_story(values))
+    return dialect.refine(told, record, values) if dialect.refine else told
+
+
+def recognise(headers: Headers) -> Dialect:
+    """The dialect of a dead letter: the complete set of names that was written last."""
+    return _recognise(_by_name(headers), headers)
+
+
+def user_headers(headers: Headers) -> Headers:
+    """The source's own headers: all that are not diagnostic in this dead letter's dialect, in order."""
+    dialect = recognise(headers)
+    return [header for header in headers if not dialect.is_diagnostic(header[0])]
+
+
+def _by_name(headers: Headers) -> Values:
+    values: Values = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _recognise(values: Values, headers: Headers) -> Dialect:
+    found = [dialect for dialect in DIALECTS if all(name in values for name in dialect.complete)]
+    if len(found) <= 2:  # NONE is always among them
+        return found[0]
+    places = {name: place for place, (name, _) in enumerate(headers)}
+    return max(found[:-1], key=lambda dialect: _written_at(dialect, places))
+
+
+def _written_at(dialect: Dialect, places: Dict[str, int]) -> int:
+    """Where the set stands. One that is put in front cannot be told from an older one: it counts as older."""
+    return -1 if dialect.first_wins else places[dialect.complete[-1]]
+
+
+def _facts(dialect: Dialect, record: Record, values: Values) -> Explanation:
+    """The facts that stand in headers of their own."""
+
+    def text(names: Names) -> Optional[str]:
+        return _text(_pick(values, names, dialect.first_wins))
+
+    def number(names: Names) -> Optional[int]:
+        return _number(_pick(values, names, dialect.first_wins), dialect.binary)
+
+    stack, error_class, cause_class = text(dialect.stack), text(dialect.error_class), text(dialect.cause_class)
+    message, stage, reason = text(dialect.message), text(dialect.stage), text(dialect.reason)
+    root = _root(stack) or _root_from_headers(error_class, message, cause_class, text(dialect.cause_message))
+    return Explanation(
+        dialect=dialect.name,
+        topic=text(dialect.topic),
+        partition=number(dialect.partition),
+        offset=number(dialect.offset),
+        timestamp_ms=record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp),
+        timestamp_type=text(dialect.timestamp_type),
+        group=text(dialect.group),
+        attempts=number(dialect.attempts),
+        reason=reason,
+        stage=stage,
+        component=_component(dialect, text),
+        error_class=error_class,
+        cause_class=cause_class,
+        message=message,
+        root_class=root[0],
+        root_message=root[1],
+        stack=stack,
+        fingerprint=_fingerprint(reason, stage, root, message),
+        earlier_failures=_sets(dialect, values) - 1 if dialect.offset else None,
+    )
+
+
+def _fingerprint(
+    reason: Optional[str], stage: Optional[str], root: Tuple[Optional[str], Optional[str]], message: Optional[str]
+) -> str:
+    """By the innermost cause, since wrappers are alike for failures that have nothing in common."""
+    return own.fingerprint(reason, stage, root[0], message if root[0] is None else root[1])
+
+
+def _pick(values: Values, names: Names, first_wins: bool) -> Optional[bytes]:
+    for name in names:
+        if name in values:
+            return values[name][0 if first_wins else -1]
+    return None
+
+
+def _text(value: Optional[bytes]) -> Optional[str]:
+    return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+DECIMAL = re.compile(rb"-?[0-9]{1,19}")
+BINARY_LENGTHS = (4, 8)
+"""Bytes of an int (partition, attempts) and a long (offset, timestamp)."""
+
+
+def _number(value: Optional[bytes], binary: bool) -> Optional[int]:
+    """The number, or None where a header of this name holds something else."""
+    if value is None:
+        return None
+    if binary:
+        return int.from_bytes(value, "big", signed=True) if len(value) in BINARY_LENGTHS else None
+    return int(value) if DECIMAL.fullmatch(value) else None
+
+
+def _component(dialect: Dialect, text: Callable[[Names], Optional[str]]) -> Optional[str]:
+    pattern, names = dialect.component
+    parts = [text((name,)) for name in names]
+    return pattern % tuple(parts) if parts and all(part is not None for part in parts) else None
+
+
+def _sets(dialect: Dialect, values: Values) -> int:
+    """How many whole sets of coordinates the record carries: one for each time that it died."""
+    return min(len(values[name]) for name in dialect.complete)
+
+
+CAUSED_BY = "\nCaused by: "
+ERROR_LINE = re.compile(r"(?P<kind>[\w.$]+)(?:: (?P<message>.*))?\Z")
+
+
+def _root(stack: Optional[str]) -> Optional[Tuple[Optional[str], Optional[str]]]:
+    """Class and first line of the innermost cause in a Java stack trace.
+
+    Indented `Caused by:` lines belong to suppressed errors, of earlier attempts for instance.
+    """
+    if not stack:
+        return None
+    at = stack.rfind(CAUSED_BY)
+    line = stack[at + len(CAUSED_BY) :] if at >= 0 else stack
+    found = ERROR_LINE.match(line.split("\n", 1)[0].rstrip("\r"))
+    return (found["kind"], found["message"] or None) if found else None
+
+
+def _root_from_headers(
+    error_class: Optional[str], message: Optional[str], cause_class: Optional[str], cause_message: Optional[str]
+) -> Tuple[Optional[str], Optional[str]]:
+    """Second best, where no stack trace is carried: the cause that a header names, else the error."""
+    if cause_class is not None:
+        return cause_class, _first_line(cause_message)
+    return (error_class, _first_line(message)) if error_class is not None else (None, None)
+
+
+def _first_line(text: Optional[str]) -> Optional[str]:
+    return text.split("\n", 1)[0] if text else None
+
+
+def _life_story(values: Values) -> Dict[str, Any]:
+    """What our replays wrote, which stays with the order whoever dead-letters it next."""
+    if own.REPLAY_COUNT not in values and own.REPLAY_FROM not in values:
+        return {}
+    return {
+        "replay_job": _text(_pick(values, (own.REPLAY_JOB,), False)),
+        "replay_count": _number(_pick(values, (own.REPLAY_COUNT,), False), False),
+        "replay_from": _text(_pick(values, (own.REPLAY_FROM,), False)),
+    }
+
+
+def _refine_own(told: Explanation, record: Record, values: Values) -> Explanation:
+    def number(name: str) -> Optional[int]:
+        return _number(_pick(values, (name,), False), False)
+
+    def text(name: str) -> Optional[str]:
+        return _text(_pick(values, (name,), False))
+
+    left_out = frozenset((text(own.LEFT_OUT) or "").split(","))
+    return told._replace(
+        root_class=None,
+        root_message=None,
+        fingerprint=text(own.FINGERPRINT) or told.fingerprint,
+        retryable={"true": True, "false": False}.get(text(own.RETRYABLE) or ""),
+        first_failed_at_ms=number(own.FIRST_FAILED_AT),
+        failed_at_ms=number(own.FAILED_AT),
+        schema=text(own.SCHEMA),
+        client=text(own.CLIENT),
+        earlier_failures=told.replay_count or 0,
+        key_is_original="key" not in left_out,
+        value_is_original="value" not in left_out,
+        headers_are_original="headers" not in left_out,
+        note=_left_out_note(left_out),
+    )
+
+
+def _left_out_note(left_out: FrozenSet[str]) -> Optional[str]:
+    parts = [part for part in ("key", "value", "headers") if part in left_out]
+    return f"too large to be carried, fetch from the source: {', '.join(parts)}" if parts else None
+
+
+def _refine_share_group(told: Explanation, record: Record, values: Values) -> Explanation:
+    """The broker copies key and value only where the group is set to; without, both are null."""
+    copied = record.key is not None or record.value is not None
+    has_headers = len(values) > sum(name in SHARE_GROUP_NAMES for name in values)
+    return told._replace(
+        key_is_original=copied,
+        value_is_original=copied,
+        headers_are_original=True if has_headers else None,
+        note=None if copied else "key and value were not copied: fetch them from the source",
+    )
+
+
+NO_SOURCE = "raised by a timer: there is no source record"
+PRODUCTION_FAILURE = "the output could not be written: key and value of the source are not here, fetch them"
+
+
+def _refine_streams(told: Explanation, record: Record, values: Values) -> Explanation:
+    if told.topic is None:
+        return told._replace(
+            timestamp_ms=None,
+            earlier_failures=None,
+            key_is_original=None,
+            value_is_original=None,
+            headers_are_original=None,
+            note=NO_SOURCE,
+        )
+    if record.key is None and record.value is None:
+        # A tombstone without a key looks the same. To fetch it from the source is right for both.
+        return told._replace(key_is_original=False, value_is_original=False, note=PRODUCTION_FAILURE)
+    return told
+
+
+def _refine_retry_topic(told: Explanation, record: Record, values: Values) -> Explanation:
+    """Retry topics keep the first origin for good, so an earlier death leaves no trace."""
+    return told._replace(earlier_failures=None)
+
+
+def _refine_arroyo(told: Explanation, record: Record, values: Values) -> Explanation:
+    empty = record.value == b""
+    return told._replace(note="a tombstone becomes an empty value here: the source may be either") if empty else told
+
+
+FAILED_KEY = "the key could not be read and stands in the value's place: fetch the value from the source"
+FAILED_VALUE = "the value could not be read and stands in a header: fetch it from the source"
+
+
+def _refine_smallrye(told: Explanation, record: Record, values: Values) -> Explanation:
+    """A key or value that could not be deserialised is not where it was in the source."""
+    if _pick(values, ("deserialization-failure-key",), False) == b"true":
+        key = _pick(values, ("deserialization-failure-key-data", "deserialization-failure-data"), False)
+        return told._replace(key_is_original=record.key == key, value_is_original=False, note=FAILED_KEY)
+    value = _pick(values, ("deserialization-failure-value-data", "deserialization-failure-data"), False)
+    if value is not None and record.value != value:
+        return told._replace(value_is_original=False, note=FAILED_VALUE)
+    return told
+
+
+RETRY_TOPIC = re.compile(r".*_\d+")
+"""SmallRye reads the delay in milliseconds from the end of a retry topic's name, whatever it begins with."""
+
+
+def _refine_delayed_retry(told: Explanation, record: Record, values: Values) -> Explanation:
+    """Each hop puts its coordinates in front; the source is where the chain of retry topics ends."""
+    hops = list(_hops(values))
+    sources = [place for place, (topic, _, _) in enumerate(hops) if not RETRY_TOPIC.fullmatch(topic or "")]
+    source = hops[sources[0] if sources else -1]
+    told = told._replace(
+        topic=source[0],
+        partition=source[1],
+        offset=source[2],
+        failed_at_topic=None if told.topic == source[0] else told.topic,
+        earlier_failures=max(0, len(sources) - 1),
+        first_failed_at_ms=_number(_pick(values, ("delayed-retry-first-processing-timestamp",), True), False),
+    )
+    return _refine_smallrye(told, record, values)
+
+
+def _hops(values: Values) -> Iterator[Tuple[Optional[str], Optional[int], Optional[int]]]:
+    names = ("delayed-retry-topic", "delayed-retry-partition", "delayed-retry-offset")
+    for topic, partition, offset in zip(*(values[name] for name in names)):
+        yield _text(topic), _number(partition, False), _number(offset, False)
+
+
+SHARE_GROUP_NAMES = frozenset((own.TOPIC, own.PARTITION, own.OFFSET, own.GROUP, own.DELIVERY_COUNT, own.MESSAGE))
+
+OWN = Dialect(
+    name="orderflow",
+    complete=(own.TOPIC, own.PARTITION, own.OFFSET, own.REASON),
+    prefixes=(own.BROKER_PREFIX, own.OWN_PREFIX),
+    topic=(own.TOPIC,),
+    partition=(own.PARTITION,),
+    offset=(own.OFFSET,),
+    timestamp=(own.TIMESTAMP,),
+    group=(own.GROUP,),
+    attempts=(own.DELIVERY_COUNT,),
+    reason=(own.REASON,),
+    stage=(own.STAGE,),
+    error_class=(own.CLASS,),
+    message=(own.MESSAGE,),
+    stack=(own.STACK,),
+    refine=_refine_own,
+)
+"""Ours; see dead_letters.py."""
+
+SHARE_GROUP = Dialect(
+    name="share-group",
+    complete=(own.TOPIC, own.PARTITION, own.OFFSET, own.GROUP),
+    prefixes=(own.BROKER_PREFIX,),
+    topic=(own.TOPIC,),
+    partition=(own.PARTITION,),
+    offset=(own.OFFSET,),
+    group=(own.GROUP,),
+    attempts=(own.DELIVERY_COUNT,),
+    message=(own.MESSAGE,),
+    refine=_refine_share_group,
+)
+"""Kafka 4.4's own dead letters for share groups, written by the broker."""
+
+CONNECT = Dialect(
+    name="connect",
+    complete=("__connect.errors.topic", "__connect.errors.partition", "__connect.errors.offset")
+    + ("__connect.errors.connector.name",),
+    prefixes=("__connect.errors.",),
+    keeps_time=True,
+    topic=("__connect.errors.topic",),
+    partition=("__connect.errors.partition",),
+    offset=("__connect.errors.offset",),
+    stage=("__connect.errors.stage",),
+    component=(
+        "%s task %s, %s",
+        ("__connect.errors.connector.name", "__connect.errors.task.id", "__connect.errors.class.name"),
+    ),
+    error_class=("__connect.errors.exception.class.name",),
+    message=("__connect.errors.exception.message",),
+    stack=("__connect.errors.exception.stacktrace",),
+)
+"""Kafka Connect sinks with `errors.deadletterqueue.context.headers.enable=true`."""
+
+STREAMS = Dialect(
+    name="streams",
+    complete=("__streams.errors.exception", "__streams.errors.topic", "__streams.errors.partition")
+    + ("__streams.errors.offset",),
+    prefixes=("__streams.errors.",),
+    keeps_time=True,
+    topic=("__streams.errors.topic",),
+    partition=("__streams.errors.partition",),
+    offset=("__streams.errors.offset",),
+    error_class=("__streams.errors.exception",),
+    message=("__streams.errors.message",),
+    stack=("__streams.errors.stacktrace",),
+    refine=_refine_streams,
+)
+"""Kafka Streams 4.2 and newer, `errors.dead.letter.queue.topic.name`."""
+
+SPRING_RETRY_TOPIC = Dialect(
+    name="spring-retrytopic",
+    complete=("kafka_original-topic", "kafka_original-partition", "kafka_original-offset"),
+    prefixes=("kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-"),
+    names=frozenset(("kafka_dlt-original-consumer-group",)),
+    binary=True,
+    topic=("kafka_original-topic",),
+    partition=("kafka_original-partition",),
+    offset=("kafka_original-offset",),
+    timestamp=("kafka_original-timestamp",),
+    timestamp_type=("kafka_original-timestamp-type",),
+    group=("kafka_dlt-original-consumer-group",),
+    attempts=("retry_topic-attempts",),
+    error_class=("kafka_exception-fqcn", "kafka_key-exception-fqcn"),
+    cause_class=("kafka_exception-cause-fqcn",),
+    message=("kafka_exception-message", "kafka_key-exception-message"),
+    stack=("kafka_exception-stacktrace", "kafka_key-exception-stacktrace"),
+    refine=_refine_retry_topic,
+)
+"""Spring Kafka's retry topics. The attempts go up once more on the way to the dead letter topic."""
+
+SPRING = Dialect(
+    name="spring-dlpr",
+    complete=("kafka_dlt-original-topic", "kafka_dlt-original-partition", "kafka_dlt-original-offset"),
+    prefixes=("kafka_dlt-",),
+    names=frozenset(
+        ("kafka_deliveryAttempt", "springDeserializerExceptionKey", "springDeserializerExceptionValue")
+    ),
+    binary=True,
+    topic=("kafka_dlt-original-topic",),
+    partition=("kafka_dlt-original-partition",),
+    offset=("kafka_dlt-original-offset",),
+    timestamp=("kafka_dlt-original-timestamp",),
+    timestamp_type=("kafka_dlt-original-timestamp-type",),
+    group=("kafka_dlt-original-consumer-group",),
+    attempts=("kafka_deliveryAttempt",),
+    error_class=("kafka_dlt-exception-fqcn", "kafka_dlt-key-exception-fqcn"),
+    cause_class=("kafka_dlt-exception-cause-fqcn",),
+    message=("kafka_dlt-exception-message", "kafka_dlt-key-exception-message"),
+    stack=("kafka_dlt-exception-stacktrace", "kafka_dlt-key-exception-stacktrace"),
+)
+"""Spring Kafka's DeadLetterPublishingRecoverer."""
+
+SPRING_CLOUD_STREAM = Dialect(
+    name="spring-cloud-stream",
+    complete=("x-original-topic", "x-original-partition", "x-original-offset"),
+    prefixes=("x-original-", "x-exception-"),
+    binary=True,
+    topic=("x-original-topic",),
+    partition=("x-original-partition",),
+    offset=("x-original-offset",),
+    timestamp=("x-original-timestamp",),
+    timestamp_type=("x-original-timestamp-type",),
+    error_class=("x-exception-fqcn",),
+    message=("x-exception-message",),
+    stack=("x-exception-stacktrace",),
+)
+"""The Kafka binder of Spring Cloud Stream. The class is always its own wrapper."""
+
+SMALLRYE = Dialect(
+    name="smallrye-dlq",
+    complete=("dead-letter-topic", "dead-letter-partition", "dead-letter-offset"),
+    prefixes=("dead-letter-", "deserialization-failure-"),
+    first_wins=True,
+    topic=("dead-letter-topic",),
+    partition=("dead-letter-partition",),
+    offset=("dead-letter-offset",),
+    error_class=("dead-letter-exception-class-name",),
+    cause_class=("dead-letter-cause-class-name",),
+    message=("dead-letter-reason",),
+    cause_message=("dead-letter-cause",),
+    refine=_refine_smallrye,
+)
+"""SmallRye Reactive Messaging and Quarkus, failure strategy `dead-letter-queue`."""
+
+SMALLRYE_DELAYED_RETRY = Dialect(
+    name="smallrye-delayed-retry",
+    complete=("delayed-retry-topic", "delayed-retry-partition", "delayed-retry-offset"),
+    prefixes=("delayed-retry-", "deserialization-failure-"),
+    first_wins=True,
+    topic=("delayed-retry-topic",),
+    partition=("delayed-retry-partition",),
+    offset=("delayed-retry-offset",),
+    timestamp=("delayed-retry-original-timestamp",),
+    attempts=("delayed-retry-count",),
+    error_class=("delayed-retry-exception-class-name",),
+    cause_class=("delayed-retry-cause-class-name",),
+    message=("delayed-retry-reason",),
+    cause_message=("delayed-retry-cause",),
+    refine=_refine_delayed_retry,
+)
+"""The same, failure strategy `delayed-retry-topic`: no `dead-letter-*` headers, not even at the end."""
+
+ARROYO = Dialect(
+    name="arroyo",
+    complete=("original_partition", "original_offset"),
+    names=frozenset(("original_partition", "original_offset")),
+    partition=("original_partition",),
+    offset=("original_offset",),
+    refine=_refine_arroyo,
+)
+"""Sentry's arroyo: coordinates without a topic, no error, no time."""
+
+NONE = Dialect(name="none", complete=())
+"""No diagnostic at all: Connect's default, Camel's dead letter channel, many written by hand."""
+
+DIALECTS = (
+    OWN,
+    SHARE_GROUP,
+    CONNECT,
+    STREAMS,
+    SPRING_RETRY_TOPIC,
+    SPRING,
+    SPRING_CLOUD_STREAM,
+    SMALLRYE,
+    SMALLRYE_DELAYED_RETRY,
+    ARROYO,
+    NONE,
+)
+"""In the order in which a tie between two complete sets is decided."""
