@@ -1,0 +1,152 @@
+"""Orders that nobody placed: plausible ones, and ones that are broken on purpose.
+
+Owns: `FakeOrders`, `Spoiler`, and the list of ways in which an order can be bad.
+Does not know: files, topics, Kafka.
+Used by: producer.py.
+"""
+
+import itertools
+import json
+import random
+import time
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from faker import Faker
+
+Order = Dict[str, Any]
+Encode = Callable[[Order], bytes]
+
+CUSTOMERS = 5_000
+PRODUCTS = 1_000
+QUANTITIES = (1,) * 60 + (2,) * 22 + (3,) * 9 + (4,) * 4 + (5,) * 2 + (6, 10, 12)
+"""How many pieces people order, as often as each stands here."""
+
+SEEDED_START_MS = 1_767_225_600_000
+"""2026-01-01T00:00:00Z: where the timestamps of reproducible orders begin."""
+
+
+def now_ms() -> int:
+    """The wall clock in milliseconds."""
+    return int(time.time() * 1000)
+
+
+class Product(NamedTuple):
+    """Something that is sold, always at the same price."""
+
+    product_id: str
+    price: float
+
+
+class FakeOrders:
+    """Endless orders. Customers and products are drawn with Faker once, so that an order costs a microsecond.
+
+    With a seed the orders are the same each time, byte for byte: ids are then those of the last run too, and time
+    starts at `SEEDED_START_MS` and moves a second an order. Without one, ids are new and time is now.
+    """
+
+    def __init__(self, seed: Optional[int] = None, clock_ms: Callable[[], int] = now_ms) -> None:
+        self.random = random.Random(seed)
+        faker = Faker("en_US")
+        faker.seed_instance(self.random.getrandbits(64))
+        self._customers = [faker.bothify("C-#######") for _ in range(CUSTOMERS)]
+        self._products = [_product(faker, self.random) for _ in range(PRODUCTS)]
+        self._run = f"{self.random.getrandbits(32):08x}"
+        self._clock_ms = clock_ms if seed is None else _seeded_clock()
+
+    def __iter__(self) -> Iterator[Order]:
+        draw, clock_ms = self.random.random, self._clock_ms
+        customers, products, quantities = self._customers, self._products, QUANTITIES
+        for number in itertools.count(1):
+            product = products[int(draw() * PRODUCTS)]
+            yield {
+                "order_id": f"O-{self._run}-{number:08d}",
+                "customer_id": customers[int(draw() * CUSTOMERS)],
+                "product_id": product.product_id,
+                "quantity": quantities[int(draw() * len(quantities))],
+                "price": product.price,
+                "timestamp": clock_ms(),
+            }
+
+
+def _product(faker: Faker, source: random.Random) -> Product:
+    """Prices are spread as in a shop: many around 20, few above 200."""
+    return Product(faker.bothify("???-####", letters="ABCDEFGHJKLMNPQRSTUVWXYZ"), round(source.lognormvariate(3, 1), 2))
+
+
+def _seeded_clock() -> Callable[[], int]:
+    times_ms = itertools.count(SEEDED_START_MS, 1000)
+    return lambda: next(times_ms)
+
+
+# --- Bad orders ---
+
+
+class Spoiler:
+    """Makes records that cannot be processed, each kind in turn. What each ends as: see `KINDS`."""
+
+    def __init__(self, encode: Encode, source: random.Random) -> None:
+        self._encode = encode
+        self._random = source
+        self._kinds = itertools.cycle(KINDS)
+        self._made = itertools.count(1)
+
+    def spoil(self, order: Order) -> Tuple[Order, bytes]:
+        """The next bad record: the order that it was meant to be, with an id of its own, and the bad bytes."""
+        kind = next(self._kinds)
+        meant = {**order, "order_id": f"{order['order_id']}-bad-{next(self._made)}"}
+        meant.update(kind.changes(meant))
+        return meant, kind.damage(self._encode(meant), meant, self._random)
+
+
+Damage = Callable[[bytes, Order, random.Random], bytes]
+
+
+class Kind(NamedTuple):
+    """One way to be bad: fields changed before encoding, and damage done to the bytes after it."""
+
+    name: str
+    reason: str
+    """The reason code under which the consumer dead-letters it."""
+    changes: Callable[[Order], Order]
+    damage: Damage
+
+
+def _nothing(order: Order) -> Order:
+    return {}
+
+
+def _intact(value: bytes, order: Order, source: random.Random) -> bytes:
+    return value
+
+
+def _truncated(value: bytes, order: Order, source: random.Random) -> bytes:
+    """Cut within the last eight bytes, the timestamp's and the price's: the framing stays readable."""
+    return value[: -source.randint(1, 8)]
+
+
+def _unknown_schema(value: bytes, order: Order, source: random.Random) -> bytes:
+    """The same framing, naming a schema that nobody has."""
+    if value[:1] == b"\x00":
+        return b"\x00\x7f\xff\xff\xff" + value[5:]
+    return value[:2] + bytes(byte ^ 0xFF for byte in value[2:10]) + value[10:]
+
+
+def _foreign(value: bytes, order: Order, source: random.Random) -> bytes:
+    """Somebody else's framing: the order as JSON text."""
+    return json.dumps(order).encode()
+
+
+KINDS: Sequence[Kind] = (
+    Kind("negative price", "validate.price", lambda order: {"price": -order["price"] or -1.0}, _intact),
+    Kind("zero quantity", "validate.quantity", lambda order: {"quantity": 0}, _intact),
+    Kind("empty id", "validate.order_id", lambda order: {"order_id": ""}, _intact),
+    Kind("truncated bytes", "decode.truncated", _nothing, _truncated),
+    Kind("unknown schema", "decode.unknown_schema", _nothing, _unknown_schema),
+    Kind("foreign framing", "decode.framing", _nothing, _foreign),
+)
+"""Every kind of bad order that the consumer must survive."""
+
+
+def kind_names() -> List[str]:
+    """The kinds, for a message."""
+    return [kind.name for kind in KINDS]

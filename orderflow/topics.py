@@ -1,0 +1,171 @@
+"""The cluster before the work starts: is it there, and are its topics?
+
+Owns: `require_kafka`, `ensure_topics`, and how each of our topics is created.
+Does not know: what the topics hold, or who reads and writes them.
+Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
+"""
+
+import re
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing, UsageError
+
+NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
+
+_HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
+_STEP_S = 0.25
+_BROKER_DEFAULT = -1
+
+
+class TopicSpec(NamedTuple):
+    """A topic as it is created when it is missing. The replication factor is the broker's default."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = {}
+
+
+def orders(name: str) -> TopicSpec:
+    """The topic of the orders: three partitions, so that three consumers can share the work."""
+    return TopicSpec(name, 3)
+
+
+def processed(name: str) -> TopicSpec:
+    """The topic of what handlers return: partitioned as the orders are."""
+    return TopicSpec(name, 3)
+
+
+def dead_letters(name: str) -> TopicSpec:
+    """The topic of the dead letters: one partition, so that they read in the order of dying."""
+    return TopicSpec(name, 1)
+
+
+def audit(name: str) -> TopicSpec:
+    """The topic that tells what became of each dead letter: the newest entry a dead letter is kept for ever."""
+    return TopicSpec(name, 1, {"cleanup.policy": "compact"})
+
+
+def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
+    """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if it refuses us.
+
+    The default leaves time to start and to print within the 10 s that a person is promised.
+    """
+    errors: List[KafkaError] = []
+    admin = _admin({**conf, "error_cb": errors.append})
+    deadline_s = time.monotonic() + timeout_s
+    while not _answers(admin):
+        hopeless = [error for error in errors if error.code() in _HOPELESS]
+        if hopeless:
+            raise KafkaUnreachable(f"Kafka at {_address(conf)} refuses us: {_reason(hopeless)}; check the settings "
+                                   "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*")
+        if time.monotonic() >= deadline_s:
+            raise KafkaUnreachable(f"Kafka does not answer at {_address(conf)}: tried for {timeout_s:g} s, "
+                                   f"{_reason(errors)}; {NEXT_STEP}")
+
+
+def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
+    """Create those topics that are missing, wait until they can be used, and return their names.
+
+    A topic that exists stays as it is. Raises TopicMissing, with the commands for someone who may create them,
+    where we may not.
+    """
+    admin = _admin(conf)
+    missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
+    refusals = _create(admin, missing, timeout_s)
+    if refusals:
+        raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
+    _wait_for(admin, missing, timeout_s)
+    return [spec.name for spec in missing]
+
+
+def _admin(conf: Mapping[str, Any]) -> AdminClient:
+    try:
+        return AdminClient(dict(conf))
+    except KafkaException as error:
+        raise UsageError(f"the Kafka client does not take its settings: {error.args[0].str()}") from error
+
+
+def _answers(admin: AdminClient) -> bool:
+    """Whether a broker answers now. Short, so that Ctrl-C and the error callback come through between."""
+    try:
+        admin.list_topics(timeout=_STEP_S)
+        return True
+    except KafkaException:
+        admin.poll(0)
+        return False
+
+
+def _address(conf: Mapping[str, Any]) -> str:
+    return str(conf["bootstrap.servers"])
+
+
+def _reason(errors: Sequence[KafkaError]) -> str:
+    """What the client reported, without its internals; a broker's own words before "all brokers are down"."""
+    told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
+    if not told:
+        return "no answer"
+    return re.sub(r" \(after .*$|: [a-z0-9]+#\S+ failed", "", told[-1].str())
+
+
+def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
+    """Asked by a call that never makes a broker create the topic by itself."""
+    try:
+        _describe(admin, name, timeout_s)
+        return True
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise CommandError(f"cannot look at topic {name}: {error.args[0].str()}") from error
+
+
+def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
+    return admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name].result()
+
+
+def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, str]:
+    """Create the topics; why not, by name, for those that were refused."""
+    if not specs:
+        return {}
+    wanted = [NewTopic(spec.name, spec.partitions, _BROKER_DEFAULT, config=dict(spec.config)) for spec in specs]
+    refusals = {}
+    for name, future in admin.create_topics(wanted, request_timeout=timeout_s).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was quicker
+                refusals[name] = str(error.args[0].str())
+    return refusals
+
+
+def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> str:
+    refused = [spec for spec in missing if spec.name in refusals]
+    lines = [f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused]
+    return "\n".join([*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)])
+
+
+def _command(spec: TopicSpec, address: str) -> str:
+    config = "".join(f" --config {name}={value}" for name, value in spec.config.items())
+    return (f"kafka-topics.sh --bootstrap-server {address} --create --topic {spec.name} "
+            f"--partitions {spec.partitions}{config}")
+
+
+def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> None:
+    """Wait until every partition has a leader: a controller answers before the brokers have heard."""
+    deadline_s = time.monotonic() + timeout_s
+    for spec in specs:
+        while not _is_led(admin, spec.name, timeout_s):
+            if time.monotonic() >= deadline_s:
+                raise CommandError(f"topic {spec.name} was created, but has no leader after {timeout_s:g} s")
+            time.sleep(0.02)
+
+
+def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
+    try:
+        partitions = _describe(admin, name, timeout_s).partitions
+    except KafkaException:
+        return False
+    return bool(partitions) and all(partition.leader is not None for partition in partitions)
