@@ -1,12 +1,12 @@
 """The local Kafka: what the tests stand on has to stand itself."""
 
-from typing import Callable
+from typing import Callable, Dict, Union
 
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.conftest import Kafka
+from conftest import Kafka
 
 pytestmark = pytest.mark.broker
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.broker
 def test_a_record_goes_in_and_comes_out(kafka: Kafka, topic: Callable[..., str]) -> None:
     """What is produced is consumed: the broker is a real one."""
     name = topic()
-    servers = {"bootstrap.servers": kafka.bootstrap_servers}
+    servers: Dict[str, Union[str, int, float, bool]] = {"bootstrap.servers": kafka.bootstrap_servers}
     admin = AdminClient(servers)
     admin.create_topics([NewTopic(name, 1)])[name].result(10)
     producer = Producer(servers)

@@ -126,51 +126,8 @@ def _resolve(coordinates: Sequence[str]) -> List[Path]:
 
 # ---------------------------------------------------------------- processes
 
-# The guard reads from a pipe that only this Python holds open. The read ends when this Python does,
-# however it ends, so that even kill -9 leaves neither a process nor a file.
-_GUARD = """
-cat >/dev/null
-for each in "$0"/*.pid; do kill -9 "$(cat "$each")"; done 2>/dev/null
-for attempt in 1 2 3 4 5; do rm -rf "$0" && break; sleep 0.2; done 2>/dev/null
-"""
-
 # The process writes its own id before it becomes Java: there is no moment without a record of it.
 _WRITE_PID_AND_BECOME = 'echo $$ >"$0" && exec "$@"'
-
-
-class Scratch:
-    """A temporary directory and the processes started in it; neither outlives this Python."""
-
-    def __init__(self, prefix: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._processes: Dict[str, "Process"] = {}
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, str(self.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def start(self, name: str, command: Sequence[str]) -> "Process":
-        """Start a process. Its output goes to `<name>.log`, added to what an earlier one of the name wrote."""
-        process = Process(name, command, self.path)
-        self._processes[name] = process
-        return process
-
-    def close(self) -> None:
-        """Kill what still runs and remove the directory. Closing twice does nothing."""
-        for process in self._processes.values():
-            process.kill()
-        shutil.rmtree(str(self.path), ignore_errors=True)
-        self._guard.communicate()
-
-    def keep_logs(self) -> Path:
-        """Copy the logs to a directory that stays, and say where it is."""
-        kept = Path(tempfile.mkdtemp(prefix=self.path.name + "-logs-"))
-        for log in self.path.glob("*.log"):
-            shutil.copy(str(log), str(kept))
-        return kept
 
 
 class Process:
@@ -179,6 +136,7 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], home: Path) -> None:
         self.name = name
         self.log = home / f"{name}.log"
+        self.paused = False
         self._pid_file = home / f"{name}.pid"
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -199,15 +157,20 @@ class Process:
     @property
     def running(self) -> bool:
         """Whether the process exists; a paused one does."""
-        return self._popen.poll() is None
+        if self._popen.poll() is None:
+            return True
+        self._forget_pid()
+        return False
 
     def pause(self) -> None:
         """Freeze it with SIGSTOP: its connections stay open, nothing answers."""
         self._popen.send_signal(signal.SIGSTOP)
+        self.paused = True
 
     def resume(self) -> None:
         """Let a paused process go on."""
         self._popen.send_signal(signal.SIGCONT)
+        self.paused = False
 
     def kill(self) -> None:
         """End it as kill -9 does, and wait until it is gone."""
@@ -217,7 +180,7 @@ class Process:
 
     def terminate(self, timeout_s: float = 20) -> None:
         """Ask it to end (SIGTERM); kill it where it does not within `timeout_s` seconds."""
-        self._popen.send_signal(signal.SIGCONT)
+        self.resume()
         self._popen.terminate()
         try:
             self._collect(timeout_s)
@@ -230,14 +193,61 @@ class Process:
 
     def _collect(self, timeout_s: Optional[float]) -> int:
         code = self._popen.wait(timeout_s)
+        self._forget_pid()
+        return code
+
+    def _forget_pid(self) -> None:
         # Its number may soon be another process's: the guard must not find it here.
         with contextlib.suppress(FileNotFoundError):
             self._pid_file.unlink()
-        return code
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of its log, for an error message."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+# The guard reads from a pipe that only this Python holds open. The read ends when this Python does,
+# however it ends, so that even kill -9 leaves neither a process nor a file.
+_GUARD = """
+cat >/dev/null
+for each in "$0"/*.pid; do kill -9 "$(cat "$each")"; done 2>/dev/null
+for attempt in 1 2 3 4 5; do rm -rf "$0" && break; sleep 0.2; done 2>/dev/null
+"""
+
+
+class Scratch:
+    """A temporary directory and the processes started in it; neither outlives this Python."""
+
+    def __init__(self, prefix: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self._processes: Dict[str, Process] = {}
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def start(self, name: str, command: Sequence[str]) -> Process:
+        """Start a process. Its output is added to `<name>.log`."""
+        process = Process(name, command, self.path)
+        self._processes[name] = process
+        return process
+
+    def close(self) -> None:
+        """Kill what still runs and remove the directory. Closing twice does nothing."""
+        for process in self._processes.values():
+            process.kill()
+        shutil.rmtree(str(self.path), ignore_errors=True)
+        self._guard.communicate()
+
+    def keep_logs(self) -> Path:
+        """Copy the logs to a directory that stays, and say where it is."""
+        kept = Path(tempfile.mkdtemp(prefix=self.path.name + "-logs-"))
+        for log in self.path.glob("*.log"):
+            shutil.copy(str(log), str(kept))
+        return kept
 
 
 def warn(text: str) -> None:

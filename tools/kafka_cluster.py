@@ -16,6 +16,7 @@ from tools import jvm
 from tools.kafka_settings import (
     CLUSTER_ID,
     HOST,
+    ZOOKEEPER_SESSION_S,
     NodePorts,
     as_file,
     has_zookeeper,
@@ -92,9 +93,14 @@ class LocalKafka:
         self._running[node].resume()
 
     def restart(self, node: int = 1) -> None:
-        """Stop a node, unless it was killed, and start it again on its data; returns when it is back."""
+        """Stop a node, unless it was killed, and start it again on its data; returns when it is back.
+
+        After a kill that takes about 10 s: the controllers first have to believe that the old one is dead.
+        """
         if node in self._running:
             self._running.pop(node).terminate()
+        elif has_zookeeper(self.version):
+            time.sleep(ZOOKEEPER_SESSION_S + 1)
         self._start_node(node)
         self._wait_until_ready()
 
@@ -122,7 +128,10 @@ class LocalKafka:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         if isinstance(error, Exception):
             jvm.warn(f"broker logs kept in {self.keep_logs()}")
@@ -178,7 +187,8 @@ class LocalKafka:
         """Give each node's empty directory the cluster's id and features."""
         command = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c")
         formats = [self._start_java(f"format-{n}", *command, str(self._node_file(n))) for n in self.nodes]
-        if any([each.wait() for each in formats]):
+        exit_codes = [each.wait() for each in formats]
+        if any(exit_codes):
             raise jvm.ProcessFailed(f"Kafka {self.version} refuses its settings:\n{formats[0].tail()}")
 
     def _start_node(self, node: int) -> None:
@@ -193,13 +203,20 @@ class LocalKafka:
     # ---- watching
 
     def _wait_until_ready(self) -> None:
-        """Return when a client is told of every running node: an open port alone means nothing."""
+        """Return when every node, asked alone, tells a client of all of them.
+
+        An open port means nothing, and another node may still tell of one that was killed.
+        """
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not set(self._running) <= listed_brokers(self.internal_servers):
+        while not self._all_know_all():
             self._fail_if_ended()
             if time.monotonic() > deadline:
                 raise self._failure(min(self._running), f"is not ready after {READY_TIMEOUT_S} s")
             time.sleep(0.1)
+
+    def _all_know_all(self) -> bool:
+        awake = {node for node, process in self._running.items() if not process.paused}
+        return all(awake <= listed_brokers(f"{HOST}:{self._cluster[node].internal}") for node in awake)
 
     def _fail_if_ended(self) -> None:
         for node, process in self._running.items():

@@ -11,6 +11,9 @@ HOST = "127.0.0.1"
 CLUSTER_ID = "b3JkZXJmbG93LWxvY2FsIQ"
 """Any 16 bytes in URL-safe base64 do; a fixed one makes logs comparable."""
 
+ZOOKEEPER_SESSION_S = 4
+"""For so long ZooKeeper takes a killed broker for alive, and refuses another of its number."""
+
 
 class NodePorts(NamedTuple):
     """What one node listens on: clients, the other nodes and the tests, the controllers or ZooKeeper."""
@@ -72,7 +75,7 @@ def _zookeeper(node: int, cluster: Cluster) -> Dict[str, str]:
     return {
         "broker.id": str(node),
         "zookeeper.connect": f"{HOST}:{cluster[1].controller}",
-        "zookeeper.session.timeout.ms": "6000",
+        "zookeeper.session.timeout.ms": str(1000 * ZOOKEEPER_SESSION_S),
     }
 
 

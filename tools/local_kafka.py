@@ -71,8 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     add("command", nargs="?", default="run", choices=list(_COMMANDS), help="default: run, in the foreground")
     add("--port", type=int, default=9092, help="client port of the first node (default: 9092)")
     add("--nodes", type=int, choices=(1, 3), default=1, help="default: 1")
-    add("--version", default=DEFAULT_VERSION, help=f"proven: {', '.join(PROVEN_VERSIONS)} (default: %(default)s)")
-    add("-s", "--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="a broker property")
+    versions = ", ".join(PROVEN_VERSIONS)
+    add("--version", default=DEFAULT_VERSION, help=f"proven: {versions} (default: %(default)s)")
+    add("-s", "--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="broker property")
     return parser
 
 

@@ -1,0 +1,79 @@
+# Every command that a developer types, each a target that sets up what it needs first.
+# PYTHON=python3.12 chooses another interpreter for the virtual environment (3.8 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.set-up
+
+KAFKA_PORT ?= 9092
+COMPAT_PYTHONS ?= 3.8 3.13
+COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
+UNIT := not broker and not registry and not chaos
+
+.DEFAULT_GOAL := help
+.PHONY: help setup kafka demo test unit lint types bench chaos fuzz check-schema compat clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## The virtual environment and the local Kafka, so that all else works offline
+	@$(PY) tools/local_kafka.py fetch || echo "unit tests work without it"
+
+$(STAMP): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' \
+		|| { echo "$(PYTHON) is missing or older than 3.8; next: make setup PYTHON=<a newer one>" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments: it has no ensurepip" >&2; \
+		     echo "next: install it (Debian and Ubuntu: apt install python3-venv), or make setup PYTHON=<another>" >&2; \
+		     exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+kafka: $(STAMP) ## A real Kafka on localhost:9092 until Ctrl-C, without Docker
+	$(PY) tools/local_kafka.py run --port $(KAFKA_PORT)
+
+demo: $(STAMP) ## Real orders through a real Kafka, with failures, explained and accounted for
+	$(PY) tools/demo.py
+
+test: $(STAMP) ## All tests but the long ones; starts its own Kafka
+	$(PY) -m pytest -m "not chaos"
+
+unit: $(STAMP) ## Only the tests that need no broker
+	$(PY) -m pytest -m "$(UNIT)"
+
+lint: $(STAMP) ## Style
+	$(PY) -m ruff check .
+
+types: $(STAMP) ## Static types
+	$(PY) -m mypy
+
+bench: $(STAMP) ## Speed, latency and memory, measured on the local Kafka
+	$(PY) -m benchmarks
+
+chaos: $(STAMP) ## The tests that kill, pause and overload things, for minutes
+	$(PY) -m pytest -m chaos
+
+fuzz: $(STAMP) ## Hostile bytes against the codec, for minutes
+	$(PY) tools/fuzz_codec.py
+
+check-schema: $(STAMP) ## Can order_schema.avsc still read everything that was written?
+	$(PY) tools/check_schema.py
+
+# Written as patterns, so that `make compat-python-3.8` runs one of them.
+compat: $(COMPAT_PYTHONS:%=compat-python-%) $(COMPAT_BROKERS:%=compat-kafka-%) ## Oldest and newest Pythons and brokers
+
+compat-python-%:
+	@python=$$(command -v python$* || ls $$HOME/.pyenv/versions/$*.*/bin/python 2>/dev/null | tail -n 1); \
+	if [ -z "$$python" ]; then echo "Python $* is not on this machine: not tested"; exit 0; fi; \
+	"$$python" -m venv .venv-$* \
+	&& .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+	&& .venv-$*/bin/python -m pytest -q -m "$(UNIT)"
+
+compat-kafka-%: $(STAMP)
+	ORDERFLOW_TEST_KAFKA_VERSION=$* $(PY) -m pytest -q -m "broker and not registry and not chaos"
+
+clean: ## Remove what was made here, but for what git knows and .env
+	rm -rf $(VENV) .venv-* build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
