@@ -1,7 +1,7 @@
 """The handler of the demo: charge the customer, with the two kinds of trouble that every shop knows.
 
-Owns: a payment that times out for one order in fifty (and works when tried again), a bug that hits every order
-of ten CDs or more, and `charge_fixed`, the same without the bug.
+Owns: a payment that times out for one order in fifty (and works when tried again), a bug that hits every
+order of ten CDs or more, and `charge_fixed`, the same without the bug.
 Does not know: Kafka, retries, dead letters. It raises, and the consumer does the rest.
 Used by: `make demo`, and you: `python consumer.py --handler examples/checkout.py:charge`
 """
@@ -33,7 +33,7 @@ def charge_fixed(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
 
 
 def call_payment_provider(order_id: str, attempt: int) -> None:
-    """Stands for a call over the network. Which orders fail depends on their id alone, so runs can be compared."""
+    """Stands for a call over the network. Which orders fail depends on their id, so that runs are alike."""
     if attempt == 1 and zlib.crc32(order_id.encode()) % ONE_IN == 0:
         raise PaymentTimeout("no answer from the payment provider")
 

@@ -2,7 +2,9 @@
 
 Owns: the meaning of status codes for an order, and the key that makes a repeated call harmless.
 Does not know: Kafka. What is raised here is all that the consumer needs.
-Used by: you, as a start: `STOCK_URL=http://localhost:8000/reserve python consumer.py --handler examples/http_api.py:reserve`
+Used by: you, as a start:
+
+    STOCK_URL=http://localhost:8000/reserve python consumer.py --handler examples/http_api.py:reserve
 """
 
 import json

@@ -28,7 +28,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 READ_TIMEOUT_S = 60.0
 FINDINGS_SHOWN = 20
@@ -93,6 +93,10 @@ class Account(NamedTuple):
 
 # --- the account: pure
 
+NOWHERE = Position("", -1, -1)
+"""Stands for the source of a fate that does not say where it came from."""
+_Fates = Dict[Position, List[Line]]
+
 
 def take_account(
     orders: Sequence[Line],
@@ -107,13 +111,9 @@ def take_account(
     sources = {order.position: order for order in orders}
     processed = _by_source(results, result_source)
     dead = _by_source(dead_letters, dead_letter_source)
-    findings = [*_strangers(sources, processed, "result"), *_strangers(sources, dead, "dead letter")]
-    findings += _lost(orders, processed, dead)
-    findings += _altered(sources, processed, dead)
-    findings += _out_of_key_order(sources, processed, "processed")
-    findings += _out_of_key_order(sources, dead, "dead-lettered")
+    findings = _everything_wrong(orders, sources, processed, dead)
     if not repeats_allowed:
-        findings += _repeated(orders, processed, dead) + _replayed_twice(orders)
+        findings += [*_repeated(orders, processed, dead), *_replayed_twice(orders)]
     came_back = {order.header("orders.replay.from") for order in orders}
     replays = len(_replays(orders))
     return Account(
@@ -124,6 +124,20 @@ def take_account(
         resolved=sum(str(letter.position) in came_back for letter in dead_letters),
         findings=tuple(findings),
     )
+
+
+def _everything_wrong(
+    orders: Sequence[Line], sources: Dict[Position, Line], processed: _Fates, dead: _Fates
+) -> List[Finding]:
+    """The faults that no guarantee excuses."""
+    return [
+        *_strangers(sources, processed, "result"),
+        *_strangers(sources, dead, "dead letter"),
+        *_lost(orders, processed, dead),
+        *_altered(sources, processed, dead),
+        *_out_of_key_order(sources, processed, "processed"),
+        *_out_of_key_order(sources, dead, "dead-lettered"),
+    ]
 
 
 def missing_from_topic(ids: Sequence[str], orders: Sequence[Line]) -> List[Finding]:
@@ -187,11 +201,6 @@ def _zigzag(data: bytes) -> Tuple[int, int]:
     return -1, len(data)
 
 
-NOWHERE = Position("", -1, -1)
-"""Stands for the source of a fate that does not say where it came from."""
-_Fates = Dict[Position, List[Line]]
-
-
 def _by_source(lines: Iterable[Line], source_of: Callable[[Line], Optional[Position]]) -> _Fates:
     fates: _Fates = defaultdict(list)
     for line in lines:
@@ -207,55 +216,41 @@ def _name(order: Line) -> str:
     return f"order {order_id(order.value) or '(unreadable)'} at {order.position}"
 
 
-def _strangers(sources: Dict[Position, Line], fates: _Fates, what: str) -> List[Finding]:
-    return [
-        Finding("stranger", f"{what} at {line.position} is of no order in the topic")
-        for source, lines in fates.items()
-        if source not in sources
-        for line in lines
-    ]
+def _strangers(sources: Dict[Position, Line], fates: _Fates, what: str) -> Iterator[Finding]:
+    for source, lines in fates.items():
+        if source not in sources:
+            for line in lines:
+                yield Finding("stranger", f"{what} at {line.position} is of no order in the topic")
 
 
-def _lost(orders: Iterable[Line], processed: _Fates, dead: _Fates) -> List[Finding]:
-    return [
-        Finding("lost", f"{_name(order)} is neither processed nor dead-lettered")
-        for order in orders
-        if order.position not in processed and order.position not in dead
-    ]
+def _lost(orders: Iterable[Line], processed: _Fates, dead: _Fates) -> Iterator[Finding]:
+    for order in orders:
+        if order.position not in processed and order.position not in dead:
+            yield Finding("lost", f"{_name(order)} is neither processed nor dead-lettered")
 
 
-def _repeated(orders: Iterable[Line], processed: _Fates, dead: _Fates) -> List[Finding]:
-    findings = []
+def _repeated(orders: Iterable[Line], processed: _Fates, dead: _Fates) -> Iterator[Finding]:
     for order in orders:
         done, died = processed.get(order.position, []), dead.get(order.position, [])
         if done and died:
-            findings.append(
-                Finding("two fates", f"{_name(order)} is {_places(done)} and also {_places(died)}")
-            )
+            yield Finding("two fates", f"{_name(order)} is {_places(done)} and also {_places(died)}")
         for lines in (done, died):
             if len(lines) > 1:
-                findings.append(Finding("doubled", f"{_name(order)} is {_places(lines)}"))
-    return findings
+                yield Finding("doubled", f"{_name(order)} is {_places(lines)}")
 
 
 def _places(lines: Iterable[Line]) -> str:
     return ", ".join(str(line.position) for line in lines)
 
 
-def _altered(sources: Dict[Position, Line], processed: _Fates, dead: _Fates) -> List[Finding]:
-    findings = []
+def _altered(sources: Dict[Position, Line], processed: _Fates, dead: _Fates) -> Iterator[Finding]:
     for source, order in sources.items():
         for line in processed.get(source, []):
             if line.key != order.key:
-                findings.append(
-                    Finding("altered", f"{_name(order)}: the key of its result {line.position} differs")
-                )
+                yield Finding("altered", f"{_name(order)}: the key of its result {line.position} differs")
         for line in dead.get(source, []):
-            findings += [
-                Finding("altered", f"{_name(order)}: the {part} of its dead letter {line.position} differs")
-                for part in _differences(order, line)
-            ]
-    return findings
+            for part in _differences(order, line):
+                yield Finding("altered", f"{_name(order)}: the {part} of dead letter {line.position} differs")
 
 
 def _differences(order: Line, letter: Line) -> Iterator[str]:
@@ -273,30 +268,24 @@ def _own_headers(line: Line) -> List[Tuple[str, Optional[bytes]]]:
     return [header for header in line.headers if not header[0].startswith(DIAGNOSTIC_PREFIXES)]
 
 
-def _out_of_key_order(sources: Dict[Position, Line], fates: _Fates, verb: str) -> List[Finding]:
-    """Orders of one key that met their fate before an earlier one did. Repeats count once, at their first place."""
+def _out_of_key_order(sources: Dict[Position, Line], fates: _Fates, verb: str) -> Iterator[Finding]:
+    """Orders of a key that met their fate before an earlier one. A repeat counts at its first place."""
     first = sorted((lines[0].position, source) for source, lines in fates.items() if source in sources)
     latest: Dict[Tuple[int, Optional[bytes], int], Position] = {}
-    findings = []
     for fate, source in first:
         order = sources[source]
         lane = (source.partition, order.key, fate.partition)
         before = latest.setdefault(lane, source)
         if order.key is not None and source < before:
-            findings.append(
-                Finding("out of key order", f"{_name(order)} was {verb} after {before} of its key")
-            )
+            yield Finding("out of key order", f"{_name(order)} was {verb} after {before} of its key")
         latest[lane] = max(source, before)
-    return findings
 
 
-def _replayed_twice(orders: Iterable[Line]) -> List[Finding]:
+def _replayed_twice(orders: Iterable[Line]) -> Iterator[Finding]:
     origins = Counter(order.header("orders.replay.from") for order in orders)
-    return [
-        Finding("replayed twice", f"dead letter {origin} was sent {times} times")
-        for origin, times in origins.items()
-        if origin and times > 1
-    ]
+    for origin, times in origins.items():
+        if origin and times > 1:
+            yield Finding("replayed twice", f"dead letter {origin} was sent {times} times")
 
 
 # --- reading the topics
@@ -309,8 +298,8 @@ class Unreadable(Exception):
 def read_topic(client: Dict[str, Any], topic: str, timeout_s: float = READ_TIMEOUT_S) -> List[Line]:
     """Every committed record of `topic`, in the order of its partitions and offsets.
 
-    The end is the high water mark at the start, open transactions included: one left behind by a killed process
-    would otherwise hide what was committed after it.
+    The end is the high water mark at the start, open transactions included: one left behind by a killed
+    process would otherwise hide what was committed after it.
     """
     ends = _ends(client, topic)
     consumer = Consumer({**client, **_READER})
@@ -385,7 +374,8 @@ def _verdict(account: Account) -> str:
     if not account.closes:
         return f"The account does NOT close: {len(account.findings):,} findings."
     still_dead = account.dead_lettered - account.resolved
-    return f"The account closes: {account.published:,} = {account.processed:,} + {still_dead:,}, each exactly once."
+    equation = f"{account.published:,} = {account.processed:,} + {still_dead:,}"
+    return f"The account closes: {equation}, each exactly once."
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -429,8 +419,7 @@ def _properties(path: Optional[str]) -> Dict[str, str]:
     if path is None:
         return {}
     with open(path, encoding="utf-8") as lines:
-        pairs = (line.strip().split("=", 1) for line in lines if "=" in line)
-        return {name: value for name, value in pairs}
+        return dict(line.strip().split("=", 1) for line in lines if "=" in line)
 
 
 def _ids(path: str) -> List[str]:

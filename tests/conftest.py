@@ -1,6 +1,6 @@
 """What all tests share: one real broker for the whole run, and names that no other test uses.
 
-Owns: the fixtures `kafka` and `topic`, and the rule that a missing broker skips here and fails in CI.
+Owns: the fixtures `kafka`, `topic` and `pipeline`; the rule that a missing broker skips here and fails in CI.
 Does not know: orders, or how a broker is started (tools/local_kafka.py).
 Used by: pytest, for every test module.
 """
@@ -9,9 +9,11 @@ import itertools
 import os
 import re
 import uuid
-from typing import Callable, Iterator, Union
+from pathlib import Path
+from typing import Callable, Iterator, List, Union
 
 import pytest
+from pipeline import QUICK, Pipeline
 
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
@@ -72,3 +74,19 @@ def topic(request: pytest.FixtureRequest) -> Callable[..., str]:
         return f"{kind}-{test}-{run}-{next(_numbers)}"
 
     return unique
+
+
+@pytest.fixture
+def pipeline(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., Pipeline]]:
+    """Make a pipeline with topics and a group of its own: `pipeline(WORKERS="4")`; it ends with the test."""
+    made: List[Pipeline] = []
+
+    def make(**settings: str) -> Pipeline:
+        folder = tmp_path / f"pipeline-{len(made)}"
+        folder.mkdir()
+        made.append(Pipeline(kafka.bootstrap_servers, topic, folder, **{**QUICK, **settings}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_all()

@@ -1,4 +1,4 @@
-"""The checker that every promise rests on, checked itself: break one line of a good run, and it must go red."""
+"""The checker that every promise rests on, checked itself: break one line of a good run and it goes red."""
 
 import ast
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import account
 import pytest
 from account import Line, Position
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic
 
 ORDERS, RESULTS, DEAD = "shop-orders", "processed", "orders-dlq"
 KEYS = [b"ann", b"bob", b"ann", b"eve", b"bob", b"ann", None, b"eve", b"ann", b"bob"]
@@ -55,6 +55,7 @@ class Run:
             lines.append(fate(order, len(lines)))
 
     def kinds(self, **options: bool) -> Dict[str, int]:
+        """What the account finds wrong with it."""
         return account.take_account(self.orders, self.results, self.dead, **options).kinds()
 
 
@@ -156,7 +157,7 @@ def test_changed_headers_are_reported(own: Tuple[Tuple[str, bytes], ...]) -> Non
 
 
 def test_a_pointer_may_leave_out_what_it_says() -> None:
-    """A dead letter too large to fit carries no value and names it; the account takes its word only for that."""
+    """A dead letter too large to fit carries no value and names it; its word is taken only for that."""
     run = Run()
     said = (("orders.dlq.left-out", b"value"),)
     run.dead[0] = run.dead[0]._replace(value=None, headers=run.dead[0].headers + said)
