@@ -24,6 +24,8 @@ class Undecodable(OrderError):
     """The bytes are not an order. Reasons start with `decode.`."""
 
     stage = "decode"
+    position: Optional[int] = None
+    """Offset of the first faulty byte within the value, where it is known."""
 
 
 class UnknownSchema(Undecodable):

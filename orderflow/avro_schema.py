@@ -1,0 +1,258 @@
+"""An Avro schema that is safe to decode with: parsed, judged, and fingerprinted once.
+
+Owns: `Schema`, `load_schema` and its refusals, CRC-64-AVRO.
+Does not know: where a schema comes from, framings, what an order is.
+Used by: codec, flat_reader, walk, evolution, schemas, tools/check_schema.py.
+
+Some schemas turn a few bytes into a crash or into gigabytes, whatever the data check does later.
+They are refused here, when they are loaded.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Tuple
+
+import fastavro
+from fastavro.schema import to_parsing_canonical_form
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+
+MAX_SCHEMA_CHARS = 1_000_000
+MAX_DEPTH = 64
+MAX_DECIMAL_DIGITS = 1_000
+MAX_VALUES_PER_BYTE = 8
+MAX_FREE_VALUES = 10_000
+
+
+class SchemaRefused(ValueError):
+    """A schema that is not valid, or that no reader of foreign bytes should use. Says which part and why."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One record schema, ready to read and write with."""
+
+    text: str
+    """The JSON as it was given."""
+    name: str
+    """Full name of the record."""
+    parsed: Any
+    """fastavro's form of it."""
+    raw: Any
+    """The same without logical types: what stands in the bytes, before it is given a meaning."""
+    fingerprint: bytes
+    """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
+    flat: bool
+    """A record of primitives only, without logical types: cheap checks prove its bytes."""
+    logical: bool
+    """Has logical types, so `raw` differs from `parsed`."""
+    decimals: bool
+    """Has decimals of free length, whose decoding time is quadratic in that length."""
+
+
+def load_schema(text: str) -> Schema:
+    """Parse and judge a record schema given as JSON text. Raises `SchemaRefused`."""
+    definition = _read_json(text)
+    _refuse_private_keys(definition)
+    parsed, named = _parse(definition)
+    _Judge(named).judge(parsed)
+    canonical = to_parsing_canonical_form(parsed)
+    logical = any(isinstance(part, dict) and "logicalType" in part for part in parts(parsed))
+    kinds = [field["type"] for field in parsed["fields"]]
+    return Schema(
+        text=text,
+        name=parsed["name"],
+        parsed=parsed,
+        raw=_parse(_without_logical_types(definition))[0] if logical else parsed,
+        fingerprint=crc_64_avro(canonical.encode()).to_bytes(8, "little"),
+        flat=all(isinstance(kind, str) and kind in PRIMITIVES for kind in kinds),
+        logical=logical,
+        decimals=any(is_free_decimal(part) for part in parts(parsed)),
+    )
+
+
+def _read_json(text: str) -> Any:
+    if len(text) > MAX_SCHEMA_CHARS:
+        raise SchemaRefused(f"the schema has {len(text):,} characters, more than {MAX_SCHEMA_CHARS:,}")
+    try:
+        definition = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SchemaRefused(f"the schema is not JSON: {error}") from None
+    if not isinstance(definition, dict) or definition.get("type") != "record":
+        raise SchemaRefused('the schema is not a record: an order needs {"type": "record", …}')
+    return definition
+
+
+def _refuse_private_keys(definition: Any, depth: int = 0) -> None:
+    """Refuse `__fastavro_parsed_schema` and its like: fastavro trusts a schema that carries its marker."""
+    if depth > 4 * MAX_DEPTH:
+        raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(definition, list):
+        for part in definition:
+            _refuse_private_keys(part, depth + 1)
+    if isinstance(definition, dict):
+        for key, part in definition.items():
+            if key.startswith("__"):
+                raise SchemaRefused(f"the schema has the reserved key {key!r}")
+            _refuse_private_keys(part, depth + 1)
+
+
+def _parse(definition: Any) -> Tuple[Any, Dict[str, Any]]:
+    named: Dict[str, Any] = {}
+    try:
+        return fastavro.parse_schema(definition, named_schemas=named), named
+    except Exception as error:  # noqa: BLE001 - a foreign schema may break the parser anywhere
+        raise SchemaRefused(f"the schema is not valid Avro: {type(error).__name__}: {error}") from None
+
+
+def _without_logical_types(definition: Any) -> Any:
+    if isinstance(definition, list):
+        return [_without_logical_types(part) for part in definition]
+    if isinstance(definition, dict):
+        # A default is data, in which the word may stand for something else.
+        return {
+            key: part if key == "default" else _without_logical_types(part)
+            for key, part in definition.items()
+            if key != "logicalType"
+        }
+    return definition
+
+
+class _Judge:
+    """Walks a parsed schema once a named type, and refuses what a few hostile bytes could blow up.
+
+    Each visit answers how many values more than `MAX_VALUES_PER_BYTE` times its bytes one instance of the
+    type may hold ("free" values). Items of an array must not have any: their number is chosen by the data.
+    """
+
+    def __init__(self, named: Dict[str, Any]) -> None:
+        self._named = named
+        self._free: Dict[str, int] = {}
+        self._open: List[str] = []
+
+    def judge(self, parsed: Any) -> None:
+        free = self._visit(parsed, 0)
+        if free > MAX_FREE_VALUES:
+            raise SchemaRefused(f"one record may hold {free:,} values that cost no bytes")
+
+    def _visit(self, part: Any, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(part, list):
+            branches = [self._visit(branch, depth + 1) for branch in part]
+            return 1 - MAX_VALUES_PER_BYTE + max(branches, default=0)
+        kind = kind_of(part)
+        if kind in PRIMITIVES:
+            self._check_decimal(part)
+            return 1 - MAX_VALUES_PER_BYTE * _WIDTHS[kind]
+        if kind in ("array", "map"):
+            return self._visit_items(part, kind, depth)
+        return self._visit_named(part, kind, depth)
+
+    def _visit_items(self, part: Any, kind: str, depth: int) -> int:
+        items = part["items"] if kind == "array" else part["values"]
+        key_bytes = 0 if kind == "array" else 1
+        free = self._visit(items, depth + 1) - key_bytes * MAX_VALUES_PER_BYTE
+        if free > 0:
+            raise SchemaRefused(
+                f"the items of an {kind} ({describe(items)}) take almost no bytes each: "
+                "a few bytes of data could claim millions of them"
+            )
+        return 1 - MAX_VALUES_PER_BYTE
+
+    def _visit_named(self, part: Any, kind: str, depth: int) -> int:
+        definition = self._named[kind] if isinstance(part, str) else part
+        name = definition["name"]
+        if name in self._open:
+            raise SchemaRefused(f"type {name} contains itself: recursive schemas are refused")
+        if name not in self._free:
+            self._open.append(name)
+            self._free[name] = self._measure(definition, depth)
+            self._open.pop()
+        return self._free[name]
+
+    def _measure(self, definition: Any, depth: int) -> int:
+        if definition["type"] == "enum":
+            return 1 - MAX_VALUES_PER_BYTE
+        if definition["type"] == "fixed":
+            self._check_decimal(definition)
+            return 1 - MAX_VALUES_PER_BYTE * int(definition["size"])
+        return 1 + sum(self._visit(field["type"], depth + 1) for field in definition["fields"])
+
+    @staticmethod
+    def _check_decimal(part: Any) -> None:
+        if not isinstance(part, dict) or part.get("logicalType") != "decimal":
+            return
+        digits = part.get("precision", 0)
+        if digits > MAX_DECIMAL_DIGITS or part.get("size", 0) > MAX_DECIMAL_DIGITS:
+            raise SchemaRefused(f"a decimal may have at most {MAX_DECIMAL_DIGITS} digits")
+
+
+_WIDTHS = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+
+
+def kind_of(part: Any) -> str:
+    """The type of a parsed schema part: `record`, `array`, `int` …, or the name it refers to; `union`."""
+    if isinstance(part, list):
+        return "union"
+    return str(part["type"] if isinstance(part, dict) else part)
+
+
+def describe(part: Any) -> str:
+    """A part of a schema in one phrase, as messages name it."""
+    kind = kind_of(part)
+    if kind == "union":
+        return "union of " + ", ".join(describe(branch) for branch in part)
+    if kind in ("record", "enum", "fixed"):
+        return f"{kind} {part['name']}"
+    if kind == "array":
+        return f"array of {describe(part['items'])}"
+    if kind == "map":
+        return f"map of {describe(part['values'])}"
+    logical = part.get("logicalType") if isinstance(part, dict) else None
+    return f"{kind} ({logical})" if logical else kind
+
+
+def parts(parsed: Any) -> Iterator[Any]:
+    """Every part of a parsed schema, each definition once."""
+    yield parsed
+    if isinstance(parsed, list):
+        for branch in parsed:
+            yield from parts(branch)
+    elif isinstance(parsed, dict):
+        for field in parsed.get("fields", ()):
+            yield from parts(field["type"])
+        for key in ("items", "values"):
+            if key in parsed:
+                yield from parts(parsed[key])
+
+
+def definitions(parsed: Any) -> Dict[str, Any]:
+    """The named types of a parsed schema by their full names."""
+    return {part["name"]: part for part in parts(parsed) if isinstance(part, dict) and "name" in part}
+
+
+def is_free_decimal(part: Any) -> bool:
+    """Whether a schema part is a decimal whose length the data chooses."""
+    return isinstance(part, dict) and part.get("logicalType") == "decimal" and part["type"] == "bytes"
+
+
+def _crc_table() -> List[int]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (_CRC_EMPTY if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_CRC_EMPTY = 0xC15D213AA4D7A795
+_CRC_TABLE = _crc_table()
+
+
+def crc_64_avro(data: bytes) -> int:
+    """The 64-bit Rabin fingerprint of the Avro specification, section "Schema Fingerprints"."""
+    fingerprint = _CRC_EMPTY
+    for byte in data:
+        fingerprint = (fingerprint >> 8) ^ _CRC_TABLE[(fingerprint ^ byte) & 0xFF]
+    return fingerprint

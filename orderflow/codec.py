@@ -1,0 +1,402 @@
+"""Bytes to order and back, in both framings, safe against hostile bytes.
+
+Owns: the framings, `OrderDecoder`, `OrderEncoder` and `order_reader`.
+Does not know: where schemas come from (schemas.py), what is done about a failure.
+Used by: processor, producer, reader, dlq_handler, schemas.
+
+The promise: whatever decodes is what was written, and nothing that bytes can hold ends the process. The
+rest raises `Undecodable` with a reason of decode_reasons.py; docs/avro.md tells the rules.
+
+Two roads lead through here. The careful one decodes with fastavro, encodes again and compares. The fast
+one (flat_reader.py) is compiled for a writer schema that is flat and equal to the reader's; it takes only
+what it can prove, and hands the rest to the careful one.
+"""
+
+from io import BytesIO
+from typing import Any, Callable, Dict, NamedTuple, NoReturn, Optional, Tuple
+
+from fastavro import schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
+from fastavro.validation import ValidationError, validate
+
+from orderflow import evolution, orders
+from orderflow.avro_schema import Schema, SchemaRefused, load_schema
+from orderflow.errors import RegistryUnavailable, Undecodable
+from orderflow.flat_reader import Decode, compile_reader
+from orderflow.orders import INFINITY, Order
+from orderflow.walk import Fault, first_fault
+
+__all__ = [
+    "Inspection",
+    "OrderDecoder",
+    "OrderEncoder",
+    "Schema",
+    "SchemaRef",
+    "SchemaRefused",
+    "Unencodable",
+    "confluent_prefix",
+    "load_schema",
+    "order_reader",
+    "single_object_prefix",
+]
+
+SINGLE_OBJECT_MARK = b"\xc3\x01"
+SINGLE_OBJECT_BYTES = 10
+"""Avro specification, "Single-object encoding": the mark, then the schema's CRC-64-AVRO, little-endian."""
+
+CONFLUENT_MARK = b"\x00"
+CONFLUENT_BYTES = 5
+"""Confluent wire format: magic byte 0, then the writer schema's registry id, 4 bytes, big-endian."""
+
+
+class Unencodable(ValueError):
+    """The order does not fit the schema. Names the field."""
+
+
+class SchemaRef(NamedTuple):
+    """How a value names its writer schema: by fingerprint or by registry id, the other is None."""
+
+    fingerprint: Optional[bytes]
+    schema_id: Optional[int]
+
+    @property
+    def framing(self) -> str:
+        """The framing that names schemas so."""
+        return "confluent" if self.fingerprint is None else "single-object"
+
+    def __str__(self) -> str:
+        return f"id {self.schema_id}" if self.fingerprint is None else f"fingerprint {self.fingerprint.hex()}"
+
+
+FindWriter = Callable[[SchemaRef], Schema]
+
+
+class Inspection(NamedTuple):
+    """What can be said of a value: for people, so nothing here raises."""
+
+    framing: Optional[str]
+    """`single-object`, `confluent`, or None."""
+    schema: Optional[str]
+    """As `writer_of` says it."""
+    writer: Optional[Schema]
+    order: Optional[Order]
+    error: Optional[Exception]
+    """`Undecodable`, `UnknownSchema` or `RegistryUnavailable`; None where there is an order."""
+
+
+def single_object_prefix(schema: Schema) -> bytes:
+    """The first bytes of every value written with this schema in single-object encoding."""
+    return SINGLE_OBJECT_MARK + schema.fingerprint
+
+
+def confluent_prefix(schema_id: int) -> bytes:
+    """The first bytes of every value written with the schema of this registry id."""
+    return CONFLUENT_MARK + schema_id.to_bytes(4, "big")
+
+
+def read_prefix(value: bytes) -> Tuple[SchemaRef, int]:
+    """Which schema the value was written with, and where its body starts. Raises `decode.framing`."""
+    if value[:2] == SINGLE_OBJECT_MARK and len(value) >= SINGLE_OBJECT_BYTES:
+        return SchemaRef(value[2:SINGLE_OBJECT_BYTES], None), SINGLE_OBJECT_BYTES
+    if value[:1] == CONFLUENT_MARK and len(value) >= CONFLUENT_BYTES:
+        return SchemaRef(None, int.from_bytes(value[1:CONFLUENT_BYTES], "big")), CONFLUENT_BYTES
+    raise undecodable("decode.framing", f"neither C3 01 nor 00 and a whole prefix: {_looks_like(value)}", 0)
+
+
+def _looks_like(value: bytes) -> str:
+    if value[:2] in (SINGLE_OBJECT_MARK, SINGLE_OBJECT_MARK[: len(value)]) or value[:1] == CONFLUENT_MARK:
+        return f"the prefix is cut after {len(value)} bytes"
+    if value[:1] == b"\x01":
+        return "looks like the registry's header-id framing (schema GUID in a header), which is not supported"
+    if value[:4] == b"Obj\x01":
+        return "looks like an Avro object container file"
+    if value.lstrip()[:1] in (b"{", b"["):
+        return "looks like JSON"
+    return f"begins with {value[:8].hex(' ')}"
+
+
+class OrderDecoder:
+    """Decodes values of any framing and any known writer schema into orders of the reader schema.
+
+    `find_writer` looks a schema up and may raise `UnknownSchema`, `SchemaRefused` or `RegistryUnavailable`.
+    It is asked once a schema: what it answers is kept for ever.
+    """
+
+    def __init__(self, reader: Schema, find_writer: FindWriter, max_order_bytes: int) -> None:
+        self.reader = reader
+        self.roads: Dict[bytes, Decode] = {}
+        """The decoder of each prefix seen so far. Every one may be called with any value of that prefix."""
+        self._writers: Dict[bytes, Schema] = {}
+        self._find_writer = find_writer
+        self._max_order_bytes = max_order_bytes
+
+    def decode(self, value: Optional[bytes]) -> Order:
+        """The order in the value.
+
+        Raises `Undecodable` (permanent), `UnknownSchema` (may be known later) or `RegistryUnavailable`.
+        """
+        return self.road(value)(value)  # type: ignore[arg-type]
+
+    def road(self, value: Optional[bytes]) -> Decode:
+        """The decoder for this value's prefix, built on first sight. Raises as `decode` does."""
+        if not value:
+            raise undecodable("decode.empty", "a null value (tombstone)" if value is None else "no bytes")
+        if len(value) > self._max_order_bytes:
+            raise undecodable("decode.too_large", _too_large(value, self._max_order_bytes))
+        ref, start = read_prefix(value)
+        prefix = value[:start]
+        if prefix not in self.roads:
+            writer = self._writer(ref)
+            self.roads[prefix] = self._build(writer, start)
+            self._writers[prefix] = writer
+        return self.roads[prefix]
+
+    def writer_of(self, value: Optional[bytes]) -> str:
+        """Framing and writer schema of a value in one line, as far as they are known without a look-up."""
+        try:
+            ref, start = read_prefix(value or b"")
+        except Undecodable:
+            return "unknown framing"
+        writer = self._writers.get((value or b"")[:start])
+        return f"{ref.framing} {ref}" + (f" {writer.name}" if writer else "")
+
+    def inspect(self, value: Optional[bytes]) -> Inspection:
+        """All that can be said of a value. Looks schemas up, never raises for what the value holds."""
+        try:
+            order: Optional[Order] = self.decode(value)
+            error: Optional[Exception] = None
+        except (Undecodable, RegistryUnavailable) as caught:
+            order, error = None, caught
+        try:
+            ref, start = read_prefix(value or b"")
+        except Undecodable:
+            return Inspection(None, None, None, order, error)
+        writer = self._writers.get((value or b"")[:start])
+        return Inspection(ref.framing, self.writer_of(value), writer, order, error)
+
+    def _writer(self, ref: SchemaRef) -> Schema:
+        try:
+            return self._find_writer(ref)
+        except SchemaRefused as error:
+            raise undecodable("decode.schema_refused", f"schema {ref}: {error}") from None
+
+    def _build(self, writer: Schema, start: int) -> Decode:
+        problems = evolution.problems(self.reader, writer)
+        if problems:
+            return _Unresolvable(writer, start, self._max_order_bytes, str(problems[0]))
+        if writer.fingerprint != self.reader.fingerprint:
+            return _Resolving(writer, start, self._max_order_bytes, self.reader)
+        careful = _Careful(self.reader, start, self._max_order_bytes)
+        if self.reader.flat:
+            return compile_reader(self.reader, start, self._max_order_bytes, careful)
+        return careful
+
+
+class _Careful:
+    """Decodes with one schema, and proves by encoding again that nothing was lost or made up."""
+
+    def __init__(self, schema: Schema, start: int, max_bytes: int) -> None:
+        self._schema = schema
+        self._start = start
+        self._max_bytes = max_bytes
+
+    def __call__(self, value: bytes) -> Order:
+        if len(value) > self._max_bytes:
+            raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
+        return self._exactly(value, self._schema.parsed)
+
+    def _exactly(self, value: bytes, parsed: Any) -> Order:
+        if self._schema.decimals:
+            self._refuse_faulty(value)
+        try:
+            order = read(value, self._start, parsed)
+            proven = self._schema.decimals or write(order, parsed) == value[self._start :]
+        except Exception as error:  # noqa: BLE001 - hostile bytes raise nearly everything
+            self._explain(value, error)
+        if not proven:
+            self._refuse_faulty(value)
+        return order
+
+    def _refuse_faulty(self, value: bytes) -> None:
+        """Raise the fault if there is one.
+
+        Where there is none, encoding again went another legal way (a union with two branches for one
+        value, a UUID in capitals), and what was decoded is what the bytes say.
+        """
+        fault = first_fault(self._schema, value, self._start)
+        if fault:
+            raise self._misread(fault)
+
+    def _explain(self, value: bytes, error: Exception) -> NoReturn:
+        self._refuse_faulty(value)
+        reason = "decode.logical_type" if self._schema.logical else "decode.failed"
+        raise undecodable(reason, f"{type(error).__name__}: {error}") from error
+
+    def _misread(self, fault: Fault) -> Undecodable:
+        where = f"field {fault.field}" if fault.field else "the record"
+        return undecodable(fault.reason, f"{where}, byte {fault.position}: {fault.what}", fault.position)
+
+
+class _Resolving(_Careful):
+    """Decodes exactly with the writer's schema, then once more into the reader's."""
+
+    def __init__(self, schema: Schema, start: int, max_bytes: int, reader: Schema) -> None:
+        super().__init__(schema, start, max_bytes)
+        self._reader = reader
+
+    def __call__(self, value: bytes) -> Order:
+        if len(value) > self._max_bytes:
+            raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
+        self._exactly(value, self._schema.raw)
+        try:
+            return self._resolve(value)
+        except SchemaResolutionError as error:
+            raise undecodable("decode.unresolvable", f"written with {self._schema.name}: {error}") from None
+        except Undecodable:
+            raise
+        except Exception as error:
+            raise undecodable("decode.logical_type", f"{type(error).__name__}: {error}") from error
+
+    def _resolve(self, value: bytes) -> Order:
+        """Resolve without logical types: fastavro would apply the writer's, and an order has the reader's."""
+        order = read(value, self._start, self._schema.raw, self._reader.raw)
+        if not self._reader.logical:
+            return order
+        body = write(order, self._reader.raw)
+        fault = first_fault(self._reader, body, 0) if self._reader.decimals else None
+        if fault:
+            raise undecodable(fault.reason, f"field {fault.field}: {fault.what}")
+        return read(body, 0, self._reader.parsed)
+
+
+class _Unresolvable(_Careful):
+    """The schemas can never be resolved. The bytes are still judged first: damage is the better reason."""
+
+    def __init__(self, schema: Schema, start: int, max_bytes: int, why: str) -> None:
+        super().__init__(schema, start, max_bytes)
+        self._why = why
+
+    def __call__(self, value: bytes) -> Order:
+        self._refuse_faulty(value)
+        raise undecodable("decode.unresolvable", self._why)
+
+
+def read(value: bytes, start: int, parsed: Any, reader: Any = None) -> Order:
+    """One record by fastavro, without any check of ours."""
+    stream = BytesIO(value)
+    stream.seek(start)
+    order: Order = schemaless_reader(stream, parsed, reader)  # type: ignore[assignment]
+    return order
+
+
+def write(order: Order, parsed: Any) -> bytes:
+    """One record by fastavro, without any check of ours."""
+    stream = BytesIO()
+    schemaless_writer(stream, parsed, order)
+    return stream.getvalue()
+
+
+def undecodable(reason: str, message: str, position: Optional[int] = None) -> Undecodable:
+    """The error with its reason and, where known, the place."""
+    error = Undecodable(message, reason)
+    error.position = position
+    return error
+
+
+def _too_large(value: bytes, limit: int) -> str:
+    return f"the value has {len(value):,} bytes, the limit is {limit:,} (MAX_ORDER_BYTES)"
+
+
+def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
+    """`decode` and `validate` in one function, with everything that it needs at hand: it runs once a record.
+
+    Raises what they raise. Refuses (`SchemaRefused`) a reader schema that the rules cannot judge.
+    """
+    refuse_unruly(decoder.reader)
+    roads, build_road, validate_order = decoder.roads, decoder.road, orders.validate
+
+    def read_order(value: Optional[bytes]) -> Order:
+        try:
+            road = roads[value[:10] if value[0] == 0xC3 else value[:5]]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            road = build_road(value)
+        order = road(value)  # type: ignore[arg-type]
+        if (
+            order["quantity"] < 1
+            or not 0 <= order["price"] < INFINITY
+            or order["timestamp"] < 1
+            or not (order["order_id"] and order["customer_id"] and order["product_id"])
+        ):
+            validate_order(order)
+        return order
+
+    return read_order
+
+
+def refuse_unruly(reader: Schema) -> None:
+    """Raise `SchemaRefused` unless the schema has the fields of the rules, in types that they can judge."""
+    kinds = {field["name"]: evolution.value_type(field["type"]) for field in reader.parsed["fields"]}
+    for name, allowed in orders.FIELDS.items():
+        if name not in kinds:
+            raise SchemaRefused(f"{reader.name} has no field {name}, which the rules for orders need")
+        if kinds[name] not in allowed:
+            wanted = " or ".join(sorted(allowed))
+            raise SchemaRefused(f"field {name} of {reader.name} is {kinds[name]}: the rules need {wanted}")
+
+
+class OrderEncoder:
+    """Encodes orders with one schema under one prefix. Never writes another value than it was given."""
+
+    def __init__(self, schema: Schema, prefix: bytes) -> None:
+        self.schema = schema
+        self.prefix = prefix
+        self._numbers = [
+            (field["name"], *_NUMBERS[field["type"]])
+            for field in schema.parsed["fields"]
+            if schema.flat and field["type"] in _NUMBERS
+        ]
+
+    def encode(self, order: Order) -> bytes:
+        """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
+        stream = BytesIO()
+        stream.write(self.prefix)
+        try:
+            self._check(order)
+            schemaless_writer(stream, self.schema.parsed, order, strict=True)
+        except Exception as error:  # noqa: BLE001 - so do values of any type
+            raise Unencodable(self._why(order, error)) from None
+        return stream.getvalue()
+
+    def _check(self, order: Order) -> None:
+        """What fastavro would write as something else: 2**40 as an int, 1.5 as 1, True as 1, "2" as 2.0."""
+        if not self.schema.flat:
+            validate(order, self.schema.parsed, raise_errors=True, strict=True)
+        for name, types, low, high in self._numbers:
+            number = order[name]
+            if type(number) not in types or (type(number) is int and not low <= number <= high):
+                raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
+
+    def _why(self, order: Order, error: Exception) -> str:
+        if isinstance(error, ValidationError):
+            return "; ".join(str(part) for part in error.errors)
+        if isinstance(error, KeyError):
+            return f"field {error.args[0]}: missing"
+        return str(error)
+
+
+def describe_type(schema: Schema, name: str) -> str:
+    """The type of a field of a flat schema, with its article."""
+    kind = next(field["type"] for field in schema.parsed["fields"] if field["name"] == name)
+    return {"int": "an int of 32 bits", "long": "a long of 64 bits"}.get(kind, f"a {kind}")
+
+
+_EXACT_DOUBLE = 2**53
+_EXACT_FLOAT = 2**24
+_NUMBERS: Dict[str, Tuple[Tuple[type, ...], int, int]] = {
+    "boolean": ((bool,), 0, 1),
+    "int": ((int,), -(2**31), 2**31 - 1),
+    "long": ((int,), -(2**63), 2**63 - 1),
+    "float": ((float, int), -_EXACT_FLOAT, _EXACT_FLOAT),
+    "double": ((float, int), -_EXACT_DOUBLE, _EXACT_DOUBLE),
+}
+"""The Python types that a number's field takes, and the integers that it holds exactly."""
