@@ -26,7 +26,8 @@ def delivery(attempt: int = 1) -> Delivery:
 
 def real_orders() -> List[Dict[str, Any]]:
     with SAMPLE.open(encoding="utf-8", newline="") as rows:
-        return [{**ORDER, **row, "quantity": int(row["quantity"]), "price": 1.0} for row in csv.DictReader(rows)]
+        read = csv.DictReader(rows)
+        return [{**row, "quantity": int(row["quantity"]), "price": 1.0} for row in read]
 
 
 def failures(handler: Handler, attempt: int) -> Dict[str, int]:

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""Real orders through a real Kafka: published, processed, failing, retried, dead-lettered, counted.
+
+Owns: the story, which is a list of commands shown as a person would type them, and the account at its end.
+Does not know: the insides of the three scripts; it runs them as processes.
+Used by: `make demo`.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, TextIO
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+import config
+from orderflow import cli, topics
+from orderflow.cli import CommandError, KafkaUnreachable
+from tools import jvm
+from tools.local_kafka import LocalKafka
+
+SAMPLE = "examples/cdnow-sample.csv"
+BUGGY, FIXED = "examples/checkout.py:charge", "examples/checkout.py:charge_fixed"
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+    """Tell the whole story; 0 if its account closes."""
+    flags = _parser().parse_args(argv)
+    settings = config.load({})
+    began_s = time.monotonic()
+    with _kafka(settings, out) as address, _client_file(settings) as client_file:
+        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), client_file, out)
+        try:
+            closes = story.tell()
+        finally:
+            story.leave(flags.keep)
+    out.write(f"\nThat took {cli.duration(time.monotonic() - began_s)}. " + (GOOD_END if closes else BAD_END))
+    return cli.OK if closes else cli.FAILED
+
+
+GOOD_END = """Your turn, in three terminals (make kafka in a fourth):
+  python producer.py --rate 10/s --invalid 5%
+  python consumer.py
+  python dlq_handler.py
+"""
+BAD_END = "The account does not close: that is a bug, please report it with this output.\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n")[0])
+    parser.add_argument("--keep", action="store_true", help="leave the topics in a Kafka that was there")
+    return parser
+
+
+class Story:
+    """The commands of one run, on topics and a group of its own."""
+
+    def __init__(self, client: Dict[str, Any], client_file: Optional[str], out: TextIO) -> None:
+        name = f"demo-{uuid.uuid4().hex[:6]}"
+        self._out = out
+        self._client = client
+        self._client_file = client_file
+        self._styles = {BOLD: BOLD, DIM: DIM, PLAIN: PLAIN} if cli.has_colour(out) else {}
+        self.settings = {
+            "KAFKA_BOOTSTRAP_SERVERS": client["bootstrap.servers"],
+            "ORDERS_TOPIC": f"{name}-orders",
+            "PROCESSED_TOPIC": f"{name}-processed",
+            "DLQ_TOPIC": f"{name}-orders-dlq",
+            "CONSUMER_GROUP": f"{name}-group",
+            "RETRY_BACKOFF": "0.2",
+        }
+
+    def tell(self) -> bool:
+        """Run it all; whether the account closes."""
+        self._introduce()
+        self._say("Publish 6,919 real orders of a music shop, with 2 % of broken ones mixed in.")
+        self._run("producer.py", "--input", SAMPLE, "--invalid", "2%", "--seed", "1")
+        self._say(
+            "Process them. The payment fails now and then, and a bug hits every order of ten CDs or more.",
+            "Failed orders wait for their retry without holding up the others; what cannot be saved is",
+            "dead-lettered. Results, dead letters and offsets are committed together.",
+        )
+        self._run("consumer.py", "--handler", BUGGY, "--until-drained")
+        self._say("What went wrong? One line a dead letter:")
+        self._run("dlq_handler.py", "list", "--limit", "5")
+        self._say("Grouped by what is the same failure:")
+        self._run("dlq_handler.py", "groups")
+        self._say("One of them in full:")
+        self._run("dlq_handler.py", "show", self._a_failed_order())
+        self._say("The account, counted by a reader that shares no code with the toolkit:")
+        return self._account()
+
+    def leave(self, keep: bool) -> None:
+        """Take the demo's topics and group away again."""
+        names = [value for name, value in self.settings.items() if name.endswith("_TOPIC")]
+        if keep:
+            self._say(f"Kept: {', '.join(names)}")
+            return
+        admin = AdminClient(self._client)
+        topics_gone = admin.delete_topics([*names, self.settings["DLQ_TOPIC"] + "-audit"])
+        group_gone = admin.delete_consumer_groups([self.settings["CONSUMER_GROUP"]])
+        for answer in (*topics_gone.values(), *group_gone.values()):
+            with contextlib.suppress(KafkaException):  # never made, or not ours to delete
+                answer.result(timeout=10)
+
+    def _introduce(self) -> None:
+        self._say("Topics and a group of its own, so a shared Kafka is safe; a short back-off, to be quick:")
+        for name, value in self.settings.items():
+            self._out.write(f"  export {name}={value}\n")
+        self._out.flush()
+
+    def _a_failed_order(self) -> str:
+        """Where a dead letter stands whose retries were used up, as `show` wants it: P:O."""
+        listed = self._captured("dlq_handler.py", "list", "--reason-code", "process.*", "-c", "1", "--json")
+        found = json.loads(listed.splitlines()[0])
+        return f"{found['partition']}:{found['offset']}"
+
+    def _account(self) -> bool:
+        shown = ["-b", self.settings["KAFKA_BOOTSTRAP_SERVERS"], "--input", SAMPLE]
+        for kind in ("orders", "processed", "dlq"):
+            shown += [f"--{kind}-topic", self.settings[f"{kind.upper()}_TOPIC"]]
+        hidden = ["-F", self._client_file] if self._client_file else []
+        self._show("tests/account.py", *shown)
+        return subprocess.run(_command("tests/account.py", *shown, *hidden), cwd=ROOT).returncode == 0
+
+    # --- the telling
+
+    def _say(self, *lines: str) -> None:
+        self._out.write("\n" + "".join(self._styled(BOLD, line) + "\n" for line in lines))
+        self._out.flush()
+
+    def _show(self, *arguments: str) -> None:
+        self._out.write(self._styled(DIM, f"$ {shlex.join(['python', *arguments])}") + "\n")
+        self._out.flush()
+
+    def _styled(self, style: str, text: str) -> str:
+        return f"{self._styles.get(style, '')}{text}{self._styles.get(PLAIN, '')}"
+
+    def _run(self, *arguments: str) -> None:
+        self._show(*arguments)
+        code = subprocess.run(_command(*arguments), cwd=ROOT, env=self._environment()).returncode
+        if code != 0:
+            raise CommandError(f"{arguments[0]} ended with exit code {code}")
+
+    def _captured(self, *arguments: str) -> str:
+        command = _command(*arguments)
+        finished = subprocess.run(command, cwd=ROOT, env=self._environment(), stdout=subprocess.PIPE)
+        if finished.returncode != 0 or not finished.stdout.strip():
+            raise CommandError(f"{shlex.join(arguments)} found nothing (exit code {finished.returncode})")
+        return finished.stdout.decode()
+
+    def _environment(self) -> Dict[str, str]:
+        return {**os.environ, **self.settings}
+
+
+def _command(*arguments: str) -> List[str]:
+    return [sys.executable, *arguments]
+
+
+# --- Kafka: the one that is there, or one of our own
+
+
+@contextlib.contextmanager
+def _kafka(settings: config.Settings, out: TextIO) -> Iterator[str]:
+    """The address of a Kafka that answers: the configured one, else a local one that stops at the end."""
+    if _answers(settings):
+        out.write(f"Using the Kafka at {settings.bootstrap_servers}.\n")
+        yield settings.bootstrap_servers
+        return
+    out.write(f"No Kafka at {settings.bootstrap_servers}: starting one here (the first time: 44 MB).\n")
+    out.flush()
+    try:
+        with LocalKafka() as kafka:
+            out.write(f"Kafka {kafka.version} is ready.\n")
+            yield kafka.bootstrap_servers
+    except (jvm.MissingPiece, jvm.ProcessFailed) as error:
+        raise CommandError(f"no local Kafka: {error}") from error
+
+
+def _answers(settings: config.Settings) -> bool:
+    try:
+        topics.require_kafka(config.client_config(settings), timeout_s=2)
+        return True
+    except KafkaUnreachable:
+        if settings.client:  # credentials of another Kafka would not fit one of ours
+            raise
+        return False
+
+
+@contextlib.contextmanager
+def _client_file(settings: config.Settings) -> Iterator[Optional[str]]:
+    """A private file with the client properties that were configured, for the account; None without any."""
+    if not settings.client:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="demo-client-", encoding="utf-8") as file:
+        file.writelines(f"{name}={value}\n" for name, value in settings.client.items())
+        file.flush()
+        yield file.name
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
