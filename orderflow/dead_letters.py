@@ -119,6 +119,7 @@ def fingerprint(
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
+FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
 TOKEN_WITH_DIGIT = re.compile(r"(?<![\w.\-+@$#%])[\w.\-+@$#%]*\d[\w.:\-+@$#%]*")
 OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
 RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
@@ -146,9 +147,9 @@ def _payload(record: Record, shrink: Shrink) -> Payload:
         return record.key, record.value, own, ()
     key, left_out = record.key, ["value"] if record.value is not None else []
     if sum(_header_size(header) for header in own) > POINTER_PART_LIMIT:
-        own, left_out = _life_story(own), left_out + ["headers"]
+        own, left_out = _life_story(own), [*left_out, "headers"]
     if _length(key) > POINTER_PART_LIMIT:
-        key, left_out = None, left_out + ["key"]
+        key, left_out = None, [*left_out, "key"]
     return key, None, own, tuple(left_out)
 
 
@@ -170,7 +171,9 @@ def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink:
         STAGE: _head(failure.stage, LABEL_LIMIT),
         CLASS: _head(failure.error_class, LABEL_LIMIT),
         RETRYABLE: b"true" if failure.retryable else b"false",
-        FINGERPRINT: fingerprint(failure.reason, failure.stage, failure.error_class, failure.message).encode(),
+        FINGERPRINT: fingerprint(
+            failure.reason, failure.stage, failure.error_class, failure.message
+        ).encode(),
         FIRST_FAILED_AT: _number(about.first_failed_at_ms),
         FAILED_AT: _number(about.failed_at_ms),
         TIMESTAMP: _number(record.timestamp_ms),

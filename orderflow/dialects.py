@@ -65,7 +65,10 @@ class Explanation(NamedTuple):
     """The dead letter that was replayed and came back as this one."""
 
 
-Refine = Callable[[Explanation, Record, Values], Explanation]
+Facts = Dict[str, Any]
+"""Fields of an `Explanation` on the way to one."""
+Refine = Callable[[Facts, Record, Values], Facts]
+"""What a dialect's own rules change of the facts in its headers."""
 
 
 class Dialect(NamedTuple):
@@ -101,6 +104,10 @@ class Dialect(NamedTuple):
     stack: Names = ()
     refine: Optional[Refine] = None
 
+    def is_complete_in(self, values: Values) -> bool:
+        """Whether the record carries all that this system always writes."""
+        return all(name in values for name in self.complete)
+
     def is_diagnostic(self, name: str) -> bool:
         """True for a header that this system sets, and that a replay therefore strips."""
         return name in self.names or name.startswith(self.prefixes or "\0")
@@ -110,9 +117,12 @@ def explain(record: Record) -> Explanation:
     """Everything that a dead letter of any dialect tells, none of it guessed."""
     values = _by_name(record.headers)
     dialect = _recognise(values, record.headers)
-    told = _facts(dialect, record, values)
-    told = told._replace(**_life_story(values))
-    return dialect.refine(told, record, values) if dialect.refine else told
+    facts = _facts(dialect, record, values)
+    facts.update(_life_story(values))
+    if dialect.refine:
+        facts.update(dialect.refine(facts, record, values))
+    facts["fingerprint"] = facts.get("fingerprint") or _fingerprint(facts)
+    return Explanation(**facts)
 
 
 def recognise(headers: Headers) -> Dialect:
@@ -134,7 +144,7 @@ def _by_name(headers: Headers) -> Values:
 
 
 def _recognise(values: Values, headers: Headers) -> Dialect:
-    found = [dialect for dialect in DIALECTS if all(name in values for name in dialect.complete)]
+    found = [dialect for dialect in DIALECTS if dialect.is_complete_in(values)]
     if len(found) <= 2:  # NONE is always among them
         return found[0]
     places = {name: place for place, (name, _) in enumerate(headers)}
@@ -146,46 +156,45 @@ def _written_at(dialect: Dialect, places: Dict[str, int]) -> int:
     return -1 if dialect.first_wins else places[dialect.complete[-1]]
 
 
-def _facts(dialect: Dialect, record: Record, values: Values) -> Explanation:
-    """The facts that stand in headers of their own."""
+def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
+    """The facts that stand in headers of their own, and the innermost cause."""
 
     def text(names: Names) -> Optional[str]:
-        return _text(_pick(values, names, dialect.first_wins))
+        return _text(_pick(values, names, dialect.first_wins)) if names else None
 
     def number(names: Names) -> Optional[int]:
-        return _number(_pick(values, names, dialect.first_wins), dialect.binary)
+        return _number(_pick(values, names, dialect.first_wins), dialect.binary) if names else None
 
-    stack, error_class, cause_class = text(dialect.stack), text(dialect.error_class), text(dialect.cause_class)
-    message, stage, reason = text(dialect.message), text(dialect.stage), text(dialect.reason)
-    root = _root(stack) or _root_from_headers(error_class, message, cause_class, text(dialect.cause_message))
-    return Explanation(
-        dialect=dialect.name,
-        topic=text(dialect.topic),
-        partition=number(dialect.partition),
-        offset=number(dialect.offset),
-        timestamp_ms=record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp),
-        timestamp_type=text(dialect.timestamp_type),
-        group=text(dialect.group),
-        attempts=number(dialect.attempts),
-        reason=reason,
-        stage=stage,
-        component=_component(dialect, text),
-        error_class=error_class,
-        cause_class=cause_class,
-        message=message,
-        root_class=root[0],
-        root_message=root[1],
-        stack=stack,
-        fingerprint=_fingerprint(reason, stage, root, message),
-        earlier_failures=_sets(dialect, values) - 1 if dialect.offset else None,
-    )
+    facts: Facts = {name: text(getattr(dialect, name)) for name in TEXTS}
+    facts.update((name, number(getattr(dialect, name))) for name in NUMBERS)
+    facts["dialect"] = dialect.name
+    facts["timestamp_ms"] = record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp)
+    facts["component"] = _component(dialect, text)
+    facts["earlier_failures"] = _sets(dialect, values) - 1 if dialect.offset else None
+    facts["root_class"], facts["root_message"] = _root(facts, text(dialect.cause_message))
+    return facts
 
 
-def _fingerprint(
-    reason: Optional[str], stage: Optional[str], root: Tuple[Optional[str], Optional[str]], message: Optional[str]
-) -> str:
+TEXTS = (
+    "topic",
+    "timestamp_type",
+    "group",
+    "reason",
+    "stage",
+    "error_class",
+    "cause_class",
+    "message",
+    "stack",
+)
+NUMBERS = ("partition", "offset", "attempts")
+
+
+def _fingerprint(facts: Facts) -> str:
     """By the innermost cause, since wrappers are alike for failures that have nothing in common."""
-    return own.fingerprint(reason, stage, root[0], message if root[0] is None else root[1])
+    told_by_cause = facts["root_class"] is not None
+    message = facts["root_message"] if told_by_cause else facts["message"]
+    kind = facts["root_class"] if told_by_cause else facts["error_class"]
+    return own.fingerprint(facts["reason"], facts["stage"], kind, message)
 
 
 def _pick(values: Values, names: Names, first_wins: bool) -> Optional[bytes]:
@@ -228,7 +237,21 @@ CAUSED_BY = "\nCaused by: "
 ERROR_LINE = re.compile(r"(?P<kind>[\w.$]+)(?:: (?P<message>.*))?\Z")
 
 
-def _root(stack: Optional[str]) -> Optional[Tuple[Optional[str], Optional[str]]]:
+def _root(facts: Facts, cause_message: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
+    """Class and first line of the innermost cause: by the stack trace, else by headers."""
+    found = _innermost(facts["stack"])
+    if found:
+        return found
+    if facts["cause_class"] is not None:
+        return facts["cause_class"], _first_line(cause_message)
+    return (
+        (facts["error_class"], _first_line(facts["message"]))
+        if facts["error_class"] is not None
+        else (None, None)
+    )
+
+
+def _innermost(stack: Optional[str]) -> Optional[Tuple[Optional[str], Optional[str]]]:
     """Class and first line of the innermost cause in a Java stack trace.
 
     Indented `Caused by:` lines belong to suppressed errors, of earlier attempts for instance.
@@ -241,20 +264,11 @@ def _root(stack: Optional[str]) -> Optional[Tuple[Optional[str], Optional[str]]]
     return (found["kind"], found["message"] or None) if found else None
 
 
-def _root_from_headers(
-    error_class: Optional[str], message: Optional[str], cause_class: Optional[str], cause_message: Optional[str]
-) -> Tuple[Optional[str], Optional[str]]:
-    """Second best, where no stack trace is carried: the cause that a header names, else the error."""
-    if cause_class is not None:
-        return cause_class, _first_line(cause_message)
-    return (error_class, _first_line(message)) if error_class is not None else (None, None)
-
-
 def _first_line(text: Optional[str]) -> Optional[str]:
     return text.split("\n", 1)[0] if text else None
 
 
-def _life_story(values: Values) -> Dict[str, Any]:
+def _life_story(values: Values) -> Facts:
     """What our replays wrote, which stays with the order whoever dead-letters it next."""
     if own.REPLAY_COUNT not in values and own.REPLAY_FROM not in values:
         return {}
@@ -265,7 +279,7 @@ def _life_story(values: Values) -> Dict[str, Any]:
     }
 
 
-def _refine_own(told: Explanation, record: Record, values: Values) -> Explanation:
+def _refine_own(facts: Facts, record: Record, values: Values) -> Facts:
     def number(name: str) -> Optional[int]:
         return _number(_pick(values, (name,), False), False)
 
@@ -273,21 +287,22 @@ def _refine_own(told: Explanation, record: Record, values: Values) -> Explanatio
         return _text(_pick(values, (name,), False))
 
     left_out = frozenset((text(own.LEFT_OUT) or "").split(","))
-    return told._replace(
-        root_class=None,
-        root_message=None,
-        fingerprint=text(own.FINGERPRINT) or told.fingerprint,
-        retryable={"true": True, "false": False}.get(text(own.RETRYABLE) or ""),
-        first_failed_at_ms=number(own.FIRST_FAILED_AT),
-        failed_at_ms=number(own.FAILED_AT),
-        schema=text(own.SCHEMA),
-        client=text(own.CLIENT),
-        earlier_failures=told.replay_count or 0,
-        key_is_original="key" not in left_out,
-        value_is_original="value" not in left_out,
-        headers_are_original="headers" not in left_out,
-        note=_left_out_note(left_out),
-    )
+    mark = text(own.FINGERPRINT) or ""
+    return {
+        "root_class": None,  # the class is already that of what failed
+        "root_message": None,
+        "fingerprint": mark if own.FINGERPRINT_FORM.fullmatch(mark) else None,
+        "retryable": {"true": True, "false": False}.get(text(own.RETRYABLE) or ""),
+        "first_failed_at_ms": number(own.FIRST_FAILED_AT),
+        "failed_at_ms": number(own.FAILED_AT),
+        "schema": text(own.SCHEMA),
+        "client": text(own.CLIENT),
+        "earlier_failures": facts.get("replay_count") or 0,
+        "key_is_original": "key" not in left_out,
+        "value_is_original": "value" not in left_out,
+        "headers_are_original": "headers" not in left_out,
+        "note": _left_out_note(left_out),
+    }
 
 
 def _left_out_note(left_out: FrozenSet[str]) -> Optional[str]:
@@ -295,81 +310,83 @@ def _left_out_note(left_out: FrozenSet[str]) -> Optional[str]:
     return f"too large to be carried, fetch from the source: {', '.join(parts)}" if parts else None
 
 
-def _refine_share_group(told: Explanation, record: Record, values: Values) -> Explanation:
+def _refine_share_group(facts: Facts, record: Record, values: Values) -> Facts:
     """The broker copies key and value only where the group is set to; without, both are null."""
     copied = record.key is not None or record.value is not None
-    has_headers = len(values) > sum(name in SHARE_GROUP_NAMES for name in values)
-    return told._replace(
-        key_is_original=copied,
-        value_is_original=copied,
-        headers_are_original=True if has_headers else None,
-        note=None if copied else "key and value were not copied: fetch them from the source",
-    )
+    has_headers = any(not name.startswith(own.BROKER_PREFIX) for name in values)
+    return {
+        "key_is_original": copied,
+        "value_is_original": copied,
+        "headers_are_original": True if has_headers else None,
+        "note": None if copied else "key and value were not copied: fetch them from the source",
+    }
 
 
+OF_A_SOURCE = (
+    "timestamp_ms",
+    "earlier_failures",
+    "key_is_original",
+    "value_is_original",
+    "headers_are_original",
+)
 NO_SOURCE = "raised by a timer: there is no source record"
 PRODUCTION_FAILURE = "the output could not be written: key and value of the source are not here, fetch them"
 
 
-def _refine_streams(told: Explanation, record: Record, values: Values) -> Explanation:
-    if told.topic is None:
-        return told._replace(
-            timestamp_ms=None,
-            earlier_failures=None,
-            key_is_original=None,
-            value_is_original=None,
-            headers_are_original=None,
-            note=NO_SOURCE,
-        )
+def _refine_streams(facts: Facts, record: Record, values: Values) -> Facts:
+    if facts["topic"] is None:
+        return {**dict.fromkeys(OF_A_SOURCE), "note": NO_SOURCE}
     if record.key is None and record.value is None:
         # A tombstone without a key looks the same. To fetch it from the source is right for both.
-        return told._replace(key_is_original=False, value_is_original=False, note=PRODUCTION_FAILURE)
-    return told
+        return {"key_is_original": False, "value_is_original": False, "note": PRODUCTION_FAILURE}
+    return {}
 
 
-def _refine_retry_topic(told: Explanation, record: Record, values: Values) -> Explanation:
+def _refine_retry_topic(facts: Facts, record: Record, values: Values) -> Facts:
     """Retry topics keep the first origin for good, so an earlier death leaves no trace."""
-    return told._replace(earlier_failures=None)
+    return {"earlier_failures": None}
 
 
-def _refine_arroyo(told: Explanation, record: Record, values: Values) -> Explanation:
-    empty = record.value == b""
-    return told._replace(note="a tombstone becomes an empty value here: the source may be either") if empty else told
+def _refine_arroyo(facts: Facts, record: Record, values: Values) -> Facts:
+    if record.value != b"":
+        return {}
+    return {"note": "a tombstone becomes an empty value here: the source may be either"}
 
 
 FAILED_KEY = "the key could not be read and stands in the value's place: fetch the value from the source"
 FAILED_VALUE = "the value could not be read and stands in a header: fetch it from the source"
 
 
-def _refine_smallrye(told: Explanation, record: Record, values: Values) -> Explanation:
+def _refine_smallrye(facts: Facts, record: Record, values: Values) -> Facts:
     """A key or value that could not be deserialised is not where it was in the source."""
     if _pick(values, ("deserialization-failure-key",), False) == b"true":
         key = _pick(values, ("deserialization-failure-key-data", "deserialization-failure-data"), False)
-        return told._replace(key_is_original=record.key == key, value_is_original=False, note=FAILED_KEY)
+        return {"key_is_original": record.key == key, "value_is_original": False, "note": FAILED_KEY}
     value = _pick(values, ("deserialization-failure-value-data", "deserialization-failure-data"), False)
     if value is not None and record.value != value:
-        return told._replace(value_is_original=False, note=FAILED_VALUE)
-    return told
+        return {"value_is_original": False, "note": FAILED_VALUE}
+    return {}
 
 
 RETRY_TOPIC = re.compile(r".*_\d+")
 """SmallRye reads the delay in milliseconds from the end of a retry topic's name, whatever it begins with."""
 
 
-def _refine_delayed_retry(told: Explanation, record: Record, values: Values) -> Explanation:
+def _refine_delayed_retry(facts: Facts, record: Record, values: Values) -> Facts:
     """Each hop puts its coordinates in front; the source is where the chain of retry topics ends."""
     hops = list(_hops(values))
     sources = [place for place, (topic, _, _) in enumerate(hops) if not RETRY_TOPIC.fullmatch(topic or "")]
-    source = hops[sources[0] if sources else -1]
-    told = told._replace(
-        topic=source[0],
-        partition=source[1],
-        offset=source[2],
-        failed_at_topic=None if told.topic == source[0] else told.topic,
-        earlier_failures=max(0, len(sources) - 1),
-        first_failed_at_ms=_number(_pick(values, ("delayed-retry-first-processing-timestamp",), True), False),
-    )
-    return _refine_smallrye(told, record, values)
+    topic, partition, offset = hops[sources[0] if sources else -1]
+    first_failed_at = _pick(values, ("delayed-retry-first-processing-timestamp",), True)
+    return {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "failed_at_topic": None if hops[0][0] == topic else hops[0][0],
+        "earlier_failures": max(0, len(sources) - 1),
+        "first_failed_at_ms": _number(first_failed_at, False),
+        **_refine_smallrye(facts, record, values),
+    }
 
 
 def _hops(values: Values) -> Iterator[Tuple[Optional[str], Optional[int], Optional[int]]]:
@@ -377,8 +394,6 @@ def _hops(values: Values) -> Iterator[Tuple[Optional[str], Optional[int], Option
     for topic, partition, offset in zip(*(values[name] for name in names)):
         yield _text(topic), _number(partition, False), _number(offset, False)
 
-
-SHARE_GROUP_NAMES = frozenset((own.TOPIC, own.PARTITION, own.OFFSET, own.GROUP, own.DELIVERY_COUNT, own.MESSAGE))
 
 OWN = Dialect(
     name="orderflow",
@@ -415,8 +430,12 @@ SHARE_GROUP = Dialect(
 
 CONNECT = Dialect(
     name="connect",
-    complete=("__connect.errors.topic", "__connect.errors.partition", "__connect.errors.offset")
-    + ("__connect.errors.connector.name",),
+    complete=(
+        "__connect.errors.topic",
+        "__connect.errors.partition",
+        "__connect.errors.offset",
+        "__connect.errors.connector.name",
+    ),
     prefixes=("__connect.errors.",),
     keeps_time=True,
     topic=("__connect.errors.topic",),
@@ -435,8 +454,12 @@ CONNECT = Dialect(
 
 STREAMS = Dialect(
     name="streams",
-    complete=("__streams.errors.exception", "__streams.errors.topic", "__streams.errors.partition")
-    + ("__streams.errors.offset",),
+    complete=(
+        "__streams.errors.exception",
+        "__streams.errors.topic",
+        "__streams.errors.partition",
+        "__streams.errors.offset",
+    ),
     prefixes=("__streams.errors.",),
     keeps_time=True,
     topic=("__streams.errors.topic",),

@@ -19,12 +19,16 @@ from orderflow.dead_letters import (
 from orderflow.errors import Failure
 from orderflow.records import Outgoing, Record
 
-FAILURE = Failure("validate.quantity", "validate", "orderflow.errors.InvalidOrder", "quantity must be positive", False)
+FAILURE = Failure(
+    "validate.quantity", "validate", "orderflow.errors.InvalidOrder", "quantity must be positive", False
+)
 ABOUT = Circumstances("order-processing-group", "host-1-77", 3, 1_700_000_000_000, 1_700_000_035_000, None, 1)
 
 
 def record(**changes: Any) -> Record:
-    whole = Record("orders", 2, 41, 1_699_999_999_000, "CreateTime", b"k", b"v", [("trace", b"1"), ("empty", None)])
+    whole = Record(
+        "orders", 2, 41, 1_699_999_999_000, "CreateTime", b"k", b"v", [("trace", b"1"), ("empty", None)]
+    )
     return whole._replace(**changes)
 
 
@@ -72,10 +76,17 @@ def test_diagnostics_name_origin_failure_and_circumstances() -> None:
 
 def test_what_is_not_known_has_no_header() -> None:
     """Unknown times, schema and stack are absent, never zero, empty or a guess."""
-    sent = dead_letter(record(timestamp_ms=None), FAILURE, ABOUT._replace(first_failed_at_ms=None), "orders-dlq")
+    sent = dead_letter(
+        record(timestamp_ms=None), FAILURE, ABOUT._replace(first_failed_at_ms=None), "orders-dlq"
+    )
 
     names = {name for name, _ in sent.headers}
-    assert not names & {"orders.dlq.timestamp", "orders.dlq.first-failed-at", "orders.dlq.schema", "orders.dlq.stack"}
+    assert not names & {
+        "orders.dlq.timestamp",
+        "orders.dlq.first-failed-at",
+        "orders.dlq.schema",
+        "orders.dlq.stack",
+    }
 
 
 def test_second_death_replaces_the_diagnostics_of_the_first() -> None:
@@ -110,7 +121,9 @@ def test_shrinking_gives_up_stack_then_message_then_value() -> None:
 
 def test_stack_keeps_its_end() -> None:
     """A trimmed stack trace keeps the last lines, where Python names the error."""
-    sent = dead_letter(record(), FAILURE._replace(stack="x" * 20_000 + "KeyError: 'sku'"), ABOUT, "d", Shrink.STACK)
+    sent = dead_letter(
+        record(), FAILURE._replace(stack="x" * 20_000 + "KeyError: 'sku'"), ABOUT, "d", Shrink.STACK
+    )
 
     assert (header(sent, "orders.dlq.stack") or b"").endswith(b"KeyError: 'sku'")
 
@@ -159,7 +172,10 @@ def test_any_text_becomes_utf8(message: str) -> None:
         ("timed out after 5.3 s at 12:30:01.123", "timed out after 6 s at 2026-11-24T01:02:03Z"),
         ("<Client object at 0x7f3ab2> failed", "<Client object at 0x55d0cafe> failed"),
         ("handler [App$Binder$1@3f64f01c] failed", "handler [App$Binder$1@4a2c6e67] failed"),
-        ("user 6e1b2f0a-95c4-4c39-8f4e-1f0f7f0c9b11 blocked", "user 00000000-0000-4000-8000-000000000000 blocked"),
+        (
+            "user 6e1b2f0a-95c4-4c39-8f4e-1f0f7f0c9b11 blocked",
+            "user 00000000-0000-4000-8000-000000000000 blocked",
+        ),
         ("lost O-1, O-2, O-3", "lost O-9"),
         ("object app.Worker@deadbeef", "object app.Worker@cafebabe"),
     ],
@@ -173,7 +189,12 @@ def test_fingerprint_ignores_what_varies(one: str, other: str) -> None:
 def test_fingerprint_tells_kinds_apart() -> None:
     """Reason, stage, class and wording each make another group."""
     base = ("process.failed", "process", "KeyError", "no stock")
-    variants = [base, ("validate.price", *base[1:]), (*base[:2], "ValueError", base[3]), (*base[:3], "no price")]
+    variants = [
+        base,
+        ("validate.price", *base[1:]),
+        (*base[:2], "ValueError", base[3]),
+        (*base[:3], "no price"),
+    ]
 
     assert len(variants) == len({fingerprint(*each) for each in variants})
 

@@ -35,7 +35,9 @@ def real_dead_letters() -> Iterator[Any]:
     for dump in sorted(FIXTURES.glob("dumps/*.ndjson")):
         expected = lines(FIXTURES / "expected" / dump.name)
         for row, facts in zip(lines(dump), expected):
-            yield pytest.param(record_of(row), facts, id=f"{dump.stem}-{row['partition']}-{row['offset']}-{facts['n']}")
+            yield pytest.param(
+                record_of(row), facts, id=f"{dump.stem}-{row['partition']}-{row['offset']}-{facts['n']}"
+            )
 
 
 REAL = list(real_dead_letters())
@@ -53,7 +55,11 @@ def test_dialect_and_origin(record: Record, expected: Json) -> None:
     told, origin = explain(record), expected["original"]
 
     assert told.dialect == expected["dialect"]
-    assert (told.topic, told.partition, told.offset) == (origin["topic"], origin["partition"], origin["offset"])
+    assert (told.topic, told.partition, told.offset) == (
+        origin["topic"],
+        origin["partition"],
+        origin["offset"],
+    )
     assert told.timestamp_type == origin["timestamp_type"]
     if told.dialect != "none":  # nothing in such a record says whose time its own timestamp is
         assert told.timestamp_ms == origin["timestamp"]
@@ -233,7 +239,11 @@ def test_smallrye_delayed_retry_chain() -> None:
     assert told.dialect == "smallrye-delayed-retry"
     assert (told.topic, told.partition, told.offset) == ("orders", 1, 40)
     assert told.failed_at_topic == "orders_retry_5000"
-    assert (told.timestamp_ms, told.first_failed_at_ms, told.attempts) == (1_795_501_030_000, 1_795_501_031_000, 2)
+    assert (told.timestamp_ms, told.first_failed_at_ms, told.attempts) == (
+        1_795_501_030_000,
+        1_795_501_031_000,
+        2,
+    )
     assert user_headers([*chain, ("tenant", b"a"), *HISTORY]) == [("tenant", b"a")]
 
 
@@ -315,7 +325,9 @@ def test_fingerprint_blanks_out_what_varies() -> None:
     assert told_of(BINDER).fingerprint != told_of(cause).fingerprint
 
 
-OURS = Record("orders", 2, 41, 1_699_999_999_000, "CreateTime", b"k", b"v", [("trace", b"1"), ("empty", None)])
+OURS = Record(
+    "orders", 2, 41, 1_699_999_999_000, "CreateTime", b"k", b"v", [("trace", b"1"), ("empty", None)]
+)
 FAILURE = Failure("process.failed", "process", "KeyError", "no sku", True, stack="KeyError: 'sku'")
 ABOUT = Circumstances("order-processing-group", "host-1-77", 3, 1_700_000_000_000, 1_700_000_035_000, "so", 1)
 
@@ -364,7 +376,11 @@ def test_pointer_is_read_as_one() -> None:
 
 def test_life_story_survives_a_second_death() -> None:
     """The replay headers that came with the order are read and stay among its own headers."""
-    story: Headers = [("orders.replay.job", b"j1"), ("orders.replay.count", b"2"), ("orders.replay.from", b"d-0-5")]
+    story: Headers = [
+        ("orders.replay.job", b"j1"),
+        ("orders.replay.count", b"2"),
+        ("orders.replay.from", b"d-0-5"),
+    ]
     sent = returned(own.dead_letter(OURS._replace(headers=story), FAILURE, ABOUT, "orders-dlq"))
     told = explain(sent)
 

@@ -1,0 +1,219 @@
+"""Reads a topic from one place to another, or follows it, without a group and without a trace.
+
+Owns: seeking, the end of a range, and how much is read ahead, which bounds the memory.
+Does not know: what the records mean.
+Used by: browse, replay.
+"""
+
+import gc
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from orderflow.cli import CommandError, TopicMissing
+from orderflow.records import Record
+from orderflow.selection import Position, Range
+
+BATCH = 500
+"""Records a batch. Small: what is built for them still lies in the processor's cache when it is used."""
+WAIT_S = 0.2
+TIMEOUT_S = 10.0
+CLOCK_SLACK_MS = 600_000
+"""Writers' clocks differ: a record this much behind the first late enough one may still be early enough."""
+TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
+GC_THRESHOLD = 100_000
+"""Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
+
+
+class Span(NamedTuple):
+    """Offsets of one partition, `end` exclusive."""
+
+    partition: int
+    begin: int
+    end: int
+
+
+class Bounds(NamedTuple):
+    """What a partition holds: offsets from `low` on, up to but not with `high`."""
+
+    low: int
+    high: int
+
+
+def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
+    """The properties of a client that only looks: it never joins the group, never commits."""
+    return {
+        "fetch.queue.backoff.ms": 5,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 16_384,
+        **client,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+    }
+
+
+def record_of(message: Any) -> Record:
+    """The client's message as a plain record."""
+    kind, timestamp_ms = message.timestamp()
+    has_time = kind in TIMESTAMP_TYPES
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        timestamp_ms if has_time else None,
+        TIMESTAMP_TYPES.get(kind),
+        message.key(),
+        message.value(),
+        message.headers() or [],
+    )
+
+
+class Reader:
+    """Reads one topic. Use as a context manager: it holds a connection."""
+
+    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._consumer: Any = Consumer(dict(config))
+        gc.set_threshold(GC_THRESHOLD, 50, 100)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> List[int]:
+        """The partitions of the topic. Raises TopicMissing where there is no such topic."""
+        found = self._ask(lambda: self._consumer.list_topics(self.topic, TIMEOUT_S)).topics[self.topic]
+        if found.error is None:
+            return sorted(found.partitions)
+        if found.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            raise TopicMissing(f"topic {self.topic} does not exist")
+        raise CommandError(f"cannot read topic {self.topic}: {found.error.str()}")
+
+    def bounds(self, partition: int) -> Bounds:
+        """What the partition holds now, records of open transactions not counted."""
+        place = TopicPartition(self.topic, partition)
+        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(place, TIMEOUT_S))
+        return Bounds(low, high)
+
+    def spans(self, wanted: Range) -> List[Span]:
+        """The offsets that the range asks for. Raises CommandError for a partition that does not exist."""
+        partitions = self._chosen(wanted)
+        bounds = {partition: self.bounds(partition) for partition in partitions}
+        begins = self._places(wanted.begin, bounds)
+        ends = self._places(wanted.end or Position("end"), bounds)
+        if wanted.since_ms is not None:
+            begins = _later(begins, self._places(Position("time", wanted.since_ms), bounds))
+        if wanted.until_ms is not None:
+            late = self._places(Position("time", wanted.until_ms + CLOCK_SLACK_MS), bounds)
+            ends = {partition: min(ends[partition], late[partition]) for partition in partitions}
+        return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
+
+    def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
+        """The records of the spans in batches, as they arrive: in order within a partition."""
+        ends = {span.partition: span.end for span in spans if span.begin < span.end}
+        self._assign([(span.partition, span.begin) for span in spans if span.partition in ends])
+        unread = set(ends)
+        while unread and not stop():
+            records, at_end = self._poll()
+            unread.difference_update(partition for partition, offset in at_end if offset >= ends[partition])
+            self._drop_finished(unread, ends)
+            batch = [record for record in records if record.offset < ends[record.partition]]
+            if batch:
+                yield batch
+
+    def follow(
+        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[List[Record]]:
+        """The records from where each span begins, and whatever comes after, until asked to stop.
+
+        A batch is empty where nothing came for a moment, so that the caller can attend to other things.
+        """
+        self._assign([(span.partition, span.begin) for span in spans])
+        while not stop():
+            yield self._poll()[0]
+
+    def fetch(self, partition: int, offset: int) -> Optional[Record]:
+        """The record at this very place, or None where the log does not hold one there."""
+        bounds = self.bounds(partition)
+        if not bounds.low <= offset < bounds.high:
+            return None
+        for batch in self.read([Span(partition, offset, offset + 1)]):
+            return batch[0]
+        return None
+
+    def _chosen(self, wanted: Range) -> List[int]:
+        existing = self.partitions()
+        missing = sorted(wanted.partitions.difference(existing))
+        if missing:
+            raise CommandError(
+                f"topic {self.topic} has no partition {missing[0]}: it has {len(existing)}, from 0"
+            )
+        return sorted(wanted.partitions) if wanted.partitions else existing
+
+    def _places(self, position: Position, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
+        """The offset in each partition that the position stands for, within what the partition holds."""
+        if position.kind == "time":
+            return self._places_by_time(position.value, bounds)
+        return {partition: _place(position, held) for partition, held in bounds.items()}
+
+    def _places_by_time(self, timestamp_ms: int, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
+        asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in bounds]
+        found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
+        places = {place.partition: place.offset for place in found}
+        return {p: places[p] if places[p] >= 0 else held.high for p, held in bounds.items()}
+
+    def _assign(self, begins: Sequence[Tuple[int, int]]) -> None:
+        places = [TopicPartition(self.topic, partition, offset) for partition, offset in begins]
+        self._consumer.assign(places)
+        self._consumer.resume(places)  # the client remembers a pause across assignments
+
+    def _poll(self) -> Tuple[List[Record], List[Tuple[int, int]]]:
+        """The next records, and the ends that were reached, as (partition, offset)."""
+        records, at_end = [], []
+        for message in self._ask(lambda: self._consumer.consume(BATCH, WAIT_S)):
+            error = message.error()
+            if error is None:
+                records.append(record_of(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                at_end.append((message.partition(), message.offset()))
+            elif not error.retriable() and error.code() not in PASSING:
+                raise CommandError(f"cannot read topic {self.topic}: {error.str()}")
+        return records, at_end
+
+    def _drop_finished(self, unread: Set[int], ends: Mapping[int, int]) -> None:
+        """Stop fetching what is read to its end. By position: markers of transactions are no records."""
+        for place in self._consumer.position([TopicPartition(self.topic, partition) for partition in unread]):
+            if place.offset >= ends[place.partition]:
+                unread.discard(place.partition)
+                self._consumer.pause([TopicPartition(self.topic, place.partition)])
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except KafkaException as error:
+            reason: Any = error.args[0]
+            raise CommandError(f"cannot read topic {self.topic}: {reason.str()}") from error
+
+
+def _place(position: Position, held: Bounds) -> int:
+    offset = {
+        "beginning": held.low,
+        "end": held.high,
+        "offset": position.value,
+        "back": held.high - position.value,
+    }[position.kind]
+    return min(max(offset, held.low), held.high)
+
+
+PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+"""Reported while Kafka is away; the client goes on by itself when it is back."""
+
+
+def _later(one: Mapping[int, int], other: Mapping[int, int]) -> Dict[int, int]:
+    return {partition: max(place, other[partition]) for partition, place in one.items()}
