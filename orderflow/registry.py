@@ -1,0 +1,306 @@
+"""A schema registry behind Confluent's REST API, asked so that it can never hold the consumer up.
+
+Owns: `Registry`: look-ups by id, registration, and what each answer of a registry means.
+Does not know: files, fingerprints, framings, Kafka.
+Used by: schemas, tools/check_schema.py.
+
+The requests are made by confluent_kafka's own client, imported only where a registry is configured. Each
+runs in a thread of its own: the client bounds every read, but not the whole of an answer that trickles.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Protocol
+
+from orderflow import evolution
+from orderflow.avro_schema import SchemaRefused, load_schema
+from orderflow.errors import RegistryUnavailable, UnknownSchema
+
+REQUEST_TIMEOUT_S = 2.0
+"""Bound of each step of a request: connecting, each read."""
+ANSWER_TIMEOUT_S = 3.0
+"""Bound of the whole wait for one answer; the engine's thread stands still meanwhile."""
+ASK_AGAIN_S = 1.0
+"""How long a failure or an unknown id is answered from memory, so that a busy partition asks no flood."""
+MAX_REMEMBERED = 1_000
+MAX_UNDER_WAY = 4
+GIVE_UP_S = 60.0
+"""How long a request without an answer counts as under way. A later one starts anew."""
+
+NOT_FOUND_CODES = (40401, 40402, 40403)
+"""The registry's own codes for subject, version and schema not found. A 404 without is another server's."""
+
+
+class RegistryMisconfigured(ValueError):
+    """No request can be made with these settings. Says which, never a secret."""
+
+
+class SchemaRejected(Exception):
+    """The registry does not take the producer's schema, or does not have it. Says which field and what next."""
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """Where the registry is and how it lets us in. The locations are paths of PEM files."""
+
+    url: str
+    user_info: Optional[str] = field(default=None, repr=False)
+    ca_location: Optional[str] = None
+    certificate_location: Optional[str] = None
+    key_location: Optional[str] = None
+    key_password: Optional[str] = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, settings: "RegistrySettings") -> "Optional[RegistryConfig]":
+        """The registry's part of the settings; None where no registry is set."""
+        if settings.schema_registry_url is None:
+            return None
+        return cls(
+            settings.schema_registry_url,
+            settings.schema_registry_user_info,
+            settings.schema_registry_ca_location,
+            settings.schema_registry_certificate_location,
+            settings.schema_registry_key_location,
+            settings.schema_registry_key_password,
+        )
+
+    def client_config(self) -> Dict[str, Any]:
+        """The configuration of confluent_kafka's SchemaRegistryClient."""
+        optional = {
+            "basic.auth.user.info": self.user_info,
+            "ssl.ca.location": self.ca_location,
+            "ssl.certificate.location": self.certificate_location,
+            "ssl.key.location": self.key_location,
+            "ssl.key.password": self.key_password,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"url": self.url, "timeout": REQUEST_TIMEOUT_S, "max.retries": 0, **given}
+
+
+class RegistrySettings(Protocol):
+    """What `RegistryConfig.of` reads of the settings."""
+
+    @property
+    def schema_registry_url(self) -> Optional[str]: ...  # noqa: D102
+    @property
+    def schema_registry_user_info(self) -> Optional[str]: ...  # noqa: D102
+    @property
+    def schema_registry_ca_location(self) -> Optional[str]: ...  # noqa: D102
+    @property
+    def schema_registry_certificate_location(self) -> Optional[str]: ...  # noqa: D102
+    @property
+    def schema_registry_key_location(self) -> Optional[str]: ...  # noqa: D102
+    @property
+    def schema_registry_key_password(self) -> Optional[str]: ...  # noqa: D102
+
+
+class Version(NamedTuple):
+    """One version of a subject."""
+
+    number: int
+    schema_id: int
+    text: str
+
+
+class _NotFound(Exception):
+    """The registry knows that it does not have it."""
+
+
+class _Conflict(Exception):
+    """The registry refuses a schema as incompatible or invalid."""
+
+
+class Registry:
+    """The registry at one URL. Every method may raise `RegistryUnavailable`, within about 3 seconds."""
+
+    def __init__(self, config: RegistryConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.url = config.url
+        self._config = config
+        self._clock = clock
+        self._client = _new_client(config)
+        self._under_way: Dict[str, _Question] = {}
+        self._unknown_until: Dict[int, float] = {}
+        self._down_until = 0.0
+        self._down_because = ""
+
+    def schema_text(self, schema_id: int) -> str:
+        """The text of the schema with this id. Raises `UnknownSchema` or `SchemaRefused` as well."""
+        if self._clock() < self._unknown_until.get(schema_id, 0.0):
+            raise self._unknown(schema_id)
+        try:
+            answer = self._ask(f"schema id {schema_id}", lambda client: client.get_schema(schema_id))
+        except _NotFound:
+            self._remember_unknown(schema_id)
+            raise self._unknown(schema_id) from None
+        return self._avro_text(answer, f"id {schema_id}")
+
+    def register(self, subject: str, text: str) -> int:
+        """The id of a schema under a subject, registered there if it is new. May raise `SchemaRejected`."""
+        try:
+            schema = _registry_schema(text)
+            what = f"registering {subject}"
+            answer = self._ask(what, lambda client: client.register_schema(subject, schema))
+        except _Conflict as error:
+            raise SchemaRejected(self._why_rejected(subject, text, error)) from None
+        return self._id(answer)
+
+    def look_up(self, subject: str, text: str) -> int:
+        """The id of a schema that is registered under a subject already. May raise `SchemaRejected`."""
+        try:
+            schema = _registry_schema(text)
+            answer = self._ask(f"look-up in {subject}", lambda client: client.lookup_schema(subject, schema))
+        except (_NotFound, _Conflict):
+            raise SchemaRejected(
+                f"subject {subject} of {self.url} does not have this schema\n"
+                "next: have it registered, or set SCHEMA_REGISTRY_REGISTER=true"
+            ) from None
+        return self._id(getattr(answer, "schema_id", None))
+
+    def versions(self, subject: str) -> List[Version]:
+        """All versions of a subject, oldest first; none where the subject does not exist."""
+        try:
+            numbers = self._ask(f"versions of {subject}", lambda client: client.get_versions(subject))
+        except _NotFound:
+            return []
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+            self._garbage(f"the versions of {subject} are not numbers")
+        return [self._version(subject, number) for number in sorted(numbers)]
+
+    def _version(self, subject: str, number: int) -> Version:
+        what = f"version {number} of {subject}"
+        answer = self._ask(what, lambda client: client.get_version(subject, number))
+        return Version(number, self._id(answer.schema_id), self._avro_text(answer.schema, what))
+
+    def _why_rejected(self, subject: str, text: str, error: Exception) -> str:
+        """The registry's words, and ours: they name the fields."""
+        lines = [f"{self.url} does not take this schema for subject {subject}: {error}"]
+        try:
+            latest = self.versions(subject)[-1:]
+            lines += [line for version in latest for line in _differences(text, version)]
+        except (RegistryUnavailable, SchemaRefused, _Conflict):
+            pass
+        lines.append("next: make check-schema shows what breaks; give new fields a default, keep old ones")
+        return "\n".join(lines)
+
+    def _avro_text(self, schema: Any, what: str) -> str:
+        """The text of an answer that should hold an Avro schema."""
+        text = getattr(schema, "schema_str", None)
+        if not isinstance(text, str):
+            self._garbage(f"{what} has no schema text")
+        if (schema.schema_type or "AVRO") != "AVRO":
+            raise SchemaRefused(f"{what} in {self.url} is a {schema.schema_type} schema, not Avro")
+        if schema.references:
+            raise SchemaRefused(f"{what} in {self.url} refers to other schemas; only whole ones are read")
+        return text
+
+    def _id(self, answer: Any) -> int:
+        if not isinstance(answer, int):
+            self._garbage("no schema id")
+        return int(answer)
+
+    def _garbage(self, what: str) -> NoReturn:
+        # The client has cached this answer for ever, so the next question needs a new client.
+        self._client = _new_client(self._config)
+        self._down(f"does not answer as a schema registry: {what}")
+
+    def _unknown(self, schema_id: int) -> UnknownSchema:
+        return UnknownSchema(f"schema id {schema_id} is not known to {self.url}")
+
+    def _remember_unknown(self, schema_id: int) -> None:
+        if len(self._unknown_until) >= MAX_REMEMBERED:
+            self._unknown_until.clear()
+        self._unknown_until[schema_id] = self._clock() + ASK_AGAIN_S
+
+    def _ask(self, what: str, request: Callable[[Any], Any]) -> Any:
+        """The answer to one request, bounded in time. Raises `_NotFound` and `_Conflict` as well."""
+        if self._clock() < self._down_until:
+            raise RegistryUnavailable(self._down_because)
+        question = self._question(what, request)
+        if not question.done.wait(ANSWER_TIMEOUT_S):
+            self._down(f"has not answered within {ANSWER_TIMEOUT_S:g} s ({what})")
+        del self._under_way[what]
+        if question.error is not None:
+            self._explain(question.error)
+        return question.answer
+
+    def _question(self, what: str, request: Callable[[Any], Any]) -> "_Question":
+        """The request in its thread: one that was given up earlier is picked up again."""
+        oldest = self._clock() - GIVE_UP_S
+        self._under_way = {key: each for key, each in self._under_way.items() if each.asked_at > oldest}
+        if what not in self._under_way:
+            if len(self._under_way) >= MAX_UNDER_WAY:
+                self._down(f"has not answered {MAX_UNDER_WAY} requests yet")
+            self._under_way[what] = _Question(request, self._client, self._clock())
+        return self._under_way[what]
+
+    def _explain(self, error: Exception) -> NoReturn:
+        status = getattr(error, "http_status_code", None)
+        said = " ".join(str(getattr(error, "error_message", error)).split())[:300]
+        if status == 404 and getattr(error, "error_code", None) in NOT_FOUND_CODES:
+            raise _NotFound(said) from None
+        if status in (409, 422):
+            raise _Conflict(said) from None
+        if status is None:
+            self._down(f"does not answer properly: {type(error).__name__}: {said}")
+        self._down(f"answers {status}{_hint(status)}: {said}")
+
+    def _down(self, what: str) -> NoReturn:
+        self._down_because = f"schema registry {self.url} {what}"
+        self._down_until = self._clock() + ASK_AGAIN_S
+        raise RegistryUnavailable(self._down_because) from None
+
+
+class _Question:
+    """One request in a thread that nobody has to wait for. `answer` or `error` stands when `done` is set."""
+
+    def __init__(self, request: Callable[[Any], Any], client: Any, asked_at: float) -> None:
+        self.asked_at = asked_at
+        self.done = threading.Event()
+        self.answer: Any = None
+        self.error: Optional[Exception] = None
+        threading.Thread(target=self._run, args=(request, client), daemon=True).start()
+
+    def _run(self, request: Callable[[Any], Any], client: Any) -> None:
+        try:
+            self.answer = request(client)
+        except Exception as error:  # noqa: BLE001 - whatever client, HTTP and JSON raise is the answer
+            self.error = error
+        self.done.set()
+
+
+def _new_client(config: RegistryConfig) -> Any:
+    try:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+    except ImportError as error:
+        raise RegistryMisconfigured(
+            f"the schema registry's client is not installed ({error.name} is missing)\n"
+            "next: pip install -r requirements.txt"
+        ) from None
+    try:
+        return SchemaRegistryClient(config.client_config())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise RegistryMisconfigured(f"schema registry {config.url}: {error}") from None
+
+
+def _registry_schema(text: str) -> Any:
+    from confluent_kafka.schema_registry import Schema
+
+    return Schema(text, "AVRO")
+
+
+def _differences(text: str, version: Version) -> List[str]:
+    new, old = load_schema(text), load_schema(version.text)
+    name = f"version {version.number}"
+    return [
+        *(f"  it cannot read {name}: {problem}" for problem in evolution.all_problems(new, old)),
+        *(f"  {name} cannot read it: {problem}" for problem in evolution.all_problems(old, new)),
+    ]
+
+
+def _hint(status: int) -> str:
+    if status in (401, 403):
+        return " (check SCHEMA_REGISTRY_USER_INFO or the client certificate)"
+    if 300 <= status < 400:
+        return " (a redirect: set SCHEMA_REGISTRY_URL to where it leads)"
+    return " (is there a path missing in SCHEMA_REGISTRY_URL?)" if status == 404 else ""
