@@ -1,11 +1,11 @@
 """The values that travel between the modules: a record of a topic, and one to be sent.
 
-Owns: `Record` and `Outgoing`, plain immutable tuples.
+Owns: `Record` and `Outgoing`, plain immutable tuples, and `Message`, the client's own form.
 Does not know: Kafka's client, the order schema, why a record is moved.
 Used by: dead_letters, replay, render, reader, session, processor.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Protocol, Tuple
 
 Header = Tuple[str, Optional[bytes]]
 Headers = List[Header]
@@ -39,3 +39,28 @@ class Outgoing(NamedTuple):
     headers: Headers
     partition: Optional[int] = None
     timestamp_ms: Optional[int] = None
+
+
+class Message(Protocol):
+    """A record as the client hands it over; passed through, since building one of ours costs too much."""
+
+    def topic(self) -> str:
+        """Name of its topic."""
+
+    def partition(self) -> int:
+        """Number of its partition."""
+
+    def offset(self) -> int:
+        """Its place in the partition."""
+
+    def key(self) -> Optional[bytes]:
+        """Its key, or None."""
+
+    def value(self) -> Optional[bytes]:
+        """Its value, or None for a tombstone."""
+
+    def headers(self) -> Optional[Headers]:
+        """Its headers in order, or None where it has none."""
+
+    def timestamp(self) -> Tuple[int, int]:
+        """What kind its time is of (0: not known), and the time in epoch milliseconds."""

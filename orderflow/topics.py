@@ -1,4 +1,4 @@
-"""The cluster before the work starts: is it there, and are its topics?
+"""Kafka before the work starts: whether it answers, and whether the topics are there.
 
 Owns: `require_kafka`, `ensure_topics`, and how each of our topics is created.
 Does not know: what the topics hold, or who reads and writes them.
@@ -17,7 +17,7 @@ from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing, UsageErr
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
-_STEP_S = 0.25
+_FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
 
 
@@ -45,7 +45,7 @@ def dead_letters(name: str) -> TopicSpec:
 
 
 def audit(name: str) -> TopicSpec:
-    """The topic that tells what became of each dead letter: the newest entry a dead letter is kept for ever."""
+    """The topic that tells what became of each dead letter: the newest entry of each is kept for ever."""
     return TopicSpec(name, 1, {"cleanup.policy": "compact"})
 
 
@@ -57,21 +57,27 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
     errors: List[KafkaError] = []
     admin = _admin({**conf, "error_cb": errors.append})
     deadline_s = time.monotonic() + timeout_s
-    while not _answers(admin):
+    step_s = _FIRST_STEP_S
+    while not _answers(admin, step_s):
+        step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
         hopeless = [error for error in errors if error.code() in _HOPELESS]
         if hopeless:
-            raise KafkaUnreachable(f"Kafka at {_address(conf)} refuses us: {_reason(hopeless)}; check the settings "
-                                   "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*")
-        if time.monotonic() >= deadline_s:
-            raise KafkaUnreachable(f"Kafka does not answer at {_address(conf)}: tried for {timeout_s:g} s, "
-                                   f"{_reason(errors)}; {NEXT_STEP}")
+            raise KafkaUnreachable(
+                f"Kafka at {_address(conf)} refuses us: {_reason(hopeless)}; check the settings "
+                "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
+            )
+        if step_s <= 0:
+            raise KafkaUnreachable(
+                f"Kafka does not answer at {_address(conf)}: tried for {timeout_s:g} s, "
+                f"{_reason(errors)}; {NEXT_STEP}"
+            )
 
 
 def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
     """Create those topics that are missing, wait until they can be used, and return their names.
 
-    A topic that exists stays as it is. Raises TopicMissing, with the commands for someone who may create them,
-    where we may not.
+    A topic that exists stays as it is. Where we may not create one, raises TopicMissing with the command for
+    someone who may.
     """
     admin = _admin(conf)
     missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
@@ -89,10 +95,10 @@ def _admin(conf: Mapping[str, Any]) -> AdminClient:
         raise UsageError(f"the Kafka client does not take its settings: {error.args[0].str()}") from error
 
 
-def _answers(admin: AdminClient) -> bool:
+def _answers(admin: AdminClient, step_s: float) -> bool:
     """Whether a broker answers now. Short, so that Ctrl-C and the error callback come through between."""
     try:
-        admin.list_topics(timeout=_STEP_S)
+        admin.list_topics(timeout=step_s)
         return True
     except KafkaException:
         admin.poll(0)
@@ -104,11 +110,15 @@ def _address(conf: Mapping[str, Any]) -> str:
 
 
 def _reason(errors: Sequence[KafkaError]) -> str:
-    """What the client reported, without its internals; a broker's own words before "all brokers are down"."""
+    """The newest of what the client reported; a broker's own trouble rather than "all brokers are down"."""
     told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
-    if not told:
-        return "no answer"
-    return re.sub(r" \(after .*$|: [a-z0-9]+#\S+ failed", "", told[-1].str())
+    return plain_reason(told[-1]) if told else "no answer"
+
+
+def plain_reason(error: KafkaError) -> str:
+    """What the client says of a connection, without its internals: `localhost:9092: Connection refused`."""
+    text = re.sub(r"(/bootstrap|/\d+)(?=: )|Connect to \S+ failed: | \(after .*$", "", str(error.str()))
+    return re.sub(r"^(sasl_\w+|ssl|plaintext)://", "", text)
 
 
 def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
@@ -130,7 +140,9 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
     """Create the topics; why not, by name, for those that were refused."""
     if not specs:
         return {}
-    wanted = [NewTopic(spec.name, spec.partitions, _BROKER_DEFAULT, config=dict(spec.config)) for spec in specs]
+    wanted = [
+        NewTopic(spec.name, spec.partitions, _BROKER_DEFAULT, config=dict(spec.config)) for spec in specs
+    ]
     refusals = {}
     for name, future in admin.create_topics(wanted, request_timeout=timeout_s).items():
         try:
@@ -143,14 +155,20 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
 
 def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> str:
     refused = [spec for spec in missing if spec.name in refusals]
-    lines = [f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused]
-    return "\n".join([*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)])
+    lines = [
+        f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused
+    ]
+    return "\n".join(
+        [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
+    )
 
 
 def _command(spec: TopicSpec, address: str) -> str:
     config = "".join(f" --config {name}={value}" for name, value in spec.config.items())
-    return (f"kafka-topics.sh --bootstrap-server {address} --create --topic {spec.name} "
-            f"--partitions {spec.partitions}{config}")
+    return (
+        f"kafka-topics.sh --bootstrap-server {address} --create --topic {spec.name} "
+        f"--partitions {spec.partitions}{config}"
+    )
 
 
 def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> None:
@@ -169,3 +187,11 @@ def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
     except KafkaException:
         return False
     return bool(partitions) and all(partition.leader is not None for partition in partitions)
+
+
+def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
+    """How many partitions a topic has. Raises CommandError where it cannot be asked."""
+    try:
+        return len(_describe(_admin(conf), name, timeout_s).partitions)
+    except KafkaException as error:
+        raise CommandError(f"cannot look at topic {name}: {error.args[0].str()}") from error

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed.
+
+Owns: the command line of the consumer, and the handler that runs where no other is named.
+Does not know: how an order is decoded, retried, dead-lettered or committed; see orderflow/processor.py.
+Used by: people, tools/demo.py.
+"""
+
+import argparse
+import os
+import random
+import socket
+import sys
+import time
+import uuid
+from typing import Any, Dict, Optional, Sequence, Set, TextIO
+
+from confluent_kafka import KafkaError
+
+import config
+from orderflow import cli, topics
+from orderflow.assignment import Assignment, Limits
+from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
+from orderflow.codec import OrderDecoder, Schema, SchemaRef, load_schema, order_reader
+from orderflow.errors import Undecodable
+from orderflow.events import line_of
+from orderflow.handler import Handler, HandlerUnusable, load
+from orderflow.outbox import Outbox
+from orderflow.processor import Destination, Processor
+from orderflow.recovery import Recovery
+from orderflow.retry import OutageBrake, Policy
+from orderflow.session import Session, SessionLost, consumer_config, producer_config
+from orderflow.watchdog import Watchdog
+from orderflow.workers import Workers
+
+
+def process(order: Dict[str, Any]) -> Any:
+    """Your business logic goes here.
+
+    Return when the order is done. Raise any exception to have it retried, `orderflow.RejectOrder` to
+    have it dead-lettered at once, `orderflow.RetryLater(after=seconds)` to choose the delay. What you
+    return is published to PROCESSED_TOPIC, if that is set.
+    """
+    return {"order_id": order["order_id"], "total": round(order["quantity"] * order["price"], 2)}
+
+
+EXAMPLES = (
+    "python consumer.py                                    until Ctrl-C, with process() of this file",
+    "python consumer.py --handler shop.billing:charge      a function of a module",
+    "python consumer.py --handler examples/flaky.py:process --retry-backoff 1",
+    "python consumer.py --workers 64                       for handlers that wait on I/O",
+    "python consumer.py --processed-topic orders-processed publish what the handler returns",
+    "python consumer.py --until-drained                    stop when all that is there is done",
+    "python consumer.py --guarantee at-least-once          where transactions are not allowed",
+)
+SETTINGS = (
+    "orders_topic", "dlq_topic", "processed_topic", "consumer_group", "handler", "workers", "guarantee",
+    "max_retries", "retry_backoff_s", "retry_backoff_max_s", "handler_timeout_s", "shutdown_timeout_s",
+    "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack", "schema_registry_url",
+)  # fmt: skip
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+
+
+def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+    """Consume as the arguments say; returns the exit code."""
+    flags = _parser().parse_args(argv)
+    settings = config.load(flags)
+    handler = _handler(settings)
+    conf = config.client_config(settings)
+    topics.require_kafka(conf)
+    _ensure_topics(conf, settings)
+    with StopSignals(err) as stop:
+        return Consumer(settings, handler, flags, stop, err).run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.arguments(__doc__ or "", EXAMPLES)
+    parser.add_argument(
+        "--until-drained",
+        action="store_true",
+        help="exit when all orders that are there are processed or dead-lettered and none waits",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
+    config.add_flags(parser, SETTINGS)
+    return parser
+
+
+def _handler(settings: config.Settings) -> Handler:
+    if settings.handler is None:
+        return process
+    sys.path.insert(0, os.getcwd())
+    try:
+        return load(settings.handler)
+    except HandlerUnusable as error:
+        raise UsageError(str(error)) from error
+
+
+def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
+    specs = [topics.orders(settings.orders_topic), topics.dead_letters(settings.dlq_topic)]
+    if settings.processed_topic is not None:
+        specs.append(topics.processed(settings.processed_topic))
+    topics.ensure_topics(conf, specs)
+
+
+class Consumer:
+    """The parts of the engine, put together from settings, and the loop that runs them."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        handler: Handler,
+        flags: argparse.Namespace,
+        stop: StopSignals,
+        err: TextIO,
+    ) -> None:
+        self.settings = settings
+        self.until_drained = flags.until_drained
+        self.stop = stop
+        self.err = err
+        self.status = StatusLine(err)
+        self.outage = Outage(self.status.note, settings.bootstrap_servers)
+        self.crash: Optional[BaseException] = None
+        conf = config.client_config(settings)
+        client = f"{socket.gethostname()}-{os.getpid()}"
+        self.session = Session(
+            settings.orders_topic,
+            consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300),
+            producer_config(conf, f"{settings.consumer_group}.{client}-{uuid.uuid4().hex[:8]}"),
+            settings.guarantee == "exactly-once",
+            on_revoke=self._revoked,
+        )
+        self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
+        self.assignment = Assignment(
+            self.session,
+            self.recovery,
+            Limits(settings.max_queued, MAX_QUEUED_BYTES),
+            time.monotonic,
+            time.time,
+            self.report,
+            conf.get("auto.offset.reset") in ("latest", "end", "largest"),
+        )
+        self.decoder = _decoder(settings)
+        self.watchdog = Watchdog(settings.handler_timeout_s, self._stalled)
+        self.processor = self._processor(handler, conf, client)
+
+    def _processor(self, handler: Handler, conf: Dict[str, Any], client: str) -> Processor:
+        settings = self.settings
+        workers = None
+        if settings.workers > 1:
+            workers = Workers(settings.workers, self._attempt, self._crashed)
+        return Processor(
+            session=self.session,
+            assignment=self.assignment,
+            outbox=Outbox(settings.dlq_topic),
+            read=order_reader(self.decoder),
+            handler=handler,
+            destination=Destination(
+                topics.partition_count(conf, settings.dlq_topic),
+                settings.processed_topic,
+                settings.consumer_group,
+                client,
+            ),
+            policy=Policy(settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s),
+            brake=OutageBrake(settings.outage_window_s),
+            watchdog=self.watchdog,
+            clock=time.monotonic,
+            time_of_day=time.time,
+            chance=random.random,
+            report=self.report,
+            workers=workers,
+            schema_of=self.decoder.writer_of,
+            keep_stack=settings.dead_letter_stack,
+        )
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until stopped, drained or lost; returns the exit code."""
+        try:
+            code = self._work()
+        except SessionLost as lost:
+            raise CommandError(str(lost)) from lost
+        finally:
+            self.status.clear()
+            self.recovery.close()
+        self._account()
+        return code
+
+    def _work(self) -> int:
+        self.began_s = time.monotonic()
+        try:
+            while not self.stop.requested:
+                self.processor.step()
+                self._look_around()
+                if self.until_drained and self.processor.is_drained():
+                    return cli.OK
+                if self.until_drained and self.processor.has_only_held():
+                    return cli.TRIPPED
+            return self.stop.exit_code
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
+        self.watchdog.idle()
+        self.session.close()
+
+    def _look_around(self) -> None:
+        if self.crash is not None:
+            raise self.crash
+        for error in self.session.take_errors():
+            if error.code() == KafkaError._ALL_BROKERS_DOWN:
+                self.outage.lost(error.str())
+        if self.status.due():
+            self.status.show(self._status())
+
+    def _status(self) -> str:
+        counts, processor = self.processor.counts, self.processor
+        rate = counts.processed / max(0.001, time.monotonic() - self.began_s)
+        return (
+            f"processed {count(counts.processed)}  {rate:,.0f}/s  waiting {count(processor.waiting)}  "
+            f"dead-lettered {count(counts.dead_lettered)}  lag {count(processor.lag())}"
+        )
+
+    def _account(self) -> None:
+        counts = self.processor.counts
+        took_s = time.monotonic() - self.began_s
+        self.err.write(
+            f"processed {count(counts.processed)}, dead-lettered {count(counts.dead_lettered)}, "
+            f"retries {count(counts.retries)}, in {cli.duration(took_s)}\n"
+        )
+
+    # --- what the parts call ---------------------------------------------------------------------
+
+    def report(self, event: str, **fields: Any) -> None:
+        """Show an event of the engine."""
+        self.status.note(line_of(event, fields))
+
+    def _revoked(self, partitions: Set[int]) -> None:
+        self.processor.mark_clean(partitions)
+
+    def _attempt(self, task: Any) -> Any:
+        _partition, head = task
+        return self.processor.attempt(head.record, head.attempts + 1)
+
+    def _crashed(self, crash: BaseException) -> None:
+        self.crash = crash
+
+    def _stalled(self, timeout_s: float) -> None:
+        self.report("stalled", timeout_s=timeout_s)
+
+
+def _decoder(settings: config.Settings) -> OrderDecoder:
+    reader = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
+
+    def find_writer(ref: SchemaRef) -> Schema:
+        if ref.fingerprint == reader.fingerprint:
+            return reader
+        raise Undecodable(f"{ref} unknown", "decode.unknown_schema")
+
+    return OrderDecoder(reader, find_writer, settings.max_order_bytes)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,285 @@
+"""The partitions that are ours: how each is restored when it comes, and held while it must not flow.
+
+Owns: one `Partition` (with its ledger) for each that is ready, and those still being restored.
+Does not know: handlers, failures, dead letters.
+Used by: processor.
+
+A partition is ready when its committed metadata is read, its waiting records are back in memory, and
+the mark "open" is committed. Until then nothing of it is taken in: a later order of a waiting key
+could overtake. After a settlement that is not certain, every partition goes this way again.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+
+from confluent_kafka import KafkaException
+
+from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
+from orderflow.records import Message
+from orderflow.recovery import Found, Recovery
+from orderflow.session import Outcome, Session, SessionLost
+
+CAREFUL_CALLS = 10_000
+"""Calls made with care after an owner did not stop properly: the most that one batch could hold."""
+ALONE_CALLS = 100
+"""Calls of a key made one at a time after one of them was announced when the process died."""
+COMMITTED_TIMEOUT_S = 1.0
+BOUNDS_TIMEOUT_S = 2.0
+BEYOND_END_LIMIT = 10
+"""Looks, a second apart, before a committed offset beyond the end of the log is believed."""
+
+Report = Callable[..., None]
+
+
+class Limits(NamedTuple):
+    """Bounds of one partition's ledger."""
+
+    max_queued: int
+    max_queued_bytes: int
+
+
+class Partition:
+    """One partition that is ours and ready."""
+
+    def __init__(self, number: int, ledger: Ledger, end: int) -> None:
+        self.number = number
+        self.ledger = ledger
+        self.end = end
+        """Where the log ended when this partition was restored."""
+        self.careful_left = 0
+        self.dirty = False
+        """Something changed since the last settlement."""
+        self.in_flight = 0
+        """Calls that run in worker threads."""
+        self.holds: Dict[str, Optional[float]] = {}
+        """Why nothing is fetched, and until when (None: until it is released)."""
+
+
+class _Restoring:
+    """A partition on its way to ready."""
+
+    def __init__(self, partition: Partition, entries: List[Entry], commit: Optional[Commit]) -> None:
+        self.partition = partition
+        self.entries = {entry.offset: entry for entry in entries}
+        self.commit = commit
+
+
+class Assignment:
+    """Keeps up with what the group assigns."""
+
+    def __init__(
+        self,
+        session: Session,
+        recovery: Recovery,
+        limits: Limits,
+        clock: Callable[[], float],
+        time_of_day: Callable[[], float],
+        report: Report,
+        from_latest: bool = False,
+    ) -> None:
+        self.ready: Dict[int, Partition] = {}
+        self.busy: Dict[bytes, int] = {}
+        """Keys with a head, over all ledgers: the one look-up that every record costs."""
+        self.brake_was_on = False
+        self._session = session
+        self._recovery = recovery
+        self._limits = limits
+        self._clock = clock
+        self._time_of_day = time_of_day
+        self._report = report
+        self._from_latest = from_latest
+        self._restoring: Dict[int, _Restoring] = {}
+        self._metadata_limits: Dict[int, int] = {}
+        self._beyond_end: Dict[int, int] = {}
+        self._retry_at_s = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        """True when every partition that is assigned is ready."""
+        return len(self.ready) == len(self._session.assigned)
+
+    # --- coming and going ------------------------------------------------------------------------
+
+    def refresh(self, not_yet: Set[int]) -> None:
+        """Restore what came a little further; `not_yet` still has calls running from before."""
+        self._session.take_lost()
+        if self.is_settled or self._clock() < self._retry_at_s:
+            return
+        try:
+            self._begin(self._session.assigned - set(self.ready) - set(self._restoring) - not_yet)
+            for found in self._recovery.poll(0.05):
+                self._take(found)
+            self._finish_all()
+        except KafkaException as error:
+            self._retry_at_s = self._clock() + 0.2
+            self._report("restore_delayed", detail=error.args[0].str())
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget these partitions' state. Those still assigned are restored from what is committed."""
+        gone = set(partitions)
+        self._recovery.cancel(gone)
+        for number in gone:
+            self._restoring.pop(number, None)
+            partition = self.ready.pop(number, None)
+            if partition is not None:
+                self._release_keys(partition.ledger)
+
+    def _release_keys(self, ledger: Ledger) -> None:
+        for key in list(ledger.by_key):
+            ledger.release_key(key)
+
+    def _begin(self, numbers: Set[int]) -> None:
+        if not numbers:
+            return
+        self._session.pause(sorted(numbers))
+        committed = self._session.committed(sorted(numbers), COMMITTED_TIMEOUT_S)
+        for number, (offset, metadata) in sorted(committed.items()):
+            self._begin_one(number, offset, metadata)
+
+    def _begin_one(self, number: int, offset: Optional[int], metadata: str) -> None:
+        low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+        if offset is None:
+            offset = high if self._from_latest else low
+        commit = read_metadata(metadata, offset)
+        if metadata and commit is None:
+            self._report("metadata_foreign", partition=number, offset=offset, metadata=metadata[:80])
+        mark = commit.next if commit else offset
+        if mark > high:
+            return self._is_beyond_end(number, mark, high)
+        self._beyond_end.pop(number, None)
+        if mark < low:
+            self._report("lost_by_retention", partition=number, offset=mark, until=low, waiting=False)
+        restoring = self._new(number, max(mark, low), high, commit)
+        self._restoring[number] = restoring
+        self._search(restoring)
+
+    def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
+        """A new leader may know less of the log for a moment; a topic made anew stays that way."""
+        looks = self._beyond_end[number] = self._beyond_end.get(number, 0) + 1
+        self._retry_at_s = self._clock() + 1.0
+        if looks >= BEYOND_END_LIMIT:
+            raise SessionLost(
+                f"{self._session.topic}-{number}: offset {mark} is committed, but the log ends at {high}. "
+                "The topic was deleted and created again, or has lost records. Nothing was skipped. To "
+                "process what it holds now, reset the group: kafka-consumer-groups.sh --reset-offsets "
+                f"--to-earliest --topic {self._session.topic}:{number} --execute"
+            )
+
+    def _new(self, number: int, next_offset: int, high: int, commit: Optional[Commit]) -> _Restoring:
+        ledger = Ledger(
+            next_offset,
+            self._limits.max_queued,
+            self._limits.max_queued_bytes,
+            self._metadata_limits.get(number, METADATA_LIMIT),
+            self.busy,
+        )
+        partition = Partition(number, ledger, high)
+        if commit is not None and not commit.clean:
+            partition.careful_left = CAREFUL_CALLS
+        if commit is not None and commit.braked:
+            self.brake_was_on = True
+        return _Restoring(partition, commit.entries if commit else [], commit)
+
+    def _search(self, restoring: _Restoring) -> None:
+        entries = list(restoring.entries.values())
+        if not entries:
+            return
+        through = next((entry.offset for entry in entries if entry.has_followers), None)
+        lone = [entry.offset for entry in entries if through is None or entry.offset < through]
+        self._recovery.start(restoring.partition.number, lone, through, restoring.partition.ledger.next)
+
+    # --- records that come back ------------------------------------------------------------------
+
+    def _take(self, found: Found) -> None:
+        restoring = self._restoring[found.partition]
+        for record in found.records:
+            self._take_record(restoring, record)
+
+    def _take_record(self, restoring: _Restoring, record: Message) -> None:
+        entry = restoring.entries.pop(record.offset(), None)
+        if entry is not None:
+            self._list(restoring, entry, record)
+            return
+        ledger, key = restoring.partition.ledger, record.key()
+        if key is not None and key in ledger.by_key:
+            ledger.queue(key, record, record.offset(), size_of(record))
+
+    def _list(self, restoring: _Restoring, entry: Entry, record: Message) -> None:
+        commit, partition = restoring.commit, restoring.partition
+        assert commit is not None
+        head = partition.ledger.take_in(record, entry.offset, record.key(), entry.attempts)
+        if not commit.clean:
+            head.careful = CAREFUL_CALLS
+        if entry.announced and not commit.clean:
+            head.suspect = ALONE_CALLS
+            head.died_alone = commit.alone == entry.offset
+        partition.ledger.wait(head, self._clock() + self._still_to_wait_s(entry, commit, head))
+
+    def _still_to_wait_s(self, entry: Entry, commit: Commit, head: Head) -> float:
+        if head.suspect:
+            return 0.0
+        passed_s = max(0.0, self._time_of_day() - commit.written_at_s)
+        return max(0.0, entry.delay_s - passed_s)
+
+    def _finish_all(self) -> None:
+        for number, restoring in list(self._restoring.items()):
+            if number not in self._recovery:
+                self._finish(number, restoring)
+
+    def _finish(self, number: int, restoring: _Restoring) -> None:
+        partition = restoring.partition
+        self._session.seek(number, partition.ledger.next)
+        if not self._commit_open(partition):
+            return
+        for entry in restoring.entries.values():
+            self._report("lost_by_retention", partition=number, offset=entry.offset, until=None, waiting=True)
+        del self._restoring[number]
+        self.ready[number] = partition
+        self._session.resume([number])
+        self._report("partition_ready", partition=number, offset=partition.ledger.next,
+                     waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
+
+    def _commit_open(self, partition: Partition) -> bool:
+        offsets = {partition.number: self.commit_of(partition, clean=False, braked=self.brake_was_on)}
+        settlement = self._session.settle([], offsets)
+        if settlement.outcome is Outcome.SETTLED:
+            return True
+        self._retry_at_s = self._clock() + 0.2
+        self._report("restore_delayed", detail=settlement.detail)
+        return False
+
+    def commit_of(self, partition: Partition, clean: bool, braked: bool, alone: Optional[int] = None) -> Any:
+        """Offset and metadata to commit for a partition now."""
+        ledger = partition.ledger
+        text = ledger.metadata(self._clock(), self._time_of_day(), clean, braked, alone)
+        return ledger.commit_point, text
+
+    def lower_metadata_limit(self) -> None:
+        """The broker takes less than we thought: restored ledgers list a quarter less."""
+        for number, partition in self.ready.items():
+            self._metadata_limits[number] = partition.ledger.metadata_limit * 3 // 4
+
+    # --- holding ---------------------------------------------------------------------------------
+
+    def hold(self, partition: Partition, why: str, until_s: Optional[float] = None) -> None:
+        """Fetch nothing of this partition until `until_s`, or until it is released."""
+        if not partition.holds:
+            self._session.pause([partition.number])
+        partition.holds[why] = until_s
+
+    def release(self, partition: Partition, why: str) -> None:
+        """One reason not to fetch is gone."""
+        if partition.holds.pop(why, -1.0) != -1.0 and not partition.holds:
+            self._session.resume([partition.number])
+
+    def release_expired(self) -> None:
+        """Let go of the holds whose time has come."""
+        now_s = self._clock()
+        for partition in self.ready.values():
+            for why, until_s in list(partition.holds.items()):
+                if until_s is not None and until_s <= now_s:
+                    self.release(partition, why)
+
+
+def size_of(message: Message) -> int:
+    """Bytes that a record keeps in memory, about."""
+    return len(message.value() or b"") + len(message.key() or b"") + 200

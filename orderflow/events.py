@@ -1,0 +1,140 @@
+"""What the engine reports while it works: the list of events, and the line that a person reads of each.
+
+Owns: the names of the events (also the names to alert on), their severity and their wording.
+Does not know: where a line goes, how often an event comes.
+Used by: consumer.py.
+"""
+
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from orderflow.errors import Failure
+from orderflow.records import Message, Record
+from orderflow.text import escape
+
+MESSAGE_LENGTH = 200
+
+
+class Event(NamedTuple):
+    """One kind of event: how grave it is, when it comes, and its line from the fields it carries."""
+
+    severity: str
+    meaning: str
+    line: Callable[..., str]
+
+
+def line_of(name: str, fields: Dict[str, Any]) -> str:
+    """The line to show for an event, free of control characters."""
+    event = EVENTS[name]
+    return f"{event.severity} {event.line(**fields)}"
+
+
+def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
+    where = f"{record.topic()}-{record.partition()}-{record.offset()}"
+    return f"{where} key {_key(record.key())}: {_why(failure)}; attempt {attempt} failed, next try in {delay_s:.1f} s"
+
+
+def _dead_lettered(record: Record, failure: Failure, attempt: int) -> str:
+    tries = "" if failure.stage != "process" else f" after {attempt} attempt{'' if attempt == 1 else 's'}"
+    return f"{record.position} key {_key(record.key)}: dead-lettered{tries}: {_why(failure)}"
+
+
+def _why(failure: Failure) -> str:
+    message = (
+        failure.message if len(failure.message) <= MESSAGE_LENGTH else failure.message[:MESSAGE_LENGTH] + "…"
+    )
+    text = escape(message)
+    return (
+        f"{failure.reason}: {text}"
+        if failure.stage != "process"
+        else f"{failure.reason}: {failure.error_class}: {text}"
+    )
+
+
+def _key(key: Optional[bytes]) -> str:
+    return "none" if key is None else escape(key.decode("utf-8", "backslashreplace"))
+
+
+def _lost(partition: int, offset: int, until: Optional[int], waiting: bool) -> str:
+    if waiting:
+        return f"partition {partition}: the order at offset {offset} waited, and the log does not hold it any more"
+    return f"partition {partition}: retention deleted offsets {offset} to {(until or 0) - 1} unprocessed"
+
+
+def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
+    care = ", its last owner did not stop properly" if careful else ""
+    return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
+
+
+EVENTS: Dict[str, Event] = {
+    "retry": Event("retry", "a call failed and will be made again", _retry),
+    "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
+    "partition_ready": Event("info", "a partition is restored and taken in", _ready),
+    "ledger_full": Event(
+        "warn",
+        "so many orders of a partition wait that nothing more of it is taken in",
+        lambda partition, waiting: (
+            f"partition {partition}: {waiting} orders wait, taking in no more until some are done"
+        ),
+    ),
+    "outage_begins": Event(
+        "ERROR",
+        "nearly every fresh order fails: what the handler needs seems to be down",
+        lambda: (
+            "nearly every order fails: holding back, trying one a second, dead-lettering next to nothing"
+        ),
+    ),
+    "outage_ends": Event(
+        "info",
+        "calls succeed again after an outage",
+        lambda: "orders succeed again: going on at full speed, those that waited have their full budget back",
+    ),
+    "registry_down": Event(
+        "ERROR",
+        "the schema registry does not answer properly",
+        lambda partition, detail: f"partition {partition} waits for the schema registry: {escape(detail)}",
+    ),
+    "blocked": Event(
+        "ERROR",
+        "Kafka refuses dead letters or results; nothing is committed until it takes them",
+        lambda detail, retry_s: (
+            f"cannot forward dead letters or results: {escape(detail)}; nothing is lost or committed, "
+            f"trying again in {retry_s:.0f} s"
+        ),
+    ),
+    "unblocked": Event(
+        "info", "Kafka takes dead letters and results again", lambda: "forwarding works again"
+    ),
+    "dead_letter_too_large": Event(
+        "warn",
+        "a dead letter was larger than its topic takes and is sent shrunk",
+        lambda max_bytes: f"dead letters are shrunk to {max_bytes} bytes, which is what their topic takes",
+    ),
+    "start_again": Event(
+        "warn",
+        "a settlement was not committed, or not known to be; what it held is done again",
+        lambda detail: f"not committed ({escape(detail)}): going back to what is committed",
+    ),
+    "restore_delayed": Event(
+        "warn",
+        "a partition could not be restored yet",
+        lambda detail: f"restoring waits: {escape(detail)}",
+    ),
+    "metadata_foreign": Event(
+        "warn",
+        "the committed offset carries metadata that is not ours; it is treated as none",
+        lambda partition, offset, metadata: (
+            f"partition {partition}: the metadata of the committed offset {offset} is not "
+            f"ours ({escape(metadata)}), so orders listed in it as waiting are not known; going on at {offset}"
+        ),
+    ),
+    "lost_by_retention": Event("ERROR", "orders were deleted by retention before they were processed", _lost),
+    "stalled": Event(
+        "ERROR",
+        "a handler call did not return in time; the process ends",
+        lambda timeout_s: (
+            f"a handler has not returned for {timeout_s:.0f} s (HANDLER_TIMEOUT): ending the process; "
+            "the order is tried again after a restart, and dead-lettered when it keeps doing this"
+        ),
+    ),
+}
+"""Every event, in about the order of an order's life."""

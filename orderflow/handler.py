@@ -1,0 +1,120 @@
+"""The business logic's side of the toolkit: what a handler is given, and what it may return.
+
+Owns: `Delivery`, loading a handler by name, and turning its result into a record's value.
+Does not know: Kafka sessions, retries, ledgers.
+Used by: consumer.py (loads), processor and workers (call).
+"""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from orderflow.records import Headers, Message
+
+Order = Dict[str, Any]
+Handler = Callable[..., Any]
+
+
+class Delivery(NamedTuple):
+    """Where an order came from. `id` is the same at every attempt: use it to make side effects idempotent."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    key: Optional[bytes]
+    headers: Headers
+    timestamp: Optional[int]
+    """Milliseconds since the epoch, or None where the broker gave none."""
+    attempt: int
+    """1 for the first call."""
+
+
+def delivery_of(message: Message, attempt: int) -> Delivery:
+    """The delivery of a record that is called for the `attempt`-th time."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    kind, timestamp_ms = message.timestamp()
+    return Delivery(
+        id=f"{topic}-{partition}-{offset}",
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=message.key(),
+        headers=list(message.headers() or []),
+        timestamp=timestamp_ms if kind else None,
+        attempt=attempt,
+    )
+
+
+class HandlerUnusable(Exception):
+    """A handler that cannot be loaded; the text says which and why."""
+
+
+def load(name: str) -> Handler:
+    """The function that `module:function` or `path/to/file.py:function` names."""
+    source, separator, attribute = name.rpartition(":")
+    if not separator or not source or not attribute:
+        raise HandlerUnusable(f"handler {name!r} is not of the form module:function or file.py:function")
+    module = _module(source, name)
+    function = getattr(module, attribute, None)
+    if function is None:
+        raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
+    if not callable(function):
+        raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
+    wants_delivery(function)
+    return function  # type: ignore[no-any-return]
+
+
+def _module(source: str, name: str) -> Any:
+    try:
+        return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+    except Exception as error:
+        raise HandlerUnusable(
+            f"handler {name!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def wants_delivery(function: Handler) -> bool:
+    """True for `process(order, delivery)`, False for `process(order)`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return False
+    for arguments in (1, 2):
+        try:
+            signature.bind(*range(arguments))
+            return arguments == 2
+        except TypeError:
+            continue
+    raise HandlerUnusable(f"handler {function!r} takes neither (order) nor (order, delivery)")
+
+
+def encode_result(result: Any) -> bytes:
+    """The value under which a result is published: bytes as they are, str as UTF-8, the rest as JSON."""
+    if isinstance(result, (bytes, bytearray, memoryview)):
+        return bytes(result)
+    if isinstance(result, str):
+        return result.encode()
+    return json.dumps(result, separators=(",", ":"), default=_jsonable).encode()
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("latin-1")
+    return str(value)

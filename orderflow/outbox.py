@@ -1,0 +1,63 @@
+"""What a settlement will send: results, and dead letters in a form that can still be shrunk.
+
+Owns: the choice of how much of a dead letter is sent, and what is known of the topic's size limit.
+Does not know: offsets, transactions, why an order was given up.
+Used by: processor.
+"""
+
+from typing import List, NamedTuple, Optional
+
+from orderflow.dead_letters import Circumstances, Shrink, dead_letter, size_of
+from orderflow.errors import Failure
+from orderflow.records import Outgoing, Record
+
+DEFAULT_MAX_BYTES = 1_000_000
+"""Under Kafka's own default of `max.message.bytes` (1,048,588), with room for a batch's frame."""
+MIN_MAX_BYTES = 512
+
+
+class Dead(NamedTuple):
+    """A dead letter to be sent."""
+
+    record: Record
+    key: Optional[bytes]
+    failure: Failure
+    about: Circumstances
+
+
+class Outbox:
+    """Results and dead letters of one settlement."""
+
+    def __init__(self, dlq_topic: str, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.dlq_topic = dlq_topic
+        self.max_bytes = max_bytes
+        """What the dead letter topic takes, as far as we know."""
+        self.results: List[Outgoing] = []
+        self.dead: List[Dead] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.results or self.dead)
+
+    def clear(self) -> None:
+        """All of it is settled, or none of it counts any more."""
+        self.results = []
+        self.dead = []
+
+    def records(self) -> List[Outgoing]:
+        """What to send now: each dead letter as complete as fits."""
+        return self.results + [self._fitting(dead) for dead in self.dead]
+
+    def _fitting(self, dead: Dead) -> Outgoing:
+        for shrink in Shrink:
+            outgoing = dead_letter(dead.record, dead.failure, dead.about, self.dlq_topic, shrink)
+            if size_of(outgoing) <= self.max_bytes:
+                return outgoing
+        return outgoing
+
+    def shrink(self) -> bool:
+        """A record was too large: send smaller ones. False where they cannot get any smaller."""
+        largest = max((size_of(self._fitting(dead)) for dead in self.dead), default=0)
+        if self.max_bytes <= MIN_MAX_BYTES or not largest:
+            return False
+        self.max_bytes = max(MIN_MAX_BYTES, min(self.max_bytes, largest) * 3 // 4)
+        return True

@@ -1,0 +1,772 @@
+"""The engine: takes orders in, has them handled, and settles what came of it.
+
+Owns: the road of an order from the session to its one fate, and the books that say how far it got.
+Does not know: the command line, how a dead letter or a commit is written, what an order means.
+Used by: consumer.py. It is the only file that knows ledger, retry and session at once; one thread
+calls it, and that thread owns both Kafka clients and every ledger.
+
+Read `step` first.
+"""
+
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from orderflow.assignment import Assignment, Partition, Report, size_of
+from orderflow.dead_letters import Circumstances
+from orderflow.errors import Failure, RegistryUnavailable, describe
+from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
+from orderflow.ledger import Head
+from orderflow.outbox import Dead, Outbox
+from orderflow.records import Message, Outgoing, Record
+from orderflow.retry import Decision, GiveUp, KeyBrake, OutageBrake, Policy, decide
+from orderflow.session import Outcome, Session, Settlement
+from orderflow.watchdog import Watchdog
+from orderflow.workers import Workers
+
+MAX_BATCH = 10_000
+INTAKE_SPAN = 4 * MAX_BATCH
+"""Offsets that one batch may span, holes included, in the count of heads that must fit."""
+SLICE_S = 0.15
+"""Handlers run so long before what they did is settled: a kill repeats no more than that."""
+SLOW_SLICE_S = 0.02
+SLOW_CALL_S = 0.0001
+"""Calls that take longer than this are settled every 20 ms: a kill then repeats a handful."""
+DUE_SHARE = 0.3
+"""The share of handler time that retries may take while fresh orders are there."""
+CHUNK = 100
+"""Orders of a partition announced at once after an owner did not stop properly."""
+IDLE_S = 0.1
+WORKING_S = 0.01
+PROBE_S = 1.0
+"""While the outage brake holds, a fresh order is tried this often."""
+REGISTRY_RETRY_S = 2.0
+BLOCKED_RETRY_S = (1.0, 30.0)
+
+KILLED = Failure(
+    reason="process.killed_consumer",
+    stage="process",
+    error_class="ConsumerKilled",
+    message="the process died each time this order was handled; it was not decoded again",
+    retryable=True,
+)
+
+
+Task = Tuple[Partition, Head]
+"""What a worker is given."""
+
+
+class Destination(NamedTuple):
+    """Where the engine sends, and what it says of itself in a dead letter."""
+
+    dlq_partitions: int
+    processed_topic: Optional[str]
+    group: str
+    client: str
+
+
+class Counts:
+    """What this process has done, counted when it is settled."""
+
+    def __init__(self) -> None:
+        self.processed = 0
+        self.dead_lettered = 0
+        self.retries = 0
+
+
+class Processor:
+    """Calls the handler for each order and sees the order through to its one fate."""
+
+    def __init__(
+        self,
+        session: Session,
+        assignment: Assignment,
+        outbox: Outbox,
+        read: Callable[[Optional[bytes]], Order],
+        handler: Handler,
+        destination: Destination,
+        policy: Policy,
+        brake: OutageBrake,
+        watchdog: Watchdog,
+        clock: Callable[[], float],
+        time_of_day: Callable[[], float],
+        chance: Callable[[], float],
+        report: Report,
+        workers: Optional[Workers] = None,
+        schema_of: Callable[[Optional[bytes]], Optional[str]] = lambda value: None,
+        keep_stack: bool = False,
+    ) -> None:
+        self.counts = Counts()
+        self.brake = brake
+        self.key_brake = KeyBrake()
+        self._session = session
+        self._assignment = assignment
+        self._ready = assignment.ready
+        self._busy = assignment.busy
+        self._outbox = outbox
+        self._read = read
+        self._handler = handler
+        self._wants_delivery = wants_delivery(handler)
+        self._to = destination
+        self._policy = policy
+        self._watchdog = watchdog
+        self._clock = clock
+        self._time_of_day = time_of_day
+        self._chance = chance
+        self._report = report
+        self._workers = workers
+        self._schema_of = schema_of
+        self._keep_stack = keep_stack
+
+        self._batch_size = 500
+        self._call_s = 0.0
+        """The mean length of a call in the last batch."""
+        self._deadline_s = 0.0
+        """When the running slice of calls ends."""
+        self._leftover: List[Message] = []
+        """Polled but not taken in: beyond `next`, as if never seen."""
+        self._stopped: Dict[int, int] = {}
+        """Partitions that take in no more of this batch, and the offset to go on at."""
+        self._alone: Dict[int, int] = {}
+        """The one offset that is being called alone, by partition."""
+        self._orphans: Dict[int, int] = {}
+        """Calls that still run for partitions that were taken away or are being restored."""
+        self._done = 0
+        self._next_probe_s = 0.0
+        self._blocked_for_s = 0.0
+        self._blocked_until_s = 0.0
+
+    # --- the road of an order --------------------------------------------------------------------
+
+    def step(self) -> None:
+        """One round: take in what Kafka has, call what is due and what is fresh, settle all of it."""
+        fresh = self._poll()
+        self._assignment.refresh(not_yet=set(self._orphans))
+        if self._is_blocked():
+            return
+        self._collect()
+        self._call_due(has_fresh=bool(fresh or self._leftover))
+        self._call_fresh(fresh)
+        self._settle()
+        self._steer_intake()
+
+    # --- taking in -------------------------------------------------------------------------------
+
+    def _poll(self) -> List[Message]:
+        """What Kafka has. Partitions may be taken away in here, after all that was done is settled."""
+        records = self._session.poll(1 if self._leftover else self._batch_size, self._patience_s())
+        if self._session.lost:
+            self._forget(self._session.lost)
+        if self._assignment.is_settled:
+            return records
+        self._leftover = [message for message in self._leftover if message.partition() in self._ready]
+        return [message for message in records if message.partition() in self._ready]
+
+    def _patience_s(self) -> float:
+        if self._leftover or (self._workers and self._workers.in_flight):
+            return 0.0
+        if not self._assignment.is_settled:
+            return WORKING_S
+        now_s = self._clock()
+        dues = [due_s for due_s in map(_next_due_s, self._ready.values()) if due_s is not None]
+        return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
+
+    def _forget(self, partitions: Set[int]) -> None:
+        """What is not settled of partitions that were taken away belongs to their next owner."""
+        for number in partitions & set(self._ready):
+            in_flight = self._ready[number].in_flight
+            if in_flight:
+                self._orphans[number] = self._orphans.get(number, 0) + in_flight
+            self._alone.pop(number, None)
+        self._assignment.drop(partitions)
+        if self._outbox:
+            self._start_again("partitions were taken away before their dead letters were accepted")
+
+    def _start_again(self, why: str) -> None:
+        """Drop everything that is not settled and restore from what is committed."""
+        self._report("start_again", detail=why)
+        self._outbox.clear()
+        self._done = 0
+        self._leftover = []
+        ready = set(self._ready)
+        self._alone.clear()
+        for number in ready:
+            if self._ready[number].in_flight:
+                self._orphans[number] = self._orphans.get(number, 0) + self._ready[number].in_flight
+        self._assignment.drop(ready)
+
+    # --- calling what is due ---------------------------------------------------------------------
+
+    def _call_due(self, has_fresh: bool) -> None:
+        """Call the orders whose time has come, one of each partition in turn."""
+        self._start_slice(DUE_SHARE if has_fresh else 1.0)
+        guarded: List[Tuple[Partition, Head]] = []
+        for partition, head in self._due_heads():
+            if head.suspect or head.careful:
+                guarded.append((partition, head))
+            else:
+                self._start(partition, head)
+        if guarded:
+            self._call_guarded(guarded)
+
+    def _due_heads(self) -> Iterator[Tuple[Partition, Head]]:
+        waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
+        while waiting and self._clock() < self._deadline_s and self._has_free_worker():
+            still = []
+            for partition in waiting:
+                head = partition.ledger.take_due(self._clock())
+                if head is not None:
+                    still.append(partition)
+                    yield partition, head
+            waiting = still
+
+    def _call_guarded(self, guarded: List[Tuple[Partition, Head]]) -> None:
+        """After an owner died: list what is about to be called, so that a second death names it."""
+        suspects = [(partition, head) for partition, head in guarded if head.suspect]
+        careful = [(partition, head) for partition, head in guarded if not head.suspect]
+        if careful:
+            chunk, late = careful[:CHUNK], careful[CHUNK:]
+            self._postpone(late)
+            self._call_announced(chunk)
+        for position, (partition, head) in enumerate(suspects):
+            if (position and self._clock() >= self._deadline_s) or not self._call_alone(partition, head):
+                self._postpone(suspects[position + 1 :])
+                return
+
+    def _postpone(self, heads: Sequence[Tuple[Partition, Head]]) -> None:
+        for partition, head in heads:
+            partition.ledger.wait(head, self._clock())
+
+    def _call_announced(self, chunk: Sequence[Tuple[Partition, Head]]) -> bool:
+        for partition, head in chunk:
+            head.announced = partition.dirty = True
+        if not self._settle():
+            return False
+        for partition, head in chunk:
+            self._start(partition, head)
+        return True
+
+    def _call_alone(self, partition: Partition, head: Head) -> bool:
+        """Call a suspect with nothing else in flight, its attempt committed first."""
+        if head.died_alone and head.attempts >= self._policy.max_retries:
+            self._run_on(partition, self._give_up(partition, head, KILLED))
+            return True
+        if self._workers and self._workers.in_flight:
+            self._postpone([(partition, head)])
+            return False
+        head.attempts += 1
+        self._alone[partition.number] = head.offset
+        return self._call_announced([(partition, head)]) and self._settle()
+
+    # --- calling what is fresh -------------------------------------------------------------------
+
+    def _call_fresh(self, fresh: List[Message]) -> None:
+        """Take in and call as much of the batch as fits into a slice; the rest stays unseen."""
+        records = self._leftover + fresh if self._leftover else fresh
+        if not records:
+            return self._note_positions()
+        for partition in self._ready.values():
+            partition.ledger.plan_intake(INTAKE_SPAN)
+        self._start_slice(1.0)
+        self._leftover = self._calling(records)
+        self._note_positions()
+
+    def _calling(self, records: List[Message]) -> List[Message]:
+        """Call what may be called of the records, the way that suits; what was not taken in."""
+        if self.brake.holds:
+            return self._probe(records)
+        if any(partition.careful_left for partition in self._ready.values()):
+            return self._call_carefully(records)
+        if self._workers:
+            return self._hand_out(records)
+        return self._call_inline(records)
+
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
+        """The fast road: nothing is built, looked up or written for an order that succeeds at once."""
+        read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
+        busy, failing, stopped = self._busy, self.key_brake.failing, self._stopped
+        clock, deadline_s, began_s = self._clock, self._deadline_s, self._clock()
+        index = last_failure = skipped = -1
+        for index, message in enumerate(records):
+            key = message.key()
+            if stopped and message.partition() in stopped:
+                continue
+            if key in busy and self._queue(message):
+                skipped += 1
+                continue
+            try:
+                order = read(message.value())
+                result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
+                if result is not None:
+                    self._publish(message, result)
+            except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                self.brake.succeeded(index - last_failure - 1)
+                last_failure = index
+                skipped += 1
+                self._fresh_failed(message, error)
+                if self.brake.holds:
+                    break
+            else:
+                if key in failing:
+                    self.key_brake.succeeded(key)
+            if clock() >= deadline_s:
+                break
+        taken = index + 1
+        self.brake.succeeded(taken - 1 - last_failure)
+        self._done += taken - 1 - skipped
+        self._pace(taken, clock() - began_s, len(records))
+        return self._without_stopped(records[taken:])
+
+    def _fresh_failed(self, message: Message, error: Exception) -> None:
+        """A first call failed: only now the order gets an entry in its ledger."""
+        partition = self._ready[message.partition()]
+        if isinstance(error, RegistryUnavailable):
+            return self._wait_for_registry(partition, message.offset(), error)
+        head = partition.ledger.take_in(message, message.offset(), message.key())
+        self._run_on(partition, self._failed(partition, head, error))
+        self._stop_if_full(partition, message)
+
+    def _queue(self, message: Message) -> bool:
+        """Keep the record behind the head of its key, if its partition has one."""
+        partition = self._ready[message.partition()]
+        key = message.key()
+        if key not in partition.ledger.by_key:
+            return False
+        partition.ledger.queue(key, message, message.offset(), size_of(message))
+        partition.dirty = True
+        self._stop_if_full(partition, message)
+        return True
+
+    def _stop_if_full(self, partition: Partition, taken: Message) -> None:
+        if partition.ledger.is_full:
+            self._stop(partition, taken.offset() + 1, "full")
+            self._report("ledger_full", partition=partition.number, waiting=partition.ledger.unfinished)
+
+    def _stop(self, partition: Partition, offset: int, why: str, until_s: Optional[float] = None) -> None:
+        """Take in nothing from `offset` on for now; Kafka keeps it."""
+        self._stopped[partition.number] = offset
+        self._assignment.hold(partition, why, until_s)
+
+    def _wait_for_registry(self, partition: Partition, offset: int, error: Exception) -> None:
+        self._report("registry_down", partition=partition.number, detail=str(error))
+        self._stop(partition, offset, "registry", self._clock() + REGISTRY_RETRY_S)
+
+    def _without_stopped(self, records: List[Message]) -> List[Message]:
+        if not self._stopped:
+            return records
+        return [message for message in records if message.partition() not in self._stopped]
+
+    def _probe(self, records: List[Message]) -> List[Message]:
+        """During an outage: try one fresh order now and then."""
+        if self._clock() < self._next_probe_s or not self._has_free_worker():
+            return records
+        self._next_probe_s = self._clock() + PROBE_S
+        self._take_one(records[0])
+        return self._without_stopped(records[1:])
+
+    def _hand_out(self, records: List[Message]) -> List[Message]:
+        """Give fresh orders to the workers, as many as they can take soon."""
+        index = 0
+        while index < len(records) and self._has_free_worker():
+            if records[index].partition() not in self._stopped:
+                self._take_one(records[index])
+            index += 1
+        return self._without_stopped(records[index:])
+
+    def _take_one(self, message: Message) -> None:
+        partition = self._ready[message.partition()]
+        if message.key() in self._busy and self._queue(message):
+            return
+        head = partition.ledger.take_in(message, message.offset(), message.key())
+        partition.dirty = True
+        self._start(partition, head)
+        self._stop_if_full(partition, message)
+
+    def _call_carefully(self, records: List[Message]) -> List[Message]:
+        """After an owner died: a hundred of each partition at a time, announced before the first call."""
+        if self._workers and self._workers.in_flight:
+            return records
+        chosen, rest = self._choose_chunk(records)
+        chunk = []
+        for message in chosen:
+            if message.key() in self._busy and self._queue(message):
+                continue
+            partition = self._ready[message.partition()]
+            chunk.append((partition, partition.ledger.take_in(message, message.offset(), message.key())))
+            self._stop_if_full(partition, message)
+        self._leftover = self._without_stopped(rest)
+        self._note_positions()
+        self._call_announced(chunk)
+        return self._leftover
+
+    def _choose_chunk(self, records: List[Message]) -> Tuple[List[Message], List[Message]]:
+        room = {number: min(CHUNK, part.careful_left or CHUNK) for number, part in self._ready.items()}
+        chosen: List[Message] = []
+        rest: List[Message] = []
+        for message in records:
+            number = message.partition()
+            if room[number]:
+                room[number] -= 1
+                self._ready[number].careful_left = max(0, self._ready[number].careful_left - 1)
+                chosen.append(message)
+            else:
+                rest.append(message)
+        return chosen, rest
+
+    # --- one call and what comes of it -----------------------------------------------------------
+
+    def attempt(self, message: Message, attempt: int) -> Optional[bytes]:
+        """Decode, check and handle one order; its encoded result. Raises whatever went wrong."""
+        order = self._read(message.value())
+        if self._wants_delivery:
+            result = self._handler(order, delivery_of(message, attempt))
+        else:
+            result = self._handler(order)
+        return None if result is None else encode_result(result)
+
+    def _start(self, partition: Partition, head: Head) -> None:
+        """Have a head called: by a worker, or here and now with the followers it releases."""
+        if self._workers is None:
+            return self._run_on(partition, head)
+        partition.in_flight += 1
+        self._workers.submit((partition, head))
+
+    def _run_on(self, partition: Partition, head: Optional[Head]) -> None:
+        """Call a head, then the followers that each success releases, until the slice ends."""
+        while head is not None:
+            if self._workers is not None:
+                return self._start(partition, head)
+            self._watchdog.busy()
+            following = self._call(partition, head)
+            if following is not None and not self._may_follow(following):
+                return partition.ledger.wait(following, self._clock())
+            head = following
+
+    def _may_follow(self, head: Head) -> bool:
+        return not head.suspect and not head.careful and self._clock() < self._deadline_s
+
+    def _call(self, partition: Partition, head: Head) -> Optional[Head]:
+        try:
+            value = self.attempt(head.record, self._attempt_number(partition, head))
+        except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            return self._failed(partition, head, error)
+        return self._succeeded(partition, head, value)
+
+    def _attempt_number(self, partition: Partition, head: Head) -> int:
+        return head.attempts + (0 if self._is_alone(partition, head) else 1)
+
+    def _is_alone(self, partition: Partition, head: Head) -> bool:
+        """Whether this head's attempt was counted before it was called."""
+        return self._alone.get(partition.number) == head.offset
+
+    def _collect(self) -> None:
+        """Take what the workers have finished. Results for partitions that are gone are dropped."""
+        if self._workers is None:
+            return self._watchdog.busy()
+        idle = not self._leftover
+        for finished in self._workers.collect(WORKING_S if idle else 0.0):
+            self._take_outcome(*finished)
+        self._watchdog.busy_since(self._workers.oldest_start_s())
+
+    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[Exception]) -> None:
+        partition, head = task
+        partition.in_flight -= 1
+        if self._ready.get(partition.number) is not partition:
+            self._bury(partition.number)
+        elif error is not None:
+            self._run_on(partition, self._failed(partition, head, error))
+        else:
+            self._run_on(partition, self._succeeded(partition, head, value))
+
+    def _bury(self, number: int) -> None:
+        left = self._orphans.get(number, 0) - 1
+        if left > 0:
+            self._orphans[number] = left
+        else:
+            self._orphans.pop(number, None)
+
+    def _succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
+        """The order is processed. The next of its key, if one waits behind it."""
+        if value is not None:
+            self._add_result(head.record, value)
+        self._done += 1
+        self.key_brake.succeeded(head.key)
+        self._called(head, succeeded=True)
+        return self._finish(partition, head)
+
+    def _failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
+        """Wait, or give the order up; in the second case, the next of its key."""
+        if isinstance(error, RegistryUnavailable):
+            partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
+            return None
+        failure = describe(error, self._keep_stack)
+        first_call = head.attempts == 0
+        head.attempts = self._attempt_number(partition, head)
+        if head.first_failed_at_ms is None and first_call:
+            head.first_failed_at_ms = self._now_ms()
+        self._called(head, succeeded=not failure.retryable or failure.stage != "process", first=first_call)
+        decision = self._decide(head, failure)
+        if isinstance(decision, GiveUp):
+            return self._give_up(partition, head, decision.failure)
+        self._alone.pop(partition.number, None)
+        partition.dirty = True
+        partition.ledger.wait(head, self._clock() + decision.delay_s)
+        self.counts.retries += 1
+        self._report(
+            "retry", record=head.record, failure=failure, attempt=head.attempts, delay_s=decision.delay_s
+        )
+        return None
+
+    def _decide(self, head: Head, failure: Failure) -> Decision:
+        key_failing = head.key in self.key_brake.failing
+        at_end = head.attempts > self._policy.max_retries or key_failing
+        may_exhaust = not at_end or not failure.retryable or self.brake.may_exhaust(self._clock())
+        return decide(failure, head.attempts, self._policy, self._chance(), key_failing, may_exhaust)
+
+    def _called(self, head: Head, succeeded: bool, first: bool = False) -> None:
+        """Let the outage brake see the outcome of a call."""
+        if self.brake.holds:
+            if succeeded:
+                self._next_probe_s = 0.0
+            if self.brake.probed(succeeded):
+                self._release_brake()
+        elif succeeded and first:
+            self.brake.succeeded(1)
+        elif first and self.brake.failed(head.key if head.key is not None else head.offset):
+            self._report("outage_begins")
+
+    def _release_brake(self) -> None:
+        """The outage is over: what waited through it has its full budget again, and is due."""
+        self._report("outage_ends")
+        for partition in self._ready.values():
+            for head in partition.ledger.waiting():
+                if not head.suspect:
+                    head.attempts = 0
+            partition.ledger.reschedule(self._clock())
+            partition.dirty = True
+            self._assignment.release(partition, "outage")
+
+    def _give_up(self, partition: Partition, head: Head, failure: Failure) -> Optional[Head]:
+        """Dead-letter the order. The next of its key, if one waits behind it."""
+        record = record_of(head.record)
+        if failure.reason in ("process.retries_exhausted", "process.key_failing"):
+            self.key_brake.exhausted(head.key)
+        about = Circumstances(
+            group=self._to.group,
+            client=self._to.client,
+            attempts=head.attempts,
+            first_failed_at_ms=head.first_failed_at_ms,
+            failed_at_ms=self._now_ms(),
+            schema=None if failure is KILLED else self._schema_of(record.value),
+            partitions=self._to.dlq_partitions,
+        )
+        self._outbox.dead.append(Dead(record, head.key, failure, about))
+        return self._finish(partition, head)
+
+    def _finish(self, partition: Partition, head: Head) -> Optional[Head]:
+        self._alone.pop(partition.number, None)
+        partition.dirty = True
+        return partition.ledger.finish(head)
+
+    def _now_ms(self) -> int:
+        return int(self._time_of_day() * 1000)
+
+    def _publish(self, message: Message, result: object) -> None:
+        self._add_result(message, encode_result(result))
+
+    def _add_result(self, message: Message, value: bytes) -> None:
+        if self._to.processed_topic is not None:
+            self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
+
+    # --- settling --------------------------------------------------------------------------------
+
+    def _note_positions(self) -> None:
+        """Raise each `next` to the first record that was not taken in, past markers and holes."""
+        numbers = list(self._ready)
+        places = self._session.positions(numbers)
+        for message in reversed(self._leftover):
+            places[message.partition()] = message.offset()
+        places.update(self._stopped)
+        for number, place in places.items():
+            partition = self._ready[number]
+            if place < partition.ledger.next:
+                return self._start_again(f"partition {number} went back to offset {place}")
+            if place > partition.ledger.next:
+                partition.ledger.next = place
+                partition.dirty = True
+        self._seek_back()
+
+    def _seek_back(self) -> None:
+        for number, offset in self._stopped.items():
+            self._session.seek(number, offset)
+        self._stopped.clear()
+
+    def _settle(self) -> bool:
+        """Commit what was done, with what it sends. False where it is not known to be committed."""
+        dirty = [partition for partition in self._ready.values() if partition.dirty]
+        if not dirty:
+            return True
+        offsets = {
+            partition.number: self._assignment.commit_of(
+                partition, False, self.brake.holds, self._alone.get(partition.number)
+            )
+            for partition in dirty
+        }
+        settlement = self._session.settle(self._outbox.records(), offsets)
+        if settlement.outcome is not Outcome.SETTLED:
+            return self._not_settled(settlement)
+        for partition in dirty:
+            partition.dirty = False
+        self._settled()
+        return True
+
+    def _settled(self) -> None:
+        self.counts.processed += self._done
+        self.counts.dead_lettered += len(self._outbox.dead)
+        for dead in self._outbox.dead:
+            self._report(
+                "dead_lettered", record=dead.record, failure=dead.failure, attempt=dead.about.attempts
+            )
+        self._outbox.clear()
+        self._done = 0
+        if self._blocked_for_s:
+            self._blocked_for_s = 0.0
+            self._report("unblocked")
+
+    def _not_settled(self, settlement: Settlement) -> bool:
+        outcome = settlement.outcome
+        if outcome is Outcome.TOO_LARGE and self._outbox.shrink():
+            self._report("dead_letter_too_large", max_bytes=self._outbox.max_bytes)
+            self._session.use_batches_of(self._outbox.max_bytes)
+            return self._settle()
+        if outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
+            return self._block(settlement.detail)
+        if outcome is Outcome.METADATA_TOO_LARGE:
+            self._assignment.lower_metadata_limit()
+        self._start_again(settlement.detail)
+        return False
+
+    def _block(self, detail: str) -> bool:
+        """Kafka refuses what must be sent: keep everything as it is, say so, and try again."""
+        least_s, most_s = BLOCKED_RETRY_S
+        self._blocked_for_s = min(most_s, self._blocked_for_s * 2 or least_s)
+        self._blocked_until_s = self._clock() + self._blocked_for_s
+        self._report("blocked", detail=detail, retry_s=self._blocked_for_s)
+        for partition in self._ready.values():
+            self._assignment.hold(partition, "blocked")
+        return False
+
+    def _is_blocked(self) -> bool:
+        """Whether dead letters or results are still refused; tries again when it is time."""
+        if not self._blocked_for_s:
+            return False
+        if self._clock() < self._blocked_until_s or not self._settle():
+            return True
+        for partition in self._ready.values():
+            self._assignment.release(partition, "blocked")
+        return False
+
+    # --- pace ------------------------------------------------------------------------------------
+
+    def _start_slice(self, share: float) -> None:
+        length_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
+        self._deadline_s = self._clock() + share * length_s
+
+    def _pace(self, taken: int, took_s: float, polled: int) -> None:
+        """Let the next batch be as large as fits into a slice."""
+        if not taken:
+            return
+        self._call_s = took_s / taken
+        if taken < polled:
+            self._batch_size = max(1, taken)
+        elif taken >= self._batch_size and took_s < SLICE_S / 2:
+            self._batch_size = min(MAX_BATCH, self._batch_size * 2)
+
+    def _has_free_worker(self) -> bool:
+        return self._workers is None or self._workers.in_flight < 2 * self._workers.count
+
+    def _steer_intake(self) -> None:
+        """Hold the partitions while there is more than can be called, release them when there is not."""
+        self._assignment.release_expired()
+        backlog = bool(self._leftover)
+        for partition in self._ready.values():
+            self._hold_if(partition, "backlog", backlog)
+            self._hold_if(partition, "outage", self.brake.holds and self._clock() < self._next_probe_s)
+            if "full" in partition.holds and partition.ledger.has_room:
+                self._assignment.release(partition, "full")
+
+    def _hold_if(self, partition: Partition, why: str, wanted: bool) -> None:
+        if wanted and why not in partition.holds:
+            self._assignment.hold(partition, why)
+        elif not wanted and why in partition.holds:
+            self._assignment.release(partition, why)
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def mark_clean(self, partitions: Set[int]) -> None:
+        """Partitions are about to be given up: commit where they stand, with the mark of a proper stop."""
+        if self._outbox:
+            return
+        offsets = {
+            number: self._assignment.commit_of(partition, self._is_clean(partition), self.brake.holds)
+            for number, partition in self._ready.items()
+            if number in partitions
+        }
+        if offsets:
+            self._session.settle([], offsets)
+
+    @staticmethod
+    def _is_clean(partition: Partition) -> bool:
+        heads = partition.ledger.heads.values()
+        return not partition.in_flight and not partition.careful_left and not any(
+            head.suspect or head.careful for head in heads
+        )  # fmt: skip
+
+    def finish_calls(self, until_s: float) -> None:
+        """Wait for the workers' running calls, without starting any, and settle them."""
+        while self._workers is not None and self._workers.in_flight and self._clock() < until_s:
+            self._poll()
+            self._assignment.drop(self._session.take_lost())
+            self._collect()
+            self._settle()
+
+    # --- what the outside may ask ----------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Orders that wait for a retry, those behind them included."""
+        return sum(partition.ledger.unfinished for partition in self._ready.values())
+
+    def lag(self) -> int:
+        """Records that were not taken in yet, as far as the last fetch knew."""
+        ends = ((part, self._session.known_end(number)) for number, part in self._ready.items())
+        return sum(max(0, end - part.ledger.next) for part, end in ends if end is not None)
+
+    def is_drained(self) -> bool:
+        """All that was there at the start is processed or dead-lettered."""
+        return self._has_taken_all() and not any(part.ledger.heads for part in self._ready.values())
+
+    def has_only_held(self) -> bool:
+        """Nothing is left but orders that an outage keeps waiting."""
+        return self.brake.holds and self._has_taken_all() and bool(self.waiting)
+
+    def _has_taken_all(self) -> bool:
+        settled = self._assignment.is_settled and bool(self._ready) and not self._leftover
+        return settled and all(part.ledger.next >= part.end for part in self._ready.values())
+
+
+def _next_due_s(partition: Partition) -> Optional[float]:
+    return partition.ledger.next_due_s()
+
+
+def record_of(message: Message) -> Record:
+    """The client's message as our record."""
+    kind, timestamp_ms = message.timestamp()
+    return Record(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp_ms=timestamp_ms if kind else None,
+        timestamp_type={1: "CreateTime", 2: "LogAppendTime"}.get(kind),
+        key=message.key(),
+        value=message.value(),
+        headers=list(message.headers() or []),
+    )

@@ -1,0 +1,383 @@
+"""One member of a consumer group, and the transaction that settles what it did.
+
+Owns: both Kafka clients, the rebalance callbacks, and the outcome of every commit.
+Does not know: what an order is, why a record is sent, how an offset's metadata is written.
+Used by: processor, which owns the only thread that may call this.
+
+The rule for every settlement: an outcome that is not certainly "committed" counts as not committed.
+The caller then drops what it holds and starts again from what Kafka says is committed.
+"""
+
+import enum
+import logging
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from orderflow.records import Message, Outgoing
+
+log = logging.getLogger(__name__)
+
+COMMIT_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+
+CONSUMER_DEFAULTS: Dict[str, Any] = {
+    "auto.offset.reset": "earliest",
+    # A dead member's partitions must be at work again within 15 s: 8 s until it is missed, and its
+    # open transaction, which hides the committed offset, is timed out by then as well.
+    "session.timeout.ms": 8000,
+    "heartbeat.interval.ms": 2000,
+    "partition.assignment.strategy": "cooperative-sticky",
+    # Measured: the defaults (1000 ms, 100,000 messages) stall a fast consumer and swell a slow one.
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 20000,
+    "queued.max.messages.kbytes": 32768,
+}
+CONSUMER_REQUIRED: Dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+}
+CLASSIC_GROUP_ONLY = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy")
+
+PRODUCER_DEFAULTS: Dict[str, Any] = {
+    "linger.ms": 5,
+    # The broker answers "concurrent transactions" until the last one has settled; at the default of
+    # 100 ms each transaction with offsets takes 104 ms, at 2 ms it takes 5 (measured).
+    "retry.backoff.ms": 2,
+    "retry.backoff.max.ms": 1000,
+    "queue.buffering.max.messages": 500_000,
+    "transaction.timeout.ms": 10_000,
+}
+PRODUCER_REQUIRED: Dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "delivery.report.only.error": True,
+}
+
+TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+REFUSALS = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_RECORD,
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT,
+)
+
+
+class SessionLost(Exception):
+    """The member cannot go on. The committed offsets stand; a new process takes over from them."""
+
+
+class Outcome(enum.Enum):
+    """What became of a settlement."""
+
+    SETTLED = "committed, all of it"
+    NOT_COMMITTED = "not committed, or not known to be: start again from what is committed"
+    TOO_LARGE = "a record is larger than its topic takes"
+    METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
+    REFUSED = "Kafka refuses the records: somebody has to repair something"
+
+
+class Settlement(NamedTuple):
+    """An outcome and what Kafka said."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+SETTLED = Settlement(Outcome.SETTLED)
+
+
+class Session:
+    """A consumer, and a producer that commits for it."""
+
+    def __init__(
+        self,
+        topic: str,
+        consumer_config: Mapping[str, Any],
+        producer_config: Mapping[str, Any],
+        exactly_once: bool,
+        on_revoke: Callable[[Set[int]], None],
+    ) -> None:
+        self.topic = topic
+        self.exactly_once = exactly_once
+        self.lost: Set[int] = set()
+        """Partitions that were taken away since the caller last looked."""
+        self.assigned: Set[int] = set()
+        self.batch_bytes = 1_000_000
+        """Kafka holds a batch, not a record, against a topic's `max.message.bytes`."""
+        self._ends: Dict[int, int] = {}
+        self._on_revoke = on_revoke
+        self._producer_config = producer_config
+        self._transaction: Optional[Producer] = None
+        self._delivery_errors: List[KafkaError] = []
+        self._errors: List[KafkaError] = []
+        self._consumer = Consumer({**consumer_config, "error_cb": self._errors.append})
+        self._consumer.subscribe(
+            [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._was_lost
+        )
+
+    # --- consuming -------------------------------------------------------------------------------
+
+    def poll(self, max_records: int, timeout_s: float) -> List[Message]:
+        """The next records, in order of each partition. Rebalances take effect in here only."""
+        messages: List[Any] = self._consumer.consume(1, timeout_s)
+        if messages and max_records > 1:
+            # What is there already, without waiting for more: the batch is as large as the load.
+            messages += self._consumer.consume(max_records - 1, 0)
+        faults = [message for message in messages if message.error() is not None]
+        if not faults:
+            return messages
+        for fault in faults:
+            self._note(fault)
+        return [message for message in messages if message.error() is None]
+
+    def take_errors(self) -> List[KafkaError]:
+        """What the client reported since the last call, for instance that no broker answers."""
+        errors, self._errors[:] = list(self._errors), []
+        return errors
+
+    def _note(self, fault: Any) -> None:
+        error: Any = fault.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ends[fault.partition()] = fault.offset()
+            return
+        if error.fatal() or error.code() in REFUSALS:
+            raise SessionLost(error.str())
+        self._errors.append(error)
+
+    def positions(self, partitions: Sequence[int]) -> Dict[int, int]:
+        """The next offset of each partition that something was read from, past markers and holes."""
+        asked = [TopicPartition(self.topic, partition) for partition in partitions]
+        found = self._consumer.position(asked)
+        places = {place.partition: place.offset for place in found if place.offset >= 0}
+        # After a seek to where only markers are left, nothing but the end itself tells the position.
+        for partition in partitions:
+            if self._ends.get(partition, -1) > places.get(partition, -1):
+                places[partition] = self._ends[partition]
+        return places
+
+    def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
+        """What is committed: offset (None where nothing is) and metadata. Raises KafkaException."""
+        asked = [TopicPartition(self.topic, partition) for partition in partitions]
+        found = self._consumer.committed(asked, timeout=timeout_s)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return {
+            place.partition: (place.offset if place.offset != OFFSET_INVALID else None, place.metadata or "")
+            for place in found
+        }
+
+    def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
+        """The first offset of the log and the one after its last stable. Raises KafkaException."""
+        place = TopicPartition(self.topic, partition)
+        low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
+        return low, high
+
+    def known_end(self, partition: int) -> Optional[int]:
+        """The end of the log as the last fetch saw it; costs nothing."""
+        place = TopicPartition(self.topic, partition)
+        _, high = self._consumer.get_watermark_offsets(place, cached=True)
+        return high if high >= 0 else None
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on at `offset`. Raises KafkaException while the assignment is still settling."""
+        self._ends.pop(partition, None)
+        self._consumer.seek(TopicPartition(self.topic, partition, offset))
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Fetch nothing of these partitions for now."""
+        self._consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        """Fetch these partitions again."""
+        self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
+
+    def _assigned(self, _: Consumer, partitions: List[TopicPartition]) -> None:
+        self.assigned.update(place.partition for place in partitions)
+
+    def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
+        gone = {place.partition for place in partitions}
+        self._on_revoke(gone)
+        self._was_lost(_, partitions)
+
+    def _was_lost(self, _: Consumer, partitions: List[TopicPartition]) -> None:
+        gone = {place.partition for place in partitions}
+        self.assigned -= gone
+        self.lost |= gone
+        for partition in gone:
+            self._ends.pop(partition, None)
+
+    def take_lost(self) -> Set[int]:
+        """The partitions that were taken away since the last call."""
+        lost, self.lost = self.lost, set()
+        return lost
+
+    # --- settling --------------------------------------------------------------------------------
+
+    def settle(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Tuple[int, str]]) -> Settlement:
+        """Send the records and commit the offsets: both or neither, in exactly-once mode.
+
+        In at-least-once mode every record is confirmed before the offsets are committed. With
+        nothing to send there is nothing to be atomic with, and a plain commit does.
+        """
+        places = [
+            TopicPartition(self.topic, partition, offset, metadata=metadata)
+            for partition, (offset, metadata) in offsets.items()
+        ]
+        if not outgoing:
+            return self._commit(places)
+        if self.exactly_once:
+            return self._transact(outgoing, places)
+        return self._confirm_then_commit(outgoing, places)
+
+    def _commit(self, places: List[TopicPartition]) -> Settlement:
+        try:
+            results = self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            return self._settlement(error.args[0])
+        for place in results or []:
+            if place.error is not None:
+                return self._settlement(place.error)
+        return SETTLED
+
+    def _transact(self, outgoing: Sequence[Outgoing], places: List[TopicPartition]) -> Settlement:
+        self._delivery_errors.clear()
+        try:
+            producer = self._transactional_producer()
+            producer.begin_transaction()
+            self._send(producer, outgoing)
+            producer.send_offsets_to_transaction(
+                places, self._consumer.consumer_group_metadata(), COMMIT_TIMEOUT_S
+            )
+            producer.commit_transaction(COMMIT_TIMEOUT_S)
+        except KafkaException as error:
+            self._abort(error.args[0])
+            return self._settlement(self._first_cause(error.args[0]))
+        return SETTLED
+
+    def _abort(self, error: KafkaError) -> None:
+        """Abort, or drop the producer: its successor's `init_transactions` ends what it left open."""
+        producer, broken = self._transaction, error.code() in TOO_LARGE or self._delivery_errors
+        if producer is not None and error.txn_requires_abort() and not broken:
+            try:
+                producer.abort_transaction(COMMIT_TIMEOUT_S)
+                return
+            except KafkaException as second:
+                log.warning("abort failed, replacing the producer: %s", second.args[0].str())
+        self._transaction = None
+
+    def _confirm_then_commit(self, outgoing: Sequence[Outgoing], places: List[TopicPartition]) -> Settlement:
+        self._delivery_errors.clear()
+        try:
+            producer = self._plain_producer()
+            self._send(producer, outgoing)
+            unconfirmed = producer.flush(COMMIT_TIMEOUT_S)
+        except KafkaException as error:
+            self._drop_plain_producer()
+            return self._settlement(error.args[0])
+        if self._delivery_errors or unconfirmed:
+            self._drop_plain_producer()
+            return self._settlement(self._first_cause(KafkaError(KafkaError._TIMED_OUT)))
+        return self._commit(places)
+
+    def _send(self, producer: Producer, outgoing: Sequence[Outgoing]) -> None:
+        for record in outgoing:
+            self._send_one(producer, record)
+        producer.poll(0)
+
+    def _send_one(self, producer: Producer, record: Outgoing) -> None:
+        options: Dict[str, Any] = {"headers": record.headers}
+        if record.partition is not None:
+            options["partition"] = record.partition
+        if record.timestamp_ms is not None:
+            options["timestamp"] = record.timestamp_ms
+        while True:
+            try:
+                return producer.produce(record.topic, record.value, record.key, **options)
+            except BufferError:
+                producer.poll(0.1)
+
+    def _delivered(self, error: Optional[KafkaError], _: Any) -> None:
+        if error is not None:
+            self._delivery_errors.append(error)
+
+    def _first_cause(self, error: KafkaError) -> KafkaError:
+        """A failed delivery says why the commit failed; the commit itself only says that it did."""
+        causes = [cause for cause in self._delivery_errors if cause.code() not in PURGED]
+        return causes[0] if causes else error
+
+    def _transactional_producer(self) -> Producer:
+        if self._transaction is None:
+            producer = self._new_producer(self._producer_config)
+            producer.init_transactions(COMMIT_TIMEOUT_S)
+            self._transaction = producer
+        return self._transaction
+
+    def _plain_producer(self) -> Producer:
+        if self._transaction is None:
+            config = dict(self._producer_config)
+            for name in ("transactional.id", "transaction.timeout.ms"):
+                config.pop(name, None)
+            # Unconfirmed must mean undelivered when the flush ends, or a retry could double it.
+            config["delivery.timeout.ms"] = int(COMMIT_TIMEOUT_S * 1000) - 1000
+            self._transaction = self._new_producer(config)
+        return self._transaction
+
+    def _drop_plain_producer(self) -> None:
+        if self._transaction is not None:
+            self._transaction.purge()
+            self._transaction = None
+
+    def _new_producer(self, config: Mapping[str, Any]) -> Producer:
+        own = {"on_delivery": self._delivered, "error_cb": self._errors.append}
+        return Producer({**config, **own, "batch.size": self.batch_bytes})
+
+    def _settlement(self, error: KafkaError) -> Settlement:
+        code = error.code()
+        if code in TOO_LARGE:
+            return Settlement(Outcome.TOO_LARGE, error.str())
+        if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+            return Settlement(Outcome.METADATA_TOO_LARGE, error.str())
+        if code in REFUSALS:
+            return Settlement(Outcome.REFUSED, error.str())
+        return Settlement(Outcome.NOT_COMMITTED, error.str())
+
+    def use_batches_of(self, batch_bytes: int) -> None:
+        """Send in batches no larger than this from now on."""
+        self.batch_bytes = batch_bytes
+        self._transaction = None
+
+    def close(self) -> None:
+        """Leave the group, so that the partitions are given to others at once."""
+        self._consumer.close()
+
+
+PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
+def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: float) -> Dict[str, Any]:
+    """The consumer's properties: ours, the user's over them, and what correctness needs over all."""
+    defaults = dict(CONSUMER_DEFAULTS)
+    defaults["max.poll.interval.ms"] = int(max_poll_interval_s * 1000)
+    if client.get("group.protocol") == "consumer":
+        for name in CLASSIC_GROUP_ONLY:
+            del defaults[name]
+    return {**defaults, **client, **CONSUMER_REQUIRED, "group.id": group}
+
+
+def producer_config(client: Mapping[str, Any], transactional_id: str) -> Dict[str, Any]:
+    """The producer's properties, by the same precedence."""
+    return {**PRODUCER_DEFAULTS, **client, **PRODUCER_REQUIRED, "transactional.id": transactional_id}

@@ -1,0 +1,57 @@
+"""Ends the process when a handler call never returns.
+
+Owns: one thread that looks at the time of the last sign of life, and the interpreter's own dump timer.
+Does not know: orders, Kafka. The open mark in the committed metadata does the rest after the restart.
+Used by: consumer.py (makes it), processor (reports signs of life).
+"""
+
+import faulthandler
+import os
+import threading
+import time
+from typing import Callable, Optional
+
+GRACE_S = 5.0
+"""A call that holds the interpreter's lock starves our thread; the dump timer needs no lock."""
+EXIT_CODE = 1
+
+
+class Watchdog:
+    """Armed while something is called; `alarm(seconds)` says so, then the process ends at once."""
+
+    def __init__(self, timeout_s: float, alarm: Callable[[float], None]) -> None:
+        self.timeout_s = timeout_s
+        self._alarm = alarm
+        self._since_s: Optional[float] = None
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+        self._armed_until_s = 0.0
+
+    def busy(self) -> None:
+        """Something is called from now on, or something that was called has finished."""
+        now_s = self._since_s = time.monotonic()
+        if now_s > self._armed_until_s - self.timeout_s - GRACE_S / 2:
+            faulthandler.dump_traceback_later(self.timeout_s + GRACE_S, exit=True)
+            self._armed_until_s = now_s + self.timeout_s + GRACE_S
+
+    def busy_since(self, started_s: Optional[float]) -> None:
+        """The longest running call began then (monotonic clock), or nothing runs."""
+        if started_s is None:
+            self.idle()
+        else:
+            self._since_s = started_s
+
+    def idle(self) -> None:
+        """Nothing is being called."""
+        self._since_s = None
+        if self._armed_until_s:
+            faulthandler.cancel_dump_traceback_later()
+            self._armed_until_s = 0.0
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, self.timeout_s / 4))
+            since_s = self._since_s
+            if since_s is not None and time.monotonic() - since_s > self.timeout_s:
+                self._alarm(self.timeout_s)
+                os._exit(EXIT_CODE)
