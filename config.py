@@ -4,25 +4,38 @@ Owns: the catalogue `SETTINGS`, the frozen `Settings`, and the only reading of t
 Does not know: what a setting is used for; nothing in orderflow/ imports this module.
 Used by: producer.py, consumer.py, dlq_handler.py, and the tests of .env.example and the README table.
 
-Precedence: flag > environment > .env > default. An empty value unsets an optional setting and is a fault for
-any other. A secret may stand in a file that `NAME_FILE` names. `KAFKA_SASL_USERNAME` and `-X sasl.username=`
-reach the Kafka client as its property `sasl.username`; so does every other property that the client knows.
+Precedence: flag > environment > .env > default. An empty value unsets an optional setting and is a fault
+for any other. A secret may stand in a file that `NAME_FILE` names. `KAFKA_SASL_USERNAME` and
+`-X sasl.username=` reach the Kafka client as its property `sasl.username`; so does every other property that
+the client knows.
 """
 
 import argparse
 import difflib
 import json
-import math
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from confluent_kafka import KafkaException, Producer
 from dotenv.parser import parse_stream
 
+from orderflow import client_properties
 from orderflow.cli import UsageError
+from orderflow.values import (
+    ADDRESSES,
+    BOOLEAN,
+    TOPIC,
+    URL,
+    USER_INFO,
+    Kind,
+    did_you_mean,
+    one_of,
+    seconds,
+    text,
+    whole,
+)
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
@@ -71,95 +84,6 @@ class Settings:
     """Properties of the Kafka client that pass through as they are, by the client's own names."""
 
 
-# --- Parsing: text to value; a ValueError's message completes "NAME: …" ---
-
-
-def _text(text: str) -> str:
-    return text
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not low <= number <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}, without a unit")
-        return number
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be {' or '.join(choices)}{_did_you_mean(text, choices)}")
-        return text
-
-    return parse
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "1", "yes", "on"):
-        return True
-    if text.lower() in ("false", "0", "no", "off"):
-        return False
-    raise ValueError("must be true or false")
-
-
-def _topic(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in (".", ".."):
-        raise ValueError("must be a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -")
-    return text
-
-
-def _addresses(text: str) -> str:
-    for address in text.split(","):
-        match = re.fullmatch(r"\s*(?:\w+://)?(?:[^\s:\[\]/@]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?\s*", address)
-        if not match or not 1 <= int(match.group(1) or 9092) <= 65535:
-            raise ValueError("must be host:port, or several separated by commas")
-    return text
-
-
-def _order_field(text: str) -> str:
-    names = _order_fields()
-    if names and text not in names:
-        raise ValueError(f"must be a field of {ORDER_SCHEMA.name}: {', '.join(names)}{_did_you_mean(text, names)}")
-    return text
-
-
-def _order_fields() -> List[str]:
-    """Names of the schema's fields; none if it cannot be read, which whoever loads the schema reports."""
-    try:
-        return [f["name"] for f in json.loads(ORDER_SCHEMA.read_text(encoding="utf-8"))["fields"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-
-
-def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
-        raise ValueError("must start with http:// or https://, then the host")
-    if "@" in text.split("/")[2]:
-        raise ValueError("must not hold a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
-    return text
-
-
-def _user_info(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("must be user:password")
-    return text
-
-
 # --- The catalogue ---
 
 
@@ -172,11 +96,15 @@ class Setting(NamedTuple):
     """Name in the environment and in `.env`; the flag is made from it."""
     default: Optional[str]
     """As text, the way one would write it; None where the setting is optional and unset."""
-    parse: Callable[[str], Any]
+    kind: Kind
     meaning: str
     secret: bool = False
     """Never printed, has no flag, and may be given as the path `<env>_FILE`."""
-    optional: bool = False
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be unset."""
+        return self.default is None
 
     @property
     def flag(self) -> str:
@@ -184,85 +112,77 @@ class Setting(NamedTuple):
         return "--" + re.sub("^KAFKA_", "", self.env).lower().replace("_", "-")
 
 
-_WEEK_S = 7 * 86400
+def _order_field(name: str) -> str:
+    fields = _order_fields()
+    if fields and name not in fields:
+        raise ValueError(f"must be a field of an order: {', '.join(fields)}{did_you_mean(name, fields)}")
+    return name
+
+
+def _order_fields() -> List[str]:
+    """Names of the schema's fields; none if it cannot be read, which whoever loads the schema reports."""
+    try:
+        return [f["name"] for f in json.loads(ORDER_SCHEMA.read_text(encoding="utf-8"))["fields"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+_DAY_S, _WEEK_S = 86_400, 604_800
 
 SETTINGS: Tuple[Setting, ...] = (
-    Setting("bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "localhost:9092", _addresses,
+    Setting("bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "localhost:9092", ADDRESSES,
             "Kafka brokers to start from, host:port, separated by commas"),
-    Setting("orders_topic", "ORDERS_TOPIC", "orders", _topic, "topic of the orders"),
-    Setting("dlq_topic", "DLQ_TOPIC", "orders-dlq", _topic, "topic of the dead letters"),
-    Setting("audit_topic", "DLQ_AUDIT_TOPIC", None, _topic,
-            "topic that records what became of each dead letter; unset: <DLQ_TOPIC>-audit", optional=True),
-    Setting("processed_topic", "PROCESSED_TOPIC", None, _topic,
-            "topic for what the handler returns; unset: results are not published", optional=True),
-    Setting("consumer_group", "CONSUMER_GROUP", "order-processing-group", _text, "consumer group of the consumers"),
-    Setting("order_key", "ORDER_KEY", "order_id", _order_field,
+    Setting("orders_topic", "ORDERS_TOPIC", "orders", TOPIC, "topic of the orders"),
+    Setting("dlq_topic", "DLQ_TOPIC", "orders-dlq", TOPIC, "topic of the dead letters"),
+    Setting("audit_topic", "DLQ_AUDIT_TOPIC", None, TOPIC,
+            "topic that records what became of each dead letter; unset: <DLQ_TOPIC>-audit"),
+    Setting("processed_topic", "PROCESSED_TOPIC", None, TOPIC,
+            "topic for what the handler returns; unset: results are not published"),
+    Setting("consumer_group", "CONSUMER_GROUP", "order-processing-group", text("GROUP"),
+            "consumer group of the consumers"),
+    Setting("order_key", "ORDER_KEY", "order_id", Kind("FIELD", _order_field),
             "field of the order that is the record's key; orders of one key stay in order"),
-    Setting("max_retries", "MAX_RETRIES", "3", _integer(0, 30), "tries after the first, before an order is dead-lettered"),
-    Setting("retry_backoff_s", "RETRY_BACKOFF", "5", _seconds(0, _WEEK_S),
+    Setting("max_retries", "MAX_RETRIES", "3", whole(0, 30),
+            "tries after the first, before an order is dead-lettered"),
+    Setting("retry_backoff_s", "RETRY_BACKOFF", "5", seconds(0, _WEEK_S),
             "seconds before the first retry, doubled for each further one"),
-    Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", _seconds(0, _WEEK_S), "seconds that a retry waits at most"),
-    Setting("handler", "HANDLER", None, _text,
-            "module:function or file.py:function that processes an order; unset: the one in consumer.py", optional=True),
-    Setting("workers", "WORKERS", "1", _integer(1, 1024), "handlers that run at the same time"),
-    Setting("guarantee", "GUARANTEE", "exactly-once", _one_of("exactly-once", "at-least-once"),
+    Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", seconds(0, _WEEK_S),
+            "seconds that a retry waits at most"),
+    Setting("handler", "HANDLER", None, text("MODULE:FUNCTION"),
+            "module:function or file.py:function that processes an order; unset: the one in consumer.py"),
+    Setting("workers", "WORKERS", "1", whole(1, 1024), "handlers that run at the same time"),
+    Setting("guarantee", "GUARANTEE", "exactly-once", one_of("exactly-once", "at-least-once"),
             "exactly-once or at-least-once, for what is in Kafka"),
-    Setting("handler_timeout_s", "HANDLER_TIMEOUT", "300", _seconds(1, 86400),
+    Setting("handler_timeout_s", "HANDLER_TIMEOUT", "300", seconds(1, _DAY_S),
             "seconds that one call of the handler may take before the process is ended"),
-    Setting("shutdown_timeout_s", "SHUTDOWN_TIMEOUT", "25", _seconds(0, 3600), "seconds to finish in when asked to stop"),
-    Setting("outage_window_s", "OUTAGE_WINDOW", "60", _seconds(1, 86400),
+    Setting("shutdown_timeout_s", "SHUTDOWN_TIMEOUT", "25", seconds(0, 3600),
+            "seconds to finish in when asked to stop"),
+    Setting("outage_window_s", "OUTAGE_WINDOW", "60", seconds(1, _DAY_S),
             "seconds between two dead letters while nearly everything fails"),
-    Setting("max_queued", "MAX_QUEUED", "10000", _integer(0, 10_000_000),
+    Setting("max_queued", "MAX_QUEUED", "10000", whole(0, 10_000_000),
             "orders of a partition that may queue behind a waiting order of their key"),
-    Setting("max_order_bytes", "MAX_ORDER_BYTES", "1048576", _integer(1, 1_000_000_000),
+    Setting("max_order_bytes", "MAX_ORDER_BYTES", "1048576", whole(1, 1_000_000_000, "BYTES"),
             "bytes of a record's value above which it is dead-lettered undecoded"),
-    Setting("dead_letter_stack", "DEAD_LETTER_STACK", "false", _boolean, "true: dead letters carry the handler's stack trace"),
-    Setting("schema_registry_url", "SCHEMA_REGISTRY_URL", None, _url,
-            "schema registry; unset: Avro single-object encoding, no registry needed", optional=True),
-    Setting("schema_registry_user_info", "SCHEMA_REGISTRY_USER_INFO", None, _user_info,
-            "user:password for the schema registry", secret=True, optional=True),
-    Setting("schema_registry_ca_location", "SCHEMA_REGISTRY_CA_LOCATION", None, _text,
-            "file of the certificate authorities (PEM) that the registry's certificate is checked against", optional=True),
-    Setting("schema_registry_certificate_location", "SCHEMA_REGISTRY_CERTIFICATE_LOCATION", None, _text,
-            "file of the client certificate (PEM) for the registry", optional=True),
-    Setting("schema_registry_key_location", "SCHEMA_REGISTRY_KEY_LOCATION", None, _text,
-            "file of the client certificate's private key (PEM)", optional=True),
-    Setting("schema_registry_key_password", "SCHEMA_REGISTRY_KEY_PASSWORD", None, _text,
-            "password of that private key", secret=True, optional=True),
-    Setting("schema_registry_register", "SCHEMA_REGISTRY_REGISTER", "true", _boolean,
+    Setting("dead_letter_stack", "DEAD_LETTER_STACK", "false", BOOLEAN,
+            "true: dead letters carry the handler's stack trace"),
+    Setting("schema_registry_url", "SCHEMA_REGISTRY_URL", None, URL,
+            "schema registry; unset: Avro single-object encoding, no registry needed"),
+    Setting("schema_registry_user_info", "SCHEMA_REGISTRY_USER_INFO", None, USER_INFO,
+            "user:password for the schema registry", secret=True),
+    Setting("schema_registry_ca_location", "SCHEMA_REGISTRY_CA_LOCATION", None, text("FILE"),
+            "certificate authorities (PEM) that the schema registry's certificate is checked against"),
+    Setting("schema_registry_certificate_location", "SCHEMA_REGISTRY_CERTIFICATE_LOCATION", None,
+            text("FILE"), "client certificate (PEM) for the schema registry"),
+    Setting("schema_registry_key_location", "SCHEMA_REGISTRY_KEY_LOCATION", None, text("FILE"),
+            "private key (PEM) of that client certificate"),
+    Setting("schema_registry_key_password", "SCHEMA_REGISTRY_KEY_PASSWORD", None, text("PASSWORD"),
+            "password of that private key", secret=True),
+    Setting("schema_registry_register", "SCHEMA_REGISTRY_REGISTER", "true", BOOLEAN,
             "false: the producer only looks its schema up and never registers it"),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _BY_ENV = {setting.env: setting for setting in SETTINGS}
-_PREFIX = "KAFKA_"
-_FILE = "_FILE"
-_FLAGS = "the command line"
-
-PROTECTED: Mapping[str, str] = {
-    "bootstrap.servers": "set KAFKA_BOOTSTRAP_SERVERS",
-    "metadata.broker.list": "set KAFKA_BOOTSTRAP_SERVERS",
-    "group.id": "set CONSUMER_GROUP",
-    "transactional.id": "it is chosen so that a stale process is fenced",
-    "enable.auto.commit": "offsets are committed only for orders that are settled",
-    "auto.commit.enable": "offsets are committed only for orders that are settled",
-    "enable.auto.offset.store": "offsets are committed only for orders that are settled",
-    "isolation.level": "orders of aborted transactions must not be read",
-    "enable.partition.eof": "the end of a partition is watched for",
-    "enable.idempotence": "an order must be published once",
-    "acks": "an order counts as published when all in-sync replicas have it",
-    "request.required.acks": "an order counts as published when all in-sync replicas have it",
-    "delivery.report.only.error": "every delivery is counted",
-}
-"""Client properties that may not be passed through, because a promise rests on each; with what to do or why."""
-
-_SUGGESTED_PROPERTIES = (
-    "security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password",
-    "sasl.oauthbearer.config", "sasl.kerberos.service.name", "ssl.ca.location", "ssl.certificate.location",
-    "ssl.key.location", "ssl.key.password", "ssl.endpoint.identification.algorithm", "client.id", "client.rack",
-    "compression.type", "linger.ms", "batch.size", "message.timeout.ms", "message.max.bytes", "session.timeout.ms",
-    "group.instance.id", "group.protocol", "partition.assignment.strategy", "auto.offset.reset", "debug", "log_level",
-)
 
 
 # --- Flags ---
@@ -276,65 +196,60 @@ def add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     group = parser.add_argument_group("settings (flag > environment > .env > default)")
     for name in ("bootstrap_servers", *[n for n in names if n != "bootstrap_servers"]):
         setting = _BY_NAME[name]
-        options = ["-b", setting.flag] if name == "bootstrap_servers" else [setting.flag]
-        extra: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.parse is _boolean else {}
-        group.add_argument(*options, dest=name, metavar=_metavar(setting), help=_flag_help(setting), **extra)
+        spelt = ["-b", setting.flag] if name == "bootstrap_servers" else [setting.flag]
+        bare: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.kind is BOOLEAN else {}
+        group.add_argument(*spelt, dest=name, metavar=setting.kind.metavar, help=_help(setting), **bare)
     group.add_argument("-X", dest="client", action="append", metavar="NAME=VALUE", default=[],
-                       help="any property of the Kafka client, repeatable [env: KAFKA_<NAME>, _ for each dot]")
+                       help="any property of the Kafka client, repeatable [env: KAFKA_<NAME>, dots as _]")
 
 
-def _metavar(setting: Setting) -> str:
-    if setting.name.endswith("_s"):
-        return "SECONDS"
-    if setting.parse is _boolean:
-        return "true|false"
-    if setting.name.endswith("_location"):
-        return "FILE"
-    return {"bootstrap_servers": "HOST:PORT", "order_key": "FIELD", "handler": "MODULE:FUNCTION",
-            "max_order_bytes": "BYTES", "guarantee": "LEVEL", "schema_registry_url": "URL"}.get(
-                setting.name, "TOPIC" if setting.parse is _topic else "GROUP" if "group" in setting.name else "N")
-
-
-def _flag_help(setting: Setting) -> str:
+def _help(setting: Setting) -> str:
     default = "" if setting.default is None else f", default: {setting.default}"
     return f"{setting.meaning} [env: {setting.env}{default}]".replace("%", "%%")
 
 
 # --- Loading ---
 
+_PREFIX = "KAFKA_"
+_FILE = "_FILE"
+_COMMAND_LINE = "the command line"
+
 
 class _Layer(NamedTuple):
-    """One source of settings: where its values come from, for messages, and the values by environment name."""
+    """One source of settings: what messages call it, and its values by environment name."""
 
     label: str
     values: Mapping[str, str]
 
 
-def load(flags: Union[argparse.Namespace, Mapping[str, Any]], environ: Optional[Mapping[str, str]] = None,
-         dotenv_path: str = ".env") -> Settings:
+def load(
+    flags: Union[argparse.Namespace, Mapping[str, Any]],
+    environ: Optional[Mapping[str, str]] = None,
+    dotenv_path: str = ".env",
+) -> Settings:
     """Settings from flags, environment, the `.env` file and defaults, in this order.
 
     Raises ConfigError with every fault found, each naming the setting and where it stands.
     """
     given: Mapping[str, Any] = vars(flags) if isinstance(flags, argparse.Namespace) else flags
     faults: List[str] = []
-    dotenv = _read_dotenv(dotenv_path, faults)
-    layers = [_flag_layer(given), _Layer("the environment", os.environ if environ is None else environ), dotenv]
+    environment = _Layer("the environment", os.environ if environ is None else environ)
+    layers = [_flag_layer(given), environment, _dotenv_layer(dotenv_path, faults)]
     values = {setting.name: _value(setting, layers, faults) for setting in SETTINGS}
     client = _client_properties(given.get("client") or [], layers, faults)
     _check_together(values, faults)
     if faults:
         raise ConfigError(faults)
     if values["audit_topic"] is None:
-        values["audit_topic"] = f"{values['dlq_topic']}-audit"
+        values["audit_topic"] = _default_audit_topic(values)
     return Settings(client=client, **values)
 
 
 def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
-    """Configuration for a client of confluent_kafka: `overrides` of the caller's role, then what was passed through.
+    """Configuration for a client of confluent_kafka: the caller's `overrides`, then what was passed through.
 
-    Passed-through properties win; those that a promise rests on were refused by `load`. The client's own log is
-    kept to emergencies, since the scripts say what matters; `-X debug=…` or `-X log_level=…` brings it back.
+    What was passed through wins; `load` refused what a promise rests on. The client's own log is kept to
+    emergencies, since the scripts say what matters; `-X debug=…` or `-X log_level=…` brings it back.
     """
     quiet = {} if "debug" in settings.client else {"log_level": 2}
     return {"bootstrap.servers": settings.bootstrap_servers, **quiet, **overrides, **settings.client}
@@ -342,45 +257,48 @@ def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
 
 def _flag_layer(given: Mapping[str, Any]) -> _Layer:
     named = ((setting.env, given.get(setting.name)) for setting in SETTINGS)
-    return _Layer(_FLAGS, {env: str(value) for env, value in named if value is not None})
+    return _Layer(_COMMAND_LINE, {env: str(value) for env, value in named if value is not None})
 
 
 def _value(setting: Setting, layers: Sequence[_Layer], faults: List[str]) -> Any:
-    """The parsed value from the first layer that has one; None, with a fault noted, where it is wrong."""
+    """The value from the first layer that has one; None, with a fault noted, where it is wrong."""
     for layer in layers:
-        text = _given(setting.env, layer, setting.secret, faults)
-        if text is not None:
-            return _parsed(setting, text, layer.label, faults)
-    return None if setting.default is None else setting.parse(setting.default)
+        given = _given(setting.env, layer, setting.secret, faults)
+        if given is not None:
+            return _parsed(setting, given, layer.label, faults)
+    return None if setting.default is None else setting.kind.read(setting.default)
 
 
 def _given(env: str, layer: _Layer, may_be_file: bool, faults: List[str]) -> Optional[str]:
     """The text of one name in one layer, read from the file that `<env>_FILE` names if so given."""
-    text = layer.values.get(env)
+    given = layer.values.get(env)
     path = layer.values.get(env + _FILE) if may_be_file else None
     if path is None:
-        return text
-    if text is not None:
+        return given
+    if given is not None:
         faults.append(f"{env} and {env}{_FILE} are both set in {layer.label}: keep one")
-        return text
+        return given
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        faults.append(f"{env}{_FILE} in {layer.label}: cannot read {path}: {why}")
+        faults.append(f"{env}{_FILE} in {layer.label}: cannot read {path}: {_why(error)}")
         return None
 
 
-def _parsed(setting: Setting, text: str, label: str, faults: List[str]) -> Any:
-    where = setting.flag if label == _FLAGS else f"{setting.env} in {label}"
-    if not text:
+def _why(error: Exception) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
+    where = setting.flag if label == _COMMAND_LINE else f"{setting.env} in {label}"
+    if not given:
         if not setting.optional:
             faults.append(f"{where}: is empty; give a value or remove it")
         return None
     try:
-        return setting.parse(text)
+        return setting.kind.read(given)
     except ValueError as error:
-        shown = "the value" if setting.secret or setting.parse is _url else repr(text)
+        shown = "the value" if setting.secret or setting.kind is URL else repr(given)
         faults.append(f"{where}: {shown} {error}")
         return None
 
@@ -390,20 +308,24 @@ def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:
     first_s, longest_s = values["retry_backoff_s"], values["retry_backoff_max_s"]
     if first_s is not None and longest_s is not None and longest_s < first_s:
         faults.append(f"RETRY_BACKOFF_MAX ({longest_s:g} s) is shorter than RETRY_BACKOFF ({first_s:g} s)")
-    audit = values["audit_topic"] or f"{values['dlq_topic']}-audit"
-    users: Dict[Optional[str], str] = {None: ""}
-    for env, topic in (("ORDERS_TOPIC", values["orders_topic"]), ("DLQ_TOPIC", values["dlq_topic"]),
-                       ("DLQ_AUDIT_TOPIC", audit), ("PROCESSED_TOPIC", values["processed_topic"])):
-        if topic in users and topic is not None:
+    users: Dict[str, str] = {}
+    audit = values["audit_topic"] or _default_audit_topic(values)
+    for name, topic in [*((n, values[n]) for n in ("orders_topic", "dlq_topic", "processed_topic")),
+                        ("audit_topic", audit)]:
+        env = _BY_NAME[name].env
+        if topic is not None and users.setdefault(topic, env) != env:
             faults.append(f"{users[topic]} and {env} are both {topic}: each needs a topic of its own")
-        users.setdefault(topic, env)
+
+
+def _default_audit_topic(values: Mapping[str, Any]) -> str:
+    return f"{values['dlq_topic']}-audit"
 
 
 # --- .env ---
 
 
-def _read_dotenv(path: str, faults: List[str]) -> _Layer:
-    """The `.env` file, if there is one. Values stand as written: `$` has no meaning, so a password may hold it."""
+def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
+    """The `.env` file, if there is one. `$` has no meaning in it, so a password may hold one."""
     values: Dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig") as stream:
@@ -411,41 +333,37 @@ def _read_dotenv(path: str, faults: List[str]) -> _Layer:
     except FileNotFoundError:
         return _Layer(path, values)
     except (OSError, ValueError) as error:
-        faults.append(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'not UTF-8 text'}")
+        faults.append(f"cannot read {path}: {_why(error)}")
         return _Layer(path, values)
     for binding in bindings:
         if binding.error or (binding.key and binding.value is None):
             faults.append(f"{path}:{binding.original.line}: is not NAME=value")
         elif binding.key and binding.value is not None:
             values[binding.key] = binding.value
-    faults.extend(_misspelt(path, values))
+    faults.extend(filter(None, (_misspelt(name, path) for name in values)))
     return _Layer(path, values)
 
 
-def _misspelt(path: str, names: Mapping[str, str]) -> List[str]:
-    """Names that are nearly ours, or that claim to be a client property and are none. Others may be anyone's."""
-    known = [*_BY_ENV, *(s.env + _FILE for s in SETTINGS if s.secret)]
-    faults = []
-    for name in names:
-        if name in known or (name.startswith(_PREFIX) and _property(name)):
-            continue
-        near = difflib.get_close_matches(name, known, 1, 0.8)
-        if name.startswith(_PREFIX) and not near:
-            prop = name[len(_PREFIX):].lower().replace("_", ".")
-            near = [_env_of(p) for p in difflib.get_close_matches(prop, _SUGGESTED_PROPERTIES, 1, 0.7)]
-            hint = f"; did you mean {near[0]}?" if near else ""
-            faults.append(f"{name} in {path}: the Kafka client has no property {prop}{hint}")
-        elif near:
-            faults.append(f"{name} in {path}: no such setting; did you mean {near[0]}?")
-    return faults
+_KNOWN = (*_BY_ENV, *(setting.env + _FILE for setting in SETTINGS if setting.secret))
 
 
-def _did_you_mean(text: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(text, choices, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _misspelt(name: str, path: str) -> Optional[str]:
+    """The fault of a name in `.env` that is nearly ours, or looks like a client property and is none.
+
+    Any other name is left alone: the file may serve other programs too.
+    """
+    if name in _KNOWN or (name.startswith(_PREFIX) and _property(name)):
+        return None
+    near = difflib.get_close_matches(name, _KNOWN, 1, 0.8)
+    if near:
+        return f"{name} in {path}: no such setting; did you mean {near[0]}?"
+    if name.startswith(_PREFIX):
+        common = [_env_of(prop) for prop in client_properties.COMMON]
+        return f"{name} in {path}: no setting and no property of the Kafka client{did_you_mean(name, common)}"
+    return None
 
 
-# --- Properties of the Kafka client ---
+# --- What passes through to the Kafka client ---
 
 
 def _env_of(prop: str) -> str:
@@ -453,69 +371,45 @@ def _env_of(prop: str) -> str:
 
 
 def _property(env: str) -> Optional[str]:
-    """The client property that an environment name stands for, `_FILE` form included, if the client has it.
+    """The client property that an environment name stands for, as such or as `<name>_FILE`; None if none.
 
-    Other programs' variables start with KAFKA_ too (KAFKA_HEAP_OPTS, KAFKA_HOME, Kubernetes' KAFKA_PORT), so a name
-    counts only if the client knows the property.
+    Other programs' names start with KAFKA_ too (KAFKA_HEAP_OPTS, KAFKA_HOME, the KAFKA_PORT of Kubernetes),
+    so a name counts only if the client has the property.
     """
-    name = env[len(_PREFIX):].lower().replace("_", ".")
-    for candidate in (name, name[:-len(_FILE)] if name.endswith(".file") else name):
-        if candidate in PROTECTED or "no such configuration property" not in _refusal(candidate, "").lower():
+    name = env[len(_PREFIX) :].lower().replace("_", ".")
+    for candidate in (name, re.sub(r"\.file$", "", name)):
+        if client_properties.exists(candidate):
             return candidate
     return None
 
 
 def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: List[str]) -> Dict[str, str]:
-    """What passes through to the client, strongest source last, each checked by the client itself."""
+    """What passes through, the strongest source last; each value is checked by the client itself."""
     found: Dict[str, Tuple[str, str]] = {}
     for layer in reversed(layers):
-        for env in sorted(layer.values):
-            prop = _property(env) if env.startswith(_PREFIX) and env not in _BY_ENV else None
-            text = _given(_env_of(prop), layer, True, faults) if prop else None
-            if prop and text is not None:
-                found[prop] = (text, f"{env} in {layer.label}")
+        found.update(_properties_in(layer, faults))
     for pair in pairs:
-        name, equals, text = pair.partition("=")
+        name, equals, value = pair.partition("=")
         if not equals or not name:
             faults.append(f"-X {name}: must be name=value")
         else:
-            found[name] = (text, f"-X {name}")
-    given = {name: pair for name, pair in found.items() if pair[0]}
-    faults.extend(filter(None, (_property_fault(name, *pair) for name, pair in given.items())))
-    return {name: text for name, (text, _) in given.items()}
+            found[name] = (value, f"-X {name}")
+    set_ones = {name: (value, where) for name, (value, where) in found.items() if value}
+    for name, (value, where) in set_ones.items():
+        fault = client_properties.fault(name, value)
+        if fault is not None:
+            faults.append(f"{where}: {fault}")
+    return {name: value for name, (value, _) in set_ones.items()}
 
 
-def _property_fault(name: str, text: str, where: str) -> Optional[str]:
-    if name in PROTECTED:
-        return f"{where}: {name} cannot be set: {PROTECTED[name]}"
-    refusal = _refusal(name, text)
-    if not refusal:
-        return None
-    if "no such configuration property" in refusal.lower():
-        return f"{where}: the Kafka client has no such property{_did_you_mean(name, _SUGGESTED_PROPERTIES)}"
-    return f"{where}: the Kafka client does not take this value of {name}" + ("" if _is_secret(name) else f": {refusal}")
-
-
-def _is_secret(name: str) -> bool:
-    return bool(re.search(r"password|secret|pem|key|config|assertion|token", name))
-
-
-_LAST = "orderflow.no.such.property"
-
-
-def _refusal(name: str, text: str) -> str:
-    """Why the client refuses a property, "" if it does not.
-
-    The client is given a second property that it cannot know: it reads in order, so if that is what it complains
-    about, the first was fine, and no client is ever started.
-    """
-    if name == "logger":  # taken out by the Python client before the library sees it
-        return "No such configuration property"
-    try:
-        Producer({name: text, _LAST: ""})
-    except KafkaException as error:
-        message = str(error.args[0].str()).strip()
-        return "" if _LAST in message else message
-    except Exception:
-        return "it cannot be given as text"
-    return ""
+def _properties_in(layer: _Layer, faults: List[str]) -> Dict[str, Tuple[str, str]]:
+    """The properties that one layer sets: value and where it stands, by the client's name."""
+    found: Dict[str, Tuple[str, str]] = {}
+    for env in layer.values:
+        prop = _property(env) if env.startswith(_PREFIX) and env not in _BY_ENV else None
+        if prop is None or prop in found:
+            continue
+        value = _given(_env_of(prop), layer, True, faults)
+        if value is not None:
+            found[prop] = (value, f"{env} in {layer.label}")
+    return found

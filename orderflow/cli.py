@@ -69,7 +69,7 @@ Main = Callable[[Sequence[str], TextIO, TextIO], int]
 def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
     """Call `main(argv, out, err)` and return the exit code, with expected failures told in one line.
 
-    A reader of our output that goes away (`| head`) ends the script quietly with 0. A bug keeps its traceback.
+    A reader of our output that goes away (`| head`) ends it quietly with 0. A bug keeps its traceback.
     """
     out, err = _stream(sys.stdout), _stream(sys.stderr)
     try:
@@ -94,7 +94,7 @@ def _guarded(main: Main, argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 
 
 def complain(err: TextIO, message: str) -> None:
-    """Write one error for the user, under the script's name; its line breaks are ours, all else is escaped."""
+    """Write one error for the user under the script's name. Line breaks are ours; all else is escaped."""
     lines = [escape(line) for line in message.split("\n")]
     err.write(f"{program()}: " + "\n".join(lines) + "\n")
     err.flush()
@@ -123,8 +123,9 @@ def _discard(*streams: TextIO) -> None:
 def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     """A parser whose help opens with the first line of `doc` and ends with real commands to copy."""
     epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
-    return argparse.ArgumentParser(description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False,
-                                   formatter_class=_HelpFormat)
+    return argparse.ArgumentParser(
+        description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
+    )
 
 
 class _HelpFormat(argparse.RawDescriptionHelpFormatter):
@@ -151,7 +152,9 @@ def has_colour(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> b
 class StatusLine:
     """Progress of long work: one line rewritten in place on a terminal, a plain line every 10 s elsewhere."""
 
-    def __init__(self, err: TextIO, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0) -> None:
+    def __init__(
+        self, err: TextIO, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
+    ) -> None:
         self._err = err
         self._clock = clock
         self._live = is_terminal(err)
@@ -230,11 +233,17 @@ class StopSignals:
         return OK if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "StopSignals":
-        self._before = [(number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)]
+        self._before = [
+            (number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                 trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
 
@@ -242,8 +251,10 @@ class StopSignals:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
-        # os.write: a handler may interrupt a write to the same buffered stream, which must not be entered twice
-        _write_directly(self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n")
+        # os.write, as this may interrupt a write to the same buffer, which must not be entered twice
+        _write_directly(
+            self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n"
+        )
 
 
 def _write_directly(stream: TextIO, text: str) -> None:
@@ -258,9 +269,11 @@ def _write_directly(stream: TextIO, text: str) -> None:
 
 
 class Outage:
-    """Says once that Kafka is lost and once that it is back, however many errors the client reports between."""
+    """Says once that Kafka is lost and once that it is back, however many errors come between."""
 
-    def __init__(self, note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._note = note
         self._address = address
         self._clock = clock
@@ -275,7 +288,9 @@ class Outage:
         """The client reports that no broker can be reached."""
         if self._since is None:
             self._since = self._clock()
-            self._note(f"{program()}: Kafka at {self._address} is lost ({escape(why)}); trying until it is back")
+            self._note(
+                f"{program()}: Kafka at {self._address} is lost ({escape(why)}); trying until it is back"
+            )
 
     def back(self) -> None:
         """Something got through to Kafka."""

@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple
 
 from faker import Faker
 
@@ -30,6 +30,12 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+def steady_clock_ms() -> Callable[[], int]:
+    """A clock for reproducible orders: from `SEEDED_START_MS`, a second on at each look."""
+    times_ms = itertools.count(SEEDED_START_MS, 1000)
+    return lambda: next(times_ms)
+
+
 class Product(NamedTuple):
     """Something that is sold, always at the same price."""
 
@@ -40,21 +46,20 @@ class Product(NamedTuple):
 class FakeOrders:
     """Endless orders. Customers and products are drawn with Faker once, so that an order costs a microsecond.
 
-    With a seed the orders are the same each time, byte for byte: ids are then those of the last run too, and time
-    starts at `SEEDED_START_MS` and moves a second an order. Without one, ids are new and time is now.
+    All chance comes from `source`: the same seed and clock give the same orders, ids included.
     """
 
-    def __init__(self, seed: Optional[int] = None, clock_ms: Callable[[], int] = now_ms) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, source: random.Random, clock_ms: Callable[[], int] = now_ms) -> None:
         faker = Faker("en_US")
-        faker.seed_instance(self.random.getrandbits(64))
+        faker.seed_instance(source.getrandbits(64))
+        self._random = source
+        self._clock_ms = clock_ms
         self._customers = [faker.bothify("C-#######") for _ in range(CUSTOMERS)]
-        self._products = [_product(faker, self.random) for _ in range(PRODUCTS)]
-        self._run = f"{self.random.getrandbits(32):08x}"
-        self._clock_ms = clock_ms if seed is None else _seeded_clock()
+        self._products = [_product(faker, source) for _ in range(PRODUCTS)]
+        self._run = f"{source.getrandbits(32):08x}"
 
     def __iter__(self) -> Iterator[Order]:
-        draw, clock_ms = self.random.random, self._clock_ms
+        draw, clock_ms = self._random.random, self._clock_ms
         customers, products, quantities = self._customers, self._products, QUANTITIES
         for number in itertools.count(1):
             product = products[int(draw() * PRODUCTS)]
@@ -70,12 +75,9 @@ class FakeOrders:
 
 def _product(faker: Faker, source: random.Random) -> Product:
     """Prices are spread as in a shop: many around 20, few above 200."""
-    return Product(faker.bothify("???-####", letters="ABCDEFGHJKLMNPQRSTUVWXYZ"), round(source.lognormvariate(3, 1), 2))
-
-
-def _seeded_clock() -> Callable[[], int]:
-    times_ms = itertools.count(SEEDED_START_MS, 1000)
-    return lambda: next(times_ms)
+    return Product(
+        faker.bothify("???-####", letters="ABCDEFGHJKLMNPQRSTUVWXYZ"), round(source.lognormvariate(3, 1), 2)
+    )
 
 
 # --- Bad orders ---
@@ -88,12 +90,14 @@ class Spoiler:
         self._encode = encode
         self._random = source
         self._kinds = itertools.cycle(KINDS)
-        self._made = itertools.count(1)
+        self.made = 0
+        """Bad records so far."""
 
     def spoil(self, order: Order) -> Tuple[Order, bytes]:
-        """The next bad record: the order that it was meant to be, with an id of its own, and the bad bytes."""
+        """The next bad record: the order that it is meant to be, with an id of its own, and its bytes."""
         kind = next(self._kinds)
-        meant = {**order, "order_id": f"{order['order_id']}-bad-{next(self._made)}"}
+        self.made += 1
+        meant = {**order, "order_id": f"{order['order_id']}-bad-{self.made}"}
         meant.update(kind.changes(meant))
         return meant, kind.damage(self._encode(meant), meant, self._random)
 
@@ -145,8 +149,3 @@ KINDS: Sequence[Kind] = (
     Kind("foreign framing", "decode.framing", _nothing, _foreign),
 )
 """Every kind of bad order that the consumer must survive."""
-
-
-def kind_names() -> List[str]:
-    """The kinds, for a message."""
-    return [kind.name for kind in KINDS]

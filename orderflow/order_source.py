@@ -1,6 +1,6 @@
 """Orders from a file or a pipe: CSV and JSON Lines, told apart by content, read line by line.
 
-Owns: `OrderFile`, the check that a line is an order of the schema's fields and types, what is said of a bad line.
+Owns: `OrderFile`, the check that a line has the schema's fields and types, what is said of a bad line.
 Does not know: the rules of business (orders.py), encoding, Kafka.
 Used by: producer.py.
 
@@ -12,10 +12,24 @@ topic, `{"key_b64": …, "payload_b64": …}`: it is passed on byte for byte.
 import base64
 import csv
 import json
+import math
 import os
 import re
 import select
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from orderflow.cli import CommandError, UsageError
 from orderflow.text import escape
@@ -93,9 +107,12 @@ def _number(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError(f"{_shown(value)} is not a number")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise ValueError(f"{_shown(value)} is too large for a number") from None
+        number = math.inf
+    if type(value) is int and number != value:
+        raise ValueError(f"{_shown(value)} cannot be held exactly")
+    return number
 
 
 def _string(value: Any) -> str:
@@ -119,7 +136,12 @@ def _anything(value: Any) -> Any:
 
 
 _FROM_JSON: Dict[str, Callable[[Any], Any]] = {
-    "string": _string, "int": _whole(32), "long": _whole(64), "float": _number, "double": _number, "boolean": _boolean,
+    "string": _string,
+    "int": _whole(32),
+    "long": _whole(64),
+    "float": _number,
+    "double": _number,
+    "boolean": _boolean,
 }
 
 
@@ -145,7 +167,11 @@ def _boolean_text(text: str) -> bool:
 
 
 _FROM_TEXT: Dict[str, Callable[[str], Any]] = {
-    "string": str, "int": _integer_text, "long": _integer_text, "float": _number_text, "double": _number_text,
+    "string": str,
+    "int": _integer_text,
+    "long": _integer_text,
+    "float": _number_text,
+    "double": _number_text,
     "boolean": _boolean_text,
 }
 
@@ -156,7 +182,7 @@ def _json_reader(field: Field) -> Callable[[Any], Any]:
 
 
 def _text_reader(field: Field) -> Callable[[str], Any]:
-    """Reader of a CSV cell: its text to JSON's value, then the same check. An empty cell is null where that is allowed."""
+    """Reader of a CSV cell: text to JSON's value, then the same check. Empty is null if that is allowed."""
     parse, check = _FROM_TEXT.get(field.kind, json.loads), _FROM_JSON.get(field.kind, _anything)
     if field.nullable:
         return lambda text: check(parse(text)) if text else None
@@ -173,7 +199,6 @@ class _CsvLine:
         self._delimiter = max(",;\t", key=header.count)
         names = [name.strip() for name in self._cells(header)]
         _check_header(names, fields)
-        self.ignored = [name for name in names if name not in {field.name for field in fields}]
         self._width = len(names)
         self._columns = [(f.name, names.index(f.name), _text_reader(f)) for f in fields if f.name in names]
 
@@ -196,18 +221,19 @@ class _CsvLine:
 
 
 def _check_header(names: Sequence[str], fields: Sequence[Field]) -> None:
-    missing = [field.name for field in fields if field.required and field.name not in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if missing:
-        raise UsageError(f"the first line must name the columns of an order; missing: {', '.join(missing)}")
-    if twice:
-        raise UsageError(f"the first line names a column twice: {', '.join(twice)}")
+    known = {field.name for field in fields}
+    faults = {
+        "missing": [field.name for field in fields if field.required and field.name not in names],
+        "no field of an order": [escape(name) for name in names if name not in known],
+        "there twice": sorted({name for name in names if name in known and names.count(name) > 1}),
+    }
+    told = [f"{fault}: {', '.join(found)}" for fault, found in faults.items() if found]
+    if told:
+        raise UsageError(f"the first line must name the columns of an order; {'; '.join(told)}")
 
 
 class _JsonLine:
     """Reads the lines of a JSON Lines file."""
-
-    ignored: Sequence[str] = ()
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._readers = {field.name: _json_reader(field) for field in fields}
@@ -299,11 +325,6 @@ class OrderFile:
         """`file:line` of the line read last."""
         return f"{self.name}:{self.line}"
 
-    @property
-    def ignored(self) -> Sequence[str]:
-        """Columns of a CSV file that are no field of an order, once the header has been read."""
-        return self._parse.ignored if self._parse else ()
-
     def __iter__(self) -> Iterator[Item]:
         for line in self._lines():
             if line is None:
@@ -320,7 +341,9 @@ class OrderFile:
             text = line.decode().rstrip("\r")
         except UnicodeDecodeError as error:
             self._refuse_first_line("is not UTF-8 text")
-            return BadLine(self.position, f"is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}")
+            return BadLine(
+                self.position, f"is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}"
+            )
         try:
             return self._parse(text) if self._parse else self._begin(text.lstrip("\ufeff"))
         except ValueError as error:
@@ -329,7 +352,9 @@ class OrderFile:
     def _begin(self, text: str) -> Item:
         """Find out by the first line what the file is; None if that was a header."""
         if text.lstrip().startswith("["):
-            raise UsageError(f"{self.position}: is a JSON array; JSON Lines has an object a line: jq -c '.[]' FILE")
+            raise UsageError(
+                f"{self.position}: is a JSON array; JSON Lines has an object a line: jq -c '.[]' FILE"
+            )
         if text.lstrip().startswith("{"):
             self._parse = _JsonLine(self._fields)
             return self._parse(text)
@@ -341,8 +366,10 @@ class OrderFile:
 
     def _refuse_first_line(self, why: str) -> None:
         if self._parse is None:
-            raise UsageError(f"{self.position}: {why}; if it is compressed or UTF-16, convert it on the way: "
-                             "zcat or iconv FILE | producer.py --input -")
+            raise UsageError(
+                f"{self.position}: {why}; if it is compressed or UTF-16, convert it on the way: "
+                "zcat or iconv FILE | producer.py --input -"
+            )
 
     def _lines(self) -> Iterator[Optional[bytes]]:
         """The lines without their ends; None whenever nothing came for a moment."""
@@ -360,7 +387,7 @@ class OrderFile:
             yield rest
 
     def _chunks(self) -> Iterator[Optional[bytes]]:
-        """What can be read now. Waiting is cut into moments, so that a silent pipe stops nobody from stopping."""
+        """What can be read now. Waiting is cut into moments, so that a silent pipe holds up nobody."""
         while True:
             if not select.select([self._fd], [], [], _IDLE_S)[0]:
                 yield None

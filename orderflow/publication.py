@@ -1,0 +1,166 @@
+"""One run of the producer: from a source of records to the account at the end.
+
+Owns: `Publication`: the loop, its pace, its stop, its progress, and what is said about it all.
+Does not know: where records come from, how they are sent, settings.
+Used by: producer.py.
+"""
+
+import math
+import time
+from typing import Iterator, NamedTuple, Optional
+
+from orderflow import cli
+from orderflow.cli import CommandError, StatusLine, StopSignals, count, duration
+from orderflow.order_source import BadLine
+from orderflow.publisher import Publisher
+from orderflow.record_source import Record, RecordSource
+
+_LOOK_EVERY = 256
+"""Records between two looks at delivery reports and progress."""
+_PATIENCE_S = 0.1
+"""How long to wait for anything before looking for a signal again."""
+_EARLY_S = 0.005
+"""How far a record may run ahead of its turn: at high rates one wait serves many."""
+
+
+class Limits(NamedTuple):
+    """When to stop, and how fast to go."""
+
+    records: float
+    """How many to publish; infinity for all there are."""
+    interval_s: float
+    """Time from one record to the next; 0 for no limit."""
+    strict: bool
+    """Whether the first bad line ends it."""
+    shutdown_s: float
+    """How long to wait for what is on its way after a request to stop."""
+
+
+class Publication:
+    """One run of the producer, from the first record to the account at the end."""
+
+    def __init__(self, publisher: Publisher, source: RecordSource, limits: Limits, stop: StopSignals,
+                 status: StatusLine) -> None:
+        self._publisher = publisher
+        self._source = source
+        self._limits = limits
+        self._stop = stop
+        self._status = status
+        self._started_s = self._next_s = time.monotonic()
+        self._sent = 0
+        self._turns = 0
+        self._held_back = False
+        """Whether the record read last was not handed over."""
+        self._bad_lines = 0
+        self._fault: Optional[CommandError] = None
+        """What ended the reading before its time. What was read before it is published all the same."""
+
+    def run(self) -> None:
+        """Publish all records, or as many as the limits and signals allow, and learn what became of each."""
+        try:
+            self._feed()
+        except CommandError as error:
+            self._fault = error
+        self._drain()
+        self._status.clear()
+
+    @property
+    def _over(self) -> bool:
+        """Whether no further record is wanted: a signal came, or none could be published."""
+        return self._stop.signal is not None or self._publisher.hopeless is not None
+
+    def _feed(self) -> None:
+        if self._limits.records == 0:
+            return
+        for item in self._source:
+            self._turns += 1
+            if item is None or self._turns % _LOOK_EVERY == 0:
+                self._look()
+            if isinstance(item, BadLine):
+                self._skip(item)
+            elif item is not None:
+                self._hand_over(item)
+            if self._over or self._sent >= self._limits.records:
+                return
+
+    def _skip(self, line: BadLine) -> None:
+        self._bad_lines += 1
+        self._status.note(f"{line.where}: {line.reason}")
+        if self._limits.strict:
+            raise CommandError("stopped at the first bad line, because of --strict")
+
+    def _hand_over(self, record: Record) -> None:
+        self._keep_pace()
+        while not self._over:
+            if self._publisher.send(*record):
+                self._sent += 1
+                return
+            self._look(_PATIENCE_S)
+        self._held_back = True
+
+    def _keep_pace(self) -> None:
+        """Wait for the record's turn. After a hold-up at most a second's worth is made up for."""
+        if not self._limits.interval_s:
+            return
+        while not self._over and self._next_s - time.monotonic() > _EARLY_S:
+            self._look(min(self._next_s - time.monotonic(), _PATIENCE_S))
+        self._next_s = max(self._next_s, time.monotonic() - 1) + self._limits.interval_s
+
+    def _drain(self) -> None:
+        """Wait until nothing is on its way; once it is over, no longer than the shutdown may take."""
+        deadline_s = math.inf
+        while not self._publisher.flush(_PATIENCE_S):
+            self._show_progress()
+            if self._over and deadline_s == math.inf:
+                deadline_s = time.monotonic() + self._limits.shutdown_s
+            if time.monotonic() >= deadline_s:
+                self._publisher.give_up()
+                return
+
+    def _look(self, seconds: float = 0.0) -> None:
+        self._publisher.wait(seconds)
+        self._show_progress()
+
+    # Telling
+
+    def _show_progress(self) -> None:
+        if self._status.due():
+            left_s = self._left_s()
+            self._status.show(self._account() + ("" if left_s is None else f", {duration(left_s)} left"))
+
+    def _account(self) -> str:
+        published = self._publisher.published
+        rate = published / max(time.monotonic() - self._started_s, 1e-9)
+        shown_rate = f"{rate:,.{int(rate < 10)}f}/s"
+        return f"published {count(published)}, failed {count(self._publisher.failed)}, {shown_rate}"
+
+    def _left_s(self) -> Optional[float]:
+        done = self._sent / self._limits.records if self._limits.records < math.inf else self._source.fraction
+        return (time.monotonic() - self._started_s) * (1 - done) / done if done else None
+
+    @property
+    def account(self) -> str:
+        """The last line: published, failed, rate, and what is remarkable about them."""
+        spoiled, bad = self._source.spoiled, self._bad_lines
+        broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
+        return self._account() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+
+    def troubles(self) -> Iterator[str]:
+        """What the user must know, a sentence each."""
+        if self._fault is not None:
+            yield str(self._fault)
+        if self._publisher.hopeless is not None:
+            yield f"no order can be published any more: {self._publisher.hopeless}"
+        if self._over and self._source.file is not None:
+            yield f"stopped before {self._source.file.name}:{self._source.file.line + (not self._held_back)}"
+
+    @property
+    def exit_code(self) -> int:
+        """Failures count more than a signal, a signal more than bad lines."""
+        if self._fault is not None:
+            return self._fault.exit_code
+        if self._publisher.failed or self._publisher.hopeless is not None:
+            return cli.FAILED
+        if self._stop.requested:
+            return self._stop.exit_code
+        return cli.INCOMPLETE if self._bad_lines else cli.OK

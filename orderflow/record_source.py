@@ -1,0 +1,88 @@
+"""The records to publish: orders of a file or made up, encoded, with broken ones mixed in.
+
+Owns: `Wire`, how an order becomes a record and back; `RecordSource`.
+Does not know: how orders are read (order_source.py) or made up (fake_orders.py), where records go.
+Used by: producer.py, publication.
+"""
+
+import random
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
+
+from orderflow.cli import CommandError
+from orderflow.codec import OrderDecoder, OrderEncoder, Unencodable
+from orderflow.fake_orders import FakeOrders, Spoiler, steady_clock_ms
+from orderflow.order_source import BadLine, Item, OrderFile
+
+Order = Dict[str, Any]
+Record = Tuple[Optional[bytes], Optional[bytes]]
+"""Key and value, as they are sent."""
+
+
+class Wire:
+    """How orders stand in the topic: their bytes both ways, and their key."""
+
+    def __init__(self, encoder: OrderEncoder, decoder: OrderDecoder, key_field: str) -> None:
+        self.encode = encoder.encode
+        self.decode = decoder.decode
+        self._key_field = key_field
+
+    def key_of(self, order: Order) -> bytes:
+        """The record's key: the text of the order's key field."""
+        return str(order[self._key_field]).encode()
+
+
+class RecordSource:
+    """The records to publish. Iterate once.
+
+    Yields key and value; a BadLine where the input has no order; None when nothing came for a moment.
+    `invalid` is the share, 0 to 1, of records broken on purpose; `seed` makes all chance reproducible.
+    """
+
+    def __init__(self, wire: Wire, file: Optional[OrderFile], invalid: float, seed: Optional[int]) -> None:
+        self.file = file
+        """Where the orders are read from; None if they are made up."""
+        self._wire = wire
+        self._share = invalid
+        self._random = random.Random(seed)
+        self._spoiler = Spoiler(wire.encode, self._random)
+        self._orders: Iterable[Item] = _made_up(self._random, seed is not None) if file is None else file
+
+    @property
+    def fraction(self) -> Optional[float]:
+        """How much of it has been read, 0 to 1; None where nobody knows."""
+        return None if self.file is None else self.file.fraction
+
+    @property
+    def spoiled(self) -> int:
+        """Records broken on purpose so far."""
+        return self._spoiler.made
+
+    def __iter__(self) -> Iterator[Union[Record, BadLine, None]]:
+        encode, key_of = self._wire.encode, self._wire.key_of
+        for item in self._orders:
+            if not isinstance(item, dict):
+                yield item
+                continue
+            if self._share:
+                yield from self._broken(item)
+            try:
+                value = encode(item)
+            except Unencodable as error:
+                yield self._misfit(error)
+                continue
+            yield key_of(item), value
+
+    def _broken(self, order: Order) -> Iterator[Record]:
+        """As many broken records before an order as make up their share of all."""
+        while self._random.random() < self._share:
+            meant, value = self._spoiler.spoil(order)
+            yield self._wire.key_of(meant), value
+
+    def _misfit(self, error: Unencodable) -> BadLine:
+        if self.file is None:
+            raise CommandError(f"made-up orders do not fit the order schema: {error}; use --input")
+        return BadLine(self.file.position, str(error))
+
+
+def _made_up(source: random.Random, reproducible: bool) -> FakeOrders:
+    return FakeOrders(source, steady_clock_ms()) if reproducible else FakeOrders(source)

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Publish orders to Kafka: made up, or from a file.
+
+Owns: the command line of the producer, and the loop from a source of orders to the publisher.
+Does not know: how orders are read, made up, encoded or sent; see orderflow/.
+Used by: people, tools/demo.py.
+"""
+
+import argparse
+import contextlib
+import math
+import sys
+from typing import BinaryIO, Iterator, Optional, Sequence, TextIO
+
+import config
+from orderflow import cli, topics
+from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
+from orderflow.codec import OrderDecoder, Schema, SchemaRefused
+from orderflow.errors import RegistryUnavailable
+from orderflow.order_source import OrderFile, fields_of
+from orderflow.publication import Limits, Publication
+from orderflow.publisher import CLIENT_PROFILE, Publisher, Undelivered
+from orderflow.record_source import RecordSource, Wire
+from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
+from orderflow.values import RATE, SHARE, Kind, argument, whole
+
+EXAMPLES = (
+    "python producer.py                             made-up orders until Ctrl-C",
+    "python producer.py --rate 10/s --invalid 5%    slowly, some of them broken",
+    "python producer.py --count 1000 --seed 7       the same thousand orders each time",
+    "python producer.py --input orders.csv          the orders of a CSV or JSON Lines file",
+    "zcat orders.csv.gz | python producer.py --input -",
+    "python producer.py --input undelivered.jsonl   what could not be delivered last time",
+    "python producer.py -b kafka:9093 -X security.protocol=SSL -X ssl.ca.location=ca.pem",
+)
+SETTINGS = (
+    *("orders_topic", "order_key", "shutdown_timeout_s"),
+    *("schema_registry_url", "schema_registry_register"),
+)
+
+
+def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+    """Publish as the arguments say; returns the exit code."""
+    flags = _parser().parse_args(argv)
+    settings = config.load(flags)
+    store = _schema_store(settings)
+    with _opened(flags.input, store.reader) as file:
+        conf = config.client_config(settings)
+        topics.require_kafka(conf)
+        topics.ensure_topics(conf, [topics.orders(settings.orders_topic)])
+        wire = _wire(store, settings)
+        source = RecordSource(wire, file, flags.invalid or 0.0, flags.seed)
+        with StopSignals(err) as stop:
+            return _publish(settings, _limits(flags, settings), source, wire, stop, err)
+
+
+def _publish(settings: config.Settings, limits: Limits, source: RecordSource, wire: Wire, stop: StopSignals,
+             err: TextIO) -> int:
+    status = StatusLine(err)
+    outage = Outage(status.note, settings.bootstrap_servers)
+    undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
+    conf = config.client_config(settings, **CLIENT_PROFILE)
+    publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)
+    publication = Publication(publisher, source, limits, stop, status)
+    publication.run()
+    undelivered.close()
+    for trouble in (*publication.troubles(), *_kept(publisher, undelivered)):
+        cli.complain(err, trouble)
+    err.write(f"{publication.account}\n")
+    return publication.exit_code
+
+
+def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
+    """Where the orders are that were not published."""
+    if undelivered.path is not None:
+        why = "; ".join(sorted(publisher.reasons))
+        yield (f"{count(publisher.failed)} orders were not published ({why}); next: "
+               f"python producer.py --input {undelivered.path}")
+    if undelivered.lost is not None:
+        yield f"orders that were not published could not be kept either: {undelivered.lost}"
+
+
+def _schema_store(settings: config.Settings) -> SchemaStore:
+    try:
+        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+    except (SchemaRefused, RegistryMisconfigured) as error:
+        raise UsageError(str(error)) from error
+
+
+def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
+    try:
+        encoder = store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
+    except (SchemaRejected, RegistryUnavailable) as error:
+        raise CommandError(f"nothing was sent: {error}") from error
+    decoder = OrderDecoder(store.reader, lambda ref: store.reader, settings.max_order_bytes)
+    return Wire(encoder, decoder, settings.order_key)
+
+
+# --- Arguments ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.arguments(__doc__, EXAMPLES)
+    parser.add_argument("--input", metavar="FILE",
+                        help="publish the orders of this CSV or JSON Lines file, - for stdin; each must have "
+                        "every field, of its type, while the rules are the consumer's to check")
+    _add(parser, "--count", whole(0, 10**18), "stop after N records (default: at the end)")
+    _add(parser, "--rate", RATE, "at most so many a second: 10/s, or 500/min, 90/h")
+    _add(parser, "--invalid", SHARE, "mix in so many records that cannot be processed, of every kind: "
+         "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing")
+    _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, ids and times included")
+    parser.add_argument("--strict", action="store_true",
+                        help="stop at the first bad line of the input, with exit code 1")
+    config.add_flags(parser, SETTINGS)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, flag: str, kind: Kind, meaning: str) -> None:
+    parser.add_argument(flag, metavar=kind.metavar, type=argument(kind), help=meaning)
+
+
+def _limits(flags: argparse.Namespace, settings: config.Settings) -> Limits:
+    records = math.inf if flags.count is None else flags.count
+    return Limits(records, 1 / flags.rate if flags.rate else 0.0, flags.strict, settings.shutdown_timeout_s)
+
+
+@contextlib.contextmanager
+def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]]:
+    """The input file, stdin for `-`, None where orders are made up."""
+    if path is None:
+        yield None
+    elif path == "-":
+        yield OrderFile(sys.stdin.buffer, "stdin", fields_of(schema.parsed))
+    else:
+        with _binary(path) as stream:
+            yield OrderFile(stream, path, fields_of(schema.parsed))
+
+
+def _binary(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
