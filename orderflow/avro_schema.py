@@ -9,6 +9,7 @@ They are refused here, when they are loaded.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -155,7 +156,7 @@ class _Judge:
         free = self._visit(items, depth + 1) - key_bytes * MAX_VALUES_PER_BYTE
         if free > 0:
             raise SchemaRefused(
-                f"the items of an {kind} ({describe(items)}) take almost no bytes each: "
+                f"the items of {'an array' if kind == 'array' else 'a map'} ({describe(items)}) take almost no bytes each: "
                 "a few bytes of data could claim millions of them"
             )
         return 1 - MAX_VALUES_PER_BYTE
@@ -172,6 +173,7 @@ class _Judge:
         return self._free[name]
 
     def _measure(self, definition: Any, depth: int) -> int:
+        _refuse_bad_names(definition)
         if definition["type"] == "enum":
             return 1 - MAX_VALUES_PER_BYTE
         if definition["type"] == "fixed":
@@ -188,6 +190,17 @@ class _Judge:
             raise SchemaRefused(f"a decimal may have at most {MAX_DECIMAL_DIGITS} digits")
 
 
+def _refuse_bad_names(definition: Any) -> None:
+    """Names by the rules of the specification; fastavro takes any, and a second field of one name."""
+    inside = definition.get("symbols") or [field["name"] for field in definition.get("fields", ())]
+    for name in [*definition["name"].split("."), *inside]:
+        if not _NAME.match(name):
+            raise SchemaRefused(f"{definition['type']} {definition['name']}: {name!r} is not a name in Avro")
+    if len(set(inside)) < len(inside):
+        raise SchemaRefused(f"{definition['type']} {definition['name']} has one name twice")
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WIDTHS = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
 
 
@@ -235,6 +248,12 @@ def definitions(parsed: Any) -> Dict[str, Any]:
 def is_free_decimal(part: Any) -> bool:
     """Whether a schema part is a decimal whose length the data chooses."""
     return isinstance(part, dict) and part.get("logicalType") == "decimal" and part["type"] == "bytes"
+
+
+def decimal_bytes(digits: int) -> int:
+    """The bytes that the largest unscaled value of a decimal with so many digits takes, sign included."""
+    largest: int = 10**digits - 1
+    return largest.bit_length() // 8 + 1
 
 
 def _crc_table() -> List[int]:

@@ -7,13 +7,14 @@ Used by: processor, producer, reader, dlq_handler, schemas.
 The promise: whatever decodes is what was written, and nothing that bytes can hold ends the process. The
 rest raises `Undecodable` with a reason of decode_reasons.py; docs/avro.md tells the rules.
 
-Two roads lead through here. The careful one decodes with fastavro, encodes again and compares. The fast
-one (flat_reader.py) is compiled for a writer schema that is flat and equal to the reader's; it takes only
-what it can prove, and hands the rest to the careful one.
+Every writer schema gets a road of its own when its prefix is first seen. It begins with a proof that the
+bytes are the one encoding of what they say (strict_reader.py, compiled for that schema). Where writer and
+reader are the same and have no logical types, as the shipped schema, that proof is the order already.
 """
 
+from contextlib import contextmanager
 from io import BytesIO
-from typing import Any, Callable, Dict, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
@@ -22,8 +23,8 @@ from fastavro.validation import ValidationError, validate
 from orderflow import evolution, orders
 from orderflow.avro_schema import Schema, SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, Undecodable
-from orderflow.flat_reader import Decode, compile_reader
 from orderflow.orders import INFINITY, Order
+from orderflow.strict_reader import Decode, compile_reader
 from orderflow.walk import Fault, first_fault
 
 __all__ = [
@@ -182,103 +183,100 @@ class OrderDecoder:
 
     def _build(self, writer: Schema, start: int) -> Decode:
         problems = evolution.problems(self.reader, writer)
+        same = writer.fingerprint == self.reader.fingerprint
+        proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
         if problems:
-            return _Unresolvable(writer, start, self._max_order_bytes, str(problems[0]))
-        if writer.fingerprint != self.reader.fingerprint:
-            return _Resolving(writer, start, self._max_order_bytes, self.reader)
-        careful = _Careful(self.reader, start, self._max_order_bytes)
-        if self.reader.flat:
-            return compile_reader(self.reader, start, self._max_order_bytes, careful)
-        return careful
+            return _unresolvable(proof, str(problems[0]))
+        if not same:
+            return _resolving(proof, self.reader)
+        return _meaningful(proof) if self.reader.logical else proof.read
 
 
-class _Careful:
-    """Decodes with one schema, and proves by encoding again that nothing was lost or made up."""
+class _Proof:
+    """Reads one writer's values strictly. What `read` gives is proven to be what the bytes say.
+
+    The compiled reader proves nearly all. What it leaves is walked byte by byte, to say what is wrong; or,
+    where nothing is, to let fastavro read it.
+    """
 
     def __init__(self, schema: Schema, start: int, max_bytes: int) -> None:
-        self._schema = schema
-        self._start = start
+        self.schema = schema
+        self.start = start
         self._max_bytes = max_bytes
+        self.read = compile_reader(schema, start, max_bytes, self._carefully)
 
-    def __call__(self, value: bytes) -> Order:
+    def _carefully(self, value: bytes) -> Order:
         if len(value) > self._max_bytes:
             raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
-        return self._exactly(value, self._schema.parsed)
-
-    def _exactly(self, value: bytes, parsed: Any) -> Order:
-        if self._schema.decimals:
-            self._refuse_faulty(value)
         try:
-            order = read(value, self._start, parsed)
-            proven = self._schema.decimals or write(order, parsed) == value[self._start :]
-        except Exception as error:  # noqa: BLE001 - hostile bytes raise nearly everything
-            self._explain(value, error)
-        if not proven:
-            self._refuse_faulty(value)
-        return order
-
-    def _refuse_faulty(self, value: bytes) -> None:
-        """Raise the fault if there is one.
-
-        Where there is none, encoding again went another legal way (a union with two branches for one
-        value, a UUID in capitals), and what was decoded is what the bytes say.
-        """
-        fault = first_fault(self._schema, value, self._start)
-        if fault:
-            raise self._misread(fault)
-
-    def _explain(self, value: bytes, error: Exception) -> NoReturn:
-        self._refuse_faulty(value)
-        reason = "decode.logical_type" if self._schema.logical else "decode.failed"
-        raise undecodable(reason, f"{type(error).__name__}: {error}") from error
-
-    def _misread(self, fault: Fault) -> Undecodable:
-        where = f"field {fault.field}" if fault.field else "the record"
-        return undecodable(fault.reason, f"{where}, byte {fault.position}: {fault.what}", fault.position)
-
-
-class _Resolving(_Careful):
-    """Decodes exactly with the writer's schema, then once more into the reader's."""
-
-    def __init__(self, schema: Schema, start: int, max_bytes: int, reader: Schema) -> None:
-        super().__init__(schema, start, max_bytes)
-        self._reader = reader
-
-    def __call__(self, value: bytes) -> Order:
-        if len(value) > self._max_bytes:
-            raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
-        self._exactly(value, self._schema.raw)
-        try:
-            return self._resolve(value)
-        except SchemaResolutionError as error:
-            raise undecodable("decode.unresolvable", f"written with {self._schema.name}: {error}") from None
-        except Undecodable:
-            raise
+            fault = first_fault(self.schema, value, self.start)
+            if fault is None:
+                return read(value, self.start, self.schema.raw)
         except Exception as error:
-            raise undecodable("decode.logical_type", f"{type(error).__name__}: {error}") from error
-
-    def _resolve(self, value: bytes) -> Order:
-        """Resolve without logical types: fastavro would apply the writer's, and an order has the reader's."""
-        order = read(value, self._start, self._schema.raw, self._reader.raw)
-        if not self._reader.logical:
-            return order
-        body = write(order, self._reader.raw)
-        fault = first_fault(self._reader, body, 0) if self._reader.decimals else None
-        if fault:
-            raise undecodable(fault.reason, f"field {fault.field}: {fault.what}")
-        return read(body, 0, self._reader.parsed)
+            raise undecodable("decode.failed", f"{type(error).__name__}: {error}") from error
+        raise _misread(fault)
 
 
-class _Unresolvable(_Careful):
-    """The schemas can never be resolved. The bytes are still judged first: damage is the better reason."""
+def _meaningful(proof: _Proof) -> Decode:
+    """The road for a reader schema with logical types: proven raw, then read with their meaning."""
 
-    def __init__(self, schema: Schema, start: int, max_bytes: int, why: str) -> None:
-        super().__init__(schema, start, max_bytes)
-        self._why = why
+    def decode(value: bytes) -> Order:
+        proof.read(value)
+        with _logical_type_faults():
+            return read(value, proof.start, proof.schema.parsed)
 
-    def __call__(self, value: bytes) -> Order:
-        self._refuse_faulty(value)
-        raise undecodable("decode.unresolvable", self._why)
+    return decode
+
+
+def _resolving(proof: _Proof, reader: Schema) -> Decode:
+    """The road for another writer schema: proven with it, then resolved into the reader's.
+
+    Resolved without logical types first: fastavro would apply the writer's, and an order has the reader's.
+    """
+
+    def decode(value: bytes) -> Order:
+        proof.read(value)
+        try:
+            order = read(value, proof.start, proof.schema.raw, reader.raw)
+        except (SchemaResolutionError, UnicodeDecodeError) as error:
+            raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
+        return _with_meaning(order, reader) if reader.logical else order
+
+    return decode
+
+
+def _with_meaning(order: Order, reader: Schema) -> Order:
+    """An order of raw values, as it is when its logical types are read."""
+    body = write(order, reader.raw)
+    fault = first_fault(reader, body, 0)
+    if fault:
+        raise undecodable(fault.reason, f"field {fault.field}: {fault.what}")
+    with _logical_type_faults():
+        return read(body, 0, reader.parsed)
+
+
+def _unresolvable(proof: _Proof, why: str) -> Decode:
+    """The road for a writer schema that can never be resolved. Damage is still the better reason."""
+
+    def decode(value: bytes) -> Order:
+        proof.read(value)
+        raise undecodable("decode.unresolvable", why)
+
+    return decode
+
+
+@contextmanager
+def _logical_type_faults() -> Iterator[None]:
+    """The bytes are proven already: what fails now is the meaning of a value."""
+    try:
+        yield
+    except Exception as error:
+        raise undecodable("decode.logical_type", f"{type(error).__name__}: {error}") from error
+
+
+def _misread(fault: Fault) -> Undecodable:
+    where = f"field {fault.field}" if fault.field else "the record"
+    return undecodable(fault.reason, f"{where}, byte {fault.position}: {fault.what}", fault.position)
 
 
 def read(value: bytes, start: int, parsed: Any, reader: Any = None) -> Order:

@@ -37,7 +37,7 @@ class RegistryMisconfigured(ValueError):
 
 
 class SchemaRejected(Exception):
-    """The registry does not take the producer's schema, or does not have it. Says which field and what next."""
+    """The registry does not take the producer's schema, or has it not. Says which field, and what next."""
 
 
 @dataclass(frozen=True)

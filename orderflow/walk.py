@@ -11,7 +11,7 @@ decoded would not be written again byte for byte.
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from orderflow.avro_schema import Schema, definitions, is_free_decimal, kind_of
+from orderflow.avro_schema import Schema, decimal_bytes, definitions, is_free_decimal, kind_of
 
 MAX_VARINT_BYTES = 10
 
@@ -186,9 +186,3 @@ class _Walk:
         if group and not byte:
             raise _Found("decode.not_canonical", start, "a number in more bytes than it needs")
         return (number >> 1) ^ -(number & 1)
-
-
-def decimal_bytes(digits: int) -> int:
-    """The bytes that the largest unscaled value of a decimal with so many digits takes, sign included."""
-    largest: int = 10**digits - 1
-    return largest.bit_length() // 8 + 1
