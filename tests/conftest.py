@@ -10,11 +10,11 @@ import os
 import re
 import uuid
 from pathlib import Path
-from typing import Callable, Iterator, List, Union
+from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
 
 import pytest
-from pipeline import QUICK, Pipeline
 
+from pipeline import QUICK, Pipeline
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 
@@ -32,33 +32,34 @@ class GivenKafka:
 Kafka = Union[LocalKafka, GivenKafka]
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test that needs what is missing; in CI, where everything has to be there, fail it."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
+def start_kafka(
+    version: str = DEFAULT_VERSION, nodes: int = 1, settings: Optional[Mapping[str, str]] = None
+) -> LocalKafka:
+    """A Kafka of the test's own, to be hurt or set up otherwise: use it with `with`."""
+    try:
+        return LocalKafka(version, nodes, settings)
+    except jvm.MissingPiece as error:
+        missing(str(error))
+
+
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
-    """The broker of this test run: `kafka.bootstrap_servers`. Never kill it: start one of your own."""
+    """The broker of this test run: `kafka.bootstrap_servers`. Never hurt it: start one of your own."""
     given = os.environ.get(KAFKA_ADDRESS)
     if given:
         yield GivenKafka(given)
         return
-    broker = _start_kafka()
-    yield broker
-    if request.session.testsfailed:
-        print(f"\nbroker logs kept in {broker.keep_logs()}")
-    broker.stop()
-
-
-def _start_kafka() -> LocalKafka:
-    try:
-        return LocalKafka(os.environ.get(KAFKA_VERSION, DEFAULT_VERSION))
-    except jvm.MissingPiece as error:
-        missing(str(error))
-        raise
+    with start_kafka(os.environ.get(KAFKA_VERSION, DEFAULT_VERSION)) as broker:
+        yield broker
+        if request.session.testsfailed:
+            print(f"\nbroker logs kept in {broker.keep_logs()}")
 
 
 _numbers = itertools.count(1)
