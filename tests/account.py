@@ -315,6 +315,7 @@ _READER = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.partition.eof": True,
+    "fetch.wait.max.ms": 20,
 }
 
 
@@ -337,7 +338,7 @@ def _until(consumer: Consumer, ends: Dict[int, int], deadline_s: float) -> Itera
             raise Unreadable(
                 f"partitions {sorted(open_partitions)} not read to the end: a transaction is still open"
             )
-        for message in consumer.consume(5000, timeout=0.2):
+        for message in consumer.consume(5000, timeout=0.03):
             line, error = _line(message), message.error()
             if error is None:
                 yield line
@@ -381,7 +382,7 @@ def _verdict(account: Account) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Read the three topics and print the account. 0: it closes, 1: it does not, or a topic is unreadable."""
     flags = _parser().parse_args(argv)
-    client = {"bootstrap.servers": flags.bootstrap_servers, **_properties(flags.client_file)}
+    client = {"bootstrap.servers": flags.bootstrap_servers, "log_level": 2, **_properties(flags.client_file)}
     try:
         orders, results, dead = (
             read_topic(client, topic)

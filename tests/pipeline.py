@@ -114,7 +114,7 @@ class Pipeline:
     def __init__(
         self, bootstrap_servers: str, topic: Callable[..., str], folder: Path, **settings: str
     ) -> None:
-        self.client = {"bootstrap.servers": bootstrap_servers}
+        self.client: Dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": 2}
         self.folder = folder
         self.orders_topic, self.dlq_topic = topic("orders"), topic("dlq")
         self.processed_topic, self.group = topic("processed"), topic("group")

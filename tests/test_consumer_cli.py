@@ -72,7 +72,7 @@ def test_every_wrong_setting_is_told_at_once(nowhere: Pipeline) -> None:
     finished = nowhere.run("consumer.py", "--workers", "none", MAX_RETRIES="-1", GUARANTEE="exactly_once")
 
     assert finished.code == 2
-    for part in ("WORKERS", "MAX_RETRIES", "GUARANTEE", "exactly-once"):
+    for part in ("--workers", "MAX_RETRIES", "GUARANTEE", "exactly-once"):
         assert part in finished.err
     assert "Traceback" not in finished.err
 
@@ -94,7 +94,7 @@ def test_missing_topics_are_created_and_an_empty_topic_is_drained(pipeline: NewP
     shop = pipeline()
     finished = shop.drain("works")
 
-    topics = AdminClient({**shop.client}).list_topics(timeout=10).topics
+    topics = AdminClient(shop.client).list_topics(timeout=10).topics
     assert finished.code == 0
     assert len(topics[shop.orders_topic].partitions) == 3
     assert len(topics[shop.dlq_topic].partitions) == 1
