@@ -106,7 +106,7 @@ class Dialect(NamedTuple):
 
     def is_complete_in(self, values: Values) -> bool:
         """Whether the record carries all that this system always writes."""
-        return all(name in values for name in self.complete)
+        return self.complete[0] in values and all(name in values for name in self.complete)
 
     def is_diagnostic(self, name: str) -> bool:
         """True for a header that this system sets, and that a replay therefore strips."""
@@ -145,10 +145,10 @@ def _by_name(headers: Headers) -> Values:
 
 def _recognise(values: Values, headers: Headers) -> Dialect:
     found = [dialect for dialect in DIALECTS if dialect.is_complete_in(values)]
-    if len(found) <= 2:  # NONE is always among them
-        return found[0]
+    if len(found) <= 1:
+        return found[0] if found else NONE
     places = {name: place for place, (name, _) in enumerate(headers)}
-    return max(found[:-1], key=lambda dialect: _written_at(dialect, places))
+    return max(found, key=lambda dialect: _written_at(dialect, places))
 
 
 def _written_at(dialect: Dialect, places: Dict[str, int]) -> int:
@@ -160,33 +160,31 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
     """The facts that stand in headers of their own, and the innermost cause."""
 
     def text(names: Names) -> Optional[str]:
-        return _text(_pick(values, names, dialect.first_wins)) if names else None
+        return text_of(_pick(values, names, dialect.first_wins)) if names else None
 
     def number(names: Names) -> Optional[int]:
         return _number(_pick(values, names, dialect.first_wins), dialect.binary) if names else None
 
-    facts: Facts = {name: text(getattr(dialect, name)) for name in TEXTS}
-    facts.update((name, number(getattr(dialect, name))) for name in NUMBERS)
-    facts["dialect"] = dialect.name
-    facts["timestamp_ms"] = record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp)
-    facts["component"] = _component(dialect, text)
-    facts["earlier_failures"] = _sets(dialect, values) - 1 if dialect.offset else None
+    facts: Facts = {
+        "dialect": dialect.name,
+        "topic": text(dialect.topic),
+        "partition": number(dialect.partition),
+        "offset": number(dialect.offset),
+        "timestamp_ms": record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp),
+        "timestamp_type": text(dialect.timestamp_type),
+        "group": text(dialect.group),
+        "attempts": number(dialect.attempts),
+        "reason": text(dialect.reason),
+        "stage": text(dialect.stage),
+        "component": _component(dialect, text),
+        "error_class": text(dialect.error_class),
+        "cause_class": text(dialect.cause_class),
+        "message": text(dialect.message),
+        "stack": text(dialect.stack),
+        "earlier_failures": _sets(dialect, values) - 1 if dialect.offset else None,
+    }
     facts["root_class"], facts["root_message"] = _root(facts, text(dialect.cause_message))
     return facts
-
-
-TEXTS = (
-    "topic",
-    "timestamp_type",
-    "group",
-    "reason",
-    "stage",
-    "error_class",
-    "cause_class",
-    "message",
-    "stack",
-)
-NUMBERS = ("partition", "offset", "attempts")
 
 
 def _fingerprint(facts: Facts) -> str:
@@ -204,7 +202,8 @@ def _pick(values: Values, names: Names, first_wins: bool) -> Optional[bytes]:
     return None
 
 
-def _text(value: Optional[bytes]) -> Optional[str]:
+def text_of(value: Optional[bytes]) -> Optional[str]:
+    """The text of a header; bytes that are no UTF-8 are shown as `\\xNN`."""
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
@@ -215,11 +214,16 @@ BINARY_LENGTHS = (4, 8)
 
 def _number(value: Optional[bytes], binary: bool) -> Optional[int]:
     """The number, or None where a header of this name holds something else."""
-    if value is None:
+    if not binary:
+        return decimal_of(value)
+    if value is None or len(value) not in BINARY_LENGTHS:
         return None
-    if binary:
-        return int.from_bytes(value, "big", signed=True) if len(value) in BINARY_LENGTHS else None
-    return int(value) if DECIMAL.fullmatch(value) else None
+    return int.from_bytes(value, "big", signed=True)
+
+
+def decimal_of(value: Optional[bytes]) -> Optional[int]:
+    """The number in a header's text, or None where there is none."""
+    return int(value) if value is not None and DECIMAL.fullmatch(value) else None
 
 
 def _component(dialect: Dialect, text: Callable[[Names], Optional[str]]) -> Optional[str]:
@@ -273,18 +277,18 @@ def _life_story(values: Values) -> Facts:
     if own.REPLAY_COUNT not in values and own.REPLAY_FROM not in values:
         return {}
     return {
-        "replay_job": _text(_pick(values, (own.REPLAY_JOB,), False)),
-        "replay_count": _number(_pick(values, (own.REPLAY_COUNT,), False), False),
-        "replay_from": _text(_pick(values, (own.REPLAY_FROM,), False)),
+        "replay_job": text_of(_pick(values, (own.REPLAY_JOB,), False)),
+        "replay_count": decimal_of(_pick(values, (own.REPLAY_COUNT,), False)),
+        "replay_from": text_of(_pick(values, (own.REPLAY_FROM,), False)),
     }
 
 
 def _refine_own(facts: Facts, record: Record, values: Values) -> Facts:
     def number(name: str) -> Optional[int]:
-        return _number(_pick(values, (name,), False), False)
+        return decimal_of(_pick(values, (name,), False))
 
     def text(name: str) -> Optional[str]:
-        return _text(_pick(values, (name,), False))
+        return text_of(_pick(values, (name,), False))
 
     left_out = frozenset((text(own.LEFT_OUT) or "").split(","))
     mark = text(own.FINGERPRINT) or ""
@@ -384,7 +388,7 @@ def _refine_delayed_retry(facts: Facts, record: Record, values: Values) -> Facts
         "offset": offset,
         "failed_at_topic": None if hops[0][0] == topic else hops[0][0],
         "earlier_failures": max(0, len(sources) - 1),
-        "first_failed_at_ms": _number(first_failed_at, False),
+        "first_failed_at_ms": decimal_of(first_failed_at),
         **_refine_smallrye(facts, record, values),
     }
 
@@ -392,7 +396,7 @@ def _refine_delayed_retry(facts: Facts, record: Record, values: Values) -> Facts
 def _hops(values: Values) -> Iterator[Tuple[Optional[str], Optional[int], Optional[int]]]:
     names = ("delayed-retry-topic", "delayed-retry-partition", "delayed-retry-offset")
     for topic, partition, offset in zip(*(values[name] for name in names)):
-        yield _text(topic), _number(partition, False), _number(offset, False)
+        yield text_of(topic), decimal_of(partition), decimal_of(offset)
 
 
 OWN = Dialect(
@@ -589,6 +593,5 @@ DIALECTS = (
     SMALLRYE,
     SMALLRYE_DELAYED_RETRY,
     ARROYO,
-    NONE,
 )
-"""In the order in which a tie between two complete sets is decided."""
+"""In the order in which a tie between two complete sets is decided; NONE is what is left."""

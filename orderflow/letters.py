@@ -5,10 +5,11 @@ Does not know: where records come from (reader.py), how they are shown (render.p
 Used by: selection, tally, render, browse, replay.
 """
 
+import re
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from orderflow import dead_letters as own
-from orderflow.dialects import Explanation, explain
+from orderflow.dialects import OWN, Explanation, decimal_of, explain, text_of
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.records import Record
 
@@ -47,12 +48,13 @@ class Glance(NamedTuple):
 class Letter:
     """One dead letter. What costs time is worked out when it is first asked for, and kept."""
 
-    __slots__ = ("_decode", "_glance", "_order", "_state_of", "_told", "record")
+    __slots__ = ("_decode", "_glance", "_mark", "_order", "_state_of", "_told", "record")
 
     def __init__(self, record: Record, decode: Decode, state_of: StateOf = nothing_done) -> None:
         self.record = record
         self._decode = decode
         self._state_of = state_of
+        self._mark: Optional[str] = None
         self._glance: Optional[Glance] = None
         self._told: Optional[Explanation] = None
         self._order: Any = _UNTRIED
@@ -73,13 +75,17 @@ class Letter:
     def glance(self) -> Glance:
         """What a line about it needs."""
         if self._glance is None:
-            self._glance = _own_glance(self.record) or _glance(self.told)
+            values = _own_values(self.record)
+            self._glance = _own_glance(values) if values else _glance(self.told)
         return self._glance
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that failures of one kind share."""
-        return self.glance.fingerprint
+        if self._mark is None:
+            values = None if self._glance else _own_values(self.record)
+            self._mark = values[own.FINGERPRINT].decode("ascii") if values else self.glance.fingerprint
+        return self._mark
 
     @property
     def state(self) -> str:
@@ -102,48 +108,74 @@ _UNTRIED = object()
 _LAST_OF_OURS = (own.CLIENT, own.STACK, own.LEFT_OUT)
 
 
-def _glance(told: Explanation) -> Glance:
-    kind, message = (
-        (told.root_class, told.root_message) if told.root_class else (told.error_class, told.message)
+def _own_values(record: Record) -> Optional[Dict[str, Any]]:
+    """The headers of a dead letter of ours by name; None where it is not surely one, as we write it.
+
+    The engine puts its headers behind all others, so the last one tells.
+    """
+    headers = record.headers
+    if not headers or headers[-1][0] not in _LAST_OF_OURS:
+        return None
+    values = dict(headers)
+    whole = own.REASON in values and own.TOPIC in values and own.PARTITION in values and own.OFFSET in values
+    return values if whole and _MARK.fullmatch(values.get(own.FINGERPRINT) or b"") else None
+
+
+_MARK = re.compile(own.FINGERPRINT_FORM.pattern.encode())
+
+
+def _own_glance(values: Dict[str, Any]) -> Glance:
+    try:
+        return _clean_glance(values)
+    except (AttributeError, KeyError, TypeError, ValueError):  # damaged
+        return _damaged_glance(values)
+
+
+def _clean_glance(values: Dict[str, Any]) -> Glance:
+    """The same as of damaged ones in half the time, for headers that are all as we write them."""
+    return Glance(
+        OWN.name,
+        values[own.FINGERPRINT].decode("ascii"),
+        values[own.REASON].decode(),
+        values[own.STAGE].decode(),
+        values[own.CLASS].decode(),
+        values[own.MESSAGE].decode(),
+        values[own.TOPIC].decode(),
+        _digits(values[own.PARTITION]),
+        _digits(values[own.OFFSET]),
     )
+
+
+def _digits(value: bytes) -> int:
+    if value.isdigit() and len(value) < 20:
+        return int(value)
+    raise ValueError
+
+
+def _damaged_glance(values: Dict[str, Any]) -> Glance:
+    return Glance(
+        OWN.name,
+        values[own.FINGERPRINT].decode("ascii"),
+        text_of(values[own.REASON]),
+        text_of(values.get(own.STAGE)),
+        text_of(values.get(own.CLASS)),
+        text_of(values.get(own.MESSAGE)),
+        text_of(values[own.TOPIC]),
+        decimal_of(values[own.PARTITION]),
+        decimal_of(values[own.OFFSET]),
+    )
+
+
+def _glance(told: Explanation) -> Glance:
+    by_cause = told.root_class is not None
     return Glance(
         told.dialect,
         told.fingerprint,
         told.reason,
         told.stage,
-        kind,
-        message,
+        told.root_class if by_cause else told.error_class,
+        told.root_message if by_cause else told.message,
         told.topic,
         told.partition,
         told.offset,
     )
-
-
-def _own_glance(record: Record) -> Optional[Glance]:
-    """The same for a dead letter of ours, without the work; None where it is not surely one.
-
-    The engine puts its headers behind all others, so that the last one tells.
-    """
-    headers = record.headers
-    if not headers or headers[-1][0] not in _LAST_OF_OURS:
-        return None
-    value = dict(headers).get
-    mark = value(own.FINGERPRINT)
-    if mark is None or not own.FINGERPRINT_FORM.fullmatch(mark.decode("latin-1")):
-        return None
-    reason, stage, kind, message = value(own.REASON), value(own.STAGE), value(own.CLASS), value(own.MESSAGE)
-    topic, partition, offset = value(own.TOPIC), value(own.PARTITION), value(own.OFFSET)
-    try:
-        return Glance(
-            "orderflow",
-            mark.decode("ascii"),
-            reason.decode(),  # type: ignore[union-attr]
-            stage.decode(),  # type: ignore[union-attr]
-            kind.decode(),  # type: ignore[union-attr]
-            message.decode(),  # type: ignore[union-attr]
-            topic.decode(),  # type: ignore[union-attr]
-            int(partition),  # type: ignore[arg-type]
-            int(offset),  # type: ignore[arg-type]
-        )
-    except (AttributeError, TypeError, ValueError):  # a header is missing or is not what we write
-        return None

@@ -16,7 +16,8 @@ SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 
 PURE = (
     "errors", "records", "orders", "codec", "retry", "ledger", "dead_letters", "replay", "render", "text",
-    "avro_schema", "decode_reasons", "dialects", "evolution", "flat_reader", "letters", "walk", "where",
+    "avro_schema", "decode_reasons", "dialects", "evolution", "flat_reader", "letters", "selection",
+    "tally", "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
 

@@ -1,0 +1,578 @@
+"""Dead letters, groups and totals as text and as JSON, safe for a terminal.
+
+Owns: every line and every JSON key that `dlq_handler.py` prints about dead letters.
+Does not know: where they come from, streams, terminals; width and colour are given.
+Used by: browse, replay.
+
+All text of a record goes through `escape`. JSON is pure ASCII, so it is as harmless.
+"""
+
+import base64
+import json
+import math
+from datetime import datetime, timedelta, timezone
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from orderflow.codec import Inspection
+from orderflow.dialects import Explanation, recognise
+from orderflow.letters import Glance, Letter
+from orderflow.records import Header, Headers, Record
+from orderflow.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
+from orderflow.text import escape
+
+Json = Dict[str, Any]
+Lines = Iterator[str]
+
+
+# --- JSON: kcat's envelope, made lossless, and ours beside it ---
+
+TIMESTAMP_TYPES = {"CreateTime": "create", "LogAppendTime": "logappend", None: "unknown"}
+"""As kcat spells them."""
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON, ASCII only."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def envelope(letter: Letter) -> Json:
+    """One dead letter whole: nothing of the record is lost, and what it does not carry is null."""
+    record, told = letter.record, letter.told
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "tstype": TIMESTAMP_TYPES[record.timestamp_type],
+        "ts": record.timestamp_ms,
+        "key": _text(record.key),
+        "key_b64": _base64(record.key),
+        "headers": [[name, _lossless(value)] for name, value in record.headers],
+        "payload": plain(letter.order),
+        "payload_b64": _base64(record.value),
+        "dialect": told.dialect,
+        "source": {
+            "topic": told.topic,
+            "partition": told.partition,
+            "offset": told.offset,
+            "timestamp": told.timestamp_ms,
+        },
+        "consumer_group": told.group,
+        "attempts": told.attempts,
+        "error": {
+            "reason": told.reason,
+            "stage": told.stage,
+            "class": told.error_class,
+            "cause": told.root_class,
+            "message": told.message,
+        },
+        "fingerprint": told.fingerprint,
+        "state": letter.state,
+        "replays": told.replay_count,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A decoded value with what JSON cannot say said otherwise: bytes as base64, NaN and infinities as text."""
+    if isinstance(value, dict):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    if isinstance(value, (bytes, bytearray)):
+        return {"b64": _base64(bytes(value))}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def group_row(group: Group, groups: Groups) -> Json:
+    """One group as an object."""
+    example = group.example
+    return {
+        "fingerprint": group.fingerprint,
+        "count": group.count,
+        "first_ts": group.first_ms,
+        "last_ts": group.last_ms,
+        "window": {"from_ts": groups.window.begin_ms, "to_ts": groups.window.end_ms, "counts": group.parts},
+        "dialect": example.dialect,
+        "error": {
+            "reason": example.reason,
+            "stage": example.stage,
+            "class": example.error_class,
+            "message": example.message,
+        },
+        "source_topic": example.topic,
+    }
+
+
+class Retention(NamedTuple):
+    """How long the topic keeps records. None: not known."""
+
+    time_ms: Optional[int]
+    """-1: for ever."""
+    bytes: Optional[int]
+    """A partition; -1: no limit."""
+
+    def first_expiry_ms(self, oldest_ms: Optional[int]) -> Optional[int]:
+        """When the oldest may be deleted at the earliest; None where nothing is known or it never is."""
+        if self.time_ms is None or self.time_ms < 0 or oldest_ms is None:
+            return None
+        return oldest_ms + self.time_ms
+
+
+def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], retention: Retention) -> Json:
+    """The totals of a topic as an object."""
+    step_ms = (totals.window.end_ms - totals.window.begin_ms) // totals.window.parts
+    return {
+        "topic": topic,
+        "count": totals.count,
+        "oldest_ts": totals.oldest_ms,
+        "newest_ts": totals.newest_ms,
+        **totals.by_label(),
+        "hours": [
+            {"from_ts": totals.window.begin_ms + place * step_ms, "count": count}
+            for place, count in enumerate(totals.parts)
+        ],
+        "earlier": totals.earlier,
+        "retention_ms": retention.time_ms,
+        "retention_bytes": retention.bytes,
+        "first_expiry_ts": retention.first_expiry_ms(unresolved_oldest_ms),
+    }
+
+
+def _text(value: Optional[bytes]) -> Optional[str]:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _base64(value: Optional[bytes]) -> Optional[str]:
+    return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+def _lossless(value: Optional[bytes]) -> Any:
+    """A header's value: text where the bytes are UTF-8, else the bytes themselves."""
+    text = _text(value)
+    return {"b64": _base64(value)} if text is None and value is not None else text
+
+
+# --- Times and counts ---
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def clock(at_ms: Optional[int]) -> str:
+    """`2026-11-24 23:58:12` in UTC."""
+    if at_ms is None:
+        return NOT_CARRIED
+    try:
+        return (EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%d %H:%M:%S")
+    except OverflowError:
+        return f"{at_ms} ms"
+
+
+def clock_ms(at_ms: Optional[int]) -> str:
+    """`2026-11-24 23:58:12.250Z`."""
+    return NOT_CARRIED if at_ms is None else f"{clock(at_ms)}.{at_ms % 1000:03d}Z"
+
+
+UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"))
+
+
+def age(span_ms: int) -> str:
+    """A span in its largest unit: `19h`, `2m`, `0s`."""
+    for size, unit in UNITS:
+        if span_ms >= size:
+            return f"{span_ms // size}{unit}"
+    return "0s"
+
+
+def countdown(span_ms: int) -> str:
+    """A span in its two largest units: `6d 5h`."""
+    parts = []
+    for size, unit in UNITS:
+        if span_ms >= size:
+            parts.append(f"{span_ms // size}{unit}")
+            span_ms %= size
+    return " ".join(parts[:2]) or "0s"
+
+
+def ago(at_ms: Optional[int], now_ms: int) -> str:
+    """`2m ago`."""
+    return NOT_CARRIED if at_ms is None else f"{age(max(0, now_ms - at_ms))} ago"
+
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """One character a count, of a height in proportion to the largest; nothing at all is the lowest."""
+    highest = max(counts, default=0)
+    return "".join(SPARKS[-(-count * (len(SPARKS) - 1) // highest) if highest else 0] for count in counts)
+
+
+# --- Text ---
+
+BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+def fit(line: str, width: Optional[int]) -> str:
+    """The line cut to the width of a terminal, if there is one."""
+    return line if width is None or len(line) <= width else line[: max(0, width - 1)] + "…"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 partition`, `1,284 dead letters`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shown_bytes(value: Optional[bytes]) -> str:
+    """A key or header value for people: its text if it is UTF-8, else hex; None is `null`."""
+    if value is None:
+        return "null"
+    text = _text(value)
+    return f"0x{value.hex()}" if text is None else escape(text)
+
+
+def summary(glance: Glance) -> str:
+    """The error in a few words: its class, bare, and the message's first line."""
+    kind = "" if glance.error_class is None else glance.error_class.rsplit(".", 1)[-1]
+    message = (glance.message or "").split("\n", 1)[0]
+    if not kind or message.startswith(kind):
+        return escape(message or kind)
+    return escape(f"{kind}: {message}" if message else kind)
+
+
+def source(glance: Glance) -> str:
+    """Where it came from, `topic-partition-offset`, with `?` for what is not carried."""
+    if glance.topic is not None and glance.offset is not None:
+        return escape(f"{glance.topic}-{glance.partition}-{glance.offset}")
+    parts = (glance.topic, glance.partition, glance.offset)
+    return escape("-".join("?" if part is None else str(part) for part in parts))
+
+
+class LetterLines:
+    """Dead letters one by one, a line each, in columns. Remembers what repeats: most lines are alike."""
+
+    HEADING = f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  {'FROM':<18}  {'KEY':<12}  ERROR"
+    MOST_REMEMBERED = 10_000
+
+    def __init__(self, width: Optional[int] = None) -> None:
+        self._width = width
+        self._shortener = Shortener()
+        self._clocks: Dict[int, str] = {}
+        self._ends: Dict[Tuple[Optional[str], Optional[str]], str] = {}
+        self._labels: Dict[Tuple[str, Optional[str], str], str] = {}
+
+    def line(self, letter: Letter) -> str:
+        """The dead letter's line."""
+        record, glance = letter.record, letter.glance
+        at_s = -1 if record.timestamp_ms is None else record.timestamp_ms // 1000
+        died = self._clocks.get(at_s) or self._remember(self._clocks, at_s, clock(record.timestamp_ms))
+        kind = (glance.fingerprint, glance.reason, letter.state)
+        label = self._labels.get(kind) or self._remember(self._labels, kind, self._label(*kind))
+        end = (glance.error_class, glance.message)
+        error = self._ends.get(end) or self._remember(self._ends, end, summary(glance))
+        place, key = f"{record.partition}:{record.offset}", shown_bytes(record.key)
+        return fit(f"{place:<10}  {died:<19}  {label}  {source(glance):<18}  {key:<12}  {error}", self._width)
+
+    def _label(self, fingerprint: str, reason: Optional[str], state: str) -> str:
+        told = escape(reason or "-") + ("" if state == "new" else f" [{state}]")
+        return f"{self._shortener.short(fingerprint):<5}  {told:<25}"
+
+    def _remember(self, memory: Dict[Any, str], key: Any, text: str) -> str:
+        if len(memory) >= self.MOST_REMEMBERED:
+            memory.clear()
+        memory[key] = text
+        return text
+
+
+class Overview(NamedTuple):
+    """What the line above the groups tells of the topic."""
+
+    topic: str
+    partitions: int
+    unresolved: int
+    total: int
+    oldest_ms: Optional[int]
+    """Of the unresolved ones."""
+    retention: Retention
+
+
+def overview(about: Overview, now_ms: int) -> str:
+    """`orders-dlq  1 partition  1,284 unresolved of 1,900  oldest 19h  first expiry in 6d 5h`."""
+    parts = [
+        about.topic,
+        plural(about.partitions, "partition"),
+        f"{about.unresolved:,} unresolved of {about.total:,}",
+    ]
+    if about.oldest_ms is not None:
+        parts.append(f"oldest {age(max(0, now_ms - about.oldest_ms))}")
+        parts.append(expiry(about.retention, about.oldest_ms, now_ms))
+    return "  ".join(parts)
+
+
+def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
+    """When the first of them may be deleted."""
+    if retention.time_ms is None:
+        return "first expiry unknown"
+    due_ms = retention.first_expiry_ms(oldest_ms)
+    if due_ms is None:
+        return "kept for ever"
+    return f"first expiry in {countdown(due_ms - now_ms)}" if due_ms > now_ms else "first expiry is due"
+
+
+def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool) -> Lines:
+    """The table of groups."""
+    rows = groups.rows()
+    digits = short_length(group.fingerprint for group in rows)
+    span = age(groups.window.end_ms - groups.window.begin_ms).upper()
+    table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
+    table += [_group_cells(group, digits, now_ms) for group in rows]
+    yield from _columns(table, width, colour)
+
+
+def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
+    example = group.example
+    return (
+        group.fingerprint[:digits],
+        f"{group.count:,}",
+        ago(group.last_ms, now_ms),
+        sparkline(group.parts),
+        escape(example.stage or "-"),
+        escape(example.reason or "-"),
+        summary(example),
+    )
+
+
+def _columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool) -> Lines:
+    """Columns as wide as their widest cell; the second one, a count, to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table)]
+    for place, row in enumerate(table):
+        cells = [
+            cell.rjust(size) if at == 1 else cell.ljust(size)
+            for at, (cell, size) in enumerate(zip(row, widths))
+        ]
+        line = fit("  ".join(cells).rstrip(), width)
+        yield f"{BOLD}{line}{RESET}" if colour and place == 0 else line
+
+
+def totals_lines(row: Json, now_ms: int, width: Optional[int]) -> Lines:
+    """The totals of a topic for people."""
+    partitions = len(row["partitions"])
+    yield f"{row['topic']}  {plural(row['count'], 'dead letter')} in {plural(partitions, 'partition')}"
+    if row["oldest_ts"] is not None:
+        yield f"oldest      {clock(row['oldest_ts'])}  {ago(row['oldest_ts'], now_ms)}"
+        yield f"newest      {clock(row['newest_ts'])}  {ago(row['newest_ts'], now_ms)}"
+    yield f"retention   {_retention(row, now_ms)}"
+    for name in ("states", "stages", "reasons", "dialects", "source_topics", "partitions"):
+        yield from _counted(name.replace("_", " "), row[name], width)
+    yield from _histogram(row, width)
+
+
+def _retention(row: Json, now_ms: int) -> str:
+    retention = Retention(row["retention_ms"], row["retention_bytes"])
+    if retention.time_ms is None:
+        return "not known: the topic's settings cannot be read"
+    if retention.time_ms < 0:
+        return "for ever"
+    due_ms = row["first_expiry_ts"]
+    first = "nothing unresolved" if due_ms is None else f"first unresolved expires {_due(due_ms - now_ms)}"
+    return f"{countdown(retention.time_ms)}; {first}"
+
+
+def _due(left_ms: int) -> str:
+    return f"in {countdown(left_ms)}" if left_ms > 0 else "now"
+
+
+def _counted(title: str, counts: Mapping[str, int], width: Optional[int]) -> Lines:
+    most = list(counts.items())[:20]
+    for place, (label, count) in enumerate(most):
+        yield fit(f"{title if place == 0 else '':<12}{count:>10,}  {escape(label)}", width)
+    if len(counts) > len(most):
+        yield f"{'':<12}{'':>10}  and {len(counts) - len(most):,} more"
+
+
+def _histogram(row: Json, width: Optional[int]) -> Lines:
+    highest = max((hour["count"] for hour in row["hours"]), default=0)
+    room = min(50, max(10, (width or 80) - 34))
+    yield f"per hour, in UTC{', and ' + format(row['earlier'], ',') + ' earlier' if row['earlier'] else ''}"
+    for hour in row["hours"]:
+        bar = "█" * (-(-hour["count"] * room // highest) if highest else 0)
+        yield f"  {clock(hour['from_ts'])[:16]}  {hour['count']:>10,}  {bar}".rstrip()
+
+
+# --- One dead letter in full ---
+
+
+class Shown(NamedTuple):
+    """A dead letter and what was found out about it for `show`."""
+
+    letter: Letter
+    inspection: Inspection
+    """Of the value that is shown: its own, or the source's."""
+    fetched: Optional[Record]
+    """The source record, where the dead letter does not carry its value and it could be fetched."""
+    looked: bool
+    """Whether it was looked for."""
+
+
+def show_lines(shown: Shown, now_ms: int, with_stack: bool = False) -> Lines:
+    """Everything about one dead letter, for people."""
+    letter, told = shown.letter, shown.letter.told
+    record = letter.record
+    yield f"{escape(record.topic)}:{letter.position}  {letter.state}"
+    yield from _field("died", f"{clock_ms(record.timestamp_ms)}  {ago(record.timestamp_ms, now_ms)}")
+    yield from _field("from", _origin(told))
+    yield from _field(
+        "group", _or_not(told.group) + (f"  client {escape(told.client)}" if told.client else "")
+    )
+    yield from _field("attempts", _or_not(told.attempts))
+    yield from _failure_times(told)
+    yield from _error(told)
+    yield from _field("fingerprint", told.fingerprint)
+    yield from _field("dialect", told.dialect + (f"  {escape(told.component)}" if told.component else ""))
+    yield from _replays(told)
+    if told.note:
+        yield from _field("note", told.note)
+    yield from _field("key", _key(record))
+    yield from _value(shown)
+    yield from _headers(record.headers)
+    if with_stack:
+        yield from _stack(told.stack)
+
+
+def _field(name: str, text: str) -> Lines:
+    yield f"{name:<12}{text}"
+
+
+def _or_not(value: Any) -> str:
+    return NOT_CARRIED if value is None else escape(str(value))
+
+
+def _origin(told: Explanation) -> str:
+    place = f"topic {_or_not(told.topic)}  partition {_or_not(told.partition)}  offset {_or_not(told.offset)}"
+    kind = f" ({escape(told.timestamp_type)})" if told.timestamp_type else ""
+    retry = f"  last failed on {escape(told.failed_at_topic)}" if told.failed_at_topic else ""
+    return f"{place}  at {clock_ms(told.timestamp_ms)}{kind}{retry}"
+
+
+def _failure_times(told: Explanation) -> Lines:
+    if told.first_failed_at_ms is not None:
+        yield from _field("first failed", clock_ms(told.first_failed_at_ms))
+    if told.failed_at_ms is not None:
+        yield from _field("last failed", clock_ms(told.failed_at_ms))
+
+
+def _error(told: Explanation) -> Lines:
+    retryable = {True: "  retryable", False: "  permanent", None: ""}[told.retryable]
+    yield from _field("error", f"{_or_not(told.reason)}  stage {_or_not(told.stage)}{retryable}")
+    yield from _field("class", _or_not(told.error_class))
+    if told.root_class and told.root_class != told.error_class:
+        cause = escape(told.root_class) + (f": {escape(told.root_message)}" if told.root_message else "")
+        yield from _field("cause", cause)
+    yield from _paragraph("message", told.message)
+
+
+def _paragraph(name: str, text: Optional[str]) -> Lines:
+    """Text over several lines, indented, each made safe."""
+    if not text:
+        yield from _field(name, NOT_CARRIED if text is None else "(empty)")
+        return
+    for place, line in enumerate(text.split("\n")):
+        yield f"{name if place == 0 else '':<12}{escape(line)}".rstrip()
+
+
+def _replays(told: Explanation) -> Lines:
+    if told.replay_count is None and told.replay_from is None:
+        return
+    origin = f"  last from {escape(told.replay_from)}" if told.replay_from else ""
+    job = f"  by job {escape(told.replay_job)}" if told.replay_job else ""
+    yield from _field("replays", f"{_or_not(told.replay_count)}{origin}{job}")
+
+
+def _key(record: Record) -> str:
+    size = "" if record.key is None else f"  ({plural(len(record.key), 'byte')})"
+    return shown_bytes(record.key) + size
+
+
+def _value(shown: Shown) -> Lines:
+    record = shown.fetched or shown.letter.record
+    if shown.looked:
+        where = (
+            f"fetched from {escape(record.position)}" if shown.fetched else "no longer in the source topic"
+        )
+        yield from _field("value", f"not in the dead letter; {where}")
+        if shown.fetched is None:
+            return
+    size = "null (tombstone)" if record.value is None else plural(len(record.value), "byte")
+    schema = f"  {escape(shown.inspection.schema)}" if shown.inspection.schema else ""
+    yield from _field("" if shown.looked else "value", size + schema)
+    if shown.inspection.order is not None:
+        yield from _fields(shown.inspection.order)
+        return
+    yield from _field("", f"not an order: {_why(shown.inspection.error)}")
+    yield from hex_dump(record.value or b"")
+
+
+def _why(error: Optional[Exception]) -> str:
+    reason = getattr(error, "reason", None)
+    return escape(f"{reason}: {error}" if reason else str(error))
+
+
+def _fields(order: Mapping[str, Any]) -> Lines:
+    longest = max((len(escape(name)) for name in order), default=0)
+    for name, value in order.items():
+        shown = escape(value) if isinstance(value, str) else to_json(plain(value))
+        yield f"{'':<12}{escape(name):<{longest}}  {shown}"
+
+
+MOST_DUMPED = 1_024
+"""Bytes of a value that a hex dump shows; `--raw` gives all."""
+
+
+def hex_dump(value: bytes) -> Lines:
+    """Offset, 16 bytes in hex, and what of them is ASCII."""
+    for at in range(0, min(len(value), MOST_DUMPED), 16):
+        row = value[at : at + 16]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        yield f"{'':<12}{at:08x}  {row.hex(' '):<47}  {text}"
+    if len(value) > MOST_DUMPED:
+        yield f"{'':<12}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
+
+
+def _headers(headers: Headers) -> Lines:
+    dialect = recognise(headers)
+    own = [header for header in headers if not dialect.is_diagnostic(header[0])]
+    diagnostic = [header for header in headers if dialect.is_diagnostic(header[0])]
+    yield from _header_list("headers", own)
+    yield from _header_list("diagnostics", diagnostic)
+
+
+MOST_OF_A_HEADER = 120
+
+
+def _header_list(title: str, headers: Sequence[Header]) -> Lines:
+    if not headers:
+        yield from _field(title, "none")
+    for place, (name, value) in enumerate(headers):
+        shown = fit(shown_bytes(value), MOST_OF_A_HEADER)
+        yield from _field(title if place == 0 else "", f"{escape(name)} = {shown}")
+
+
+def _stack(stack: Optional[str]) -> Lines:
+    if not stack:
+        yield from _field("stack", NOT_CARRIED)
+        return
+    yield from _field("stack", "")
+    for line in stack.rstrip("\n").split("\n"):
+        yield "  " + escape(line.replace("\t", "    "))
+
+
+def history_lines(letters: List[Letter], now_ms: int) -> Lines:
+    """The story of one order across its deaths, the first one first."""
+    yield from _field("history", plural(len(letters), "death"))
+    for letter in letters:
+        at_ms = letter.record.timestamp_ms
+        reason = escape(letter.glance.reason or letter.glance.error_class or "-")
+        yield f"  {clock(at_ms)}  {letter.position:<10}  {letter.state:<13}  {reason}  {summary(letter.glance)}"
