@@ -35,8 +35,8 @@ COMMON = (
     *("ssl.certificate.location", "ssl.key.location", "ssl.key.password"),
     *("ssl.endpoint.identification.algorithm", "client.id"),
     *("client.rack", "compression.type", "linger.ms", "batch.size", "message.timeout.ms"),
-    *("message.max.bytes", "session.timeout.ms", "group.instance.id", "group.protocol", "partition.assignment.strategy"),
-    *("auto.offset.reset", "debug", "log_level"),
+    *("message.max.bytes", "session.timeout.ms", "group.instance.id", "group.protocol"),
+    *("partition.assignment.strategy", "auto.offset.reset", "debug", "log_level"),
 )
 """Properties that people set most: what a misspelt one is compared with."""
 

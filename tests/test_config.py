@@ -1,0 +1,287 @@
+"""Settings: where they come from, what wins, and what is said of a wrong one."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+import config
+from config import SETTINGS, ConfigError, Settings, load
+
+NOWHERE = "no-such.env"
+
+
+def settings(environ: Any = None, dotenv: str = NOWHERE, **flags: Any) -> Settings:
+    return load(flags, environ or {}, dotenv)
+
+
+def faults(environ: Any = None, dotenv: str = NOWHERE, **flags: Any) -> List[str]:
+    with pytest.raises(ConfigError) as refusal:
+        settings(environ, dotenv, **flags)
+    return refusal.value.faults
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Any:
+    def write(text: str) -> str:
+        path = tmp_path / ".env"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+# --- names and defaults
+
+
+def test_the_defaults_are_the_ones_that_people_were_promised() -> None:
+    found = settings()
+
+    assert found.bootstrap_servers == "localhost:9092"
+    assert (found.orders_topic, found.dlq_topic) == ("orders", "orders-dlq")
+    assert found.consumer_group == "order-processing-group"
+    assert (found.max_retries, found.retry_backoff_s) == (3, 5.0)
+    assert found.guarantee == "exactly-once"
+    assert found.processed_topic is None
+    assert found.schema_registry_url is None
+
+
+def test_every_setting_is_in_the_catalogue_and_every_one_of_the_catalogue_is_a_setting() -> None:
+    assert {field.name for field in fields(Settings)} - {"client"} == {setting.name for setting in SETTINGS}
+
+
+def test_the_audit_topic_follows_the_dlq_topic_unless_it_is_set() -> None:
+    assert settings({"DLQ_TOPIC": "dead"}).audit_topic == "dead-audit"
+    assert settings({"DLQ_TOPIC": "dead", "DLQ_AUDIT_TOPIC": "who"}).audit_topic == "who"
+
+
+# --- precedence
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(dotenv: Any) -> None:
+    path = dotenv("MAX_RETRIES=1\nWORKERS=2\nORDERS_TOPIC=from-file\n")
+    found = settings({"MAX_RETRIES": "4", "WORKERS": "5"}, path, max_retries="6")
+
+    assert (found.max_retries, found.workers, found.orders_topic) == (6, 5, "from-file")
+    assert found.max_queued == 10_000
+
+
+def test_zero_is_a_value_and_not_an_invitation_to_take_the_default() -> None:
+    found = settings({"MAX_RETRIES": "0", "RETRY_BACKOFF": "0", "SHUTDOWN_TIMEOUT": "0"})
+
+    assert (found.max_retries, found.retry_backoff_s, found.shutdown_timeout_s) == (0, 0.0, 0.0)
+
+
+def test_an_empty_value_unsets_an_optional_setting_also_against_a_weaker_source(dotenv: Any) -> None:
+    path = dotenv("PROCESSED_TOPIC=done\n")
+
+    assert settings({}, path).processed_topic == "done"
+    assert settings({"PROCESSED_TOPIC": ""}, path).processed_topic is None
+
+
+def test_an_empty_value_is_a_fault_for_a_setting_that_must_be_there() -> None:
+    """A shell variable that happens to be unset must not send orders to the default topic."""
+    assert faults({}, orders_topic="") == ["--orders-topic: is empty; give a value or remove it"]
+
+
+# --- faults
+
+
+def test_all_faults_are_told_in_one_message(dotenv: Any) -> None:
+    path = dotenv("MAX_RETRYS=4\nnot a line\n")
+    environ = {"WORKERS": "many", "RETRY_BACKOFF": "5s"}
+    found = faults(environ, path, guarantee="twice", client=["linger.ms=x", "y"])
+
+    assert len(found) == 7
+    message = str(ConfigError(found))
+    assert message.startswith("7 wrong settings:\n")
+    for part in ("MAX_RETRIES", f"{path}:2", "'many'", "'5s'", "--guarantee", "-X linger.ms", "-X y"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("MAX_RETRY", "MAX_RETRIES"),
+        ("ORDER_TOPIC", "ORDERS_TOPIC"),
+        ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("SCHEMA_REGISTRY_URI", "SCHEMA_REGISTRY_URL"),
+        ("KAFKA_SASL_USERNANE", "KAFKA_SASL_USERNAME"),
+    ],
+)
+def test_a_misspelt_name_in_the_file_names_the_nearest_one(dotenv: Any, name: str, nearest: str) -> None:
+    found = faults({}, dotenv(f"{name}=1\n"))
+
+    assert len(found) == 1
+    assert found[0].startswith(f"{name} in ")
+    assert found[0].endswith(f"did you mean {nearest}?")
+
+
+def test_names_of_other_programs_are_left_alone(dotenv: Any) -> None:
+    settings({}, dotenv("COMPOSE_PROJECT_NAME=shop\nDATABASE_URL=postgres://\nexport TZ=UTC\n"))
+    settings({"KAFKA_HEAP_OPTS": "-Xmx1g", "KAFKA_HOME": "/opt/kafka", "KAFKA_PORT": "tcp://10.0.0.1:9092"})
+
+
+def test_a_client_property_that_does_not_exist_is_a_fault_in_the_file_only(dotenv: Any) -> None:
+    """The environment belongs to all programs, the file to us."""
+    assert "no property of the Kafka client" in faults({}, dotenv("KAFKA_HEAP_OPTS=-Xmx1g\n"))[0]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"A=\xe9\n"])
+def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(content)
+
+    assert faults({}, str(path)) == [f"cannot read {path}: it is not UTF-8 text"]
+
+
+def test_topics_must_differ() -> None:
+    found = faults({"ORDERS_TOPIC": "a", "DLQ_TOPIC": "a", "PROCESSED_TOPIC": "a-audit"})
+
+    assert found == [
+        "ORDERS_TOPIC and DLQ_TOPIC are both a: each needs a topic of its own",
+        "PROCESSED_TOPIC and DLQ_AUDIT_TOPIC are both a-audit: each needs a topic of its own",
+    ]
+
+
+def test_the_longest_back_off_is_not_shorter_than_the_first() -> None:
+    assert "shorter than RETRY_BACKOFF" in faults({"RETRY_BACKOFF": "90"})[0]
+
+
+def test_the_key_must_be_a_field_of_the_order() -> None:
+    assert settings({"ORDER_KEY": "customer_id"}).order_key == "customer_id"
+    assert "did you mean customer_id?" in faults({"ORDER_KEY": "customer"})[0]
+
+
+# --- what passes through to the client
+
+
+def test_any_property_of_the_client_passes_through() -> None:
+    environ = {"KAFKA_SASL_USERNAME": "shop", "KAFKA_LINGER_MS": "7"}
+
+    assert settings(environ).client == {"sasl.username": "shop", "linger.ms": "7"}
+
+
+def test_the_command_line_beats_the_environment_for_properties_too() -> None:
+    assert settings({"KAFKA_LINGER_MS": "7"}, client=["linger.ms=9"]).client == {"linger.ms": "9"}
+    assert settings({"KAFKA_LINGER_MS": "7"}, client=["linger.ms="]).client == {}
+
+
+def test_what_passes_through_wins_over_what_a_script_would_choose() -> None:
+    found = settings(client=["linger.ms=9"])
+
+    assert config.client_config(found, **{"linger.ms": 5, "acks": "all"})["linger.ms"] == "9"
+    assert config.client_config(found, **{"linger.ms": 5, "acks": "all"})["acks"] == "all"
+    assert config.client_config(found)["bootstrap.servers"] == "localhost:9092"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("group.id", "set CONSUMER_GROUP"),
+        ("bootstrap.servers", "set KAFKA_BOOTSTRAP_SERVERS"),
+        ("enable.auto.commit", "settled"),
+        ("enable.auto.offset.store", "settled"),
+        ("isolation.level", "aborted"),
+        ("transactional.id", "fenced"),
+        ("acks", "in-sync"),
+        ("enable.idempotence", "once"),
+    ],
+)
+def test_a_property_that_a_promise_rests_on_cannot_be_set(name: str, advice: str) -> None:
+    found = faults(client=[f"{name}=x"])
+
+    assert found[0].startswith(f"-X {name}: {name} cannot be set")
+    assert advice in found[0]
+
+
+def test_a_property_that_the_client_does_not_have_is_a_fault_on_the_command_line() -> None:
+    assert "did you mean sasl.password?" in faults(client=["sasl.passwort=x"])[0]
+    assert "has no property logger" in faults(client=["logger=x"])[0]
+    assert "cannot be given as text" in faults(client=["error_cb=x"])[0]
+
+
+# --- secrets
+
+
+def test_a_secret_comes_from_the_file_that_its_name_points_to(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("hush\n", encoding="utf-8")
+    (tmp_path / "two").write_text("user:hush", encoding="utf-8")
+    environ = {
+        "KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "one"),
+        "SCHEMA_REGISTRY_USER_INFO_FILE": str(tmp_path / "two"),
+    }
+    found = settings(environ)
+
+    assert found.client == {"sasl.password": "hush"}
+    assert found.schema_registry_user_info == "user:hush"
+
+
+def test_a_secret_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    missing = tmp_path / "nothing"
+
+    assert faults({"KAFKA_SASL_PASSWORD_FILE": str(missing)}) == [
+        f"KAFKA_SASL_PASSWORD_FILE in the environment: cannot read {missing}: No such file or directory"
+    ]
+
+
+def test_a_secret_that_is_given_twice_in_one_place_is_a_fault() -> None:
+    assert "keep one" in faults({"KAFKA_SASL_PASSWORD": "a", "KAFKA_SASL_PASSWORD_FILE": "b"})[0]
+
+
+def test_a_password_in_the_file_may_hold_any_character(dotenv: Any) -> None:
+    found = settings({}, dotenv("KAFKA_SASL_PASSWORD='a$b${HOME}#c'\n"))
+
+    assert found.client == {"sasl.password": "a$b${HOME}#c"}
+
+
+SECRETS: Dict[str, str] = {
+    "KAFKA_SASL_PASSWORD": "hush-1",
+    "KAFKA_SSL_KEY_PASSWORD": "hush-2",
+    "SCHEMA_REGISTRY_USER_INFO": "user:hush-3",
+    "SCHEMA_REGISTRY_KEY_PASSWORD": "hush-4",
+}
+
+
+def test_no_secret_is_in_the_text_of_the_settings() -> None:
+    assert "hush" not in repr(settings(SECRETS))
+
+
+def test_no_secret_is_in_a_fault() -> None:
+    environ = {
+        **SECRETS,
+        "SCHEMA_REGISTRY_USER_INFO": "hush-3",
+        "SCHEMA_REGISTRY_URL": "https://u:hush-5@registry",
+        "KAFKA_SSL_KEY_PEM": "hush-6",
+    }
+    flags = ["sasl.password=hush-7", "sasl.oauthbearer.config=hush-8", "nothing=hush-9"]
+    found = faults(environ, client=flags)
+
+    assert found
+    assert "hush" not in "\n".join(found)
+
+
+# --- flags
+
+
+def test_each_flag_names_its_environment_variable_and_its_default() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, [setting.name for setting in SETTINGS if not setting.secret])
+    shown = " ".join(parser.format_help().split())
+
+    for setting in SETTINGS:
+        if not setting.secret:
+            assert setting.flag in shown
+            assert f"[env: {setting.env}" in shown
+
+
+def test_flags_are_read_like_any_other_source() -> None:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, ["orders_topic", "dead_letter_stack"])
+    flags = parser.parse_args(["-bkafka:1", "--orders-topic", "a", "--dead-letter-stack", "-Xlinger.ms=1"])
+    found = load(flags, {}, NOWHERE)
+
+    assert (found.bootstrap_servers, found.orders_topic, found.dead_letter_stack) == ("kafka:1", "a", True)
+    assert found.client == {"linger.ms": "1"}

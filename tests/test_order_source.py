@@ -1,0 +1,239 @@
+"""Orders from files and pipes: what is read, and what is said of what cannot be."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+import config
+from orderflow import order_source
+from orderflow.cli import CommandError, UsageError
+from orderflow.order_source import BadLine, Field, Item, OrderFile, RawRecord, fields_of
+
+FIELDS = fields_of(json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8")))
+HEADER = "order_id,customer_id,product_id,quantity,price,timestamp"
+ORDER: Dict[str, Any] = {
+    "order_id": "O-1", "customer_id": "C-1", "product_id": "P-1", "quantity": 2, "price": 9.5, "timestamp": 1,
+}  # fmt: skip
+
+
+class Read:
+    """What reading brought: orders and bad lines in their sequence."""
+
+    def __init__(self, folder: Path, content: bytes, fields: Optional[List[Field]] = None) -> None:
+        path = folder / "orders"
+        path.write_bytes(content)
+        with path.open("rb") as stream:
+            self.file = OrderFile(stream, "orders", fields or FIELDS)
+            self.items: List[Item] = [item for item in self.file if item is not None]
+
+    @property
+    def reasons(self) -> List[str]:
+        """The bad lines, as they are told."""
+        return [f"{item.where}: {item.reason}" for item in self.items if isinstance(item, BadLine)]
+
+
+def read(folder: Path, *lines: str, fields: Optional[List[Field]] = None) -> Read:
+    return Read(folder, "\n".join([*lines, ""]).encode(), fields)
+
+
+def a_json(**changes: Any) -> str:
+    return json.dumps({**ORDER, **changes})
+
+
+# --- what is read
+
+
+def test_csv_is_read_by_its_header(tmp_path: Path) -> None:
+    found = read(tmp_path, "price,order_id,customer_id,product_id,timestamp,quantity", "9.50,O-1,C-1,P-1,1,2")
+
+    assert found.items == [ORDER]
+    assert json.dumps(found.items[0]) == json.dumps(ORDER), "types too"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_comes_with_any_usual_delimiter(tmp_path: Path, delimiter: str) -> None:
+    lines = [HEADER.replace(",", delimiter), "O-1,C-1,P-1,2,9.5,1".replace(",", delimiter)]
+
+    assert read(tmp_path, *lines).items == [ORDER]
+
+
+def test_json_lines_are_told_apart_by_content(tmp_path: Path) -> None:
+    assert read(tmp_path, a_json(), "", a_json(price=10)).items == [ORDER, {**ORDER, "price": 10.0}]
+
+
+def test_byte_order_mark_carriage_returns_blank_lines_and_quotes_are_no_trouble(tmp_path: Path) -> None:
+    content = f'{HEADER}\r\n"O-1",C-1,P-1,2,9.5,1\r\n\r\n"O ""2"", x",C-1,P-1,2,9.5,1'.encode("utf-8-sig")
+    found = Read(tmp_path, content)
+
+    assert found.items == [ORDER, {**ORDER, "order_id": 'O "2", x'}]
+
+
+def test_an_empty_file_holds_no_orders(tmp_path: Path) -> None:
+    assert read(tmp_path, "").items == []
+    assert Read(tmp_path, b"").items == []
+    assert read(tmp_path, HEADER).items == []
+
+
+def test_what_only_the_rules_forbid_is_read(tmp_path: Path) -> None:
+    """The rules are the consumer's, so that the failure path can be tried with a file."""
+    found = read(tmp_path, HEADER, ",C-1,P-1,0,-1,-5", "O-1,C-1,P-1,2,nan,1")
+
+    assert found.reasons == []
+    assert len(found.items) == 2
+
+
+def test_a_record_kept_as_bytes_is_passed_on_as_it_was(tmp_path: Path) -> None:
+    kept = {"key_b64": base64.b64encode(b"\x00k").decode(), "payload_b64": base64.b64encode(b"\xff").decode()}
+
+    assert read(tmp_path, json.dumps(kept)).items == [RawRecord(b"\x00k", b"\xff")]
+    assert read(tmp_path, '{"key_b64": null, "payload_b64": null}').items == [RawRecord(None, None)]
+
+
+def test_real_orders_are_read_without_a_complaint() -> None:
+    path = config.ORDER_SCHEMA.with_name("examples") / "cdnow-sample.csv"
+    with path.open("rb") as stream:
+        found = [item for item in OrderFile(stream, "sample", FIELDS) if item is not None]
+
+    assert len(found) == 6919
+    assert all(isinstance(item, dict) for item in found)
+
+
+# --- what is said of a bad line
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("O-1,C-1,P-1,2,9.5", "has 5 columns, not 6"),
+        ("O-1,C-1,P-1,1.5,9.5,1", "quantity: '1.5' is not a whole number"),
+        ("O-1,C-1,P-1,1_0,9.5,1", "quantity: '1_0' is not a whole number"),
+        ("O-1,C-1,P-1,٣,9.5,1", "quantity: '٣' is not a whole number"),
+        ("O-1,C-1,P-1,2147483648,9.5,1", "quantity: 2147483648 does not fit into 32 bits"),
+        ("O-1,C-1,P-1,2,9;5,1", "price: '9;5' is not a number"),
+        ("O-1,C-1,P-1,2,,", "price: '' is not a number; timestamp: '' is not a whole number"),
+        ("O-1,C-1,P-1,2,9.5,9223372036854775808", "timestamp: 9223372036854775808 does not fit into 64 bits"),
+        ('O-1,"C-1,P-1,2,9.5,1', "quotes do not match: unexpected end of data"),
+        ("O-1,C-1,P-1,\x1b[31m,9.5,1", "quantity: '\\u001b[31m' is not a whole number"),
+        (f"O-1,C-1,P-1,{'9' * 5000},9.5,1", f"quantity: {'9' * 40}… is not a whole number"),
+    ],
+)
+def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str, reason: str) -> None:
+    found = read(tmp_path, HEADER, line, "O-1,C-1,P-1,2,9.5,1")
+
+    assert found.reasons == [f"orders:2: {reason}"]
+    assert found.items[-1] == ORDER
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "is not JSON: Expecting property name enclosed in double quotes at column 2"),
+        ("[1]", "is not a JSON object"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"order_id": "a", "order_id": "b"}', "has a name twice"),
+        (json.dumps({k: v for k, v in ORDER.items() if k != "price"}), "lacks price"),
+        (a_json(colour="red"), "has what is no field of an order: colour"),
+        (a_json(order_id=7), "order_id: 7 is not text"),
+        (a_json(order_id=None), "order_id: null is not text"),
+        (a_json(order_id="\ud800"), "order_id: '\\ud800' is not valid Unicode"),
+        (a_json(quantity=True), "quantity: true is not a whole number"),
+        (a_json(quantity=2.0), "quantity: 2.0 is not a whole number"),
+        (a_json(price="9.5"), "price: '9.5' is not a number"),
+        (a_json(price=2**53 + 1), "price: 9007199254740993 cannot be held exactly"),
+        (a_json(price=10**400), f"price: 1{'0' * 39}… cannot be held exactly"),
+        ('{"key_b64": "!", "payload_b64": null}', "Only base64 data is allowed"),
+        ('{"key_b64": 7, "payload_b64": null}', "key_b64 and payload_b64 must be text or null"),
+    ],
+)
+def test_a_bad_json_line_is_told_with_place_and_reason(tmp_path: Path, line: str, reason: str) -> None:
+    found = read(tmp_path, a_json(), line, a_json())
+
+    assert [told.split(": ", 1)[0] for told in found.reasons] == ["orders:2"]
+    assert reason in found.reasons[0]
+    assert found.items[-1] == ORDER
+
+
+def test_a_line_that_is_not_text_is_told_with_the_byte(tmp_path: Path) -> None:
+    content = f"{HEADER}\nO-1,C-\xe9,P-1,2,9.5,1\n".encode("latin-1")
+
+    assert Read(tmp_path, content).reasons == ["orders:2: is not UTF-8: byte 0xe9 at column 7"]
+
+
+# --- what is no file of orders
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"[{}]\n", "is a JSON array; JSON Lines has an object a line"),
+        (b"hello\n", "missing: order_id, customer_id, product_id, quantity, price, timestamp"),
+        (f"{HEADER},notes\n".encode(), "no field of an order: notes"),
+        (f"{HEADER},price\n".encode(), "there twice: price"),
+        (b"\x1f\x8b\x08\x00\xff\n", "if it is compressed or UTF-16, convert it on the way"),
+        (HEADER.encode("utf-16"), "if it is compressed or UTF-16, convert it on the way"),
+    ],
+)
+def test_a_file_that_is_no_file_of_orders_is_refused_before_the_first(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    with pytest.raises(UsageError) as refusal:
+        Read(tmp_path, content)
+
+    assert str(refusal.value).startswith("orders:1: ")
+    assert why in str(refusal.value)
+
+
+def test_an_endless_line_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_source, "MAX_LINE_BYTES", 100_000)
+    with pytest.raises(CommandError, match="orders:2: is longer than 100,000 bytes"):
+        Read(tmp_path, f"{HEADER}\n{'x' * 300_000}".encode())
+
+
+# --- a pipe
+
+
+def test_lines_are_passed_on_as_they_come_and_waiting_gives_time_for_other_things() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+        items = iter(OrderFile(stream, "stdin", FIELDS))
+        assert next(items) is None
+        pipe.write(f"{a_json()}\n{a_json()[:20]}".encode())
+        assert next(items) == ORDER
+        assert next(items) is None
+        pipe.write(f"{a_json()[20:]}\n".encode())
+        assert next(items) == ORDER
+
+
+def test_the_end_is_known_of_a_file_and_not_of_a_pipe(tmp_path: Path) -> None:
+    assert read(tmp_path, HEADER, "O-1,C-1,P-1,2,9.5,1").file.fraction == 1
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        assert OrderFile(stream, "stdin", FIELDS).fraction is None
+
+
+# --- other schemas
+
+
+def test_a_field_may_be_optional_null_or_of_a_type_that_only_the_encoder_knows(tmp_path: Path) -> None:
+    fields = fields_of({
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "note", "type": ["null", "string"], "default": None},
+            {"name": "gift", "type": "boolean", "default": False},
+            {"name": "lines", "type": {"type": "array", "items": "string"}, "default": []},
+        ]
+    })  # fmt: skip
+
+    gift = {"id": "a", "gift": True, "note": None}
+    assert read(tmp_path, "id,gift,note", "a,true,", fields=fields).items == [gift]
+    lines = {"id": "a", "lines": ["x"]}
+    assert read(tmp_path, json.dumps(lines), fields=fields).items == [lines]
+    assert read(tmp_path, "id,lines", 'a,"[""x""]"', fields=fields).items == [lines]
+    assert read(tmp_path, "id,gift", "a,maybe", fields=fields).reasons == [
+        "orders:2: gift: 'maybe' is neither true nor false"
+    ]
