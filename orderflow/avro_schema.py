@@ -155,10 +155,8 @@ class _Judge:
         key_bytes = 0 if kind == "array" else 1
         free = self._visit(items, depth + 1) - key_bytes * MAX_VALUES_PER_BYTE
         if free > 0:
-            raise SchemaRefused(
-                f"the items of {'an array' if kind == 'array' else 'a map'} ({describe(items)}) take almost no bytes each: "
-                "a few bytes of data could claim millions of them"
-            )
+            whose = f"the items of {'an array' if kind == 'array' else 'a map'} ({describe(items)})"
+            raise SchemaRefused(f"{whose} take almost no bytes each: a few bytes could claim millions of them")
         return 1 - MAX_VALUES_PER_BYTE
 
     def _visit_named(self, part: Any, kind: str, depth: int) -> int:

@@ -81,14 +81,15 @@ def jars(name: str, coordinates: Sequence[str]) -> Path:
     """
     home = cache_dir() / name
     if not home.is_dir():
-        with _alone_in_cache(name):
+        with alone_in_cache(name):
             if not home.is_dir():
                 _fill_at_once(home, coordinates)
     return home
 
 
 @contextlib.contextmanager
-def _alone_in_cache(name: str) -> Iterator[None]:
+def alone_in_cache(name: str) -> Iterator[None]:
+    """Hold the cache's lock of this name: of several processes one fetches, the others wait."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
