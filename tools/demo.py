@@ -8,6 +8,7 @@ Used by: `make demo`.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, TextIO
+from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, TextIO, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -33,6 +34,7 @@ from tools.local_kafka import LocalKafka
 
 SAMPLE = "examples/cdnow-sample.csv"
 BUGGY, FIXED = "examples/checkout.py:charge", "examples/checkout.py:charge_fixed"
+LINES_SHOWN = 8
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -76,9 +78,9 @@ class Story:
         self._styles = {BOLD: BOLD, DIM: DIM, PLAIN: PLAIN} if cli.has_colour(out) else {}
         self.settings = {
             "KAFKA_BOOTSTRAP_SERVERS": client["bootstrap.servers"],
-            "ORDERS_TOPIC": f"{name}-orders",
+            "ORDERS_TOPIC": name,
             "PROCESSED_TOPIC": f"{name}-processed",
-            "DLQ_TOPIC": f"{name}-orders-dlq",
+            "DLQ_TOPIC": f"{name}-dlq",
             "CONSUMER_GROUP": f"{name}-group",
             "RETRY_BACKOFF": "0.2",
         }
@@ -93,9 +95,9 @@ class Story:
             "Failed orders wait for their retry without holding up the others; what cannot be saved is",
             "dead-lettered. Results, dead letters and offsets are committed together.",
         )
-        self._run("consumer.py", "--handler", BUGGY, "--until-drained")
+        self._run_abridged("consumer.py", "--handler", BUGGY, "--until-drained")
         self._say("What went wrong? One line a dead letter:")
-        self._run("dlq_handler.py", "list", "--limit", "5")
+        self._run("dlq_handler.py", "list", "-c", "5")
         self._say("Grouped by what is the same failure:")
         self._run("dlq_handler.py", "groups")
         self._say("One of them in full:")
@@ -151,9 +153,18 @@ class Story:
 
     def _run(self, *arguments: str) -> None:
         self._show(*arguments)
-        code = subprocess.run(_command(*arguments), cwd=ROOT, env=self._environment()).returncode
-        if code != 0:
-            raise CommandError(f"{arguments[0]} ended with exit code {code}")
+        finished = subprocess.run(_command(*arguments), cwd=ROOT, env=self._environment())
+        _must_succeed(arguments, finished.returncode)
+
+    def _run_abridged(self, *arguments: str) -> None:
+        """Run a command that says a lot, a line a failure: the first ones and the last are enough to see."""
+        self._show(*arguments)
+        command = _command(*arguments)
+        with subprocess.Popen(command, cwd=ROOT, env=self._environment(), stderr=subprocess.PIPE) as process:
+            for line in _abridged(cast(IO[bytes], process.stderr)):
+                self._out.write(line)
+                self._out.flush()
+        _must_succeed(arguments, process.returncode)
 
     def _captured(self, *arguments: str) -> str:
         command = _command(*arguments)
@@ -168,6 +179,23 @@ class Story:
 
 def _command(*arguments: str) -> List[str]:
     return [sys.executable, *arguments]
+
+
+def _must_succeed(arguments: Sequence[str], code: int) -> None:
+    if code != 0:
+        raise CommandError(f"{arguments[0]} ended with exit code {code}")
+
+
+def _abridged(stream: IO[bytes]) -> Iterator[str]:
+    """The first lines of a stream as they come, how many were left out, and at its end the last one."""
+    lines = (line.decode("utf-8", "replace") for line in stream)
+    yield from itertools.islice(lines, LINES_SHOWN)
+    left_out, last = -1, ""
+    for left_out, last in enumerate(lines):  # noqa: B007 (the last line is what is wanted)
+        pass
+    if left_out > 0:
+        yield f"... {left_out:,} more lines, one for each failure ...\n"
+    yield last
 
 
 # --- Kafka: the one that is there, or one of our own

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Keep README.md true: its settings table, help texts and the output of its commands come from the code.
+
+Owns: the marks in README.md between which text is generated, and how each is made.
+Does not know: what the README says around them.
+Used by: `make readme`, tests/test_readme.py.
+
+Two marks: `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a
+block of `$ commands`: each is run, in the README's order, against one Kafka, and its output put under it.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import config
+from tools.local_kafka import LocalKafka
+
+README = ROOT / "README.md"
+SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
+LINES_SHOWN = 24
+"""Of one command's output; what is longer is cut in the middle."""
+
+_GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.S)
+_SESSION = re.compile(r"(<!-- session -->\n```console\n)(.*?)(```\n)", re.S)
+
+
+class Step(NamedTuple):
+    """One command of a session, and what it printed."""
+
+    command: str
+    output: str
+    code: int = 0
+
+
+# --- tables and help texts
+
+
+def renewed(text: str) -> str:
+    """The README with every generated block as the code of today makes it."""
+    return _GENERATED.sub(lambda block: block[1] + _blocks()[block[2]]() + block[3], text)
+
+
+def _blocks() -> Dict[str, Callable[[], str]]:
+    helps = {f"help {script}": _help_of(script) for script in SCRIPTS}
+    return {"settings": settings_table, **helps}
+
+
+def settings_table() -> str:
+    """All settings, a row each, from the catalogue in config.py."""
+    rows = ["| Environment, `.env` | Flag | Default | Meaning |", "|---|---|---|---|"]
+    for setting in config.SETTINGS:
+        flag = "" if setting.secret else f"`{setting.flag}`"
+        default = "" if setting.default is None else f"`{setting.default}`"
+        rows.append(f"| `{setting.env}` | {flag} | {default} | {_cell(setting.meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(<[^>]+>)", r"`\1`", text.replace("|", "\\|"))
+
+
+def _help_of(script: str) -> Callable[[], str]:
+    return lambda: f"```console\n$ python {script} --help\n{_run(f'python {script} --help', {}).output}```\n"
+
+
+# --- sessions
+
+
+def sessions(text: str) -> List[List[Step]]:
+    """The sessions as they stand in the README."""
+    return [_steps(block[2]) for block in _SESSION.finditer(text)]
+
+
+def replayed(text: str, environ: Mapping[str, str], tidy: Callable[[str], str] = str) -> str:
+    """The README with every command of its sessions run again, in their order."""
+
+    def run(block: "re.Match[str]") -> str:
+        steps = [_run(step.command, environ) for step in _steps(block[2])]
+        return block[1] + "".join(_shown(step, tidy) for step in steps) + block[3]
+
+    return _SESSION.sub(run, text)
+
+
+def _steps(block: str) -> List[Step]:
+    parts = re.split(r"^\$ ", block, flags=re.M)[1:]
+    return [Step(*part.partition("\n")[::2]) for part in parts]
+
+
+def _run(command: str, environ: Mapping[str, str]) -> Step:
+    """Run a command as a person would, with our Python as `python`."""
+    ours = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "110"}
+    finished = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env={**os.environ, **ours, **environ}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )
+    return Step(command, finished.stdout.decode(), finished.returncode)
+
+
+def _shown(step: Step, tidy: Callable[[str], str]) -> str:
+    if step.code != 0:
+        raise SystemExit(f"README: `{step.command}` ends with {step.code}:\n{step.output}")
+    lines = tidy(step.output).splitlines()
+    if len(lines) > LINES_SHOWN:
+        lines = [*lines[: LINES_SHOWN - 4], "...", *lines[-3:]]
+    return "\n".join([f"$ {step.command}", *lines, ""])
+
+
+# --- the command
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Rewrite README.md; with --check, only say whether it is up to date (exit 1: it is not)."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only tell: exit 1 if a table or help text is stale")
+    parser.add_argument("--sessions", action="store_true", help="run the sessions too, on a Kafka of their own")
+    flags = parser.parse_args(argv)
+    before = README.read_text(encoding="utf-8")
+    after = renewed(before)
+    if flags.sessions:
+        with LocalKafka() as kafka:
+            after = replayed(after, {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
+    if flags.check:
+        return int(after != before)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
