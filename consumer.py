@@ -129,11 +129,13 @@ class Consumer:
             settings.guarantee == "exactly-once",
             on_revoke=self._revoked,
         )
+        self.brake = OutageBrake(settings.outage_window_s)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.assignment = Assignment(
             self.session,
             self.recovery,
             Limits(settings.max_queued, MAX_QUEUED_BYTES),
+            self.brake,
             time.monotonic,
             time.time,
             self.report,
@@ -161,7 +163,7 @@ class Consumer:
                 client,
             ),
             policy=Policy(settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s),
-            brake=OutageBrake(settings.outage_window_s),
+            brake=self.brake,
             watchdog=self.watchdog,
             clock=time.monotonic,
             time_of_day=time.time,

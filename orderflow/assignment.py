@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
+from orderflow.retry import OutageBrake
 from orderflow.session import Outcome, Session, SessionLost
 
 CAREFUL_CALLS = 10_000
@@ -71,6 +72,7 @@ class Assignment:
         session: Session,
         recovery: Recovery,
         limits: Limits,
+        brake: OutageBrake,
         clock: Callable[[], float],
         time_of_day: Callable[[], float],
         report: Report,
@@ -79,10 +81,10 @@ class Assignment:
         self.ready: Dict[int, Partition] = {}
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
-        self.brake_was_on = False
         self._session = session
         self._recovery = recovery
         self._limits = limits
+        self._brake = brake
         self._clock = clock
         self._time_of_day = time_of_day
         self._report = report
@@ -176,7 +178,7 @@ class Assignment:
         if commit is not None and not commit.clean:
             partition.careful_left = CAREFUL_CALLS
         if commit is not None and commit.braked:
-            self.brake_was_on = True
+            self._brake.engage()
         return _Restoring(partition, commit.entries if commit else [], commit)
 
     def _search(self, restoring: _Restoring) -> None:
@@ -239,7 +241,7 @@ class Assignment:
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 
     def _commit_open(self, partition: Partition) -> bool:
-        offsets = {partition.number: self.commit_of(partition, clean=False, braked=self.brake_was_on)}
+        offsets = {partition.number: self.commit_of(partition, clean=False, braked=self._brake.holds)}
         settlement = self._session.settle([], offsets)
         if settlement.outcome is Outcome.SETTLED:
             return True

@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections import deque
 from math import log2
 from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from zlib import crc32
 
 METADATA_LIMIT = 4000
 """Bytes of metadata that a broker takes at its default of `offset.metadata.max.bytes` (4,096)."""
@@ -26,7 +27,8 @@ MAX_ATTEMPTS = 31
 """The most attempts that an entry of the metadata can count."""
 
 FORMAT = "of1"
-HEADER_LIMIT = 64
+HEADER_LIMIT = 68
+"""Bytes of metadata beside the entries, at most: two offsets of 19 digits, a time of 10, the check."""
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
@@ -249,18 +251,20 @@ class Ledger:
 
     @staticmethod
     def _entry(head: Head, now_s: float) -> Entry:
-        delay_s = 0 if head.due_s is None else max(0, round(head.due_s - now_s))
-        return Entry(head.offset, head.attempts, delay_s, bool(head.followers), head.announced)
+        left_s = 0.0 if head.due_s is None else min(max(0.0, head.due_s - now_s), DELAYS_S[-1])
+        return Entry(head.offset, head.attempts, round(left_s), bool(head.followers), head.announced)
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
 #
-#   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>
+#   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
 #
 # flags: o(pen) or c(lean), then b where the outage brake holds. Numbers are decimal.
 # An entry, in offset order: the distance from the one before, doubled, plus 1 with followers, in
 # digits of 5 bits, low first, the sixth bit set while more follow; one digit of attempts, doubled,
-# plus 1 if announced; one digit of delay (DELAYS_S).
+# plus 1 if announced; one digit of delay (DELAYS_S). The check is the CRC-32, in hex, of the committed
+# offset and all before it: a text that was cut, or that a mirror carried over to the offset of another
+# cluster, would list too little, and what is not listed counts as finished.
 
 
 def write_metadata(commit: Commit, base: int) -> str:
@@ -268,20 +272,25 @@ def write_metadata(commit: Commit, base: int) -> str:
     flags = ("c" if commit.clean else "o") + ("b" if commit.braked else "")
     alone = "" if commit.alone is None else str(commit.alone - base)
     parts = [FORMAT, flags, str(commit.next - base), alone, str(commit.written_at_s)]
-    return ";".join([*parts, _write_entries(commit.entries, base)])
+    return _sealed(";".join([*parts, _write_entries(commit.entries, base)]), base)
+
+
+def _sealed(body: str, base: int) -> str:
+    return f"{body};{crc32(f'{base};{body}'.encode()):08x}"
 
 
 def read_metadata(text: str, base: int) -> Optional[Commit]:
     """What the metadata of the committed offset `base` says; None where it is not ours to read."""
     try:
         return _read(text, base)
-    except (ValueError, IndexError, KeyError):
+    except (ValueError, KeyError):
         return None
 
 
 def _read(text: str, base: int) -> Commit:
-    form, flags, span, alone, written_at_s, entries = text.split(";")
-    if form != FORMAT or flags not in ("c", "o", "cb", "ob"):
+    body = text.rpartition(";")[0]
+    form, flags, span, alone, written_at_s, entries = body.split(";")
+    if form != FORMAT or flags not in ("c", "o", "cb", "ob") or text != _sealed(body, base):
         raise ValueError(text)
     commit = Commit(
         next=base + int(span),
@@ -383,5 +392,4 @@ def _search_capacity(span: int, room: int) -> int:
 
 
 def _worst_size(count: int, span: int) -> float:
-
     return count * (3 + log2(2 * span / count + 2) / 5)

@@ -34,6 +34,12 @@ DUE_SHARE = 0.3
 """The share of handler time that retries may take while fresh orders are there."""
 CHUNK = 100
 """Orders of a partition announced at once after an owner did not stop properly."""
+AHEAD = 4
+"""Orders given out for each worker: enough to keep it busy while the last ones are settled."""
+POOL_SETTLE_S = 0.02
+"""Workers go on while the last calls are settled, so settling more often than this gains nothing."""
+MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
+"""Records polled but not taken in at which fetching goes on, and is paused. A pause costs a fetch."""
 IDLE_S = 0.1
 WORKING_S = 0.01
 PROBE_S = 1.0
@@ -130,6 +136,8 @@ class Processor:
         self._orphans: Dict[int, int] = {}
         """Calls that still run for partitions that were taken away or are being restored."""
         self._done = 0
+        self._settle_at_s = 0.0
+        self._goes_on = True
         self._next_probe_s = 0.0
         self._blocked_for_s = 0.0
         self._blocked_until_s = 0.0
@@ -145,14 +153,15 @@ class Processor:
         self._collect()
         self._call_due(has_fresh=bool(fresh or self._leftover))
         self._call_fresh(fresh)
-        self._settle()
+        if self._is_time_to_settle():
+            self._settle()
         self._steer_intake()
 
     # --- taking in -------------------------------------------------------------------------------
 
     def _poll(self) -> List[Message]:
         """What Kafka has. Partitions may be taken away in here, after all that was done is settled."""
-        records = self._session.poll(1 if self._leftover else self._batch_size, self._patience_s())
+        records = self._session.poll(max(1, self._batch_size - len(self._leftover)), self._patience_s())
         if self._session.lost:
             self._forget(self._session.lost)
         if self._assignment.is_settled:
@@ -247,6 +256,7 @@ class Processor:
     def _call_alone(self, partition: Partition, head: Head) -> bool:
         """Call a suspect with nothing else in flight, its attempt committed first."""
         if head.died_alone and head.attempts >= self._policy.max_retries:
+            head.attempts += 1  # the death among others, which was counted to none of them
             self._run_on(partition, self._give_up(partition, head, KILLED))
             return True
         if self._workers and self._workers.in_flight:
@@ -283,6 +293,7 @@ class Processor:
         """The fast road: nothing is built, looked up or written for an order that succeeds at once."""
         read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
         busy, failing, stopped = self._busy, self.key_brake.failing, self._stopped
+        publishes = self._to.processed_topic is not None
         clock, deadline_s, began_s = self._clock, self._deadline_s, self._clock()
         index = last_failure = skipped = -1
         for index, message in enumerate(records):
@@ -295,8 +306,8 @@ class Processor:
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
-                if result is not None:
-                    self._publish(message, result)
+                if publishes and result is not None:
+                    self._publish(message, encode_result(result))
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 self.brake.succeeded(index - last_failure - 1)
                 last_failure = index
@@ -420,7 +431,7 @@ class Processor:
             result = self._handler(order, delivery_of(message, attempt))
         else:
             result = self._handler(order)
-        return None if result is None else encode_result(result)
+        return None if result is None or self._to.processed_topic is None else encode_result(result)
 
     def _start(self, partition: Partition, head: Head) -> None:
         """Have a head called: by a worker, or here and now with the followers it releases."""
@@ -433,7 +444,7 @@ class Processor:
         """Call a head, then the followers that each success releases, until the slice ends."""
         while head is not None:
             if self._workers is not None:
-                return self._start(partition, head)
+                return self._start(partition, head) if self._goes_on else partition.ledger.wait(head, 0.0)
             self._watchdog.busy()
             following = self._call(partition, head)
             if following is not None and not self._may_follow(following):
@@ -461,8 +472,8 @@ class Processor:
         """Take what the workers have finished. Results for partitions that are gone are dropped."""
         if self._workers is None:
             return self._watchdog.busy()
-        idle = not self._leftover
-        for finished in self._workers.collect(WORKING_S if idle else 0.0):
+        may_wait = not self._leftover or not self._has_free_worker()
+        for finished in self._workers.collect(WORKING_S if may_wait else 0.0):
             self._take_outcome(*finished)
         self._watchdog.busy_since(self._workers.oldest_start_s())
 
@@ -486,7 +497,7 @@ class Processor:
     def _succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
         """The order is processed. The next of its key, if one waits behind it."""
         if value is not None:
-            self._add_result(head.record, value)
+            self._publish(head.record, value)
         self._done += 1
         self.key_brake.succeeded(head.key)
         self._called(head, succeeded=True)
@@ -569,12 +580,10 @@ class Processor:
     def _now_ms(self) -> int:
         return int(self._time_of_day() * 1000)
 
-    def _publish(self, message: Message, result: object) -> None:
-        self._add_result(message, encode_result(result))
-
-    def _add_result(self, message: Message, value: bytes) -> None:
-        if self._to.processed_topic is not None:
-            self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
+    def _publish(self, message: Message, value: bytes) -> None:
+        """Have the result sent, under the order's key, when what was done is settled."""
+        assert self._to.processed_topic is not None
+        self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
 
     # --- settling --------------------------------------------------------------------------------
 
@@ -599,6 +608,9 @@ class Processor:
             self._session.seek(number, offset)
         self._stopped.clear()
 
+    def _is_time_to_settle(self) -> bool:
+        return self._workers is None or self._clock() >= self._settle_at_s
+
     def _settle(self) -> bool:
         """Commit what was done, with what it sends. False where it is not known to be committed."""
         dirty = [partition for partition in self._ready.values() if partition.dirty]
@@ -615,6 +627,7 @@ class Processor:
             return self._not_settled(settlement)
         for partition in dirty:
             partition.dirty = False
+        self._settle_at_s = self._clock() + POOL_SETTLE_S
         self._settled()
         return True
 
@@ -681,14 +694,15 @@ class Processor:
             self._batch_size = min(MAX_BATCH, self._batch_size * 2)
 
     def _has_free_worker(self) -> bool:
-        return self._workers is None or self._workers.in_flight < 2 * self._workers.count
+        return self._workers is None or self._workers.in_flight < AHEAD * self._workers.count
 
     def _steer_intake(self) -> None:
         """Hold the partitions while there is more than can be called, release them when there is not."""
         self._assignment.release_expired()
-        backlog = bool(self._leftover)
+        backlog = len(self._leftover)
         for partition in self._ready.values():
-            self._hold_if(partition, "backlog", backlog)
+            if backlog > MAX_BACKLOG or backlog < MIN_BACKLOG:
+                self._hold_if(partition, "backlog", backlog > MAX_BACKLOG)
             self._hold_if(partition, "outage", self.brake.holds and self._clock() < self._next_probe_s)
             if "full" in partition.holds and partition.ledger.has_room:
                 self._assignment.release(partition, "full")
@@ -703,7 +717,7 @@ class Processor:
 
     def mark_clean(self, partitions: Set[int]) -> None:
         """Partitions are about to be given up: commit where they stand, with the mark of a proper stop."""
-        if self._outbox:
+        if self._blocked_for_s or not self._settle():
             return
         offsets = {
             number: self._assignment.commit_of(partition, self._is_clean(partition), self.brake.holds)
@@ -722,9 +736,10 @@ class Processor:
 
     def finish_calls(self, until_s: float) -> None:
         """Wait for the workers' running calls, without starting any, and settle them."""
+        self._goes_on = False
         while self._workers is not None and self._workers.in_flight and self._clock() < until_s:
             self._poll()
-            self._assignment.drop(self._session.take_lost())
+            self._session.take_lost()
             self._collect()
             self._settle()
 
@@ -749,7 +764,8 @@ class Processor:
         return self.brake.holds and self._has_taken_all() and bool(self.waiting)
 
     def _has_taken_all(self) -> bool:
-        settled = self._assignment.is_settled and bool(self._ready) and not self._leftover
+        idle = not self._leftover and not self._done and not self._outbox
+        settled = self._assignment.is_settled and bool(self._ready) and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
 
 

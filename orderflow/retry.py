@@ -118,8 +118,9 @@ class OutageBrake:
 
     def engage(self) -> None:
         """Hold, as when the evidence is complete or the last owner's metadata says so."""
-        self.holds = True
-        self._probes.clear()
+        if not self.holds:
+            self.holds = True
+            self._probes.clear()
 
     def probed(self, succeeded: bool) -> bool:
         """A call was made while the brake holds. True when that releases it."""
