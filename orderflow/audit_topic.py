@@ -1,0 +1,87 @@
+"""Reads the audit topic: the states of dead letters, and the jobs that changed them.
+
+Owns: in which order audit topic and dead letters are read, and what is done where there is no audit topic.
+Does not know: the form of an entry (audit.py), how it is written (replayer.py).
+Used by: browse, replayer, replay_verbs.
+"""
+
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+
+from orderflow import audit
+from orderflow.audit import Entry, Job, States
+from orderflow.cli import TopicMissing
+from orderflow.dead_letters import REPLAY_FROM
+from orderflow.reader import CLOCK_SLACK_MS, Reader, consumer_config
+from orderflow.records import Record
+from orderflow.selection import Position, Range
+
+
+class Topics(NamedTuple):
+    """Where to read, and as whom."""
+
+    client: Mapping[str, Any]
+    group: str
+    dlq: str
+    audit: str
+
+
+def read_states(topics: Topics, job: Optional[str] = None) -> States:
+    """The state of every dead letter now. Where there is no audit topic yet, all are new.
+
+    `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
+    """
+    states = States(job)
+    for record in _audit_records(topics):
+        entry = audit.read_entry(record.key, record.value)
+        if entry is not None:
+            states.add(entry)
+    if states.first_replay_ms is not None:
+        _mark_returns(topics, states, states.first_replay_ms)
+    return states
+
+
+def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
+    """Dead letters tell in a header what they were replayed from; none older than the first replay does."""
+    begin = Position("time", since_ms - CLOCK_SLACK_MS)
+    with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
+        for batch in reader.read(reader.spans(Range(begin=begin))):
+            for record in batch:
+                place = audit.place_of(replayed_from(record), topics.dlq)
+                if place is not None:
+                    states.came_back(*place)
+
+
+def replayed_from(record: Record) -> Optional[str]:
+    """The dead letter that this one was before its replay; None where it was never replayed."""
+    for name, value in reversed(record.headers):
+        if name == REPLAY_FROM and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def read_jobs(topics: Topics) -> List[Job]:
+    """All jobs, the latest first."""
+    found: Dict[str, Job] = {}
+    for record in _audit_records(topics):
+        job = audit.read_job(record.key, record.value)
+        if job is not None:
+            found[job.id] = job
+    return sorted(found.values(), key=lambda job: job.at_ms, reverse=True)
+
+
+def read_entries(topics: Topics) -> Iterator[Entry]:
+    """The entries of all dead letters, in the order in which they were written."""
+    for record in _audit_records(topics):
+        entry = audit.read_entry(record.key, record.value)
+        if entry is not None:
+            yield entry
+
+
+def _audit_records(topics: Topics) -> Iterator[Record]:
+    with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
+        try:
+            spans = reader.spans(Range())
+        except TopicMissing:
+            return
+        for batch in reader.read(spans):
+            yield from batch

@@ -1,0 +1,317 @@
+"""Whether a dead letter may be replayed, why not, and the record that is then sent.
+
+Owns: the terms of a replay, the verdict on each dead letter, what is stripped, kept, repaired and added.
+Does not know: Kafka's client, where dead letters and sources are read, when something is sent (replayer.py).
+Used by: replayer, replay_verbs, plan_file.
+
+The rule for targets: a header says where a record came from; that it may go there again is for the operator
+to say. So only a confirmed topic is ever sent to, or fetched from.
+"""
+
+import hashlib
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+
+from orderflow import dead_letters as own
+from orderflow.dialects import recognise
+from orderflow.errors import OrderError, RegistryUnavailable
+from orderflow.letters import DISCARDED, FAILED_AGAIN, REPLAYED, Letter
+from orderflow.records import Headers, Outgoing, Record
+
+Order = Dict[str, Any]
+
+ALREADY_REPLAYED = "already replayed"
+LIVES_ON = "failed again, and lives on as a later dead letter"
+RESOLVED = "discarded"
+NO_TARGET = "does not tell where it came from: choose a topic with --to"
+FOREIGN = "came from a topic that was not confirmed"
+LOOP = "would go back into the dead letters"
+AT_CAP = "replayed as often as --max-replays allows"
+NOT_HERE = "its value is not in the dead letter, and the source no longer has it"
+NO_SOURCE = "there is no source record to send"
+STILL_FAILS = "still fails today's decoder or rules"
+NOT_REPAIRABLE = "cannot be repaired: it cannot be decoded"
+MISFIT = "does not fit today's schema after --set"
+TOO_LARGE = "larger than its target takes"
+SUPERSEDED = "superseded: its key has a newer order"
+UNJUDGED = "cannot be judged: the schema registry does not answer"
+
+SETTLED = frozenset((ALREADY_REPLAYED, LIVES_ON, RESOLVED))
+"""Nothing is left to do for these, so they do not count as chosen but not sent."""
+
+SKIP, WARN, ALLOW = "skip", "warn", "allow"
+STALE = (SKIP, WARN, ALLOW)
+
+
+class Terms(NamedTuple):
+    """What the operator decided. Equal terms give equal verdicts, so a job can go on where it stopped."""
+
+    dlq_topic: str
+    audit_topic: str
+    orders_topic: str
+    """Where today's decoder and rules apply."""
+    confirmed: FrozenSet[str] = frozenset()
+    """The topics that may be sent to and fetched from."""
+    target: Optional[str] = None
+    """None: where each came from."""
+    stale: str = SKIP
+    max_replays: int = 3
+    again: bool = False
+    """Also those that were replayed before."""
+    unchecked: bool = False
+    """Also those that still fail today's decoder or rules."""
+    repairs: Mapping[str, Any] = {}
+
+
+class Aids(NamedTuple):
+    """What the judge asks others for."""
+
+    read: Callable[[Optional[bytes]], Order]
+    """Decodes and validates. Raises OrderError or RegistryUnavailable."""
+    decode: Callable[[Optional[bytes]], Order]
+    encode: Callable[[Order], bytes]
+    """With today's schema. Raises ValueError."""
+    fetch: Callable[[str, int, int], Optional[Record]]
+    """The record at a place of a confirmed topic, if it is still there."""
+    has_newer: Callable[[str, int, int, bytes], bool]
+    """Whether topic and partition hold an order of the key behind this offset that did not die."""
+    partitions: Callable[[str], int]
+    """Of a topic."""
+    room: Callable[[str], int]
+    """Bytes that a record of the topic may take."""
+
+
+class Origin(NamedTuple):
+    """Where a dead letter came from, and what of its source it carries."""
+
+    topic: Optional[str]
+    partition: Optional[int]
+    offset: Optional[int]
+    replays: int
+    headers: Headers
+    """The source's own."""
+    is_whole: bool
+    """Key, value and headers of the source are here as they were."""
+    has_value: Optional[bool]
+    """False: it stands in the source only. None: there is no source."""
+
+
+class Verdict(NamedTuple):
+    """What is to be done with one dead letter."""
+
+    outgoing: Optional[Outgoing]
+    """None: it is not sent."""
+    why: str = ""
+    """Why not: one of the sentences above."""
+    detail: str = ""
+    is_stale: bool = False
+    """It is sent although its key has a newer order."""
+    before: Optional[Order] = None
+    after: Optional[Order] = None
+    """The order around a repair."""
+
+
+class Judge:
+    """Decides on dead letters, one by one, by the terms of a job."""
+
+    def __init__(self, terms: Terms, aids: Aids) -> None:
+        self._terms = terms
+        self._aids = aids
+
+    def verdict(self, letter: Letter) -> Verdict:
+        """Whether it may be sent, and as what; the replay headers are still to be added."""
+        refusal = self._by_state(letter)
+        if refusal:
+            return Verdict(None, refusal)
+        origin = origin_of(letter)
+        target = self._terms.target or origin.topic
+        refusal = self._by_target(target) or self._by_count(origin)
+        if refusal:
+            return Verdict(None, refusal, _told(origin))
+        source = self._source(letter.record, origin)
+        if source is None:
+            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, _told(origin))
+        return self._on_content(letter, origin, source, str(target))
+
+    def _by_state(self, letter: Letter) -> str:
+        state = letter.state
+        if state == DISCARDED:
+            return RESOLVED
+        if self._terms.again:
+            return ""
+        return {REPLAYED: ALREADY_REPLAYED, FAILED_AGAIN: LIVES_ON}.get(state, "")
+
+    def _by_target(self, target: Optional[str]) -> str:
+        if target is None:
+            return NO_TARGET
+        if target in (self._terms.dlq_topic, self._terms.audit_topic):
+            return LOOP
+        return "" if target in self._terms.confirmed else FOREIGN
+
+    def _by_count(self, origin: Origin) -> str:
+        return AT_CAP if origin.replays >= self._terms.max_replays else ""
+
+    def _source(self, record: Record, origin: Origin) -> Optional[Record]:
+        """The record as it was before it died, from the dead letter or else from its topic."""
+        if origin.is_whole:
+            return record._replace(headers=origin.headers)
+        fetched = self._fetch(origin)
+        if fetched is not None:
+            return fetched
+        # Only the source's headers are missing, and this system loses them for good.
+        return record._replace(headers=origin.headers) if origin.has_value else None
+
+    def _fetch(self, origin: Origin) -> Optional[Record]:
+        if origin.topic is None or origin.partition is None or origin.offset is None:
+            return None
+        if origin.topic not in self._terms.confirmed:
+            return None
+        return self._aids.fetch(origin.topic, origin.partition, origin.offset)
+
+    def _on_content(self, letter: Letter, origin: Origin, source: Record, target: str) -> Verdict:
+        value, before, after = source.value, None, None
+        try:
+            if self._terms.repairs:
+                before, after, value = self._repaired(value)
+            if target == self._terms.orders_topic and not self._terms.unchecked:
+                self._aids.read(value)
+        except _Unrepairable as error:
+            return Verdict(None, error.why, str(error))
+        except OrderError as error:
+            return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
+        except RegistryUnavailable as error:
+            return Verdict(None, UNJUDGED, str(error))
+        return self._on_size_and_age(letter, origin, source._replace(value=value), target, before, after)
+
+    def _repaired(self, value: Optional[bytes]) -> "_Repair":
+        try:
+            before = self._aids.decode(value)
+        except OrderError as error:
+            raise _Unrepairable(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
+        after = {**before, **self._terms.repairs}
+        try:
+            return _Repair(before, after, self._aids.encode(after))
+        except ValueError as error:
+            raise _Unrepairable(MISFIT, str(error)) from error
+
+    def _on_size_and_age(
+        self,
+        letter: Letter,
+        origin: Origin,
+        source: Record,
+        target: str,
+        before: Optional[Order],
+        after: Optional[Order],
+    ) -> Verdict:
+        partition = origin.partition if target == origin.topic else None
+        if partition is not None and not 0 <= partition < self._aids.partitions(target):
+            partition = None
+        outgoing = Outgoing(
+            target, source.key, source.value, _without_replays(source.headers), partition
+        )
+        size = own.size_of(outgoing) + REPLAY_HEADERS_SIZE
+        if size > self._aids.room(target):
+            return Verdict(None, TOO_LARGE, f"{size:,} bytes")
+        is_stale = self._is_stale(origin, outgoing)
+        if is_stale and self._terms.stale == SKIP:
+            return Verdict(None, SUPERSEDED, _told(origin))
+        return Verdict(_sent(outgoing, letter, origin), is_stale=is_stale, before=before, after=after)
+
+    def _is_stale(self, origin: Origin, outgoing: Outgoing) -> bool:
+        """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
+        if self._terms.stale == ALLOW or outgoing.key is None or outgoing.topic != origin.topic:
+            return False
+        if origin.partition is None or origin.offset is None:
+            return False
+        return self._aids.has_newer(outgoing.topic, origin.partition, origin.offset, outgoing.key)
+
+
+class _Repair(NamedTuple):
+    before: Order
+    after: Order
+    value: bytes
+
+
+class _Unrepairable(Exception):
+    def __init__(self, why: str, detail: str) -> None:
+        super().__init__(detail)
+        self.why = why
+
+
+# --- The parts of a record ---
+
+REPLAY_HEADERS_SIZE = 512
+"""More than the three replay headers take."""
+
+
+def origin_of(letter: Letter) -> Origin:
+    """Where it came from and what it carries; quick for dead letters of our own, which are most."""
+    glance, headers = letter.glance, letter.record.headers
+    if glance.dialect == "orderflow":
+        names = [name for name, _ in headers]
+        left_out = own.LEFT_OUT in names
+        return Origin(
+            glance.topic,
+            glance.partition,
+            glance.offset,
+            _count(headers) if own.REPLAY_COUNT in names else 0,
+            [header for header in headers if not own.is_diagnostic(header[0])],
+            not left_out,
+            not left_out,
+        )
+    return _foreign_origin(letter)
+
+
+def _foreign_origin(letter: Letter) -> Origin:
+    told, dialect = letter.told, recognise(letter.record.headers)
+    own_headers = [header for header in letter.record.headers if not dialect.is_diagnostic(header[0])]
+    parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
+    return Origin(
+        told.topic,
+        told.partition,
+        told.offset,
+        told.replay_count or 0,
+        own_headers,
+        all(part is True for part in parts),
+        told.value_is_original and told.key_is_original,
+    )
+
+
+def _count(headers: Headers) -> int:
+    for name, value in reversed(headers):
+        if name == own.REPLAY_COUNT:
+            return int(value) if value is not None and value.isdigit() else 0
+    return 0
+
+
+def _told(origin: Origin) -> str:
+    return "" if origin.topic is None else f"{origin.topic}-{origin.partition}-{origin.offset}"
+
+
+def _without_replays(headers: Headers) -> Headers:
+    return [header for header in headers if not header[0].startswith(own.REPLAY_PREFIX)]
+
+
+def _sent(outgoing: Outgoing, letter: Letter, origin: Origin) -> Outgoing:
+    """With what tells its life: how often it was replayed, and from which dead letter the last time."""
+    added: Headers = [
+        (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
+        (own.REPLAY_FROM, letter.record.position.encode()),
+    ]
+    return outgoing._replace(headers=outgoing.headers + added)
+
+
+def signed(outgoing: Outgoing, job: bytes) -> Outgoing:
+    """The record with the name of the job that sends it."""
+    return outgoing._replace(headers=[*outgoing.headers, (own.REPLAY_JOB, job)])
+
+
+def digest(outgoing: Outgoing) -> str:
+    """SHA-256 of all that will be sent, whichever job sends it: what a reviewed plan holds on to."""
+    hashed = hashlib.sha256()
+    place = "" if outgoing.partition is None else str(outgoing.partition)
+    parts: List[Optional[bytes]] = [outgoing.topic.encode(), place.encode(), outgoing.key, outgoing.value]
+    for name, value in outgoing.headers:
+        parts += [name.encode("utf-8", "surrogatepass"), value]
+    for part in parts:
+        hashed.update(b"-" if part is None else b"%d:" % len(part) + part)
+    return hashed.hexdigest()

@@ -1,0 +1,149 @@
+"""Sends replayed records and their audit entries: all of a transaction or nothing, one replayer at a time.
+
+Owns: the transactional producer, its fixed id, fencing, and what is done when a commit does not succeed.
+Does not know: which dead letters are sent and why, or how fast.
+Used by: replayer.
+
+The transactional id is the same for everyone who changes the state of one dead letter topic. Whoever opens
+last ends what others left open, and they can commit nothing any more. So states are read after `open`.
+"""
+
+import time
+from contextlib import suppress
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from orderflow.cli import CommandError
+from orderflow.records import Outgoing
+
+OPEN_TIMEOUT_S = 30.0
+STEP_S = 5.0
+PATIENCE_S = 60.0
+"""How long one commit is tried: above the broker's time-out of a transaction, so that its fate is known."""
+TRANSACTION_TIMEOUT_MS = 15_000
+"""Short, because what a killed replayer left open hides newer orders from consumers for so long."""
+
+DEFAULTS: Dict[str, Any] = {
+    "linger.ms": 5,
+    "batch.size": 1_000_000,
+    # At the default of 100 ms the broker's "concurrent transactions" costs as much with every begin.
+    "retry.backoff.ms": 2,
+    "retry.backoff.max.ms": 1000,
+    "queue.buffering.max.messages": 200_000,
+    "partitioner": "murmur2_random",
+}
+FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
+class Fenced(CommandError):
+    """Someone else has taken over; nothing of the open transaction was sent."""
+
+
+class Transactions:
+    """The one writer of a dead letter topic's replays."""
+
+    def __init__(self, client: Mapping[str, Any], dlq_topic: str, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._errors: List[KafkaError] = []
+        self._is_open = False
+        self._producer = Producer(
+            {
+                **DEFAULTS,
+                **client,
+                "transactional.id": transactional_id(dlq_topic),
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "enable.idempotence": True,
+                "acks": "all",
+                "delivery.report.only.error": True,
+                "on_delivery": self._delivered,
+            }
+        )
+
+    def open(self) -> None:
+        """Fence every other replayer of this topic and settle what it left open."""
+        deadline_s = time.monotonic() + OPEN_TIMEOUT_S
+        while True:
+            try:
+                self._producer.init_transactions(STEP_S)
+                return
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if not reason.retriable() or time.monotonic() > deadline_s:
+                    raise CommandError(f"transactions cannot be used: {reason.str()}") from error
+
+    def send(self, record: Outgoing) -> None:
+        """Send a record in the open transaction; the first one opens it."""
+        options: Dict[str, Any] = {"headers": record.headers}
+        if record.partition is not None:
+            options["partition"] = record.partition
+        if record.timestamp_ms is not None:
+            options["timestamp"] = record.timestamp_ms
+        try:
+            self._begin()
+            self._produce(record, options)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+
+    def commit(self) -> None:
+        """Commit what was sent. Raises Fenced or CommandError; then nothing was sent, or the error says so."""
+        if not self._is_open:
+            return
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._producer.commit_transaction(STEP_S)
+                self._is_open = False
+                return
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if not reason.retriable():
+                    raise self._failure(reason) from error
+                if time.monotonic() > deadline_s:
+                    raise CommandError(UNKNOWN_OUTCOME.format(reason.str())) from error
+                self._note(f"Kafka does not confirm the transaction yet ({reason.str()}); trying on")
+
+    def abort(self) -> None:
+        """Take back what is not committed."""
+        if self._is_open:
+            self._is_open = False
+            # If it fails: whoever opens next ends it, and until then nobody reads it.
+            with suppress(KafkaException):
+                self._producer.abort_transaction(STEP_S)
+
+    def _begin(self) -> None:
+        if not self._is_open:
+            self._errors.clear()
+            self._producer.begin_transaction()
+            self._is_open = True
+
+    def _produce(self, record: Outgoing, options: Dict[str, Any]) -> None:
+        while True:
+            try:
+                self._producer.produce(record.topic, record.value, record.key, **options)
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _delivered(self, error: Optional[KafkaError], _: Any) -> None:
+        if error is not None:
+            self._errors.append(error)
+
+    def _failure(self, error: KafkaError) -> CommandError:
+        """The error to raise, after the transaction was taken back."""
+        if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
+            self._is_open = False
+            return Fenced("another replayer has taken over")
+        causes = [cause for cause in self._errors if cause.code() not in PURGED]
+        self.abort()
+        return CommandError(f"Kafka refuses to take the records: {(causes or [error])[0].str()}")
+
+
+UNKNOWN_OUTCOME = "whether the last transaction was committed is not known ({})"
+
+
+def transactional_id(dlq_topic: str) -> str:
+    """The one id for all who change the state of a topic's dead letters."""
+    return f"{dlq_topic}-replayer"
