@@ -233,13 +233,17 @@ def _resolving(proof: _Proof, reader: Schema) -> Decode:
 
     Resolved without logical types first: fastavro would apply the writer's, and an order has the reader's.
     """
+    promoted = evolution.promoted_integers(reader, proof.schema)
 
     def decode(value: bytes) -> Order:
-        proof.read(value)
+        written = proof.read(value)
         try:
             order = read(value, proof.start, proof.schema.raw, reader.raw)
         except (SchemaResolutionError, UnicodeDecodeError) as error:
             raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
+        rounded = next((name for source, name in promoted if written[source] != order[name]), None)
+        if rounded is not None:
+            raise undecodable("decode.unresolvable", f"field {rounded}: the number has no exact double")
         return _with_meaning(order, reader) if reader.logical else order
 
     return decode

@@ -15,6 +15,7 @@ from orderflow.errors import Undecodable
 from orderflow.registry import Registry, RegistryConfig, RegistryMisconfigured, SchemaRejected
 
 __all__ = [
+    "Registry",
     "RegistryConfig",
     "RegistryMisconfigured",
     "SchemaRejected",

@@ -1,0 +1,143 @@
+"""Tell before a deploy whether a changed order schema can still read what was written with older ones.
+
+Owns: the command `make check-schema` and its report.
+Does not know: how schemas are compared (orderflow/evolution.py) or found (orderflow/schemas.py).
+Used by: people, and the pipeline that deploys a changed order_schema.avsc.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Optional, Sequence, TextIO
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import config
+from orderflow import evolution
+from orderflow.codec import Schema, SchemaRefused, load_schema, refuse_unruly
+from orderflow.errors import RegistryUnavailable
+from orderflow.schemas import (
+    READER_PATH,
+    VERSIONS_DIR,
+    Registry,
+    RegistryConfig,
+    RegistryMisconfigured,
+    load_file,
+    load_folder,
+    subject_of,
+)
+
+OK, BREAKS, USAGE = 0, 1, 2
+
+EXAMPLES = """commands:
+  python tools/check_schema.py                  order_schema.avsc against schemas/ and the registry
+  python tools/check_schema.py proposed.avsc    another file in its place
+  python tools/check_schema.py --schema-registry-url http://localhost:8081
+
+exit code: 0 everything is read, 1 something is not, 2 the schema or a setting is unusable
+"""
+
+
+class Writer(NamedTuple):
+    """One schema that orders were written with."""
+
+    origin: str
+    schema: Optional[Schema]
+    refused: str = ""
+
+
+def main(argv: Optional[Sequence[str]] = None, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
+    """Compare and report; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        reader = load_file(Path(arguments.schema)).schema
+        refuse_unruly(reader)
+        writers = list(_writers(Path(arguments.versions), config.load(arguments)))
+    except (SchemaRefused, RegistryMisconfigured, config.ConfigError) as error:
+        print(f"check-schema: {error}", file=err)
+        return USAGE
+    except RegistryUnavailable as error:
+        print(f"check-schema: {error}", file=err)
+        print("next: start it, or unset SCHEMA_REGISTRY_URL to check the files only", file=err)
+        return BREAKS
+    return report(reader, arguments.schema, writers, out)
+
+
+def report(reader: Schema, name: str, writers: Sequence[Writer], out: TextIO) -> int:
+    """One line for every writer, with what breaks below it; returns the exit code."""
+    print(f"{Path(name).name} ({reader.name}, fingerprint {reader.fingerprint.hex()}) reads:", file=out)
+    broken = 0
+    for writer in writers:
+        lines = list(_findings(reader, writer))
+        fatal = any(line.startswith("breaks") for line in lines)
+        broken += fatal
+        print(f"  {'NO ' if fatal else 'yes'}  {writer.origin}", file=out)
+        for line in lines:
+            print(f"       {line}", file=out)
+    if not writers:
+        print("  nothing to compare with: schemas/ is empty and no registry is set", file=out)
+    print(_conclusion(broken, len(writers)), file=out)
+    return BREAKS if broken else OK
+
+
+def _findings(reader: Schema, writer: Writer) -> Iterator[str]:
+    """What breaks; what only some orders lose; and what older consumers would make of the new schema."""
+    if writer.schema is None:
+        yield f"breaks: {writer.refused}"
+        return
+    for problem in evolution.all_problems(reader, writer.schema):
+        yield f"{'breaks' if problem.always else 'some orders'}: {problem}"
+    for problem in evolution.all_problems(writer.schema, reader):
+        yield f"note: a consumer that still has it cannot read new orders: {problem}"
+
+
+def _conclusion(broken: int, compared: int) -> str:
+    if broken:
+        return (
+            f"{broken} of {compared} cannot be read: their orders would be dead-lettered (decode.unresolvable)\n"
+            "next: give new fields a default, keep the old types"
+        )
+    return f"all {compared} can be read" if compared else "nothing breaks"
+
+
+def _writers(versions: Path, settings: config.Settings) -> List[Writer]:
+    writers = [Writer(f"{versions.name}/{stored.origin}", stored.schema) for stored in load_folder(versions)]
+    registry = RegistryConfig.of(settings)
+    if registry is not None:
+        writers += _registered(Registry(registry), subject_of(settings.orders_topic))
+    return writers
+
+
+def _registered(registry: Registry, subject: str) -> Iterator[Writer]:
+    for version in registry.versions(subject):
+        origin = f"{subject} version {version.number} (id {version.schema_id})"
+        try:
+            yield Writer(origin, load_schema(version.text))
+        except SchemaRefused as error:
+            yield Writer(origin, None, str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Can the order schema still read everything that was written?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("schema", nargs="?", default=str(READER_PATH), help="default: order_schema.avsc")
+    parser.add_argument("--versions", default=str(VERSIONS_DIR), help="older versions; default: schemas/")
+    config.add_flags(parser, SETTINGS)
+    return parser
+
+
+SETTINGS = [
+    "orders_topic",
+    "schema_registry_url",
+    "schema_registry_ca_location",
+    "schema_registry_certificate_location",
+    "schema_registry_key_location",
+]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
