@@ -95,7 +95,7 @@ def _findings(reader: Schema, writer: Writer) -> Iterator[str]:
 def _conclusion(broken: int, compared: int) -> str:
     if broken:
         return (
-            f"{broken} of {compared} cannot be read: their orders would be dead-lettered (decode.unresolvable)\n"
+            f"{broken} of {compared} cannot be read: their orders are dead-lettered (decode.unresolvable)\n"
             "next: give new fields a default, keep the old types"
         )
     return f"all {compared} can be read" if compared else "nothing breaks"
