@@ -17,9 +17,10 @@ import config
 from orderflow import browse, cli
 from orderflow.avro_schema import SchemaRefused
 from orderflow.browse import Desk, Show, Tail, now_ms
-from orderflow.codec import OrderDecoder
+from orderflow.codec import OrderDecoder, OrderEncoder
+from orderflow.errors import RegistryUnavailable
 from orderflow.letters import STATES
-from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
+from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.selection import Selection, SelectionError, Wanted, selection
 
 EXAMPLES = (
@@ -31,7 +32,10 @@ EXAMPLES = (
     "python dlq_handler.py tail --new-groups --exec 'mail -s new-failure oncall'",
     "python dlq_handler.py stats -o s@2026-11-24T08:00 -o e@2026-11-24T09:00",
 )
-SETTINGS = ("dlq_topic", "audit_topic", "consumer_group", "max_order_bytes", "schema_registry_url")
+SETTINGS = (
+    *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
+    *("max_order_bytes", "schema_registry_url"),
+)
 
 
 class Verb(NamedTuple):
@@ -75,8 +79,10 @@ def open_desk(
         client=config.client_config(settings),
         dlq_topic=settings.dlq_topic,
         audit_topic=settings.audit_topic,
+        orders_topic=settings.orders_topic,
         consumer_group=settings.consumer_group,
         decoder=OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes),
+        encoder=lambda: _encoder(store, settings),
         out=out,
         err=err,
         signals=signals,
@@ -84,6 +90,13 @@ def open_desk(
         width=shutil.get_terminal_size().columns if out.isatty() else None,
         colour=cli.has_colour(out),
     )
+
+
+def _encoder(store: SchemaStore, settings: config.Settings) -> OrderEncoder:
+    try:
+        return store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
+    except (SchemaRejected, RegistryUnavailable) as error:
+        raise cli.CommandError(f"nothing was sent: {error}") from error
 
 
 # --- Flags ---

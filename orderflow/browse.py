@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from orderflow import render, topics
+from orderflow.audit_topic import Topics, read_states
 from orderflow.cli import (
     OK,
     TRIPPED,
@@ -26,9 +27,9 @@ from orderflow.cli import (
     duration,
     is_terminal,
 )
-from orderflow.codec import OrderDecoder
+from orderflow.codec import OrderDecoder, OrderEncoder
 from orderflow.letters import NEW, Letter, StateOf, nothing_done
-from orderflow.reader import Reader, consumer_config
+from orderflow.reader import Reader, Span, consumer_config
 from orderflow.records import Record
 from orderflow.render import Overview, Retention, Shown
 from orderflow.selection import Position, Range, Selection
@@ -47,8 +48,11 @@ class Desk(NamedTuple):
     """Properties of a Kafka client: address, security, whatever was passed through."""
     dlq_topic: str
     audit_topic: str
+    orders_topic: str
     consumer_group: str
     decoder: OrderDecoder
+    encoder: Callable[[], OrderEncoder]
+    """Today's schema, asked for only where an order is repaired."""
     out: TextIO
     err: TextIO
     signals: StopSignals
@@ -75,13 +79,14 @@ def now_ms() -> int:
 class Topic:
     """The dead letter topic, open for reading. Use as a context manager."""
 
-    def __init__(self, desk: Desk, state_of: StateOf = nothing_done, **extra: Any) -> None:
+    def __init__(self, desk: Desk, state_of: Optional[StateOf] = None, **extra: Any) -> None:
+        """`state_of` None: as the audit topic tells it now."""
         self._desk = desk
-        self._state_of = state_of
         topics.require_kafka(desk.client)
         created = topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
         if created:
             desk.note(f"topic {desk.dlq_topic} did not exist; it was created, and is empty")
+        self._state_of = state_of or _state_of(desk)
         self.reader = Reader(consumer_config({**desk.client, **extra}, desk.consumer_group), desk.dlq_topic)
 
     def __enter__(self) -> "Topic":
@@ -94,9 +99,17 @@ class Topic:
         """The record as a dead letter."""
         return Letter(record, self._desk.decoder.decode, self._state_of)
 
-    def batches(self, selection: Selection, progress: Optional["Progress"] = None) -> Iterator[List[Letter]]:
-        """The dead letters that are there now and that the selection takes, in batches as they are read."""
-        spans = self.reader.spans(selection.range)
+    def batches(
+        self,
+        selection: Selection,
+        progress: Optional["Progress"] = None,
+        spans: Optional[Sequence[Span]] = None,
+    ) -> Iterator[List[Letter]]:
+        """The dead letters that are there now and that the selection takes, in batches as they are read.
+
+        `spans` are read where they are given, instead of the selection's range.
+        """
+        spans = self.reader.spans(selection.range) if spans is None else spans
         left = _Limit(selection)
         if progress:
             progress.expect(sum(max(0, span.end - span.begin) for span in spans))
@@ -118,6 +131,20 @@ class Topic:
         bounds = {partition: self.reader.bounds(partition) for partition in self.reader.partitions()}
         held = [f"{p}:{b.low} to {p}:{b.high - 1}" for p, b in bounds.items() if b.low < b.high]
         return f"{self._desk.dlq_topic} holds {', '.join(held) if held else 'none'}; older ones expire"
+
+
+def audit_topics(desk: Desk) -> Topics:
+    """Where the states of dead letters are told."""
+    return Topics(desk.client, desk.consumer_group, desk.dlq_topic, desk.audit_topic)
+
+
+def _state_of(desk: Desk) -> StateOf:
+    """The states now. Looking must not fail because nobody may read the audit topic, but it is said."""
+    try:
+        return read_states(audit_topics(desk)).of
+    except CommandError as error:
+        desk.note(f"all are shown as new: {error}")
+        return nothing_done
 
 
 class _Limit:
