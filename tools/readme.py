@@ -5,8 +5,8 @@ Owns: the marks in README.md between which text is generated, and how each is ma
 Does not know: what the README says around them.
 Used by: `make readme`, tests/test_readme.py.
 
-Two marks: `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a
-block of `$ commands`: each is run, in the README's order, against one Kafka, and its output put under it.
+`<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
+`$ commands`: each is run, in the README's order, against one Kafka, and its output put under it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
 SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
-LINES_SHOWN = 24
+LINES_SHOWN = 20
 """Of one command's output; what is longer is cut in the middle."""
 
 _GENERATED = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.S)
@@ -79,12 +79,12 @@ def sessions(text: str) -> List[List[Step]]:
     return [_steps(block[2]) for block in _SESSION.finditer(text)]
 
 
-def replayed(text: str, environ: Mapping[str, str], tidy: Callable[[str], str] = str) -> str:
+def replayed(text: str, environ: Mapping[str, str]) -> str:
     """The README with every command of its sessions run again, in their order."""
 
     def run(block: "re.Match[str]") -> str:
         steps = [_run(step.command, environ) for step in _steps(block[2])]
-        return block[1] + "".join(_shown(step, tidy) for step in steps) + block[3]
+        return block[1] + "".join(_shown(step) for step in steps) + block[3]
 
     return _SESSION.sub(run, text)
 
@@ -104,10 +104,10 @@ def _run(command: str, environ: Mapping[str, str]) -> Step:
     return Step(command, finished.stdout.decode(), finished.returncode)
 
 
-def _shown(step: Step, tidy: Callable[[str], str]) -> str:
+def _shown(step: Step) -> str:
     if step.code != 0:
         raise SystemExit(f"README: `{step.command}` ends with {step.code}:\n{step.output}")
-    lines = tidy(step.output).splitlines()
+    lines = step.output.splitlines()
     if len(lines) > LINES_SHOWN:
         lines = [*lines[: LINES_SHOWN - 4], "...", *lines[-3:]]
     return "\n".join([f"$ {step.command}", *lines, ""])
@@ -119,8 +119,9 @@ def _shown(step: Step, tidy: Callable[[str], str]) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Rewrite README.md; with --check, only say whether it is up to date (exit 1: it is not)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only tell: exit 1 if a table or help text is stale")
-    parser.add_argument("--sessions", action="store_true", help="run the sessions too, on a Kafka of their own")
+    add = parser.add_argument
+    add("--check", action="store_true", help="only tell: exit 1 if a table or a help text is stale")
+    add("--sessions", action="store_true", help="run the sessions again too, on a Kafka of their own")
     flags = parser.parse_args(argv)
     before = README.read_text(encoding="utf-8")
     after = renewed(before)
