@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Set
 
 import pytest
@@ -16,9 +17,12 @@ HELP_LOOKS_LIKE_THE_README = (3, 10) <= sys.version_info < (3, 13)
 
 
 @pytest.mark.skipif(not HELP_LOOKS_LIKE_THE_README, reason="this Python words help texts differently")
-def test_tables_and_help_texts_are_those_of_the_code() -> None:
-    """After a change to a setting or a flag: `make readme`."""
-    assert readme.renewed(TEXT) == TEXT
+@pytest.mark.parametrize("path", readme.DOCUMENTS, ids=lambda path: path.name)
+def test_tables_and_help_texts_are_those_of_the_code(path: Path) -> None:
+    """After a change to a setting, a flag or the head of a file: `make readme`."""
+    text = path.read_text(encoding="utf-8")
+
+    assert readme.renewed(text) == text
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Keep README.md true: its settings table, help texts and the output of its commands come from the code.
+"""Keep the documents true: tables, help texts and the output of commands in them come from the code.
 
-Owns: the marks in README.md between which text is generated, and how each is made.
-Does not know: what the README says around them.
+Owns: the marks between which text is generated, and how each is made.
+Does not know: what the documents say around them.
 Used by: `make readme`, tests/test_readme.py.
 
 `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
@@ -10,6 +10,7 @@ Used by: `make readme`, tests/test_readme.py.
 """
 
 import argparse
+import ast
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ import config
 from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
+DOCUMENTS = (README, ROOT / "docs" / "architecture.md")
 SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
 LINES_SHOWN = 20
 """Of one command's output; what is longer is cut in the middle."""
@@ -44,13 +46,13 @@ class Step(NamedTuple):
 
 
 def renewed(text: str) -> str:
-    """The README with every generated block as the code of today makes it."""
+    """The document with every generated block as the code of today makes it."""
     return _GENERATED.sub(lambda block: block[1] + _blocks()[block[2]]() + block[3], text)
 
 
 def _blocks() -> Dict[str, Callable[[], str]]:
     helps = {f"help {script}": _help_of(script) for script in SCRIPTS}
-    return {"settings": settings_table, **helps}
+    return {"settings": settings_table, "modules": modules_table, **helps}
 
 
 def settings_table() -> str:
@@ -60,6 +62,15 @@ def settings_table() -> str:
         flag = "" if setting.secret else f"`{setting.flag}`"
         default = "" if setting.default is None else f"`{setting.default}`"
         rows.append(f"| `{setting.env}` | {flag} | {default} | {_cell(setting.meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
+def modules_table() -> str:
+    """The files of the package, each with the first line of its docstring."""
+    rows = ["| File | Holds |", "|---|---|"]
+    for path in sorted((ROOT / "orderflow").glob("[!_]*.py")):
+        head = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+        rows.append(f"| `{path.name}` | {_cell(head)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -117,21 +128,25 @@ def _shown(step: Step) -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Rewrite README.md; with --check, only say whether it is up to date (exit 1: it is not)."""
+    """Rewrite the documents; with --check, only say whether they are up to date (exit 1: they are not)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
     add("--check", action="store_true", help="only tell: exit 1 if a table or a help text is stale")
     add("--sessions", action="store_true", help="run the sessions again too, on a Kafka of their own")
     flags = parser.parse_args(argv)
-    before = README.read_text(encoding="utf-8")
-    after = renewed(before)
+    if flags.check:
+        return int(any(renewed(_text(path)) != _text(path) for path in DOCUMENTS))
+    for path in DOCUMENTS:
+        path.write_text(renewed(_text(path)), encoding="utf-8")
     if flags.sessions:
         with LocalKafka() as kafka:
-            after = replayed(after, {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers})
-    if flags.check:
-        return int(after != before)
-    README.write_text(after, encoding="utf-8")
+            environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+            README.write_text(replayed(_text(README), environ), encoding="utf-8")
     return 0
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
