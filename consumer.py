@@ -25,7 +25,7 @@ from orderflow.codec import OrderDecoder, Schema, SchemaRef, load_schema, order_
 from orderflow.errors import Undecodable
 from orderflow.events import line_of
 from orderflow.handler import Handler, HandlerUnusable, load
-from orderflow.outbox import Outbox
+from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Destination, Processor
 from orderflow.recovery import Recovery
 from orderflow.retry import OutageBrake, Policy
@@ -59,6 +59,8 @@ SETTINGS = (
     "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack", "schema_registry_url",
 )  # fmt: skip
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
+DLQ_MARGIN_BYTES = 12
+"""`max.message.bytes` counts a batch with its log header."""
 
 
 def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
@@ -147,13 +149,15 @@ class Consumer:
 
     def _processor(self, handler: Handler, conf: Dict[str, Any], client: str) -> Processor:
         settings = self.settings
+        outbox = Outbox(settings.dlq_topic, self._max_dead_letter_bytes() or DEFAULT_MAX_BYTES)
+        self.session.expect_records_of(outbox.max_bytes)
         workers = None
         if settings.workers > 1:
             workers = Workers(settings.workers, self._attempt, self._crashed)
         return Processor(
             session=self.session,
             assignment=self.assignment,
-            outbox=Outbox(settings.dlq_topic),
+            outbox=outbox,
             read=order_reader(self.decoder),
             handler=handler,
             destination=Destination(
@@ -172,6 +176,7 @@ class Consumer:
             workers=workers,
             schema_of=self.decoder.writer_of,
             keep_stack=settings.dead_letter_stack,
+            ask_max_bytes=self._max_dead_letter_bytes,
         )
 
     # --- running ---------------------------------------------------------------------------------
@@ -237,6 +242,11 @@ class Consumer:
     def report(self, event: str, **fields: Any) -> None:
         """Show an event of the engine."""
         self.status.note(line_of(event, fields))
+
+    def _max_dead_letter_bytes(self) -> Optional[int]:
+        conf = config.client_config(self.settings)
+        limit = topics.max_message_bytes(conf, self.settings.dlq_topic)
+        return None if limit is None else limit - DLQ_MARGIN_BYTES
 
     def _revoked(self, partitions: Set[int]) -> None:
         self.processor.mark_clean(partitions)

@@ -5,7 +5,7 @@ Does not know: offsets, transactions, why an order was given up.
 Used by: processor.
 """
 
-from typing import List, NamedTuple, Optional
+from typing import FrozenSet, List, NamedTuple, Optional
 
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter, size_of
 from orderflow.errors import Failure
@@ -34,6 +34,8 @@ class Outbox:
         """What the dead letter topic takes, as far as we know."""
         self.results: List[Outgoing] = []
         self.dead: List[Dead] = []
+        self.sent: List[Dead] = []
+        """Dead letters that Kafka has, while something else could not be sent (at-least-once)."""
 
     def __bool__(self) -> bool:
         return bool(self.results or self.dead)
@@ -42,6 +44,14 @@ class Outbox:
         """All of it is settled, or none of it counts any more."""
         self.results = []
         self.dead = []
+        self.sent = []
+
+    def confirm(self, places: FrozenSet[int]) -> None:
+        """The records at these places of `records()` are in Kafka: do not send them again."""
+        first = len(self.results)
+        self.results = [result for place, result in enumerate(self.results) if place not in places]
+        self.sent += [dead for place, dead in enumerate(self.dead, first) if place in places]
+        self.dead = [dead for place, dead in enumerate(self.dead, first) if place not in places]
 
     def records(self) -> List[Outgoing]:
         """What to send now: each dead letter as complete as fits."""
@@ -54,8 +64,14 @@ class Outbox:
                 return outgoing
         return outgoing
 
-    def shrink(self) -> bool:
-        """A record was too large: send smaller ones. False where they cannot get any smaller."""
+    def shrink(self, limit: Optional[int]) -> bool:
+        """A record was too large: send smaller ones. False where they cannot get any smaller.
+
+        `limit` is what the topic's settings say, where they may be read. Batches count against it too.
+        """
+        if limit is not None and limit != self.max_bytes:
+            self.max_bytes = limit
+            return True
         largest = max((size_of(self._fitting(dead)) for dead in self.dead), default=0)
         if self.max_bytes <= MIN_MAX_BYTES or not largest:
             return False

@@ -30,6 +30,9 @@ SLICE_S = 0.15
 SLOW_SLICE_S = 0.02
 SLOW_CALL_S = 0.0001
 """Calls that take longer than this are settled every 20 ms: a kill then repeats a handful."""
+SWIFT_CALL_S = 0.00002
+LOOK_EVERY = 64
+"""While calls are shorter than that, one look at the clock serves so many."""
 DUE_SHARE = 0.3
 """The share of handler time that retries may take while fresh orders are there."""
 CHUNK = 100
@@ -99,6 +102,7 @@ class Processor:
         workers: Optional[Workers] = None,
         schema_of: Callable[[Optional[bytes]], Optional[str]] = lambda value: None,
         keep_stack: bool = False,
+        ask_max_bytes: Callable[[], Optional[int]] = lambda: None,
     ) -> None:
         self.counts = Counts()
         self.brake = brake
@@ -121,6 +125,7 @@ class Processor:
         self._workers = workers
         self._schema_of = schema_of
         self._keep_stack = keep_stack
+        self._ask_max_bytes = ask_max_bytes
 
         self._batch_size = 500
         self._call_s = 0.0
@@ -295,34 +300,38 @@ class Processor:
         busy, failing, stopped = self._busy, self.key_brake.failing, self._stopped
         publishes = self._to.processed_topic is not None
         clock, deadline_s, began_s = self._clock, self._deadline_s, self._clock()
-        index = last_failure = skipped = -1
-        for index, message in enumerate(records):
-            key = message.key()
-            if stopped and message.partition() in stopped:
-                continue
-            if key in busy and self._queue(message):
-                skipped += 1
-                continue
+        look_every = LOOK_EVERY if 0 < self._call_s < SWIFT_CALL_S else 1
+        keys_matter = bool(busy or failing or stopped)
+        taken = done = counted = next_look = 0
+        for message in records:
+            taken += 1
+            if keys_matter:
+                if message.partition() in stopped:
+                    continue
+                if message.key() in busy and self._queue(message):
+                    continue
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
                 if publishes and result is not None:
                     self._publish(message, encode_result(result))
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
-                self.brake.succeeded(index - last_failure - 1)
-                last_failure = index
-                skipped += 1
+                self.brake.succeeded(done - counted)
+                counted = done
                 self._fresh_failed(message, error)
+                keys_matter = bool(busy or failing or stopped)
                 if self.brake.holds:
                     break
             else:
-                if key in failing:
-                    self.key_brake.succeeded(key)
-            if clock() >= deadline_s:
-                break
-        taken = index + 1
-        self.brake.succeeded(taken - 1 - last_failure)
-        self._done += taken - 1 - skipped
+                done += 1
+                if keys_matter and message.key() in failing:
+                    self.key_brake.succeeded(message.key())
+            if taken >= next_look:
+                if clock() >= deadline_s:
+                    break
+                next_look += look_every
+        self.brake.succeeded(done - counted)
+        self._done += done
         self._pace(taken, clock() - began_s, len(records))
         return self._without_stopped(records[taken:])
 
@@ -633,8 +642,9 @@ class Processor:
 
     def _settled(self) -> None:
         self.counts.processed += self._done
-        self.counts.dead_lettered += len(self._outbox.dead)
-        for dead in self._outbox.dead:
+        dead_letters = self._outbox.sent + self._outbox.dead
+        self.counts.dead_lettered += len(dead_letters)
+        for dead in dead_letters:
             self._report(
                 "dead_lettered", record=dead.record, failure=dead.failure, attempt=dead.about.attempts
             )
@@ -646,9 +656,10 @@ class Processor:
 
     def _not_settled(self, settlement: Settlement) -> bool:
         outcome = settlement.outcome
-        if outcome is Outcome.TOO_LARGE and self._outbox.shrink():
+        self._outbox.confirm(settlement.confirmed)
+        if outcome is Outcome.TOO_LARGE and self._outbox.shrink(self._ask_max_bytes()):
             self._report("dead_letter_too_large", max_bytes=self._outbox.max_bytes)
-            self._session.use_batches_of(self._outbox.max_bytes)
+            self._use_max_bytes(self._outbox.max_bytes)
             return self._settle()
         if outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
             return self._block(settlement.detail)
@@ -656,6 +667,10 @@ class Processor:
             self._assignment.lower_metadata_limit()
         self._start_again(settlement.detail)
         return False
+
+    def _use_max_bytes(self, max_bytes: int) -> None:
+        self._outbox.max_bytes = max_bytes
+        self._session.expect_records_of(max_bytes)
 
     def _block(self, detail: str) -> bool:
         """Kafka refuses what must be sent: keep everything as it is, say so, and try again."""
@@ -671,7 +686,10 @@ class Processor:
         """Whether dead letters or results are still refused; tries again when it is time."""
         if not self._blocked_for_s:
             return False
-        if self._clock() < self._blocked_until_s or not self._settle():
+        if self._clock() < self._blocked_until_s:
+            return True
+        self._use_max_bytes(self._ask_max_bytes() or self._outbox.max_bytes)
+        if not self._settle():
             return True
         for partition in self._ready.values():
             self._assignment.release(partition, "blocked")

@@ -10,7 +10,7 @@ The caller then drops what it holds and starts again from what Kafka says is com
 
 import enum
 import logging
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -19,6 +19,7 @@ from orderflow.records import Message, Outgoing
 log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 10.0
+FRAME_BYTES = 4096
 STOP_TIMEOUT_S = 5.0
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -96,6 +97,8 @@ class Settlement(NamedTuple):
 
     outcome: Outcome
     detail: str = ""
+    confirmed: FrozenSet[int] = frozenset()
+    """Of the records to send, by place: those that are in Kafka although the rest failed (at-least-once)."""
 
 
 SETTLED = Settlement(Outcome.SETTLED)
@@ -117,8 +120,7 @@ class Session:
         self.lost: Set[int] = set()
         """Partitions that were taken away since the caller last looked."""
         self.assigned: Set[int] = set()
-        self.batch_bytes = 1_000_000
-        """Kafka holds a batch, not a record, against a topic's `max.message.bytes`."""
+        self._max_record_bytes = 1_000_000
         self._ends: Dict[int, int] = {}
         self._on_revoke = on_revoke
         self._producer_config = producer_config
@@ -283,25 +285,44 @@ class Session:
 
     def _confirm_then_commit(self, outgoing: Sequence[Outgoing], places: List[TopicPartition]) -> Settlement:
         self._delivery_errors.clear()
+        confirmed: Set[int] = set()
+        failure = self._send_and_wait(outgoing, confirmed)
+        if failure is None:
+            return self._commit(places)
+        self._drop_plain_producer()
+        return self._settlement(self._first_cause(failure))._replace(confirmed=frozenset(confirmed))
+
+    def _send_and_wait(self, outgoing: Sequence[Outgoing], confirmed: Set[int]) -> Optional[KafkaError]:
+        """Send and collect what is confirmed; why not all of it is, or None."""
         try:
             producer = self._plain_producer()
-            self._send(producer, outgoing)
-            unconfirmed = producer.flush(COMMIT_TIMEOUT_S)
+            for place, record in enumerate(outgoing):
+                self._send_one(producer, record, self._confirmation(place, confirmed))
+            producer.flush(COMMIT_TIMEOUT_S)
         except KafkaException as error:
-            self._drop_plain_producer()
-            return self._settlement(error.args[0])
-        if self._delivery_errors or unconfirmed:
-            self._drop_plain_producer()
-            return self._settlement(self._first_cause(KafkaError(KafkaError._TIMED_OUT)))
-        return self._commit(places)
+            failure: KafkaError = error.args[0]
+            return failure
+        return None if len(confirmed) == len(outgoing) else KafkaError(KafkaError._TIMED_OUT)
+
+    def _confirmation(self, place: int, confirmed: Set[int]) -> Callable[[Optional[KafkaError], Any], None]:
+        def delivered(error: Optional[KafkaError], _: Any) -> None:
+            if error is None:
+                confirmed.add(place)
+            else:
+                self._delivery_errors.append(error)
+
+        return delivered
 
     def _send(self, producer: Producer, outgoing: Sequence[Outgoing]) -> None:
         for record in outgoing:
             self._send_one(producer, record)
         producer.poll(0)
 
-    def _send_one(self, producer: Producer, record: Outgoing) -> None:
+    @staticmethod
+    def _send_one(producer: Producer, record: Outgoing, on_delivery: Any = None) -> None:
         options: Dict[str, Any] = {"headers": record.headers}
+        if on_delivery is not None:
+            options["on_delivery"] = on_delivery
         if record.partition is not None:
             options["partition"] = record.partition
         if record.timestamp_ms is not None:
@@ -331,7 +352,7 @@ class Session:
     def _plain_producer(self) -> Producer:
         if self._transaction is None:
             config = dict(self._producer_config)
-            for name in ("transactional.id", "transaction.timeout.ms"):
+            for name in ("transactional.id", "transaction.timeout.ms", "delivery.report.only.error"):
                 config.pop(name, None)
             # Unconfirmed must mean undelivered when the flush ends, or a retry could double it.
             config["delivery.timeout.ms"] = int(COMMIT_TIMEOUT_S * 1000) - 1000
@@ -345,7 +366,12 @@ class Session:
 
     def _new_producer(self, config: Mapping[str, Any]) -> Producer:
         own = {"on_delivery": self._delivered, "error_cb": self._errors.append}
-        return Producer({**config, **own, "batch.size": self.batch_bytes})
+        # Kafka holds a batch, not a record, against a topic's `max.message.bytes`.
+        sizes = {
+            "batch.size": min(1_000_000, self._max_record_bytes),
+            "message.max.bytes": max(1_000_000, self._max_record_bytes) + FRAME_BYTES,
+        }
+        return Producer({**config, **own, **sizes})
 
     def _settlement(self, error: KafkaError) -> Settlement:
         code = error.code()
@@ -357,9 +383,9 @@ class Session:
             return Settlement(Outcome.REFUSED, error.str())
         return Settlement(Outcome.NOT_COMMITTED, error.str())
 
-    def use_batches_of(self, batch_bytes: int) -> None:
-        """Send in batches no larger than this from now on."""
-        self.batch_bytes = batch_bytes
+    def expect_records_of(self, max_record_bytes: int) -> None:
+        """Send records, and batches, no larger than this from now on."""
+        self._max_record_bytes = max_record_bytes
         self._transaction = None
 
     def close(self) -> None:

@@ -7,10 +7,10 @@ Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
 
 import re
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing, UsageError
 
@@ -191,7 +191,18 @@ def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
 
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError where it cannot be asked."""
+    admin = _admin(conf)
     try:
-        return len(_describe(_admin(conf), name, timeout_s).partitions)
+        return len(_describe(admin, name, timeout_s).partitions)
     except KafkaException as error:
         raise CommandError(f"cannot look at topic {name}: {error.args[0].str()}") from error
+
+
+def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:
+    """The topic's `max.message.bytes`; None where we may not read its settings."""
+    admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+        return int(entries["max.message.bytes"].value)
+    except (KafkaException, KeyError, ValueError):
+        return None
