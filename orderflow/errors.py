@@ -57,7 +57,7 @@ class RetryLater(OrderError):
 
     def __init__(self, message: str = "retry later", after: Optional[float] = None) -> None:
         super().__init__(message, "process.retry_later")
-        self.after_s = after
+        self.after_s = None if after is None else float(after)
 
 
 class RegistryUnavailable(Exception):
