@@ -10,31 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orderflow.codec import OrderEncoder, Schema, order_reader, single_object_prefix, write
-from orderflow.decode_reasons import DECODE_REASONS
+from orderflow.codec import Schema, confluent_prefix, order_reader, single_object_prefix, write
 from orderflow.errors import InvalidOrder, OrderError, Undecodable
-from orderflow.walk import first_fault
+from tests.codec_promise import RICH, RICH_ORDER, TARGETS, Target, check, check_input
 from tests.schemas_for_tests import ORDER, SHIPPED, decoder, encode, encoder, field, order_schema
+from tools.fuzz_codec import corpus
 
 MIB = 1 << 20
 PREFIX = single_object_prefix(SHIPPED)
-
-RICH = order_schema(
-    field("status", {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}),
-    field("note", ["null", "string", "int"]),
-    field("lines", {"type": "array", "items": {"type": "record", "name": "Line", "fields": [
-        field("sku", "string"), field("count", "int"), field("gift", "boolean"),
-    ]}}),
-    field("extra", {"type": "map", "values": ["null", "long"]}),
-    field("digest", {"type": "fixed", "name": "Digest", "size": 2}),
-    field("raw", "bytes"),
-    field("weight", "float"),
-)
-RICH_ORDER = {
-    **ORDER, "status": "PAID", "note": "é", "lines": [{"sku": "a", "count": 2, "gift": True}] * 2,
-    "extra": {"x": 1, "y": None}, "digest": b"ab", "raw": b"\x00\xff", "weight": 0.5,
-}
-
 
 def varint(number: int, groups: int = 1) -> bytes:
     """A zig-zag number, in at least so many bytes."""
@@ -195,21 +178,7 @@ def test_every_flipped_bit_is_seen_or_is_another_order_in_its_own_right(schema: 
     for bit in range(len(value) * 8):
         flipped = bytearray(value)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert_exact_or_reason(bytes(flipped), schema)
-
-
-def assert_exact_or_reason(value: bytes, schema: Schema) -> None:
-    """The codec's promise for any bytes at all; and both roads agree with the walk over the bytes."""
-    known = decoder(schema)
-    seen = known.inspect(value)
-    if seen.order is None:
-        assert isinstance(seen.error, Undecodable)
-        assert seen.error.reason in DECODE_REASONS
-        assert "decode.failed" != seen.error.reason, str(seen.error)
-        return
-    start = 10 if value[0] else 5
-    assert OrderEncoder(schema, value[:start]).encode(seen.order) == value
-    assert first_fault(schema, value, start) is None
+        check(bytes(flipped), TARGETS[0] if schema is SHIPPED else TARGETS[1])
 
 
 PIECE = st.one_of(
@@ -222,19 +191,25 @@ PIECE = st.one_of(
 )
 
 
-@given(st.lists(PIECE, max_size=14).map(b"".join), st.sampled_from([SHIPPED, RICH]), st.booleans())
-@example(b"", SHIPPED, True)
+@given(st.lists(PIECE, max_size=14).map(b"".join), st.sampled_from(TARGETS), st.booleans())
+@example(b"", TARGETS[0], True)
 @settings(max_examples=500)
-def test_any_bytes_after_a_good_prefix_keep_the_promise(tail: bytes, schema: Schema, confluent: bool) -> None:
+def test_any_bytes_after_a_good_prefix_keep_the_promise(tail: bytes, target: Target, confluent: bool) -> None:
     """Nothing but the order that stands there, or a reason."""
-    prefix = b"\x00\x00\x00\x00\x01" if confluent else single_object_prefix(schema)
-    assert_exact_or_reason(prefix + tail, schema)
+    number = 2 if target.writer is not target.known.reader else 1
+    check((confluent_prefix(number) if confluent else single_object_prefix(target.writer)) + tail, target)
 
 
 @given(st.binary(max_size=40))
 def test_any_bytes_at_all_keep_the_promise(value: bytes) -> None:
     """With or without a prefix that is known."""
-    assert_exact_or_reason(value, SHIPPED)
+    check(value, TARGETS[0])
+
+
+def test_what_the_fuzzer_kept_keeps_the_promise() -> None:
+    """Inputs that once reached code that no other did."""
+    for data in corpus():
+        check_input(data)
 
 
 def quickly(value: bytes, schema: Schema, limit: int = MIB + 100) -> OrderError:
