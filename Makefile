@@ -12,13 +12,14 @@ COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
 UNIT := not broker and not registry and not chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test unit lint types bench chaos fuzz check-schema compat clean
+.PHONY: help setup kafka demo test unit lint types bench chaos fuzz readme check-schema compat clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## The virtual environment and the local Kafka, so that all else works offline
 	@$(PY) tools/local_kafka.py fetch || echo "unit tests work without it"
+	@$(PY) tools/local_registry.py --fetch || echo "everything but the registry's tests works without it"
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' \
@@ -57,6 +58,10 @@ chaos: $(STAMP) ## The tests that kill, pause and overload things, for minutes
 
 fuzz: $(STAMP) ## Hostile bytes against the codec, for minutes
 	$(PY) tools/fuzz_codec.py
+
+readme: $(STAMP) ## Write the generated parts of README.md and .env.example again
+	$(PY) tools/readme.py
+	$(PY) tools/env_example.py > .env.example
 
 check-schema: $(STAMP) ## Can order_schema.avsc still read everything that was written?
 	$(PY) tools/check_schema.py

@@ -14,7 +14,7 @@ from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
 
 import pytest
 
-from pipeline import QUICK, Pipeline
+from tests.pipeline import QUICK, Pipeline
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 

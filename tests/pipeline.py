@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from account import Account, Line, Position, parse_position, read_topic, report, take_account
 from confluent_kafka import Producer
+
+from tests.account import Account, Line, Position, parse_position, read_topic, report, take_account
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLERS = ROOT / "tests" / "handlers.py"

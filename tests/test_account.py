@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-import account
 import pytest
-from account import Line, Position
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests import account
+from tests.account import Line, Position
 
 ORDERS, RESULTS, DEAD = "shop-orders", "processed", "orders-dlq"
 KEYS = [b"ann", b"bob", b"ann", b"eve", b"bob", b"ann", None, b"eve", b"ann", b"bob"]

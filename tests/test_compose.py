@@ -14,8 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from config import SETTINGS
-from conftest import missing
 from orderflow import topics
+from tests.conftest import missing
 from tools import jvm
 from tools.kafka_cluster import DEFAULT_VERSION, free_ports, kafka_jars
 from tools.kafka_settings import HOST, as_file

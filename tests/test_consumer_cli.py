@@ -9,7 +9,8 @@ from typing import Callable, List
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
+
+from tests.pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
 
 NewPipeline = Callable[..., Pipeline]
 FEW = [(f"A{number:03}", f"C{number % 7}") for number in range(100)]

@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
-from account import Line, Position, result_source
-from pipeline import ROOT, SAMPLE
 
 from orderflow import RejectOrder, RetryLater
 from orderflow.handler import Delivery, Handler, load
+from tests.account import Line, Position, result_source
+from tests.pipeline import ROOT, SAMPLE
 
 ORDER = {"order_id": "A1", "product_id": "CD", "quantity": 2, "price": 5.0}
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from conftest import Kafka, start_kafka
+from tests.conftest import Kafka, start_kafka
 from tools import jvm
 from tools.kafka_cluster import DEFAULT_VERSION, LocalKafka, free_ports, is_free, listed_brokers
 from tools.kafka_settings import NodePorts, node_properties
@@ -279,11 +279,11 @@ def test_settings_ask_clients_for_a_password_and_rights(topic: Callable[..., str
         name = topic()
         create(kafka.internal_servers, name)
         producer = Producer({**client(kafka.bootstrap_servers), **login, "sasl.password": "secret"})
-        refused = []
-        producer.produce(name, b"hello", on_delivery=lambda error, _: refused.append(error.code()))
+        refused: List[Optional[KafkaError]] = []
+        producer.produce(name, b"hello", on_delivery=lambda error, _: refused.append(error))
         producer.flush(20)
 
-    assert [KafkaError.TOPIC_AUTHORIZATION_FAILED] == refused
+    assert [KafkaError.TOPIC_AUTHORIZATION_FAILED] == [error and error.code() for error in refused]
 
 
 @pytest.mark.broker

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Set
 import pytest
 
 import config
-from pipeline import ROOT
+from tests.pipeline import ROOT
 from tools import readme
 
 TEXT = readme.README.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from pipeline import SAMPLE, Pipeline, Running, eventually
+from tests.pipeline import SAMPLE, Pipeline, Running, eventually
 
 ORDERS = Path(os.environ.get("ORDERFLOW_ORDERS", str(SAMPLE)))
 """The real orders that the tests publish: the sample that is shipped, or all of them if you have the file."""

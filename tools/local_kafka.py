@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--nodes", type=int, choices=(1, 3), default=1, help="default: 1")
     versions = ", ".join(PROVEN_VERSIONS)
     add("--version", default=DEFAULT_VERSION, help=f"proven: {versions} (default: %(default)s)")
-    add("-s", "--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="broker property")
+    add("-s", "--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="of the broker")
     return parser
 
 
