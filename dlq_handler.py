@@ -14,7 +14,7 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import browse, cli
+from orderflow import browse, cli, job_verbs, marking, replay_verbs
 from orderflow.avro_schema import SchemaRefused
 from orderflow.browse import Desk, Show, Tail, now_ms
 from orderflow.codec import OrderDecoder, OrderEncoder
@@ -56,7 +56,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 
 
 def with_verb(argv: Sequence[str]) -> List[str]:
-    """The arguments with `tail` in front where no verb is given. A misspelt verb is refused with the nearest."""
+    """The arguments, with `tail` in front where there is no verb. A misspelt verb is refused."""
     names = [name for verb in VERBS for name in verb.names]
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         return ["tail", *argv]
@@ -263,6 +263,14 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("groups",), "kinds of failure: how often, when, an example", no_flags, run_groups),
     Verb(("show",), "one dead letter in full", show_flags, run_show),
     Verb(("stats",), "totals, failures by hour, retention", no_flags, run_stats),
+    Verb(
+        ("replay", "redrive", "retry"),
+        "send them again, exactly once",
+        replay_verbs.add_flags,
+        replay_verbs.run,
+    ),
+    Verb(("discard",), "mark as resolved, or take that back", marking.add_flags, marking.run),
+    Verb(("jobs",), "past replays: list, show, resume", job_verbs.add_flags, job_verbs.run),
 )
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ class Job(NamedTuple):
     done: int
     run: str = ""
     """The process that worked on it last, so that a resumed job can be told from its predecessor."""
+    canary_passed: bool = False
     request: Mapping[str, Any] = {}
     """Everything that `--resume` needs to go on as it began."""
     reason: Optional[str] = None

@@ -39,6 +39,8 @@ DAY_MS = 86_400_000
 LAST_SHOWN = 10
 """Dead letters that `tail` shows before it follows."""
 LONGEST_STORY = 100
+QUICK_S = 1.0
+"""Work that is done before a person looks up needs no progress shown."""
 
 
 class Desk(NamedTuple):
@@ -119,7 +121,7 @@ class Topic:
                 progress.add(len(records))
 
     def at(self, partition: int, offset: int) -> Letter:
-        """The dead letter at this place. Raises CommandError, with what the topic holds, where there is none."""
+        """The dead letter at this place. Raises CommandError, with what the topic holds, if there is none."""
         record = None
         if partition in self.reader.partitions():
             record = self.reader.fetch(partition, offset)
@@ -185,8 +187,9 @@ class Progress:
     def add(self, records: int) -> None:
         """Count records that were read, and show it when it is time."""
         self._read += records
-        if self._line.due():
-            rate = self._read / max(1e-9, time.monotonic() - self._began_s)
+        took_s = time.monotonic() - self._began_s
+        if took_s > QUICK_S and self._line.due():
+            rate = self._read / took_s
             left_s = max(0, self._expected - self._read) / max(1.0, rate)
             of = f"of {count(self._expected)}"
             self._line.show(f"{count(self._read)} {of} read, {count(int(rate))}/s, {duration(left_s)} left")

@@ -22,7 +22,7 @@ Ends = Mapping[str, Mapping[int, int]]
 class Canary(NamedTuple):
     """How many are sent first, and when the rest is held back."""
 
-    count: int = 0
+    size: int = 0
     """0: no canary."""
     stop_if_back: float = 0.05
     """The share that came back as dead letters at which it stops."""

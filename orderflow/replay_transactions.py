@@ -87,7 +87,7 @@ class Transactions:
             raise self._failure(error.args[0]) from error
 
     def commit(self) -> None:
-        """Commit what was sent. Raises Fenced or CommandError; then nothing was sent, or the error says so."""
+        """Commit what was sent. Raises Fenced or CommandError: none of it was sent, or the error says so."""
         if not self._is_open:
             return
         deadline_s = time.monotonic() + PATIENCE_S
