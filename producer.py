@@ -74,8 +74,9 @@ def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
     """Where the orders are that were not published."""
     if undelivered.path is not None:
         why = "; ".join(sorted(publisher.reasons))
-        yield (f"{count(publisher.failed)} orders were not published ({why}); next: "
-               f"python producer.py --input {undelivered.path}")
+        doubt = "; some may have arrived all the same" if publisher.doubtful else ""
+        yield (f"{count(publisher.failed)} orders were not published ({why}){doubt}\n"
+               f"next: python producer.py --input {undelivered.path}")
     if undelivered.lost is not None:
         yield f"orders that were not published could not be kept either: {undelivered.lost}"
 

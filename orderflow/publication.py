@@ -19,6 +19,8 @@ _LOOK_EVERY = 256
 """Records between two looks at delivery reports and progress."""
 _PATIENCE_S = 0.1
 """How long to wait for anything before looking for a signal again."""
+_FULL_S = 0.005
+"""How long to wait for room in the client's queue; nothing tells when there is some."""
 _EARLY_S = 0.005
 """How far a record may run ahead of its turn: at high rates one wait serves many."""
 
@@ -95,7 +97,7 @@ class Publication:
             if self._publisher.send(*record):
                 self._sent += 1
                 return
-            self._look(_PATIENCE_S)
+            self._look(_FULL_S)
         self._held_back = True
 
     def _keep_pace(self) -> None:
@@ -135,8 +137,13 @@ class Publication:
         return f"published {count(published)}, failed {count(self._publisher.failed)}, {shown_rate}"
 
     def _left_s(self) -> Optional[float]:
-        done = self._sent / self._limits.records if self._limits.records < math.inf else self._source.fraction
+        whole = self._limits.records if self._limits.records < math.inf else self._records_in_file()
+        done = self._publisher.published / whole if whole else 0.0
         return (time.monotonic() - self._started_s) * (1 - done) / done if done else None
+
+    def _records_in_file(self) -> float:
+        """How many there will be in all, going by what has been read; 0 where nobody knows."""
+        return self._sent / self._source.fraction if self._source.fraction else 0.0
 
     @property
     def account(self) -> str:

@@ -12,6 +12,7 @@ only failures cost a call into Python.
 import base64
 import json
 import os
+import re
 from typing import Any, Callable, Dict, Mapping, Optional, Set, TextIO
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -26,6 +27,7 @@ CLIENT_PROFILE: Mapping[str, Any] = {
     "partitioner": "murmur2_random",  # Java's choice of partition: a key keeps its order whoever writes
     "linger.ms": 10,
     "batch.num.messages": 10_000,
+    "reconnect.backoff.max.ms": 2_000,
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 131_072,
     "compression.type": "lz4",
@@ -47,6 +49,14 @@ _NEVER = frozenset(
 )
 """Refusals that every further record would meet too."""
 
+_DOUBTFUL = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT})
+"""Failures after which the record may stand in the topic: the answer is what is missing."""
+
+_GIVEN_UP = {
+    KafkaError._PURGE_QUEUE: "not sent before the end",
+    KafkaError._PURGE_INFLIGHT: "sent, but not answered before the end",
+}
+
 Keep = Callable[[Optional[bytes], Optional[bytes]], None]
 
 
@@ -65,9 +75,11 @@ class Publisher:
         self._undelivered = 0
         self._refused = 0
         self._published_before = 0
-        self._trouble = "no answer"
+        self._trouble = "connection lost"
         self.reasons: Set[str] = set()
-        """Why records failed, in the client's words."""
+        """Why records failed."""
+        self.doubtful = False
+        """Whether some of those that failed may have arrived all the same."""
         self.hopeless: Optional[str] = None
         """Why no further record can be published; None while there is hope."""
 
@@ -127,18 +139,25 @@ class Publisher:
             self._keep(_bytes(message.key()), _bytes(message.value()))
 
     def _note(self, error: KafkaError) -> None:
-        self.reasons.add(str(error.str()))
+        reason = _GIVEN_UP.get(error.code()) or _without_side(error)
+        self.reasons.add(reason)
+        self.doubtful = self.doubtful or error.code() in _DOUBTFUL
         if error.fatal() or error.code() in _NEVER:
-            self.hopeless = str(error.str())
+            self.hopeless = reason
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self.hopeless = str(error.str())
+            self.hopeless = _without_side(error)
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._trouble = plain_reason(error)
         elif not self._outage.holds:
             self._published_before = self.published
             self._outage.lost(self._trouble)
+
+
+def _without_side(error: KafkaError) -> str:
+    """The client's words, without telling on which side of the wire they were found."""
+    return re.sub("^(Unable to produce message: )?(Local|Broker): ", "", str(error.str()))
 
 
 def _bytes(part: Any) -> Optional[bytes]:
