@@ -203,7 +203,7 @@ def _pick(values: Values, names: Names, first_wins: bool) -> Optional[bytes]:
 
 
 def text_of(value: Optional[bytes]) -> Optional[str]:
-    """The text of a header; bytes that are no UTF-8 are shown as `\\xNN`."""
+    r"""The text of a header; bytes that are no UTF-8 are shown as `\xNN`."""
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 

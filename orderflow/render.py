@@ -72,7 +72,7 @@ def envelope(letter: Letter) -> Json:
 
 
 def plain(value: Any) -> Any:
-    """A decoded value with what JSON cannot say said otherwise: bytes as base64, NaN and infinities as text."""
+    """A decoded value as JSON can say it: bytes as base64, NaN and infinities as text."""
     if isinstance(value, dict):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -254,7 +254,10 @@ def source(glance: Glance) -> str:
 class LetterLines:
     """Dead letters one by one, a line each, in columns. Remembers what repeats: most lines are alike."""
 
-    HEADING = f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  {'FROM':<18}  {'KEY':<12}  ERROR"
+    HEADING = (
+        f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  "
+        f"{'FROM':<18}  {'KEY':<12}  ERROR"
+    )
     MOST_REMEMBERED = 10_000
 
     def __init__(self, width: Optional[int] = None) -> None:
@@ -404,6 +407,9 @@ def _histogram(row: Json, width: Optional[int]) -> Lines:
 
 # --- One dead letter in full ---
 
+COLUMN = 13
+"""Width of the names on the left."""
+
 
 class Shown(NamedTuple):
     """A dead letter and what was found out about it for `show`."""
@@ -443,7 +449,7 @@ def show_lines(shown: Shown, now_ms: int, with_stack: bool = False) -> Lines:
 
 
 def _field(name: str, text: str) -> Lines:
-    yield f"{name:<12}{text}"
+    yield f"{name:<{COLUMN}}{text}"
 
 
 def _or_not(value: Any) -> str:
@@ -480,7 +486,7 @@ def _paragraph(name: str, text: Optional[str]) -> Lines:
         yield from _field(name, NOT_CARRIED if text is None else "(empty)")
         return
     for place, line in enumerate(text.split("\n")):
-        yield f"{name if place == 0 else '':<12}{escape(line)}".rstrip()
+        yield f"{name if place == 0 else '':<{COLUMN}}{escape(line)}".rstrip()
 
 
 def _replays(told: Explanation) -> Lines:
@@ -524,7 +530,7 @@ def _fields(order: Mapping[str, Any]) -> Lines:
     longest = max((len(escape(name)) for name in order), default=0)
     for name, value in order.items():
         shown = escape(value) if isinstance(value, str) else to_json(plain(value))
-        yield f"{'':<12}{escape(name):<{longest}}  {shown}"
+        yield f"{'':<{COLUMN}}{escape(name):<{longest}}  {shown}"
 
 
 MOST_DUMPED = 1_024
@@ -536,9 +542,9 @@ def hex_dump(value: bytes) -> Lines:
     for at in range(0, min(len(value), MOST_DUMPED), 16):
         row = value[at : at + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        yield f"{'':<12}{at:08x}  {row.hex(' '):<47}  {text}"
+        yield f"{'':<{COLUMN}}{at:08x}  {row.hex(' '):<47}  {text}"
     if len(value) > MOST_DUMPED:
-        yield f"{'':<12}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
+        yield f"{'':<{COLUMN}}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
 
 
 def _headers(headers: Headers) -> Lines:
@@ -575,4 +581,5 @@ def history_lines(letters: List[Letter], now_ms: int) -> Lines:
     for letter in letters:
         at_ms = letter.record.timestamp_ms
         reason = escape(letter.glance.reason or letter.glance.error_class or "-")
-        yield f"  {clock(at_ms)}  {letter.position:<10}  {letter.state:<13}  {reason}  {summary(letter.glance)}"
+        place = f"{clock(at_ms)}  {letter.position:<10}  {letter.state:<13}"
+        yield f"  {place}  {reason}  {summary(letter.glance)}"

@@ -7,7 +7,6 @@ Used by: browse.
 
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
-from typing import Counter as CounterOf
 
 from orderflow.letters import Glance, Letter
 
@@ -101,7 +100,8 @@ class Totals:
         """Count one dead letter."""
         self.count += 1
         glance, at_ms = letter.glance, letter.record.timestamp_ms
-        labels: Labels = (letter.state, glance.stage, glance.reason, glance.dialect, glance.topic, letter.record.partition)
+        place = (glance.topic, letter.record.partition)
+        labels: Labels = (letter.state, glance.stage, glance.reason, glance.dialect, *place)
         if labels not in self._alike and len(self._alike) >= MOST_LABELS:
             labels = (OTHERS,) * len(labels)
         self._alike[labels] = self._alike.get(labels, 0) + 1
@@ -110,7 +110,7 @@ class Totals:
 
     def by_label(self) -> Dict[str, Dict[str, int]]:
         """For each of `TOLD_BY`, how many there are of each label, the most frequent first."""
-        counters: List[CounterOf[str]] = [Counter() for _ in TOLD_BY]
+        counters: List[Counter[str]] = [Counter() for _ in TOLD_BY]
         for labels, number in self._alike.items():
             for counter, label in zip(counters, labels):
                 counter[NOT_CARRIED if label is None else str(label)] += number

@@ -95,7 +95,7 @@ def test_conditions_that_do_not_hold(text: str) -> None:
     ],
 )
 def test_what_cannot_be_read_is_told(text: str, told: str) -> None:
-    """A condition that makes no sense is refused with what is wrong and where, a misspelt name with the nearest."""
+    """A condition that makes no sense is refused with what is wrong and where."""
     with pytest.raises(WhereError) as error:
         condition(text, NAMES)
 
