@@ -26,7 +26,7 @@ def test_killed_consumers_lose_nothing_and_double_nothing(pipeline: NewPipeline,
     shop = pipeline(GUARANTEE=guarantee, CALL_S="0.0005")
     shop.succeed("producer.py", "--input", str(ORDERS))
     shop.begin_trouble()
-    crash_consumers(shop, "unlucky_ones_fail", consumers=2, kills=2)
+    crash_consumers(shop, "unlucky_ones_fail", consumers=2, kills=2, orders=len(order_ids()))
     shop.end_trouble()
     shop.drain("unlucky_ones_fail")
 

@@ -27,30 +27,30 @@ def order_ids(path: Path = ORDERS) -> List[str]:
         return [row["order_id"] for row in csv.DictReader(rows)]
 
 
-def crash_consumers(shop: Pipeline, handler: str, consumers: int, kills: int) -> None:
+def crash_consumers(shop: Pipeline, handler: str, consumers: int, kills: int, orders: int) -> None:
     """Run consumers, kill one of them after the other at random moments of its work, and start it again.
 
     They still run when this returns, so that the last death is followed by work; then they are stopped.
     """
-    print(f"CHAOS_SEED={SEED}")
+    print(f"CHAOS_SEED={SEED}")  # shown when a test fails
     moments = random.Random(SEED)
     running = [shop.consume(handler, *QUICK_SESSIONS) for _ in range(consumers)]
     for _ in range(kills):
         victim = moments.randrange(consumers)
-        _let_work(shop, running, moments.uniform(0.05, 1.0))
+        _let_work(shop, running, orders, moments.uniform(0.05, 1.0))
         running[victim].kill()
         running[victim] = shop.consume(handler, *QUICK_SESSIONS)
-    _let_work(shop, running, 0.5)
+    _let_work(shop, running, orders, 0.5)
     for each in running:
         finished = each.stop()
         assert finished.code == 143, each.describe()
 
 
-def _let_work(shop: Pipeline, running: List[Running], seconds: float) -> None:
-    """Wait until handlers are being called again, or all is done, and then `seconds` more."""
-    called, everything = len(shop.calls()), len(order_ids())
+def _let_work(shop: Pipeline, running: List[Running], orders: int, seconds: float) -> None:
+    """Wait until handlers are being called again, or all `orders` were, and then `seconds` more."""
+    called = len(shop.calls())
     eventually(
-        lambda: len(shop.calls()) > called or len({call.delivery for call in shop.calls()}) == everything,
+        lambda: len(shop.calls()) > called or len({call.delivery for call in shop.calls()}) == orders,
         timeout_s=60,
         why=lambda: "\n".join(each.describe() for each in running),
     )
