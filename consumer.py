@@ -21,14 +21,14 @@ import config
 from orderflow import cli, topics
 from orderflow.assignment import Assignment, Limits
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
-from orderflow.codec import OrderDecoder, Schema, SchemaRef, load_schema, order_reader
-from orderflow.errors import Undecodable
+from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.events import line_of
 from orderflow.handler import Handler, HandlerUnusable, load
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Destination, Processor
 from orderflow.recovery import Recovery
 from orderflow.retry import OutageBrake, Policy
+from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, producer_config
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
@@ -263,14 +263,12 @@ class Consumer:
 
 
 def _decoder(settings: config.Settings) -> OrderDecoder:
-    reader = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
-
-    def find_writer(ref: SchemaRef) -> Schema:
-        if ref.fingerprint == reader.fingerprint:
-            return reader
-        raise Undecodable(f"{ref} unknown", "decode.unknown_schema")
-
-    return OrderDecoder(reader, find_writer, settings.max_order_bytes)
+    try:
+        store = SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        refuse_unruly(store.reader)
+    except (SchemaRefused, RegistryMisconfigured) as error:
+        raise UsageError(str(error)) from error
+    return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes)
 
 
 if __name__ == "__main__":

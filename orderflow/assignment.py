@@ -242,7 +242,7 @@ class Assignment:
 
     def _commit_open(self, partition: Partition) -> bool:
         offsets = {partition.number: self.commit_of(partition, clean=False, braked=self._brake.holds)}
-        settlement = self._session.settle([], offsets)
+        settlement = self._session.settle([], offsets, self._session.member())
         if settlement.outcome is Outcome.SETTLED:
             return True
         self._retry_at_s = self._clock() + 0.2

@@ -25,7 +25,7 @@ class Event(NamedTuple):
 def line_of(name: str, fields: Dict[str, Any]) -> str:
     """The line to show for an event, free of control characters."""
     event = EVENTS[name]
-    return f"{event.severity} {event.line(**fields)}"
+    return escape(f"{event.severity} {event.line(**fields)}")
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
@@ -39,19 +39,18 @@ def _dead_lettered(record: Record, failure: Failure, attempt: int) -> str:
 
 
 def _why(failure: Failure) -> str:
-    message = (
-        failure.message if len(failure.message) <= MESSAGE_LENGTH else failure.message[:MESSAGE_LENGTH] + "…"
-    )
-    text = escape(message)
-    return (
-        f"{failure.reason}: {text}"
-        if failure.stage != "process"
-        else f"{failure.reason}: {failure.error_class}: {text}"
-    )
+    message = _shortened(failure.message)
+    if failure.stage != "process":
+        return f"{failure.reason}: {message}"
+    return f"{failure.reason}: {failure.error_class}: {message}"
 
 
 def _key(key: Optional[bytes]) -> str:
-    return "none" if key is None else escape(key.decode("utf-8", "backslashreplace"))
+    return "none" if key is None else _shortened(key.decode("utf-8", "backslashreplace"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…"
 
 
 def _lost(partition: int, offset: int, until: Optional[int], waiting: bool) -> str:
@@ -91,13 +90,13 @@ EVENTS: Dict[str, Event] = {
     "registry_down": Event(
         "ERROR",
         "the schema registry does not answer properly",
-        lambda partition, detail: f"partition {partition} waits for the schema registry: {escape(detail)}",
+        lambda partition, detail: f"partition {partition} waits for the schema registry: {detail}",
     ),
     "blocked": Event(
         "ERROR",
         "Kafka refuses dead letters or results; nothing is committed until it takes them",
         lambda detail, retry_s: (
-            f"cannot forward dead letters or results: {escape(detail)}; nothing is lost or committed, "
+            f"cannot forward dead letters or results: {detail}; nothing is lost or committed, "
             f"trying again in {retry_s:.0f} s"
         ),
     ),
@@ -112,19 +111,19 @@ EVENTS: Dict[str, Event] = {
     "start_again": Event(
         "warn",
         "a settlement was not committed, or not known to be; what it held is done again",
-        lambda detail: f"not committed ({escape(detail)}): going back to what is committed",
+        lambda detail: f"not committed ({detail}): going back to what is committed",
     ),
     "restore_delayed": Event(
         "warn",
         "a partition could not be restored yet",
-        lambda detail: f"restoring waits: {escape(detail)}",
+        lambda detail: f"restoring waits: {detail}",
     ),
     "metadata_foreign": Event(
         "warn",
         "the committed offset carries metadata that is not ours; it is treated as none",
         lambda partition, offset, metadata: (
             f"partition {partition}: the metadata of the committed offset {offset} is not "
-            f"ours ({escape(metadata)}), so orders listed in it as waiting are not known; going on at {offset}"
+            f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
         ),
     ),
     "lost_by_retention": Event("ERROR", "orders were deleted by retention before they were processed", _lost),

@@ -65,14 +65,22 @@ def load(name: str) -> Handler:
         raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
     if not callable(function):
         raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
-    wants_delivery(function)
+    _check(function, name)
     return function  # type: ignore[no-any-return]
+
+
+def _check(function: Handler, name: str) -> None:
+    """Refuse what would count as done when it is called, although nothing of it has run."""
+    runs_later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(kind(function) for kind in runs_later):
+        raise HandlerUnusable(f"handler {name!r} is async or a generator: calling it does not run it")
+    wants_delivery(function)
 
 
 def _module(source: str, name: str) -> Any:
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HandlerUnusable(
             f"handler {name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
@@ -81,11 +89,13 @@ def _module(source: str, name: str) -> Any:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A handler in queue.py or config.py must not replace the module of that name.
+    name = f"handler_{path.stem}" if path.stem in sys.modules else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -36,15 +36,29 @@ class Outbox:
         self.dead: List[Dead] = []
         self.sent: List[Dead] = []
         """Dead letters that Kafka has, while something else could not be sent (at-least-once)."""
+        self.done = 0
+        """Orders processed, whether they have a result or not."""
 
     def __bool__(self) -> bool:
-        return bool(self.results or self.dead)
+        return bool(self.results or self.dead or self.done)
+
+    def take(self) -> "Outbox":
+        """All of it, to be settled; what comes from now on belongs to the next settlement."""
+        taken = Outbox(self.dlq_topic, self.max_bytes)
+        taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
+        self.clear()
+        return taken
+
+    def put_back(self, taken: "Outbox") -> None:
+        """It was not settled: settle it with what has come since, in the order in which it came."""
+        self.results = taken.results + self.results
+        self.dead = taken.dead + self.dead
+        self.sent = taken.sent + self.sent
+        self.done += taken.done
 
     def clear(self) -> None:
-        """All of it is settled, or none of it counts any more."""
-        self.results = []
-        self.dead = []
-        self.sent = []
+        """None of it counts any more."""
+        self.results, self.dead, self.sent, self.done = [], [], [], 0
 
     def confirm(self, places: FrozenSet[int]) -> None:
         """The records at these places of `records()` are in Kafka: do not send them again."""

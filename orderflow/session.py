@@ -114,7 +114,9 @@ class Session:
         producer_config: Mapping[str, Any],
         exactly_once: bool,
         on_revoke: Callable[[Set[int]], None],
+        on_lost: Callable[[], None],
     ) -> None:
+        """`on_revoke` may still settle; `on_lost` must wait until nothing is being settled any more."""
         self.topic = topic
         self.exactly_once = exactly_once
         self.lost: Set[int] = set()
@@ -123,13 +125,14 @@ class Session:
         self._max_record_bytes = 1_000_000
         self._ends: Dict[int, int] = {}
         self._on_revoke = on_revoke
+        self._on_lost = on_lost
         self._producer_config = producer_config
         self._transaction: Optional[Producer] = None
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
         self._consumer = Consumer({**consumer_config, "error_cb": self._errors.append})
         self._consumer.subscribe(
-            [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._was_lost
+            [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._expired
         )
 
     # --- consuming -------------------------------------------------------------------------------
@@ -215,10 +218,14 @@ class Session:
     def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
         gone = {place.partition for place in partitions}
         self._on_revoke(gone)
-        self._was_lost(_, partitions)
+        self._part_with(gone)
 
-    def _was_lost(self, _: Consumer, partitions: List[TopicPartition]) -> None:
-        gone = {place.partition for place in partitions}
+    def _expired(self, _: Consumer, partitions: List[TopicPartition]) -> None:
+        """Others have them already. A plain commit must not be sent by the member that we become next."""
+        self._on_lost()
+        self._part_with({place.partition for place in partitions})
+
+    def _part_with(self, gone: Set[int]) -> None:
         self.assigned -= gone
         self.lost |= gone
         for partition in gone:
@@ -231,7 +238,13 @@ class Session:
 
     # --- settling --------------------------------------------------------------------------------
 
-    def settle(self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Tuple[int, str]]) -> Settlement:
+    def member(self) -> Any:
+        """Who we are in the group now. Offsets are committed in the name of the member that earned them."""
+        return self._consumer.consumer_group_metadata()
+
+    def settle(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Tuple[int, str]], member: Any
+    ) -> Settlement:
         """Send the records and commit the offsets: both or neither, in exactly-once mode.
 
         In at-least-once mode every record is confirmed before the offsets are committed. With
@@ -244,7 +257,7 @@ class Session:
         if not outgoing:
             return self._commit(places)
         if self.exactly_once:
-            return self._transact(outgoing, places)
+            return self._transact(outgoing, places, member)
         return self._confirm_then_commit(outgoing, places)
 
     def _commit(self, places: List[TopicPartition]) -> Settlement:
@@ -257,15 +270,15 @@ class Session:
                 return self._settlement(place.error)
         return SETTLED
 
-    def _transact(self, outgoing: Sequence[Outgoing], places: List[TopicPartition]) -> Settlement:
+    def _transact(
+        self, outgoing: Sequence[Outgoing], places: List[TopicPartition], member: Any
+    ) -> Settlement:
         self._delivery_errors.clear()
         try:
             producer = self._transactional_producer()
             producer.begin_transaction()
             self._send(producer, outgoing)
-            producer.send_offsets_to_transaction(
-                places, self._consumer.consumer_group_metadata(), COMMIT_TIMEOUT_S
-            )
+            producer.send_offsets_to_transaction(places, member, COMMIT_TIMEOUT_S)
             producer.commit_transaction(COMMIT_TIMEOUT_S)
         except KafkaException as error:
             self._abort(error.args[0])

@@ -29,10 +29,8 @@ class Watchdog:
 
     def busy(self) -> None:
         """Something is called from now on, or something that was called has finished."""
-        now_s = self._since_s = time.monotonic()
-        if now_s > self._armed_until_s - self.timeout_s - GRACE_S / 2:
-            faulthandler.dump_traceback_later(self.timeout_s + GRACE_S, exit=True)
-            self._armed_until_s = now_s + self.timeout_s + GRACE_S
+        self._since_s = time.monotonic()
+        self._arm()
 
     def busy_since(self, started_s: Optional[float]) -> None:
         """The longest running call began then (monotonic clock), or nothing runs."""
@@ -40,6 +38,14 @@ class Watchdog:
             self.idle()
         else:
             self._since_s = started_s
+            self._arm()
+
+    def _arm(self) -> None:
+        """Put the dump timer off: whoever calls this has the interpreter's lock."""
+        now_s = time.monotonic()
+        if now_s > self._armed_until_s - self.timeout_s - GRACE_S / 2:
+            faulthandler.dump_traceback_later(self.timeout_s + GRACE_S, exit=True)
+            self._armed_until_s = now_s + self.timeout_s + GRACE_S
 
     def idle(self) -> None:
         """Nothing is being called."""
