@@ -78,11 +78,16 @@ class Failure(NamedTuple):
 
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
     """Summarise what codec, rules or handler raised. An unknown class is a retryable handler failure."""
-    stack = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if with_stack else None
-    if isinstance(error, OrderError):
-        after_s = error.after_s if isinstance(error, RetryLater) else None
-        return Failure(error.reason, error.stage, class_name(error), str(error), error.retryable, after_s, stack)
-    return Failure("process.failed", "process", class_name(error), str(error), True, None, stack)
+    stack = _stack(error) if with_stack else None
+    name, message = class_name(error), str(error)
+    if not isinstance(error, OrderError):
+        return Failure("process.failed", "process", name, message, True, None, stack)
+    after_s = error.after_s if isinstance(error, RetryLater) else None
+    return Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack)
+
+
+def _stack(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def class_name(error: BaseException) -> str:

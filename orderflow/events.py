@@ -29,8 +29,8 @@ def line_of(name: str, fields: Dict[str, Any]) -> str:
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
-    where = f"{record.topic()}-{record.partition()}-{record.offset()}"
-    return f"{where} key {_key(record.key())}: {_why(failure)}; attempt {attempt} failed, next try in {delay_s:.1f} s"
+    where = f"{record.topic()}-{record.partition()}-{record.offset()} key {_key(record.key())}"
+    return f"{where}: {_why(failure)}; attempt {attempt} failed, next try in {delay_s:.1f} s"
 
 
 def _dead_lettered(record: Record, failure: Failure, attempt: int) -> str:
@@ -55,8 +55,10 @@ def _shortened(text: str) -> str:
 
 def _lost(partition: int, offset: int, until: Optional[int], waiting: bool) -> str:
     if waiting:
-        return f"partition {partition}: the order at offset {offset} waited, and the log does not hold it any more"
-    return f"partition {partition}: retention deleted offsets {offset} to {(until or 0) - 1} unprocessed"
+        lost = f"the order at offset {offset} waited, and the log does not hold it any more"
+    else:
+        lost = f"retention deleted offsets {offset} to {(until or 0) - 1} unprocessed"
+    return f"partition {partition}: {lost}"
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
