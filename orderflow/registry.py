@@ -112,7 +112,10 @@ class _Conflict(Exception):
 
 
 class Registry:
-    """The registry at one URL. Every method may raise `RegistryUnavailable`, within about 3 seconds."""
+    """The registry at one URL. Every method may raise `RegistryUnavailable`, within about 3 seconds.
+
+    Worker threads decode too, and may ask at the same time.
+    """
 
     def __init__(self, config: RegistryConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.url = config.url
@@ -120,6 +123,7 @@ class Registry:
         self._clock = clock
         self._client = _new_client(config)
         self._under_way: Dict[str, _Question] = {}
+        self._lock = threading.Lock()
         self._unknown_until: Dict[int, float] = {}
         self._down_until = 0.0
         self._down_because = ""
@@ -219,7 +223,7 @@ class Registry:
         question = self._question(what, request)
         if not question.done.wait(ANSWER_TIMEOUT_S):
             self._down(f"has not answered within {ANSWER_TIMEOUT_S:g} s ({what})")
-        del self._under_way[what]
+        self._under_way.pop(what, None)
         if question.error is not None:
             self._explain(question.error)
         return question.answer
@@ -227,12 +231,13 @@ class Registry:
     def _question(self, what: str, request: Callable[[Any], Any]) -> "_Question":
         """The request in its thread: one that was given up earlier is picked up again."""
         oldest = self._clock() - GIVE_UP_S
-        self._under_way = {key: each for key, each in self._under_way.items() if each.asked_at > oldest}
-        if what not in self._under_way:
-            if len(self._under_way) >= MAX_UNDER_WAY:
-                self._down(f"has not answered {MAX_UNDER_WAY} requests yet")
-            self._under_way[what] = _Question(request, self._client, self._clock())
-        return self._under_way[what]
+        with self._lock:
+            self._under_way = {key: each for key, each in self._under_way.items() if each.asked_at > oldest}
+            if what not in self._under_way:
+                if len(self._under_way) >= MAX_UNDER_WAY:
+                    self._down(f"has not answered {MAX_UNDER_WAY} requests yet")
+                self._under_way[what] = _Question(request, self._client, self._clock())
+            return self._under_way[what]
 
     def _explain(self, error: Exception) -> NoReturn:
         status = getattr(error, "http_status_code", None)
