@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
-from pipeline import QUICK, Pipeline, eventually
 
+from tests.pipeline import QUICK, Pipeline, eventually
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

@@ -6,9 +6,10 @@ ORDERFLOW_ORDERS=cdnow-orders.csv uses a larger file than the shipped sample; CH
 from typing import Callable
 
 import pytest
-from account import missing_from_topic
-from pipeline import Pipeline
-from troublemaker import ORDERS, crash_consumers, order_ids
+
+from tests.account import missing_from_topic
+from tests.pipeline import Pipeline
+from tests.troublemaker import ORDERS, crash_consumers, order_ids
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 

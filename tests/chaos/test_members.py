@@ -5,8 +5,9 @@ import time
 from typing import Callable, Tuple
 
 import pytest
-from pipeline import Pipeline, eventually
-from troublemaker import QUICK_SESSIONS
+
+from tests.pipeline import Pipeline, eventually
+from tests.troublemaker import QUICK_SESSIONS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewPipeline = Callable[..., Pipeline]
@@ -62,7 +63,7 @@ def test_a_frozen_consumer_that_comes_back_can_commit_nothing(pipeline: NewPipel
 def test_an_outage_with_a_kill_in_it_does_not_empty_the_topic_into_the_dead_letters(
     pipeline: NewPipeline,
 ) -> None:
-    """Everything fails for 12 s, with a kill -9 and a restart amid it: dead letters are at most the probes."""
+    """Everything fails for 12 s, with a kill -9 amid it: dead letters are at most the probes."""
     shop = pipeline(OUTAGE_WINDOW="5", MAX_RETRIES="1")
     shop.begin_trouble()
     shop.publish(ORDERS[:1000])
@@ -84,7 +85,7 @@ def test_an_outage_with_a_kill_in_it_does_not_empty_the_topic_into_the_dead_lett
 
 
 def test_a_handler_that_hangs_is_ended_and_its_order_dead_lettered(pipeline: NewPipeline) -> None:
-    """HANDLER_TIMEOUT ends the process; restarted, it takes the order's budget and then goes on without it."""
+    """HANDLER_TIMEOUT ends the process; once the order's budget is used, it goes on without it."""
     shop = pipeline(HANDLER_TIMEOUT="2", MAX_RETRIES="1", RETRY_BACKOFF="0.1")
     shop.publish([*ORDERS[:100], ("POISON-1", "C1"), *ORDERS[100:200]])
     for _ in range(6):
