@@ -70,8 +70,10 @@ check-schema: $(STAMP) ## Can order_schema.avsc still read everything that was w
 compat: $(COMPAT_PYTHONS:%=compat-python-%) $(COMPAT_BROKERS:%=compat-kafka-%) ## Oldest and newest Pythons and brokers
 
 compat-python-%:
-	@python=$$(command -v python$* || ls $$HOME/.pyenv/versions/$*.*/bin/python 2>/dev/null | tail -n 1); \
-	if [ -z "$$python" ]; then echo "Python $* is not on this machine: not tested"; exit 0; fi; \
+	@for python in python$* "$$HOME"/.pyenv/versions/$*.*/bin/python none; do \
+		"$$python" -c "" 2>/dev/null && break; \
+	done; \
+	if [ "$$python" = none ]; then echo "Python $* is not on this machine: not tested"; exit 0; fi; \
 	"$$python" -m venv .venv-$* \
 	&& .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
 	&& .venv-$*/bin/python -m pytest -q -m "$(UNIT)"
