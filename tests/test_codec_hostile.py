@@ -212,12 +212,12 @@ def test_what_the_fuzzer_kept_keeps_the_promise() -> None:
         check_input(data)
 
 
-def quickly(value: bytes, schema: Schema, limit: int = MIB + 100) -> OrderError:
+def quickly(value: bytes, schema: Schema, within_s: float = 1) -> OrderError:
     start = time.process_time()
-    known = decoder(schema, limit=limit)
+    known = decoder(schema, limit=MIB + 100)
     with pytest.raises(Undecodable) as caught:
         known.decode(value)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < within_s
     return caught.value
 
 
@@ -301,7 +301,7 @@ def test_a_mebibyte_of_small_items_stays_small() -> None:
     value = single_object_prefix(schema) + body()[10:] + varint(count) + b"\x01" * count + b"\x00"
 
     assert count == len(decoder(schema).decode(value)["flags"])
-    assert "decode.truncated" == quickly(value[:-1], schema).reason
+    assert "decode.truncated" == quickly(value[:-1], schema, within_s=10).reason
 
 
 def test_the_encoder_of_a_rich_schema_bends_nothing_either() -> None:
