@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Op
 from orderflow import dead_letters as own
 from orderflow.dialects import recognise
 from orderflow.errors import OrderError, RegistryUnavailable
-from orderflow.letters import DISCARDED, FAILED_AGAIN, REPLAYED, Letter
+from orderflow.letters import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
 from orderflow.records import Headers, Outgoing, Record
 
 Order = Dict[str, Any]
@@ -95,6 +95,14 @@ class Origin(NamedTuple):
     """False: it stands in the source only. None: there is no source."""
 
 
+class Source(NamedTuple):
+    """What stood in the source topic, without the traces of earlier replays."""
+
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: Headers
+
+
 class Verdict(NamedTuple):
     """What is to be done with one dead letter."""
 
@@ -113,12 +121,15 @@ class Verdict(NamedTuple):
 class Judge:
     """Decides on dead letters, one by one, by the terms of a job."""
 
-    def __init__(self, terms: Terms, aids: Aids) -> None:
+    def __init__(self, terms: Terms, aids: Aids, job: str = "") -> None:
+        """`job` signs what is sent; a look ahead has none."""
         self._terms = terms
         self._aids = aids
+        self._signature: Headers = [(own.REPLAY_JOB, job.encode())] if job else []
+        self._checks = not terms.unchecked
 
     def verdict(self, letter: Letter) -> Verdict:
-        """Whether it may be sent, and as what; the replay headers are still to be added."""
+        """Whether it may be sent, and as what."""
         refusal = self._by_state(letter)
         if refusal:
             return Verdict(None, refusal)
@@ -134,11 +145,11 @@ class Judge:
 
     def _by_state(self, letter: Letter) -> str:
         state = letter.state
+        if state == NEW:
+            return ""
         if state == DISCARDED:
             return RESOLVED
-        if self._terms.again:
-            return ""
-        return {REPLAYED: ALREADY_REPLAYED, FAILED_AGAIN: LIVES_ON}.get(state, "")
+        return "" if self._terms.again else _DONE[state]
 
     def _by_target(self, target: Optional[str]) -> str:
         if target is None:
@@ -150,15 +161,15 @@ class Judge:
     def _by_count(self, origin: Origin) -> str:
         return AT_CAP if origin.replays >= self._terms.max_replays else ""
 
-    def _source(self, record: Record, origin: Origin) -> Optional[Record]:
+    def _source(self, record: Record, origin: Origin) -> Optional[Source]:
         """The record as it was before it died, from the dead letter or else from its topic."""
         if origin.is_whole:
-            return record._replace(headers=origin.headers)
+            return Source(record.key, record.value, origin.headers)
         fetched = self._fetch(origin)
         if fetched is not None:
-            return fetched
+            return Source(fetched.key, fetched.value, _without_replays(fetched.headers))
         # Only the source's headers are missing, and this system loses them for good.
-        return record._replace(headers=origin.headers) if origin.has_value else None
+        return Source(record.key, record.value, origin.headers) if origin.has_value else None
 
     def _fetch(self, origin: Origin) -> Optional[Record]:
         if origin.topic is None or origin.partition is None or origin.offset is None:
@@ -167,20 +178,27 @@ class Judge:
             return None
         return self._aids.fetch(origin.topic, origin.partition, origin.offset)
 
-    def _on_content(self, letter: Letter, origin: Origin, source: Record, target: str) -> Verdict:
-        value, before, after = source.value, None, None
+    def _on_content(self, letter: Letter, origin: Origin, source: Source, target: str) -> Verdict:
+        before = after = None
         try:
             if self._terms.repairs:
-                before, after, value = self._repaired(value)
-            if target == self._terms.orders_topic and not self._terms.unchecked:
-                self._aids.read(value)
+                before, after, value = self._repaired(source.value)
+                source = source._replace(value=value)
+            if self._checks and target == self._terms.orders_topic:
+                self._aids.read(source.value)
         except _Unrepairable as error:
             return Verdict(None, error.why, str(error))
         except OrderError as error:
             return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
         except RegistryUnavailable as error:
             return Verdict(None, UNJUDGED, str(error))
-        return self._on_size_and_age(letter, origin, source._replace(value=value), target, before, after)
+        is_stale = self._is_stale(origin, source.key, target)
+        if is_stale and self._terms.stale == SKIP:
+            return Verdict(None, SUPERSEDED, _told(origin))
+        outgoing = self._outgoing(letter, origin, source, target)
+        if own.size_of(outgoing) > self._aids.room(target):
+            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        return Verdict(outgoing, "", "", is_stale, before, after)
 
     def _repaired(self, value: Optional[bytes]) -> "_Repair":
         try:
@@ -193,36 +211,31 @@ class Judge:
         except ValueError as error:
             raise _Unrepairable(MISFIT, str(error)) from error
 
-    def _on_size_and_age(
-        self,
-        letter: Letter,
-        origin: Origin,
-        source: Record,
-        target: str,
-        before: Optional[Order],
-        after: Optional[Order],
-    ) -> Verdict:
-        partition = origin.partition if target == origin.topic else None
-        if partition is not None and not 0 <= partition < self._aids.partitions(target):
-            partition = None
-        outgoing = Outgoing(
-            target, source.key, source.value, _without_replays(source.headers), partition
-        )
-        size = own.size_of(outgoing) + REPLAY_HEADERS_SIZE
-        if size > self._aids.room(target):
-            return Verdict(None, TOO_LARGE, f"{size:,} bytes")
-        is_stale = self._is_stale(origin, outgoing)
-        if is_stale and self._terms.stale == SKIP:
-            return Verdict(None, SUPERSEDED, _told(origin))
-        return Verdict(_sent(outgoing, letter, origin), is_stale=is_stale, before=before, after=after)
-
-    def _is_stale(self, origin: Origin, outgoing: Outgoing) -> bool:
+    def _is_stale(self, origin: Origin, key: Optional[bytes], target: str) -> bool:
         """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
-        if self._terms.stale == ALLOW or outgoing.key is None or outgoing.topic != origin.topic:
+        if self._terms.stale == ALLOW or key is None or target != origin.topic:
             return False
         if origin.partition is None or origin.offset is None:
             return False
-        return self._aids.has_newer(outgoing.topic, origin.partition, origin.offset, outgoing.key)
+        return self._aids.has_newer(target, origin.partition, origin.offset, key)
+
+    def _outgoing(self, letter: Letter, origin: Origin, source: Source, target: str) -> Outgoing:
+        """What is sent: the source, and what tells its life, set anew. Its time is that of the replay.
+
+        Where it came from it goes to its old partition, behind what there is of its key.
+        """
+        partition = origin.partition if target == origin.topic else None
+        if partition is not None and not 0 <= partition < self._aids.partitions(target):
+            partition = None
+        story: Headers = [
+            (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
+            (own.REPLAY_FROM, letter.record.position.encode()),
+        ]
+        headers = source.headers + story + self._signature
+        return Outgoing(target, source.key, source.value, headers, partition)
+
+
+_DONE = {REPLAYED: ALREADY_REPLAYED, FAILED_AGAIN: LIVES_ON}
 
 
 class _Repair(NamedTuple):
@@ -239,48 +252,38 @@ class _Unrepairable(Exception):
 
 # --- The parts of a record ---
 
-REPLAY_HEADERS_SIZE = 512
-"""More than the three replay headers take."""
+_STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
 
 
 def origin_of(letter: Letter) -> Origin:
     """Where it came from and what it carries; quick for dead letters of our own, which are most."""
     glance, headers = letter.glance, letter.record.headers
     if glance.dialect == "orderflow":
-        names = [name for name, _ in headers]
-        left_out = own.LEFT_OUT in names
-        return Origin(
-            glance.topic,
-            glance.partition,
-            glance.offset,
-            _count(headers) if own.REPLAY_COUNT in names else 0,
-            [header for header in headers if not own.is_diagnostic(header[0])],
-            not left_out,
-            not left_out,
-        )
+        kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
+        named = dict(headers)
+        whole = own.LEFT_OUT not in named
+        replays = _count(named.get(own.REPLAY_COUNT))
+        return Origin(glance.topic, glance.partition, glance.offset, replays, kept, whole, whole)
     return _foreign_origin(letter)
 
 
 def _foreign_origin(letter: Letter) -> Origin:
     told, dialect = letter.told, recognise(letter.record.headers)
-    own_headers = [header for header in letter.record.headers if not dialect.is_diagnostic(header[0])]
+    kept = [header for header in letter.record.headers if not dialect.is_diagnostic(header[0])]
     parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
     return Origin(
         told.topic,
         told.partition,
         told.offset,
         told.replay_count or 0,
-        own_headers,
+        _without_replays(kept),
         all(part is True for part in parts),
         told.value_is_original and told.key_is_original,
     )
 
 
-def _count(headers: Headers) -> int:
-    for name, value in reversed(headers):
-        if name == own.REPLAY_COUNT:
-            return int(value) if value is not None and value.isdigit() else 0
-    return 0
+def _count(value: Optional[bytes]) -> int:
+    return int(value) if value is not None and value.isdigit() else 0
 
 
 def _told(origin: Origin) -> str:
@@ -291,26 +294,14 @@ def _without_replays(headers: Headers) -> Headers:
     return [header for header in headers if not header[0].startswith(own.REPLAY_PREFIX)]
 
 
-def _sent(outgoing: Outgoing, letter: Letter, origin: Origin) -> Outgoing:
-    """With what tells its life: how often it was replayed, and from which dead letter the last time."""
-    added: Headers = [
-        (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
-        (own.REPLAY_FROM, letter.record.position.encode()),
-    ]
-    return outgoing._replace(headers=outgoing.headers + added)
-
-
-def signed(outgoing: Outgoing, job: bytes) -> Outgoing:
-    """The record with the name of the job that sends it."""
-    return outgoing._replace(headers=[*outgoing.headers, (own.REPLAY_JOB, job)])
-
-
 def digest(outgoing: Outgoing) -> str:
     """SHA-256 of all that will be sent, whichever job sends it: what a reviewed plan holds on to."""
     hashed = hashlib.sha256()
     place = "" if outgoing.partition is None else str(outgoing.partition)
     parts: List[Optional[bytes]] = [outgoing.topic.encode(), place.encode(), outgoing.key, outgoing.value]
     for name, value in outgoing.headers:
+        if name == own.REPLAY_JOB:
+            continue
         parts += [name.encode("utf-8", "surrogatepass"), value]
     for part in parts:
         hashed.update(b"-" if part is None else b"%d:" % len(part) + part)

@@ -47,8 +47,8 @@ class Bench:
         for batch in self.topic.batches(selection, progress, self.request.spans):
             yield from batch
 
-    def judge(self) -> Judge:
-        """The judge by the request's terms, once `survey` has been made."""
+    def judge(self, job: str = "") -> Judge:
+        """The judge by the request's terms, once `survey` has been made; `job` is who sends."""
         aids = Aids(
             self._read,
             self.desk.decoder.decode,
@@ -58,7 +58,7 @@ class Bench:
             self.sources.partitions,
             self.sources.room,
         )
-        return Judge(self.request.terms, aids)
+        return Judge(self.request.terms, aids, job)
 
     def _encode(self, order: replay.Order) -> bytes:
         return self.desk.encoder().encode(order)
@@ -146,6 +146,8 @@ class Outlook:
 
     def _refuse(self, letter: Letter, verdict: Verdict) -> None:
         self.by_reason[verdict.why] += 1
+        if verdict.why in replay.SETTLED:
+            return
         kept = self.examples.setdefault(verdict.why, [])
         if len(kept) < EXAMPLES_KEPT:
             kept.append(f"{letter.position} {verdict.detail}".strip())

@@ -44,7 +44,7 @@ def outlook_lines(outlook: Outlook, rate_per_s: Optional[float]) -> Lines:
         yield f"{outlook.stale:>8,}  of them although their key has a newer order (--stale)"
     for why, number in outlook.by_reason.most_common():
         yield f"{number:>8,}  not: {why}"
-        for example in outlook.examples[why]:
+        for example in outlook.examples.get(why, ()):
             yield f"          {escape(example)}"
     yield from _foreign(outlook.foreign)
     yield from _repairs(outlook)

@@ -121,9 +121,7 @@ class Transactions:
     def _produce(self, record: Outgoing, options: Dict[str, Any]) -> None:
         while True:
             try:
-                self._producer.produce(record.topic, record.value, record.key, **options)
-                self._producer.poll(0)
-                return
+                return self._producer.produce(record.topic, record.value, record.key, **options)
             except BufferError:
                 self._producer.poll(0.1)
 

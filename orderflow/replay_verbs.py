@@ -258,8 +258,6 @@ def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:
     not_sent = max(0, sent.job.total - sent.job.done)
     row = to_json(replay_text.job_row(sent.job))
     desk.say(row if desk.json else replay_text.end_line(sent.job, not_sent, sent.took_s))
-    for why, number in sent.by_reason.items():
-        desk.note(f"{number:>8,}  not: {why}")
     if desk.signals.requested:
         desk.note(f"stopped: {sending.how_to_go_on()}")
         return desk.signals.exit_code

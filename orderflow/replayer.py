@@ -132,8 +132,7 @@ class Sending:
         return f"{sent}; next: python dlq_handler.py replay --resume {self._job.id}"
 
     def _send_all(self, selection: Selection) -> None:
-        judge, done = self._bench.judge(), self._bench.states.done
-        signed_by = self._job.id.encode()
+        judge, done = self._bench.judge(self._job.id), self._bench.states.done
         for letter in self._bench.letters(selection):
             if done.get(letter.record.partition, letter.record.offset):
                 continue
@@ -141,7 +140,7 @@ class Sending:
             if verdict.outgoing is None:
                 self._by_reason[verdict.why] += 1
                 continue
-            self._send(letter, replay.signed(verdict.outgoing, signed_by))
+            self._send(letter, verdict.outgoing)
             if self._in_transaction >= self._quota() or self._pace.is_over():
                 self._end_transaction()
             if self._is_stopped():
