@@ -14,10 +14,12 @@ class OrderError(Exception):
 
     stage = "process"
     retryable = False
+    reason = "process.failed"
+    """Where a handler's own subclass does not call this constructor, its class decides."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 class Undecodable(OrderError):
@@ -46,6 +48,8 @@ class InvalidOrder(OrderError):
 class RejectOrder(OrderError):
     """Raised by a handler: this order can never be processed, so dead-letter it now."""
 
+    reason = "process.rejected"
+
     def __init__(self, message: str = "rejected by the handler", reason: str = "process.rejected") -> None:
         super().__init__(message, reason)
 
@@ -54,6 +58,8 @@ class RetryLater(OrderError):
     """Raised by a handler: call again, after `after` seconds if given, else by the back-off."""
 
     retryable = True
+    reason = "process.retry_later"
+    after_s: Optional[float] = None
 
     def __init__(self, message: str = "retry later", after: Optional[float] = None) -> None:
         super().__init__(message, "process.retry_later")
@@ -79,11 +85,18 @@ class Failure(NamedTuple):
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
     """Summarise what codec, rules or handler raised. An unknown class is a retryable handler failure."""
     stack = _stack(error) if with_stack else None
-    name, message = class_name(error), str(error)
+    name, message = class_name(error), _text(error)
     if not isinstance(error, OrderError):
         return Failure("process.failed", "process", name, message, True, None, stack)
     after_s = error.after_s if isinstance(error, RetryLater) else None
     return Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - the text is the handler's code too
+        return f"(its text cannot be shown: {class_name(second)})"
 
 
 def _stack(error: BaseException) -> str:

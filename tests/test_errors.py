@@ -1,0 +1,115 @@
+"""The errors that a handler raises, and what is kept of any error, however badly it behaves."""
+
+from typing import Type
+
+import pytest
+
+import orderflow
+from orderflow.errors import (
+    Failure,
+    InvalidOrder,
+    OrderError,
+    RejectOrder,
+    RetryLater,
+    Undecodable,
+    UnknownSchema,
+    describe,
+)
+
+
+class NoStock(Exception):
+    """Somebody's own error."""
+
+
+def test_any_error_of_a_handler_may_pass_on_another_try() -> None:
+    """Its class is named as an operator searches for it: builtins bare, others with their module."""
+    assert Failure("process.failed", "process", "ValueError", "no", True) == describe(ValueError("no"))
+    assert f"{__name__}.NoStock" == describe(NoStock()).error_class
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "stage", "retryable"),
+    [
+        (RejectOrder(), "process.rejected", "process", False),
+        (RejectOrder("sold out", reason="process.no_stock"), "process.no_stock", "process", False),
+        (RetryLater(), "process.retry_later", "process", True),
+        (InvalidOrder("quantity", "validate.quantity"), "validate.quantity", "validate", False),
+        (Undecodable("short", "decode.truncated"), "decode.truncated", "decode", False),
+        (UnknownSchema("id 7"), "decode.unknown_schema", "decode", True),
+    ],
+)
+def test_each_error_of_the_family_has_reason_stage_and_remedy(
+    error: OrderError, reason: str, stage: str, retryable: bool
+) -> None:
+    """Nobody has to match its text."""
+    failure = describe(error)
+
+    assert (reason, stage, str(error), retryable) == (
+        failure.reason, failure.stage, failure.message, failure.retryable,
+    )  # fmt: skip
+
+
+def test_the_stack_is_kept_when_asked_for() -> None:
+    """It ends with the error; without being asked for, none is built."""
+    try:
+        raise NoStock("item 7")
+    except NoStock as error:
+        kept, left = describe(error, with_stack=True), describe(error)
+
+    assert kept.stack is not None
+    assert kept.stack.rstrip().endswith("NoStock: item 7")
+    assert left.stack is None
+
+
+class Mute(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+@pytest.mark.parametrize("with_stack", [True, False])
+def test_an_error_without_a_text_is_still_described(with_stack: bool) -> None:
+    """A faulty error class is the handler's fault, and must not end the engine."""
+    failure = describe(Mute(), with_stack)
+
+    assert f"{__name__}.Mute" == failure.error_class
+    assert "(its text cannot be shown: RuntimeError)" == failure.message
+
+
+class Rejected(RejectOrder):
+    """A constructor of its own, and no call of ours."""
+
+    def __init__(self, item: int) -> None:
+        self.item = item
+
+
+class Later(RetryLater):
+    """The same, with nothing to keep."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "retryable"),
+    [(Rejected(7), "process.rejected", False), (Later(), "process.retry_later", True)],
+)
+def test_a_subclass_that_forgets_its_base_is_still_one(
+    error: OrderError, reason: str, retryable: bool
+) -> None:
+    """A constructor that does not call ours leaves the class's own reason."""
+    failure = describe(error)
+
+    assert (reason, retryable, None) == (failure.reason, failure.retryable, failure.after_s)
+
+
+def test_a_reason_is_text_whatever_was_given() -> None:
+    """It becomes a header; a number or an enum of the handler's must not make that fail."""
+    assert "404" == describe(RejectOrder("gone", reason=404)).reason  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [RejectOrder, RetryLater])
+def test_what_handlers_raise_is_in_the_package_itself(kind: Type[OrderError]) -> None:
+    """`from orderflow import RejectOrder, RetryLater` is all that a handler needs to know."""
+    assert kind is getattr(orderflow, kind.__name__)
