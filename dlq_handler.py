@@ -14,7 +14,7 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import browse, cli, job_verbs, marking, replay_verbs
+from orderflow import browse, cli, job_verbs, marking, replay_verbs, waiting
 from orderflow.avro_schema import SchemaRefused
 from orderflow.browse import Desk, Show, Tail, now_ms
 from orderflow.codec import OrderDecoder, OrderEncoder
@@ -236,6 +236,11 @@ def run_stats(desk: Desk, args: argparse.Namespace) -> int:
     return browse.show_stats(desk, selected(desk, args))
 
 
+def run_waiting(desk: Desk, args: argparse.Namespace) -> int:
+    """`waiting`."""
+    return waiting.show_waiting(desk, selected(desk, args))
+
+
 def run_show(desk: Desk, args: argparse.Namespace) -> int:
     """`show`."""
     chosen = selected(desk, args)
@@ -263,6 +268,7 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("groups",), "kinds of failure: how often, when, an example", no_flags, run_groups),
     Verb(("show",), "one dead letter in full", show_flags, run_show),
     Verb(("stats",), "totals, failures by hour, retention", no_flags, run_stats),
+    Verb(("waiting",), "orders that wait for a retry now", no_flags, run_waiting),
     Verb(
         ("replay", "redrive", "retry"),
         "send them again, exactly once",

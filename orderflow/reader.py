@@ -6,6 +6,7 @@ Used by: browse, replay.
 """
 
 import gc
+import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -140,12 +141,28 @@ class Reader:
 
     def fetch(self, partition: int, offset: int) -> Optional[Record]:
         """The record at this very place, or None where the log does not hold one there."""
+        return self.fetch_all(partition, [offset]).get(offset)
+
+    def fetch_all(self, partition: int, offsets: Sequence[int]) -> Dict[int, Record]:
+        """The records at these places, by offset, those that the log still holds. Each is sought."""
+        found = {}
         bounds = self.bounds(partition)
-        if not bounds.low <= offset < bounds.high:
-            return None
-        for batch in self.read([Span(partition, offset, offset + 1)]):
-            return batch[0]
-        return None
+        for offset in sorted(offsets):
+            if bounds.low <= offset < bounds.high:
+                self._assign([(partition, offset)])
+                record = self._first()
+                if record is not None and record.offset == offset:
+                    found[offset] = record
+        return found
+
+    def _first(self) -> Optional[Record]:
+        """The first record from where it is assigned; None at the end of the log."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            records, at_end = self._poll(1)
+            if records or at_end:
+                return records[0] if records else None
+        raise CommandError(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
 
     def _chosen(self, wanted: Range) -> List[int]:
         existing = self.partitions()
@@ -173,10 +190,10 @@ class Reader:
         self._consumer.assign(places)
         self._consumer.resume(places)  # the client remembers a pause across assignments
 
-    def _poll(self) -> Tuple[List[Record], List[Tuple[int, int]]]:
+    def _poll(self, most: int = BATCH) -> Tuple[List[Record], List[Tuple[int, int]]]:
         """The next records, and the ends that were reached, as (partition, offset)."""
         records, at_end = [], []
-        for message in self._ask(lambda: self._consumer.consume(BATCH, WAIT_S)):
+        for message in self._ask(lambda: self._consumer.consume(most, WAIT_S)):
             error = message.error()
             if error is None:
                 records.append(record_of(message))

@@ -44,11 +44,11 @@ def envelope(letter: Letter) -> Json:
         "offset": record.offset,
         "tstype": TIMESTAMP_TYPES[record.timestamp_type],
         "ts": record.timestamp_ms,
-        "key": _text(record.key),
-        "key_b64": _base64(record.key),
+        "key": text_or_none(record.key),
+        "key_b64": base64_or_none(record.key),
         "headers": [[name, _lossless(value)] for name, value in record.headers],
         "payload": plain(letter.order),
-        "payload_b64": _base64(record.value),
+        "payload_b64": base64_or_none(record.value),
         "dialect": told.dialect,
         "source": {
             "topic": told.topic,
@@ -80,7 +80,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
     if isinstance(value, (bytes, bytearray)):
-        return {"b64": _base64(bytes(value))}
+        return {"b64": base64_or_none(bytes(value))}
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
@@ -139,21 +139,23 @@ def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], 
     }
 
 
-def _text(value: Optional[bytes]) -> Optional[str]:
+def text_or_none(value: Optional[bytes]) -> Optional[str]:
+    """The bytes as text, or None where they are none, or no UTF-8."""
     try:
         return None if value is None else value.decode("utf-8")
     except UnicodeDecodeError:
         return None
 
 
-def _base64(value: Optional[bytes]) -> Optional[str]:
+def base64_or_none(value: Optional[bytes]) -> Optional[str]:
+    """The bytes in base64, or None where there are none."""
     return None if value is None else base64.b64encode(value).decode("ascii")
 
 
 def _lossless(value: Optional[bytes]) -> Any:
     """A header's value: text where the bytes are UTF-8, else the bytes themselves."""
-    text = _text(value)
-    return {"b64": _base64(value)} if text is None and value is not None else text
+    text = text_or_none(value)
+    return {"b64": base64_or_none(value)} if text is None and value is not None else text
 
 
 # --- Times and counts ---
@@ -202,6 +204,11 @@ def ago(at_ms: Optional[int], now_ms: int) -> str:
     return NOT_CARRIED if at_ms is None else f"{age(max(0, now_ms - at_ms))} ago"
 
 
+def until(at_ms: int, now_ms: int) -> str:
+    """`in 2m`, or `now`."""
+    return f"in {age(at_ms - now_ms)}" if at_ms > now_ms else "now"
+
+
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -230,7 +237,7 @@ def shown_bytes(value: Optional[bytes]) -> str:
     """A key or header value for people: its text if it is UTF-8, else hex; None is `null`."""
     if value is None:
         return "null"
-    text = _text(value)
+    text = text_or_none(value)
     return f"0x{value.hex()}" if text is None else escape(text)
 
 
@@ -332,7 +339,7 @@ def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool)
     span = age(groups.window.end_ms - groups.window.begin_ms).upper()
     table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
     table += [_group_cells(group, digits, now_ms) for group in rows]
-    yield from _columns(table, width, colour)
+    yield from columns(table, width, colour)
 
 
 def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
@@ -348,7 +355,7 @@ def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
     )
 
 
-def _columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool) -> Lines:
+def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool) -> Lines:
     """Columns as wide as their widest cell; the second one, a count, to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*table)]
     for place, row in enumerate(table):
