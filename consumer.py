@@ -130,6 +130,7 @@ class Consumer:
             producer_config(conf, f"{settings.consumer_group}.{client}-{uuid.uuid4().hex[:8]}"),
             settings.guarantee == "exactly-once",
             on_revoke=self._revoked,
+            on_lost=self._lost,
         )
         self.brake = OutageBrake(settings.outage_window_s)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -177,6 +178,7 @@ class Consumer:
             schema_of=self.decoder.writer_of,
             keep_stack=settings.dead_letter_stack,
             ask_max_bytes=self._max_dead_letter_bytes,
+            on_crash=self._crashed,
         )
 
     # --- running ---------------------------------------------------------------------------------
@@ -250,6 +252,9 @@ class Consumer:
 
     def _revoked(self, partitions: Set[int]) -> None:
         self.processor.mark_clean(partitions)
+
+    def _lost(self) -> None:
+        self.processor.let_go()
 
     def _attempt(self, task: Any) -> Any:
         _partition, head = task

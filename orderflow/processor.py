@@ -8,7 +8,7 @@ calls it, and that thread owns both Kafka clients and every ledger.
 Read `step` first.
 """
 
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report, size_of
 from orderflow.dead_letters import Circumstances
@@ -63,6 +63,15 @@ Task = Tuple[Partition, Head]
 """What a worker is given."""
 
 
+class Work(NamedTuple):
+    """One settlement on its way."""
+
+    outbox: Outbox
+    partitions: List[Partition]
+    offsets: Dict[int, Tuple[int, str]]
+    member: Any
+
+
 class Destination(NamedTuple):
     """Where the engine sends, and what it says of itself in a dead letter."""
 
@@ -103,6 +112,7 @@ class Processor:
         schema_of: Callable[[Optional[bytes]], Optional[str]] = lambda value: None,
         keep_stack: bool = False,
         ask_max_bytes: Callable[[], Optional[int]] = lambda: None,
+        on_crash: Callable[[BaseException], None] = lambda crash: None,
     ) -> None:
         self.counts = Counts()
         self.brake = brake
@@ -123,6 +133,7 @@ class Processor:
         self._chance = chance
         self._report = report
         self._workers = workers
+        self._settler = Workers(1, self._send, on_crash)
         self._schema_of = schema_of
         self._keep_stack = keep_stack
         self._ask_max_bytes = ask_max_bytes
@@ -140,7 +151,6 @@ class Processor:
         """The one offset that is being called alone, by partition."""
         self._orphans: Dict[int, int] = {}
         """Calls that still run for partitions that were taken away or are being restored."""
-        self._done = 0
         self._settle_at_s = 0.0
         self._goes_on = True
         self._next_probe_s = 0.0
@@ -192,13 +202,14 @@ class Processor:
             self._alone.pop(number, None)
         self._assignment.drop(partitions)
         if self._outbox:
-            self._start_again("partitions were taken away before their dead letters were accepted")
+            self._start_again("partitions were taken away before what was done for them was settled")
 
     def _start_again(self, why: str) -> None:
         """Drop everything that is not settled and restore from what is committed."""
         self._report("start_again", detail=why)
+        while self._settler.in_flight:
+            self._settler.collect(IDLE_S)
         self._outbox.clear()
-        self._done = 0
         self._leftover = []
         ready = set(self._ready)
         self._alone.clear()
@@ -252,7 +263,7 @@ class Processor:
     def _call_announced(self, chunk: Sequence[Tuple[Partition, Head]]) -> bool:
         for partition, head in chunk:
             head.announced = partition.dirty = True
-        if not self._settle():
+        if not self._settle_now():
             return False
         for partition, head in chunk:
             self._start(partition, head)
@@ -269,7 +280,7 @@ class Processor:
             return False
         head.attempts += 1
         self._alone[partition.number] = head.offset
-        return self._call_announced([(partition, head)]) and self._settle()
+        return self._call_announced([(partition, head)]) and self._settle_now()
 
     # --- calling what is fresh -------------------------------------------------------------------
 
@@ -331,7 +342,7 @@ class Processor:
                     break
                 next_look += look_every
         self.brake.succeeded(done - counted)
-        self._done += done
+        self._outbox.done += done
         self._pace(taken, clock() - began_s, len(records))
         return self._without_stopped(records[taken:])
 
@@ -507,7 +518,7 @@ class Processor:
         """The order is processed. The next of its key, if one waits behind it."""
         if value is not None:
             self._publish(head.record, value)
-        self._done += 1
+        self._outbox.done += 1
         self.key_brake.succeeded(head.key)
         self._called(head, succeeded=True)
         return self._finish(partition, head)
@@ -621,52 +632,81 @@ class Processor:
         return self._workers is None or self._clock() >= self._settle_at_s
 
     def _settle(self) -> bool:
-        """Commit what was done, with what it sends. False where it is not known to be committed."""
+        """Commit what was done, with what it sends, while the next orders are already being called.
+
+        At most one settlement is on its way. False where the last one is not known to be committed.
+        """
+        if not self._await_settlement():
+            return False
         dirty = [partition for partition in self._ready.values() if partition.dirty]
-        if not dirty:
-            return True
+        if dirty:
+            self._settler.submit(self._settlement_of(dirty))
+        return True
+
+    def _settle_now(self) -> bool:
+        """Commit what was done, and wait until it is certain."""
+        return self._settle() and self._await_settlement()
+
+    def _settlement_of(self, dirty: List[Partition]) -> Work:
         offsets = {
             partition.number: self._assignment.commit_of(
                 partition, False, self.brake.holds, self._alone.get(partition.number)
             )
             for partition in dirty
         }
-        settlement = self._session.settle(self._outbox.records(), offsets)
-        if settlement.outcome is not Outcome.SETTLED:
-            return self._not_settled(settlement)
         for partition in dirty:
             partition.dirty = False
-        self._settle_at_s = self._clock() + POOL_SETTLE_S
-        self._settled()
+        return Work(self._outbox.take(), dirty, offsets, self._session.member())
+
+    def _send(self, work: Work) -> Settlement:
+        """Runs in the settling thread, the only other one that may use the session."""
+        return self._session.settle(work.outbox.records(), work.offsets, work.member)
+
+    def _await_settlement(self) -> bool:
+        """Wait for the settlement that is on its way, if there is one. False where it did not succeed."""
+        while self._settler.in_flight:
+            finished = self._settler.collect(IDLE_S)
+            if not finished:
+                self._watchdog.idle()
+            for work, settlement, error in finished:
+                if error is not None:
+                    raise error
+                if settlement.outcome is not Outcome.SETTLED:
+                    return self._not_settled(work, settlement)
+                self._settled(work.outbox)
         return True
 
-    def _settled(self) -> None:
-        self.counts.processed += self._done
-        dead_letters = self._outbox.sent + self._outbox.dead
+    def _settled(self, sent: Outbox) -> None:
+        self._settle_at_s = self._clock() + POOL_SETTLE_S
+        dead_letters = sent.sent + sent.dead
+        self.counts.processed += sent.done
         self.counts.dead_lettered += len(dead_letters)
         for dead in dead_letters:
-            self._report(
-                "dead_lettered", record=dead.record, failure=dead.failure, attempt=dead.about.attempts
-            )
-        self._outbox.clear()
-        self._done = 0
+            attempt = dead.about.attempts
+            self._report("dead_lettered", record=dead.record, failure=dead.failure, attempt=attempt)
         if self._blocked_for_s:
             self._blocked_for_s = 0.0
             self._report("unblocked")
 
-    def _not_settled(self, settlement: Settlement) -> bool:
+    def _not_settled(self, work: Work, settlement: Settlement) -> bool:
         outcome = settlement.outcome
-        self._outbox.confirm(settlement.confirmed)
+        self._take_back(work, settlement)
         if outcome is Outcome.TOO_LARGE and self._outbox.shrink(self._ask_max_bytes()):
             self._report("dead_letter_too_large", max_bytes=self._outbox.max_bytes)
             self._use_max_bytes(self._outbox.max_bytes)
-            return self._settle()
+            return self._settle_now()
         if outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
             return self._block(settlement.detail)
         if outcome is Outcome.METADATA_TOO_LARGE:
             self._assignment.lower_metadata_limit()
         self._start_again(settlement.detail)
         return False
+
+    def _take_back(self, work: Work, settlement: Settlement) -> None:
+        work.outbox.confirm(settlement.confirmed)
+        self._outbox.put_back(work.outbox)
+        for partition in work.partitions:
+            partition.dirty = True
 
     def _use_max_bytes(self, max_bytes: int) -> None:
         self._outbox.max_bytes = max_bytes
@@ -689,7 +729,7 @@ class Processor:
         if self._clock() < self._blocked_until_s:
             return True
         self._use_max_bytes(self._ask_max_bytes() or self._outbox.max_bytes)
-        if not self._settle():
+        if not self._settle_now():
             return True
         for partition in self._ready.values():
             self._assignment.release(partition, "blocked")
@@ -735,7 +775,7 @@ class Processor:
 
     def mark_clean(self, partitions: Set[int]) -> None:
         """Partitions are about to be given up: commit where they stand, with the mark of a proper stop."""
-        if self._blocked_for_s or not self._settle():
+        if self._blocked_for_s or not self._settle_now():
             return
         offsets = {
             number: self._assignment.commit_of(partition, self._is_clean(partition), self.brake.holds)
@@ -743,7 +783,11 @@ class Processor:
             if number in partitions
         }
         if offsets:
-            self._session.settle([], offsets)
+            self._session.settle([], offsets, self._session.member())
+
+    def let_go(self) -> None:
+        """Partitions are lost already: nothing may be on its way any more when this returns."""
+        self._await_settlement()
 
     @staticmethod
     def _is_clean(partition: Partition) -> bool:
@@ -760,6 +804,7 @@ class Processor:
             self._session.take_lost()
             self._collect()
             self._settle()
+        self._settle_now()
 
     # --- what the outside may ask ----------------------------------------------------------------
 
@@ -782,7 +827,7 @@ class Processor:
         return self.brake.holds and self._has_taken_all() and bool(self.waiting)
 
     def _has_taken_all(self) -> bool:
-        idle = not self._leftover and not self._done and not self._outbox
+        idle = not self._leftover and not self._outbox and not self._settler.in_flight
         settled = self._assignment.is_settled and bool(self._ready) and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
 
