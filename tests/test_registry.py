@@ -1,14 +1,18 @@
 """The schema registry: what each answer means, how long it may take, and that it works with a real one."""
 
+import base64
 import json
 import os
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 
@@ -42,6 +46,7 @@ class Scripted(ThreadingHTTPServer):
         self.answer: Optional[Answer] = (status, body)
         self.trickle = False
         self.requests: List[str] = []
+        self.authorization: Optional[str] = None
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -56,6 +61,7 @@ class _Scripted(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        self.server.authorization = self.headers.get("Authorization")
         if self.server.answer is None:
             self.server.released.wait(30)
             return
@@ -274,6 +280,66 @@ def test_settings_that_can_never_work_are_said_at_start(config: RegistryConfig) 
         SchemaStore(registry=config)
 
     assert "secret" not in str(caught.value) + repr(config)
+
+
+def test_user_and_password_are_sent(server: Scripted) -> None:
+    """As the registry's basic authentication wants them."""
+    server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
+    Registry(RegistryConfig(server.url, user_info="me:secret")).schema_text(1)
+
+    assert "Basic " + base64.b64encode(b"me:secret").decode() == server.authorization
+
+
+class Certificates(NamedTuple):
+    """Files of one authority, and of a server and a client that it vouches for."""
+
+    ca: str
+    certificate: str
+    key: str
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made by openssl, for 127.0.0.1."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(command: str) -> None:
+        subprocess.run(["openssl", *command.split()], cwd=str(folder), check=True, stderr=subprocess.DEVNULL)
+
+    authority = "-keyout ca.key -out ca.pem -subj /CN=authority -days 2"
+    openssl(f"req -x509 -newkey rsa:2048 -nodes {authority} -addext keyUsage=critical,keyCertSign,cRLSign")
+    openssl("req -newkey rsa:2048 -nodes -keyout own.key -out own.csr -subj /CN=127.0.0.1")
+    (folder / "own.ext").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
+    signing = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile own.ext"
+    openssl(f"x509 -req -in own.csr {signing} -out own.pem")
+    return Certificates(str(folder / "ca.pem"), str(folder / "own.pem"), str(folder / "own.key"))
+
+
+@pytest.fixture
+def secure(server: Scripted, certificates: Certificates) -> str:
+    """The URL of the server, which now speaks TLS and wants a client certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
+    return server.url.replace("http:", "https:")
+
+
+def test_a_client_certificate_opens_the_registry(secure: str, certificates: Certificates) -> None:
+    """With the authority that vouches for the registry."""
+    config = RegistryConfig(secure, None, certificates.ca, certificates.certificate, certificates.key)
+
+    assert SHIPPED.text == Registry(config).schema_text(1)
+
+
+def test_without_certificate_or_authority_it_is_an_outage(secure: str, certificates: Certificates) -> None:
+    """Refused by it, or not trusted by us: the partition pauses until somebody mends it."""
+    for config in (RegistryConfig(secure, ca_location=certificates.ca), RegistryConfig(secure)):
+        with pytest.raises(RegistryUnavailable):
+            Registry(config).schema_text(1)
 
 
 # --- with a real registry ---
