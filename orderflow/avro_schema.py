@@ -156,7 +156,7 @@ class _Judge:
         free = self._visit(items, depth + 1) - key_bytes * MAX_VALUES_PER_BYTE
         if free > 0:
             whose = f"the items of {'an array' if kind == 'array' else 'a map'} ({describe(items)})"
-            raise SchemaRefused(f"{whose} take almost no bytes each: a few bytes could claim millions of them")
+            raise SchemaRefused(f"{whose} take almost no bytes each: a few bytes could claim millions")
         return 1 - MAX_VALUES_PER_BYTE
 
     def _visit_named(self, part: Any, kind: str, depth: int) -> int:
@@ -236,6 +236,13 @@ def parts(parsed: Any) -> Iterator[Any]:
         for key in ("items", "values"):
             if key in parsed:
                 yield from parts(parsed[key])
+
+
+def defaults(parsed: Any) -> Iterator[Any]:
+    """The default of every field that has one, also of nested ones."""
+    for part in parts(parsed):
+        fields = part.get("fields", ()) if isinstance(part, dict) else ()
+        yield from (field["default"] for field in fields if "default" in field)
 
 
 def definitions(parsed: Any) -> Dict[str, Any]:

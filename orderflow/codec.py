@@ -13,6 +13,7 @@ reader are the same and have no logical types, as the shipped schema, that proof
 """
 
 from contextlib import contextmanager
+from copy import deepcopy
 from io import BytesIO
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
@@ -21,9 +22,10 @@ from fastavro.read import SchemaResolutionError
 from fastavro.validation import ValidationError, validate
 
 from orderflow import evolution, orders
-from orderflow.avro_schema import Schema, SchemaRefused, load_schema
+from orderflow.avro_schema import Schema, SchemaRefused, defaults, load_schema
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.orders import INFINITY, Order
+from orderflow.projection import projection
 from orderflow.strict_reader import Decode, compile_reader
 from orderflow.walk import Fault, first_fault
 
@@ -234,19 +236,28 @@ def _resolving(proof: _Proof, reader: Schema) -> Decode:
     Resolved without logical types first: fastavro would apply the writer's, and an order has the reader's.
     """
     promoted = evolution.promoted_integers(reader, proof.schema)
+    project = projection(reader, proof.schema)
+    shares_defaults = any(isinstance(default, (list, dict)) for default in defaults(reader.raw))
 
     def decode(value: bytes) -> Order:
         written = proof.read(value)
-        try:
-            order = read(value, proof.start, proof.schema.raw, reader.raw)
-        except (SchemaResolutionError, UnicodeDecodeError) as error:
-            raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
+        order = project(written) if project else _resolved(value, proof, reader)
+        if shares_defaults:
+            # What fastavro takes for a missing list is the schema's own: a handler would change it for all.
+            order = deepcopy(order)
         rounded = next((name for source, name in promoted if written[source] != order[name]), None)
         if rounded is not None:
             raise undecodable("decode.unresolvable", f"field {rounded}: the number has no exact double")
         return _with_meaning(order, reader) if reader.logical else order
 
     return decode
+
+
+def _resolved(value: bytes, proof: _Proof, reader: Schema) -> Order:
+    try:
+        return read(value, proof.start, proof.schema.raw, reader.raw)
+    except (SchemaResolutionError, UnicodeDecodeError) as error:
+        raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
 
 
 def _with_meaning(order: Order, reader: Schema) -> Order:

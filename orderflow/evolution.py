@@ -47,12 +47,17 @@ def all_problems(reader: Schema, writer: Schema) -> List[Problem]:
 def promoted_integers(reader: Schema, writer: Schema) -> List[Tuple[str, str]]:
     """Fields of the record that turn from int or long into float or double: name written, name read."""
     written = {field["name"]: kind_of(field["type"]) for field in writer.raw["fields"]}
-    pairs = [(_source(field, written), field) for field in reader.raw["fields"]]
+    pairs = [(source_of(field, written), field) for field in reader.raw["fields"]]
     return [
         (source, field["name"])
         for source, field in pairs
         if source and written[source] in ("int", "long") and kind_of(field["type"]) in ("float", "double")
     ]
+
+
+def source_of(field: Any, written: Dict[str, Any]) -> Optional[str]:
+    """The name under which a field of the reader was written: its own, or an alias."""
+    return next((name for name in (field["name"], *field.get("aliases", ())) if name in written), None)
 
 
 def value_type(part: Any) -> str:
@@ -86,7 +91,7 @@ class _Comparison:
             yield from self._field(field, written, f"{path}.{field['name']}" if path else field["name"])
 
     def _field(self, field: Any, written: Dict[str, Any], path: str) -> Iterator[Problem]:
-        source = _source(field, written)
+        source = source_of(field, written)
         if source is not None:
             yield from self.pair(field["type"], written[source]["type"], path)
         elif "default" not in field:
@@ -154,11 +159,6 @@ class _Comparison:
         if not _same_name(reader, writer) or reader["size"] != writer["size"]:
             sizes = f"{writer['name']} of {writer['size']} bytes is not {reader['name']} of {reader['size']}"
             yield Problem(path, f"fixed {sizes}", True)
-
-
-def _source(field: Any, written: Dict[str, Any]) -> Optional[str]:
-    """The name under which a field of the reader was written: its own, or an alias."""
-    return next((name for name in (field["name"], *field.get("aliases", ())) if name in written), None)
 
 
 def _same_name(reader: Any, writer: Any) -> bool:

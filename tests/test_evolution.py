@@ -7,8 +7,9 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import pytest
 
 from orderflow import evolution
-from orderflow.codec import OrderEncoder, Schema, confluent_prefix
+from orderflow.codec import OrderEncoder, Schema, confluent_prefix, read
 from orderflow.errors import Undecodable
+from orderflow.projection import projection
 from tests.schemas_for_tests import (
     ORDER,
     ROOT,
@@ -219,6 +220,53 @@ def test_a_number_too_large_for_a_double_is_not_rounded() -> None:
 
     assert {"points": 2.0**53} == outcome({"points": 2**53}, older, newer)
     assert NO == outcome({"points": 2**53 + 1}, older, newer)
+
+
+@each_row
+def test_the_short_way_of_resolving_gives_what_fastavro_gives(row: Row) -> None:
+    """Wherever fields only move, the order is the one that the specification's resolution makes."""
+    ways = ((row.newer, row.older, row.old_order), (row.older, row.newer, row.new_order))
+    for reader, writer, order in ways:
+        project = projection(reader, writer)
+        if project is None or evolution.problems(reader, writer):
+            continue
+        body = encode({**ORDER, **order}, writer)[10:]
+        short = project(read(body, 0, writer.raw))
+        long = read(body, 0, writer.raw, reader.raw)
+
+        assert long == short
+        assert {name: type(value) for name, value in long.items()} == {
+            name: type(value) for name, value in short.items()
+        }
+
+
+DEFAULTS = [
+    field("b", "boolean", default=True), field("i", "int", default=-1), field("l", "long", default=2**40),
+    field("f", "float", default=1), field("d", "double", default=0.1), field("s", "string", default="é"),
+    field("n", "null", default=None), field("u", ["null", "string"], default=None),
+    field("w", ["double", "null"], default=3),
+]
+
+
+@pytest.mark.parametrize("added", DEFAULTS, ids=[each["name"] for each in DEFAULTS])
+def test_a_default_is_taken_the_short_way_too(added: Dict[str, Any]) -> None:
+    """With the value that fastavro gives it; a whole number for a double is made one."""
+    reader, value = extra(added), encode(ORDER)
+    short = decoder(reader, [SHIPPED]).decode(value)
+    long = read(value, 10, SHIPPED.raw, reader.raw)
+
+    assert projection(reader, SHIPPED) is not None
+    assert long == short
+    assert type(added["default"]) is type(short[added["name"]]) or float is type(short[added["name"]])
+
+
+def test_a_list_as_default_is_not_shared_between_orders() -> None:
+    """A handler that appends to it must not change the next order."""
+    reader = extra(field("tags", {"type": "array", "items": "string"}, default=[]))
+    known = decoder(reader, [SHIPPED])
+    known.decode(encode(ORDER))["tags"].append("mine")
+
+    assert [] == known.decode(encode(ORDER))["tags"]
 
 
 def test_damage_is_the_better_reason() -> None:
