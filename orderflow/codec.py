@@ -110,7 +110,7 @@ def _looks_like(value: bytes) -> str:
     if value[:2] in (SINGLE_OBJECT_MARK, SINGLE_OBJECT_MARK[: len(value)]) or value[:1] == CONFLUENT_MARK:
         return f"the prefix is cut after {len(value)} bytes"
     if value[:1] == b"\x01":
-        return "looks like the registry's header-id framing (schema GUID in a header), which is not supported"
+        return "looks like the schema GUID of the registry's header-id framing, which is not supported"
     if value[:4] == b"Obj\x01":
         return "looks like an Avro object container file"
     if value.lstrip()[:1] in (b"{", b"["):
