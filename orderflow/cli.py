@@ -216,9 +216,8 @@ class StopSignals:
     Poll `requested` between short steps; the client's calls return to Python at their time-outs only.
     """
 
-    def __init__(self, err: TextIO, note: Optional[Callable[[str], None]] = None) -> None:
+    def __init__(self, err: TextIO) -> None:
         self._err = err
-        self._note = note
         self._before: List[Any] = []
         self.signal: Optional[int] = None
 

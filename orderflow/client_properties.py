@@ -1,15 +1,16 @@
 """Properties of the Kafka client that users set: which there are, which values it takes, which we need.
 
-Owns: `PROTECTED`, and asking the client itself, without starting one.
+Owns: `PROTECTED`, asking the client itself without starting one, and starting one.
 Does not know: where a property was set, or the settings that are ours.
-Used by: config.py.
+Used by: config.py, topics, publisher.
 """
 
 import re
-from typing import Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 
 from confluent_kafka import KafkaException, Producer
 
+from orderflow.cli import UsageError
 from orderflow.values import did_you_mean
 
 PROTECTED: Mapping[str, str] = {
@@ -39,6 +40,17 @@ COMMON = (
     *("partition.assignment.strategy", "auto.offset.reset", "debug", "log_level"),
 )
 """Properties that people set most: what a misspelt one is compared with."""
+
+Client = TypeVar("Client")
+
+
+def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> Client:
+    """A client of this kind. Raises UsageError where properties contradict each other."""
+    try:
+        return kind(dict(conf))
+    except KafkaException as error:
+        raise UsageError(f"the Kafka client cannot work with its settings: {error.args[0].str()}") from error
+
 
 _UNKNOWN = "no such configuration property"
 _LAST = "orderflow.no.such.property"

@@ -280,9 +280,10 @@ def _object(pairs: List[Tuple[str, Any]]) -> Order:
 def _bytes(text: Any) -> Optional[bytes]:
     if text is None:
         return None
-    if not isinstance(text, str):
-        raise ValueError("key_b64 and payload_b64 must be text or null")
-    return base64.b64decode(text, validate=True)
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise ValueError("key_b64 and payload_b64 must be base64 or null") from None
 
 
 def _faults(parts: Iterator[Tuple[str, Callable[[Any], Any], Any]]) -> ValueError:

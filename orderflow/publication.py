@@ -128,9 +128,9 @@ class Publication:
     def _show_progress(self) -> None:
         if self._status.due():
             left_s = self._left_s()
-            self._status.show(self._account() + ("" if left_s is None else f", {duration(left_s)} left"))
+            self._status.show(self._tally() + ("" if left_s is None else f", {duration(left_s)} left"))
 
-    def _account(self) -> str:
+    def _tally(self) -> str:
         published = self._publisher.published
         rate = published / max(time.monotonic() - self._started_s, 1e-9)
         shown_rate = f"{rate:,.{int(rate < 10)}f}/s"
@@ -150,7 +150,7 @@ class Publication:
         """The last line: published, failed, rate, and what is remarkable about them."""
         spoiled, bad = self._source.spoiled, self._bad_lines
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
-        return self._account() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+        return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
 
     def troubles(self) -> Iterator[str]:
         """What the user must know, a sentence each."""

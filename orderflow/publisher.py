@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Set, TextIO
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from orderflow.cli import Outage
+from orderflow.client_properties import started
 from orderflow.topics import plain_reason
 
 CLIENT_PROFILE: Mapping[str, Any] = {
@@ -67,7 +68,8 @@ class Publisher:
     """
 
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
-        self._producer = Producer({**conf, "error_cb": self._on_error, "on_delivery": self._on_delivery})
+        callbacks = {"error_cb": self._on_error, "on_delivery": self._on_delivery}
+        self._producer = started(Producer, {**conf, **callbacks})
         self._topic = topic
         self._outage = outage
         self._keep = keep

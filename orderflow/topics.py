@@ -12,7 +12,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing, UsageError
+from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing
+from orderflow.client_properties import started
 
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
@@ -89,10 +90,7 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
 
 
 def _admin(conf: Mapping[str, Any]) -> AdminClient:
-    try:
-        return AdminClient(dict(conf))
-    except KafkaException as error:
-        raise UsageError(f"the Kafka client does not take its settings: {error.args[0].str()}") from error
+    return started(AdminClient, conf)
 
 
 def _answers(admin: AdminClient, step_s: float) -> bool:
@@ -129,7 +127,7 @@ def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return False
-        raise CommandError(f"cannot look at topic {name}: {error.args[0].str()}") from error
+        raise _unseen(name, error.args[0]) from error
 
 
 def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
@@ -195,7 +193,14 @@ def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0)
     try:
         return len(_describe(admin, name, timeout_s).partitions)
     except KafkaException as error:
-        raise CommandError(f"cannot look at topic {name}: {error.args[0].str()}") from error
+        raise _unseen(name, error.args[0]) from error
+
+
+def _unseen(name: str, error: KafkaError) -> CommandError:
+    """The error for a topic that cannot be looked at. Without rights nobody is told whether it is there."""
+    denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    hint = "; we need the right to describe it, if it is there" if denied else ""
+    return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
 
 
 def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:

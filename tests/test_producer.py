@@ -110,6 +110,7 @@ def test_help_shows_commands_and_the_environment_variable_of_each_setting(nowher
         (["--order-key", "colour"], "--order-key: 'colour' must be a field of an order"),
         (["--orders-topic", ""], "--orders-topic: is empty"),
         (["-X", "acks=1"], "-X acks: acks cannot be set"),
+        (["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=SASL_SSL"], "cannot work with its settings"),
     ],
 )
 def test_wrong_usage_is_told_without_kafka(nowhere: Pipeline, arguments: List[str], why: str) -> None:

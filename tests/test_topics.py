@@ -66,7 +66,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time(deaf_port: int) -> None:
 
 def test_a_setting_that_the_client_cannot_start_with_is_a_usage_error() -> None:
     secure = {**conf_of("127.0.0.1:1"), "security.protocol": "SSL"}
-    with pytest.raises(UsageError, match="the Kafka client does not take its settings"):
+    with pytest.raises(UsageError, match="the Kafka client cannot work with its settings"):
         topics.require_kafka({**secure, "ssl.ca.location": "/nowhere"})
 
 
