@@ -24,6 +24,8 @@ CONFIG: Dict[str, Any] = {
     "fetch.message.max.bytes": 65536,
     "queued.min.messages": 1,
     "fetch.queue.backoff.ms": 5,
+    # A fetch that waits at the end of one partition holds up the seek in another.
+    "fetch.wait.max.ms": 10,
 }
 
 
@@ -45,7 +47,7 @@ class _Search:
         self.index = 0
         self.through = self.through_from = through
         self.end = end
-        self.place = self.target()
+        self.place = self.target() or 0
 
     def target(self) -> Optional[int]:
         """The next offset that is wanted, or None when nothing is any more."""
@@ -71,6 +73,10 @@ class _Search:
         started = self.through_from is not None and offset >= self.through_from
         return self.index == len(self.lone) and started and offset < self.end
 
+    def has_wrapped(self, offset: int) -> bool:
+        """Whether the client, sent beyond the end of the log, has begun again at its start."""
+        return offset < self.place
+
     def rest(self) -> List[int]:
         """The log has ended: what was wanted beyond is not there."""
         left, self.index, self.through = self.lone[self.index :], len(self.lone), None
@@ -87,6 +93,7 @@ class Recovery:
             self._config.pop(name, None)
         self._consumer: Optional[Consumer] = None
         self._searches: Dict[int, _Search] = {}
+        self._faults: List[KafkaError] = []
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._searches
@@ -96,19 +103,28 @@ class Recovery:
 
     def start(self, partition: int, lone: Sequence[int], through: Optional[int], end: int) -> None:
         """Search `lone` offsets (rising), then read from `through` up to `end`, if given."""
-        self._searches[partition] = _Search(list(lone), through, end)
-        self._assign()
+        self.cancel({partition})
+        search = _Search(list(lone), through, end)
+        if search.target() is None:
+            return
+        if self._consumer is None:
+            self._consumer = Consumer(self._config)
+        self._searches[partition] = search
+        self._consumer.incremental_assign([self._place(partition)])
 
     def cancel(self, partitions: Set[int]) -> None:
         """Those partitions are not ours any more."""
-        if not partitions & set(self._searches):
-            return
-        for partition in partitions:
-            self._searches.pop(partition, None)
-        self._assign()
+        for partition in partitions & set(self._searches):
+            self._end(partition)
+
+    def _end(self, partition: int) -> None:
+        """Give one partition up, and leave the others where they are."""
+        assert self._consumer is not None
+        del self._searches[partition]
+        self._consumer.incremental_unassign([TopicPartition(self.topic, partition)])
 
     def poll(self, timeout_s: float) -> List[Found]:
-        """Read on for a moment. Raises KafkaException when the broker refuses."""
+        """Read on for a moment. Raises KafkaException when the broker refuses, and nothing was found."""
         if not self._searches:
             return []
         assert self._consumer is not None
@@ -116,52 +132,53 @@ class Recovery:
         messages: List[Any] = self._consumer.consume(5000, timeout_s)
         for message in messages:
             self._look_at(message, found)
-        for partition in list(found):
-            found[partition] = self._move_on(partition, found[partition])
-        return list(found.values())
+        if self._faults and not found:
+            faults, self._faults = self._faults, []
+            raise KafkaException(faults[0])
+        return [self._move_on(partition, found[partition]) for partition in found]
 
     def _look_at(self, message: Any, found: Dict[int, Found]) -> None:
-        partition = message.partition()
-        search = self._searches.get(partition)
-        if search is None:
-            return
-        so_far = found.setdefault(partition, Found(partition, [], [], False))
-        if message.error() is not None:
-            so_far.missing.extend(self._after_error(message, search))
-            return
-        so_far.missing.extend(search.take(message))
-        if search.wants(message.offset()):
-            so_far.records.append(message)
+        partition, error = message.partition(), message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            self._faults.append(error)
+        elif partition in self._searches:
+            so_far = found.setdefault(partition, Found(partition, [], [], False))
+            self._take(message, self._searches[partition], so_far)
 
     @staticmethod
-    def _after_error(message: Any, search: _Search) -> List[int]:
-        error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            raise KafkaException(error)
-        return search.rest()
+    def _take(message: Any, search: _Search, found: Found) -> None:
+        if message.error() is not None or search.has_wrapped(message.offset()):
+            found.missing.extend(search.rest())
+            return
+        found.missing.extend(search.take(message))
+        if search.wants(message.offset()):
+            found.records.append(message)
 
     def _move_on(self, partition: int, found: Found) -> Found:
         search = self._searches[partition]
         target = search.target()
         if target is None:
-            del self._searches[partition]
-            self._assign()
+            self._end(partition)
             return found._replace(complete=True)
-        if search.place is None or target - search.place > READ_ON:
-            self._consumer_at(partition, target)
+        if target - search.place > READ_ON:
+            self._seek(partition, search)
         return found
 
-    def _consumer_at(self, partition: int, offset: int) -> None:
+    def _seek(self, partition: int, search: _Search) -> None:
+        """Go to the next target. What was found meanwhile must reach the caller, so this never fails."""
         assert self._consumer is not None
-        self._consumer.seek(TopicPartition(self.topic, partition, offset))
+        place = self._place(partition)
+        search.place = place.offset
+        try:
+            self._consumer.seek(place)
+        except KafkaException:
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
 
-    def _assign(self) -> None:
-        if self._consumer is None:
-            self._consumer = Consumer(self._config)
-        places = [(number, search.target()) for number, search in self._searches.items()]
-        self._consumer.assign(
-            [TopicPartition(self.topic, number, place) for number, place in places if place is not None]
-        )
+    def _place(self, partition: int) -> TopicPartition:
+        target = self._searches[partition].target()
+        assert target is not None
+        return TopicPartition(self.topic, partition, target)
 
     def close(self) -> None:
         """Drop the searches and the consumer."""
