@@ -131,6 +131,8 @@ def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]
     if path is None:
         yield None
     elif path == "-":
+        if sys.stdin is None:
+            raise UsageError("cannot read stdin: it is closed")
         yield OrderFile(sys.stdin.buffer, "stdin", fields_of(schema.parsed))
     else:
         with _binary(path) as stream:

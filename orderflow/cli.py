@@ -161,6 +161,8 @@ class StatusLine:
         self._every_s = 0.2 if self._live else plain_every_s
         self._due = clock() + self._every_s
         self._shown = False
+        self.abandoned = False
+        """Whether nobody can read any more what is written: time to finish what is begun, and to end."""
 
     def due(self) -> bool:
         """Whether it is time to show progress again; asking is cheap, so work out the text only then."""
@@ -170,24 +172,28 @@ class StatusLine:
         """Show the state of the work now."""
         self._due = self._clock() + self._every_s
         if not self._live:
-            self._err.write(f"{text}\n")
+            self._write(f"{text}\n")
         else:
-            self._err.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+            self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
             self._shown = True
-        self._err.flush()
 
     def note(self, line: str) -> None:
         """Write a line that stays, above the progress."""
         self.clear()
-        self._err.write(f"{line}\n")
-        self._err.flush()
+        self._write(f"{line}\n")
 
     def clear(self) -> None:
         """Take the progress off the terminal, before something else is written or at the end."""
         if self._shown:
-            self._err.write("\r\x1b[K")
-            self._err.flush()
+            self._write("\r\x1b[K")
             self._shown = False
+
+    def _write(self, text: str) -> None:
+        try:
+            self._err.write(text)
+            self._err.flush()
+        except OSError:  # the reader or the terminal is gone; to fail here would leave work half done
+            self.abandoned = True
 
 
 def count(number: int) -> str:

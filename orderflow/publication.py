@@ -68,8 +68,10 @@ class Publication:
 
     @property
     def _over(self) -> bool:
-        """Whether no further record is wanted: a signal came, or none could be published."""
-        return self._stop.signal is not None or self._publisher.hopeless is not None
+        """Whether no further record is wanted: a signal came, nobody looks, or none could be published."""
+        return (
+            self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
+        )
 
     def _feed(self) -> None:
         if self._limits.records == 0:

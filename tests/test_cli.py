@@ -1,5 +1,6 @@
 """What the scripts share as command-line programs, on streams, pipes, pseudo-terminals and signals."""
 
+import contextlib
 import io
 import os
 import pty
@@ -195,6 +196,20 @@ def test_progress_on_a_terminal_is_rewritten_and_gone_at_the_end(monkeypatch: py
     status.clear()
 
     assert err.getvalue() == "\r\x1b[K1 done\r\x1b[K2 done\r\x1b[Ksomething stays\n\r\x1b[K3 done\r\x1b[K"
+
+
+def test_progress_that_nobody_can_read_is_noticed_and_is_no_failure() -> None:
+    """`2>&1 | head`: what is under way must be finished first."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    err = os.fdopen(writing, "w")
+    status = cli.StatusLine(err)
+    assert not status.abandoned
+
+    status.note("hello?")
+    assert status.abandoned
+    with contextlib.suppress(BrokenPipeError):
+        err.close()
 
 
 @pytest.mark.parametrize(

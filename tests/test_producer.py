@@ -346,6 +346,30 @@ def test_a_stop_in_a_file_names_the_line_to_go_on_from(shop: Pipeline) -> None:
     assert ids(shop.orders()) == sorted(f"O-{number}" for number in range(int(stopped[1]) - 2))
 
 
+@pytest.mark.broker
+def test_when_its_messages_lose_their_reader_it_ends_quietly_and_loses_no_order(shop: Pipeline) -> None:
+    """`producer.py --input orders.csv 2>&1 | head -1`."""
+    rows = ["bad", *(GOOD.replace("O-1", f"O-{number}") for number in range(300)), "bad", GOOD]
+    name = write(shop, "orders.csv", COLUMNS, *rows)
+    command = f'"{sys.executable}" "{ROOT / "producer.py"}" --input {name} --rate 1000/s 2>&1; echo $? >code'
+    subprocess.run(
+        ["sh", "-c", f"({command}) | head -1"], cwd=shop.folder, env=shop.environ, timeout=30, check=True
+    )
+
+    assert (shop.folder / "code").read_text() == "0\n"
+    assert ids(shop.orders()) == sorted(f"O-{number}" for number in range(300))
+
+
+@pytest.mark.broker
+def test_a_closed_stdin_is_told(shop: Pipeline) -> None:
+    command = ["sh", "-c", '"$@" <&-', "sh", sys.executable, str(ROOT / "producer.py"), "--input", "-"]
+    finished = subprocess.run(
+        command, cwd=shop.folder, env=shop.environ, timeout=30, capture_output=True, text=True
+    )
+
+    assert (finished.returncode, finished.stderr) == (2, "producer.py: cannot read stdin: it is closed\n")
+
+
 # --- failed deliveries
 
 
