@@ -190,8 +190,8 @@ class OrderDecoder:
         if problems:
             return _unresolvable(proof, str(problems[0]))
         if not same:
-            return _resolving(proof, self.reader)
-        return _meaningful(proof) if self.reader.logical else proof.read
+            return _reasoned(_resolving(proof, self.reader))
+        return _reasoned(_meaningful(proof)) if self.reader.logical else proof.read
 
 
 class _Proof:
@@ -205,18 +205,29 @@ class _Proof:
         self.schema = schema
         self.start = start
         self._max_bytes = max_bytes
-        self.read = compile_reader(schema, start, max_bytes, self._carefully)
+        self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
 
     def _carefully(self, value: bytes) -> Order:
         if len(value) > self._max_bytes:
             raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
+        fault = first_fault(self.schema, value, self.start)
+        if fault:
+            raise _misread(fault)
+        return read(value, self.start, self.schema.raw)
+
+
+def _reasoned(road: Decode) -> Decode:
+    """The road, with a reason for whatever else goes wrong on it, MemoryError and RecursionError included."""
+
+    def decode(value: bytes) -> Order:
         try:
-            fault = first_fault(self.schema, value, self.start)
-            if fault is None:
-                return read(value, self.start, self.schema.raw)
+            return road(value)
+        except Undecodable:
+            raise
         except Exception as error:
             raise undecodable("decode.failed", f"{type(error).__name__}: {error}") from error
-        raise _misread(fault)
+
+    return decode
 
 
 def _meaningful(proof: _Proof) -> Decode:

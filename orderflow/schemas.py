@@ -54,6 +54,7 @@ class SchemaStore:
         self.registry = Registry(registry) if registry else None
         self._by_fingerprint = _by_fingerprint(self.files)
         self._by_id: Dict[int, Schema] = {}
+        self._refused: Dict[int, str] = {}
 
     def find_writer(self, ref: SchemaRef) -> Schema:
         """The schema that a value names. What was found once is never asked for again.
@@ -77,7 +78,12 @@ class SchemaStore:
         if self.registry is None:
             message = f"schema id {schema_id} stands in a registry, and SCHEMA_REGISTRY_URL is not set"
             raise Undecodable(message, "decode.unknown_schema")
-        return load_schema(self.registry.schema_text(schema_id))
+        if schema_id not in self._refused:
+            try:
+                return load_schema(self.registry.schema_text(schema_id))
+            except SchemaRefused as error:
+                self._refused[schema_id] = str(error)
+        raise SchemaRefused(self._refused[schema_id])
 
     def producer_encoder(self, topic: str, register: bool = True) -> OrderEncoder:
         """The encoder for orders to a topic, in the framing that goes with the settings.
