@@ -108,7 +108,10 @@ class MemorySession:
         """Note where reading would go on."""
         self.position = offset
 
-    def settle(self, outgoing: Sequence[Any], offsets: Dict[int, Tuple[int, str]]) -> Settlement:
+    def member(self) -> None:
+        """Of no group."""
+
+    def settle(self, outgoing: Sequence[Any], offsets: Dict[int, Tuple[int, str]], member: Any) -> Settlement:
         """Note what is committed."""
         self.commits.extend(offsets.values())
         return SETTLED
