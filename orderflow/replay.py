@@ -12,7 +12,7 @@ import hashlib
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
 from orderflow import dead_letters as own
-from orderflow.dialects import recognise
+from orderflow.dialects import user_headers
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.letters import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
 from orderflow.records import Headers, Outgoing, Record
@@ -167,7 +167,8 @@ class Judge:
             return Source(record.key, record.value, origin.headers)
         fetched = self._fetch(origin)
         if fetched is not None:
-            return Source(fetched.key, fetched.value, _without_replays(fetched.headers))
+            own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
+            return Source(fetched.key, fetched.value, _without_replays(own_headers))
         # Only the source's headers are missing, and this system loses them for good.
         return Source(record.key, record.value, origin.headers) if origin.has_value else None
 
@@ -268,15 +269,14 @@ def origin_of(letter: Letter) -> Origin:
 
 
 def _foreign_origin(letter: Letter) -> Origin:
-    told, dialect = letter.told, recognise(letter.record.headers)
-    kept = [header for header in letter.record.headers if not dialect.is_diagnostic(header[0])]
+    told = letter.told
     parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
     return Origin(
         told.topic,
         told.partition,
         told.offset,
         told.replay_count or 0,
-        _without_replays(kept),
+        _without_replays(user_headers(letter.record.headers)),
         all(part is True for part in parts),
         told.value_is_original and told.key_is_original,
     )

@@ -11,7 +11,7 @@ import select
 import sys
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from orderflow import audit, replay_text, topics
+from orderflow import audit, replay_text, replayer, topics
 from orderflow.audit import Job, States
 from orderflow.audit_topic import read_jobs, read_states
 from orderflow.browse import Desk, audit_topics, now_ms
@@ -24,7 +24,7 @@ from orderflow.replay_outlook import Bench, Outlook, Watch, look_ahead
 from orderflow.replay_request import Canary, Request, from_json
 from orderflow.replay_request import to_json as request_to_json
 from orderflow.replay_transactions import Transactions
-from orderflow.replayer import Sending, Sent, at_gap, new_job_id, who
+from orderflow.replayer import Sending, Sent, new_job_id, who
 from orderflow.selection import Selection, SelectionError, Wanted
 from orderflow.text import escape
 from orderflow.values import RATE, SHARE, TOPIC, argument, seconds, whole
@@ -243,12 +243,12 @@ def _goal(outlook: Outlook) -> Optional[str]:
 def _send(bench: Bench, selection: Selection, job: Job) -> int:
     """Fence others, read the states anew, send."""
     desk = bench.desk
-    at_gap("confirmed")
+    replayer.at_gap("confirmed")
     transactions = Transactions(desk.client, desk.dlq_topic, desk.note)
     transactions.open()
-    at_gap("fenced")
+    replayer.at_gap("fenced")
     bench.states = read_states(audit_topics(desk), job.id)
-    at_gap("states read")
+    replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.
     sending = Sending(bench, job._replace(done=bench.states.done.count), transactions)
     return _tell_end(desk, sending, sending.run(selection))

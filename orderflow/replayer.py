@@ -64,6 +64,10 @@ class Pace:
         """Records in one transaction."""
         return MOST_IN_TRANSACTION if self._rate is None else max(1, round(self._rate * TRANSACTION_S))
 
+    def begin(self) -> None:
+        """A transaction begins."""
+        self.began_s = self._clock()
+
     def is_over(self) -> bool:
         """Whether the transaction has been open for long enough."""
         return self._clock() - self.began_s >= TRANSACTION_S
@@ -77,7 +81,6 @@ class Pace:
         """Wait until the next transaction may begin, or until asked to stop."""
         while self._clock() < self._next_s and not stop():
             time.sleep(min(0.1, max(0.0, self._next_s - self._clock())))
-        self.began_s = self._clock()
 
 
 class Sent(NamedTuple):
@@ -147,6 +150,8 @@ class Sending:
                 break
 
     def _send(self, letter: Letter, outgoing: Outgoing) -> None:
+        if not self._in_transaction:
+            self._pace.begin()
         place = audit.entry_key(letter.record.partition, letter.record.offset)
         self._transactions.send(outgoing)
         self._transactions.send(Outgoing(self._desk.audit_topic, place, self._value(outgoing.topic), []))
