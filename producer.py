@@ -17,7 +17,8 @@ from orderflow import cli, topics
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.errors import RegistryUnavailable
-from orderflow.order_source import OrderFile, fields_of
+from orderflow.order_fields import fields_of
+from orderflow.order_source import OrderFile
 from orderflow.publication import Limits, Publication
 from orderflow.publisher import CLIENT_PROFILE, Publisher, Undelivered
 from orderflow.record_source import RecordSource, Wire

@@ -160,8 +160,9 @@ class Publication:
             yield str(self._fault)
         if self._publisher.hopeless is not None:
             yield f"no order can be published any more: {self._publisher.hopeless}"
-        if self._over and self._source.file is not None:
-            yield f"stopped before {self._source.file.name}:{self._source.file.line + (not self._held_back)}"
+        stopped_before = self._source.resume_from(not self._held_back) if self._over else None
+        if stopped_before is not None:
+            yield f"stopped before {stopped_before}"
 
     @property
     def exit_code(self) -> int:

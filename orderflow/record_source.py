@@ -42,6 +42,7 @@ class RecordSource:
         self.file = file
         """Where the orders are read from; None if they are made up."""
         self._wire = wire
+        self._inserted = False
         self._share = invalid
         self._random = random.Random(seed)
         self._spoiler = Spoiler(wire.encode, self._random)
@@ -51,6 +52,13 @@ class RecordSource:
     def fraction(self) -> Optional[float]:
         """How much of it has been read, 0 to 1; None where nobody knows."""
         return None if self.file is None else self.file.fraction
+
+    def resume_from(self, handed_over: bool) -> Optional[str]:
+        """`file:line` of the first order not published yet; None if there is no file."""
+        if self.file is None:
+            return None
+        done = handed_over and not self._inserted
+        return f"{self.file.name}:{self.file.line + done}"
 
     @property
     def spoiled(self) -> int:
@@ -74,9 +82,11 @@ class RecordSource:
 
     def _broken(self, order: Order) -> Iterator[Record]:
         """As many broken records before an order as make up their share of all."""
+        self._inserted = True
         while self._random.random() < self._share:
             meant, value = self._spoiler.spoil(order)
             yield self._wire.key_of(meant), value
+        self._inserted = False
 
     def _misfit(self, error: Unencodable) -> BadLine:
         if self.file is None:

@@ -11,7 +11,8 @@ import pytest
 import config
 from orderflow import order_source
 from orderflow.cli import CommandError, UsageError
-from orderflow.order_source import BadLine, Field, Item, OrderFile, RawRecord, fields_of
+from orderflow.order_fields import Field, fields_of
+from orderflow.order_source import BadLine, Item, OrderFile, RawRecord
 
 FIELDS = fields_of(json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8")))
 HEADER = "order_id,customer_id,product_id,quantity,price,timestamp"

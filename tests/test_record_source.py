@@ -9,7 +9,8 @@ import pytest
 import config
 from orderflow.cli import CommandError
 from orderflow.codec import OrderDecoder, OrderEncoder, load_schema, single_object_prefix
-from orderflow.order_source import BadLine, OrderFile, fields_of
+from orderflow.order_fields import fields_of
+from orderflow.order_source import BadLine, OrderFile
 from orderflow.record_source import RecordSource, Wire
 
 SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
@@ -82,6 +83,20 @@ def test_the_same_seed_makes_the_same_records_byte_for_byte() -> None:
 
     assert one == other
     assert one != records(RecordSource(wire(), None, 0.3, 6), 200)
+
+
+def test_the_line_to_go_on_from_is_the_first_whose_order_was_not_handed_over(
+    order_file: Callable[..., OrderFile],
+) -> None:
+    """A broken record stands before the order of its line, and does not stand for it."""
+    source = RecordSource(wire(), order_file(count=50), 0.5, 1)
+    line = 2
+    for key, _ in filter(None, source):
+        assert isinstance(key, bytes)
+        own = b"-bad-" not in key and key != b""
+        assert source.resume_from(handed_over=False) == f"orders.csv:{line}"
+        line += own
+        assert source.resume_from(handed_over=True) == f"orders.csv:{line}"
 
 
 def test_bad_lines_keep_their_place_among_the_records(order_file: Callable[..., OrderFile]) -> None:
