@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.codec import OrderEncoder, load_schema, single_object_prefix
@@ -96,12 +96,19 @@ def ours(
 
 def make_topic(bootstrap_servers: str, topic: str, partitions: int = 1) -> None:
     """Create a topic that keeps records however old they claim to be."""
+    for_ever = str(2**63 - 1)
+    any_time = {"message.timestamp.before.max.ms": for_ever, "message.timestamp.after.max.ms": for_ever}
+    try:
+        _create(bootstrap_servers, topic, partitions, {"retention.ms": "-1", **any_time})
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.INVALID_CONFIG:
+            raise
+        # Brokers before 3.6 have no such limits, and no names for them.
+        _create(bootstrap_servers, topic, partitions, {"retention.ms": "-1"})
+
+
+def _create(bootstrap_servers: str, topic: str, partitions: int, config: Dict[str, str]) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    config = {
-        "retention.ms": "-1",
-        "message.timestamp.before.max.ms": str(2**63 - 1),
-        "message.timestamp.after.max.ms": str(2**63 - 1),
-    }
     admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(10)
 
 
