@@ -112,7 +112,8 @@ class Assignment:
                 self._take(found)
             self._finish_all()
         except KafkaException as error:
-            self._retry_at_s = self._clock() + 0.2
+            # As long again as it may have blocked, or the partitions that are ready would starve.
+            self._retry_at_s = self._clock() + COMMITTED_TIMEOUT_S
             self._report("restore_delayed", detail=error.args[0].str())
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -149,7 +150,7 @@ class Assignment:
             return self._is_beyond_end(number, mark, high)
         self._beyond_end.pop(number, None)
         if mark < low:
-            self._report("lost_by_retention", partition=number, offset=mark, until=low, waiting=False)
+            self._report("lost_by_retention", partition=number, offset=mark, until=low)
         restoring = self._new(number, max(mark, low), high, commit)
         self._restoring[number] = restoring
         self._search(restoring)
@@ -233,7 +234,8 @@ class Assignment:
         if not self._commit_open(partition):
             return
         for entry in restoring.entries.values():
-            self._report("lost_by_retention", partition=number, offset=entry.offset, until=None, waiting=True)
+            more = entry.has_followers
+            self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
         self._session.resume([number])

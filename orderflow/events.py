@@ -53,12 +53,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…"
 
 
-def _lost(partition: int, offset: int, until: Optional[int], waiting: bool) -> str:
-    if waiting:
-        lost = f"the order at offset {offset} waited, and the log does not hold it any more"
-    else:
-        lost = f"retention deleted offsets {offset} to {(until or 0) - 1} unprocessed"
-    return f"partition {partition}: {lost}"
+def _waiting_lost(partition: int, offset: int, more: bool) -> str:
+    lost = f"partition {partition}: the order at offset {offset} waited, but the log no longer holds it"
+    # Its key is in the record alone, and without it those behind it look like finished ones.
+    return lost + ("; orders of its key waited behind it and are not known any more either" if more else "")
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
@@ -128,7 +126,16 @@ EVENTS: Dict[str, Event] = {
             f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
         ),
     ),
-    "lost_by_retention": Event("ERROR", "orders were deleted by retention before they were processed", _lost),
+    "lost_by_retention": Event(
+        "ERROR",
+        "orders were deleted by retention before they were processed",
+        lambda partition, offset, until: (
+            f"partition {partition}: retention deleted offsets {offset} to {until - 1} unprocessed"
+        ),
+    ),
+    "waiting_order_lost": Event(
+        "ERROR", "an order that waited for a retry was deleted by retention or compaction", _waiting_lost
+    ),
     "stalled": Event(
         "ERROR",
         "a handler call did not return in time; the process ends",

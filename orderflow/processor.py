@@ -10,6 +10,8 @@ Read `step` first.
 
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from confluent_kafka import KafkaException
+
 from orderflow.assignment import Assignment, Partition, Report, size_of
 from orderflow.dead_letters import Circumstances
 from orderflow.errors import Failure, RegistryUnavailable, describe
@@ -181,7 +183,10 @@ class Processor:
             self._forget(self._session.lost)
         if self._assignment.is_settled:
             return records
-        self._leftover = [message for message in self._leftover if message.partition() in self._ready]
+        self._leftover = self._of_ready(self._leftover)
+        return self._of_ready(records)
+
+    def _of_ready(self, records: List[Message]) -> List[Message]:
         return [message for message in records if message.partition() in self._ready]
 
     def _patience_s(self) -> float:
@@ -195,11 +200,7 @@ class Processor:
 
     def _forget(self, partitions: Set[int]) -> None:
         """What is not settled of partitions that were taken away belongs to their next owner."""
-        for number in partitions & set(self._ready):
-            in_flight = self._ready[number].in_flight
-            if in_flight:
-                self._orphans[number] = self._orphans.get(number, 0) + in_flight
-            self._alone.pop(number, None)
+        self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
         if self._outbox:
             self._start_again("partitions were taken away before what was done for them was settled")
@@ -211,12 +212,16 @@ class Processor:
             self._settler.collect(IDLE_S)
         self._outbox.clear()
         self._leftover = []
-        ready = set(self._ready)
-        self._alone.clear()
-        for number in ready:
+        self._drop(set(self._ready))
+
+    def _drop(self, numbers: Set[int]) -> None:
+        """Forget these partitions. Calls that still run for them are waited for before they come back."""
+        for number in numbers:
+            self._alone.pop(number, None)
+            self._stopped.pop(number, None)
             if self._ready[number].in_flight:
                 self._orphans[number] = self._orphans.get(number, 0) + self._ready[number].in_flight
-        self._assignment.drop(ready)
+        self._assignment.drop(numbers)
 
     # --- calling what is due ---------------------------------------------------------------------
 
@@ -287,6 +292,8 @@ class Processor:
     def _call_fresh(self, fresh: List[Message]) -> None:
         """Take in and call as much of the batch as fits into a slice; the rest stays unseen."""
         records = self._leftover + fresh if self._leftover else fresh
+        if not self._assignment.is_settled:
+            records = self._of_ready(records)
         if not records:
             return self._note_positions()
         for partition in self._ready.values():
@@ -455,6 +462,8 @@ class Processor:
 
     def _start(self, partition: Partition, head: Head) -> None:
         """Have a head called: by a worker, or here and now with the followers it releases."""
+        if self._ready.get(partition.number) is not partition:
+            return None
         if self._workers is None:
             return self._run_on(partition, head)
         partition.in_flight += 1
@@ -520,7 +529,7 @@ class Processor:
             self._publish(head.record, value)
         self._outbox.done += 1
         self.key_brake.succeeded(head.key)
-        self._called(head, succeeded=True)
+        self._called(head, succeeded=True, first=self._attempt_number(partition, head) == 1)
         return self._finish(partition, head)
 
     def _failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
@@ -624,8 +633,11 @@ class Processor:
         self._seek_back()
 
     def _seek_back(self) -> None:
-        for number, offset in self._stopped.items():
-            self._session.seek(number, offset)
+        try:
+            for number, offset in self._stopped.items():
+                self._session.seek(number, offset)
+        except KafkaException as error:
+            return self._start_again(f"cannot seek back: {error.args[0].str()}")
         self._stopped.clear()
 
     def _is_time_to_settle(self) -> bool:

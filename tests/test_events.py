@@ -23,6 +23,7 @@ SAMPLES: Dict[str, Any] = {
     "until": 50,
     "waiting": 7,
     "careful": True,
+    "more": True,
     "attempt": 2,
     "delay_s": 4.96,
     "retry_s": 2.0,
@@ -113,11 +114,12 @@ def test_a_dead_letter_names_order_attempts_and_cause(error: Exception, attempt:
 
 def test_lost_orders_are_named_by_offset() -> None:
     """Both kinds: never seen, and seen and waiting."""
-    unseen = {"partition": 0, "offset": 5, "until": 9, "waiting": False}
-    waited = {"partition": 0, "offset": 5, "until": None, "waiting": True}
+    alone, more = ({"partition": 0, "offset": 5, "more": more} for more in (False, True))
 
-    assert "offsets 5 to 8" in line_of("lost_by_retention", unseen)
-    assert "the order at offset 5 waited" in line_of("lost_by_retention", waited)
+    assert "offsets 5 to 8" in line_of("lost_by_retention", {"partition": 0, "offset": 5, "until": 9})
+    assert "the order at offset 5 waited" in line_of("waiting_order_lost", alone)
+    assert "of its key" in line_of("waiting_order_lost", more)
+    assert "of its key" not in line_of("waiting_order_lost", alone)
 
 
 # --- text of unknown origin
