@@ -165,9 +165,13 @@ class Restored(NamedTuple):
 
 def restore(
     log: Log, offset: Optional[int], metadata: str, now_s: float = 0.0, later_s: float = 0.0,
-    limits: Limits = LIMITS,
+    limits: Limits = LIMITS, looks: int = 1,
 ) -> Restored:  # fmt: skip
-    """Let a new owner take the partition over, `later_s` seconds after the commit was written."""
+    """Let a new owner take the partition over, `later_s` seconds after the commit was written.
+
+    It looks so many times, some seconds apart.
+    """
+    clock_s = [now_s]
     events: List[Tuple[str, Dict[str, Any]]] = []
     session, brake = MemorySession(log, (offset, metadata)), OutageBrake(60.0)
     assignment = Assignment(
@@ -175,9 +179,11 @@ def restore(
         cast(Recovery, MemoryRecovery(log)),
         limits,
         brake,
-        clock=lambda: now_s,
+        clock=lambda: clock_s[0],
         time_of_day=lambda: TIME_OF_DAY_S + later_s,
         report=lambda name, **fields: events.append((name, fields)),
     )
-    assignment.refresh(set())
+    for look in range(looks):
+        clock_s[0] = now_s + look * 5.0
+        assignment.refresh(set())
     return Restored(assignment.ready[0], events, session, brake)

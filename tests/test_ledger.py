@@ -62,6 +62,18 @@ def test_the_lowest_unfinished_order_is_committed() -> None:
     assert 120 == ledger.commit_point
 
 
+def test_an_announced_order_is_listed_as_such() -> None:
+    """Before it is called, so that a death during the call names it."""
+    ledger = Ledger(5)
+    ledger.take_in("record", 5, None).announced = True
+    ledger.next = 6
+
+    found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=False, alone=5), 5)
+
+    assert found is not None
+    assert ([Entry(5, 0, 0, announced=True)], 5) == (found.entries, found.alone)
+
+
 def test_an_order_in_flight_is_unfinished() -> None:
     """It is listed like one that waits, due at once: a crash during the call must not skip it."""
     ledger = Ledger(5)
@@ -263,6 +275,20 @@ def test_followers_are_limited_by_number_and_by_bytes(max_queued: int, max_bytes
         seen.append(intake(ledger))
 
     assert [ROOM] * 6 + [NEITHER, FULL, NEITHER, ROOM] == seen
+
+
+def test_the_span_is_counted_from_the_commit_point() -> None:
+    """An old waiting order far behind leaves room for fewer heads, wherever the next ones stand."""
+    near, far = Ledger(0), Ledger(0)
+    for ledger, mark in ((near, 100), (far, 2**40)):
+        waiting(ledger, 0)
+        ledger.next = mark
+        ledger.plan_intake(1000)
+        for offset in range(mark, mark + capacity(2**41) - 1):
+            ledger.take_in("record", offset, None)
+
+    assert FULL == intake(far)
+    assert not near.is_full
 
 
 def test_some_hundreds_of_heads_fit() -> None:
