@@ -65,12 +65,15 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _has_plain_default(field: Any) -> bool:
-    """Whether the JSON value is the value: not so for bytes, and for lists, which would be shared."""
-    first = field["type"][0] if isinstance(field["type"], list) else field["type"]
-    return "default" in field and _is_plain(field["type"]) and first != "bytes"
+    """Whether it is one immutable value: a list would be shared between orders."""
+    return "default" in field and _is_plain(field["type"])
 
 
 def _default(field: Any) -> Any:
+    """The value that a default in JSON stands for; a union's is one of its first branch."""
     first = field["type"][0] if isinstance(field["type"], list) else field["type"]
     default = field.get("default")
-    return float(default) if first in ("float", "double") and isinstance(default, int) else default
+    if first in ("float", "double") and isinstance(default, int):
+        return float(default)
+    # The specification: characters up to 255 stand for bytes.
+    return default.encode("latin-1") if first == "bytes" and isinstance(default, str) else default
