@@ -74,7 +74,7 @@ def test_foreign_metadata_skips_nothing(metadata: str) -> None:
 
 def test_a_commit_beyond_the_end_of_the_log_skips_nothing() -> None:
     """A topic that was made anew: where to go on is for the operator to say."""
-    with pytest.raises(SessionLost, match="offset 9 is committed, but the log ends at 2.*reset the group"):
+    with pytest.raises(SessionLost, match=r"offset 9 is committed, but the log ends at 2.*reset the group"):
         restore(log_of(b"a", b"b"), 9, "", looks=BEYOND_END_LIMIT)
 
 
