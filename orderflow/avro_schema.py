@@ -140,8 +140,9 @@ class _Judge:
         if depth > MAX_DEPTH:
             raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} levels deep")
         if isinstance(part, list):
-            branches = [self._visit(branch, depth + 1) for branch in part]
-            return 1 - MAX_VALUES_PER_BYTE + max(branches, default=0)
+            if not part:
+                raise SchemaRefused("a union has no branches")
+            return 1 - MAX_VALUES_PER_BYTE + max(self._visit(branch, depth + 1) for branch in part)
         kind = kind_of(part)
         if kind in PRIMITIVES:
             self._check_decimal(part)

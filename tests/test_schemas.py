@@ -57,6 +57,7 @@ NO_BYTES = {"type": "fixed", "name": "F", "size": 0}
         (record(field("a", "Nowhere")), "not valid Avro: .*Nowhere"),
         (record(field("a", "int"), field("a", "int")), "one name twice"),
         (record(field("a b", "int")), "not a name"),
+        (record(field("a", [])), "no branches"),
         (record(field("a", {"type": "enum", "name": "E", "symbols": ["A", "B-C"]})), "not valid Avro"),
         (record(field("a", "int", __fastavro_parsed_schema=True)), "reserved"),
         (record(field("next", ["null", "R"])), "type R contains itself"),
