@@ -14,7 +14,7 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import browse, cli, job_verbs, marking, replay_verbs, waiting
+from orderflow import browse, cli, job_verbs, marking, replay_verbs, transfer, waiting
 from orderflow.avro_schema import SchemaRefused
 from orderflow.browse import Desk, Show, Tail, now_ms
 from orderflow.codec import OrderDecoder, OrderEncoder
@@ -276,6 +276,8 @@ VERBS: Tuple[Verb, ...] = (
         replay_verbs.run,
     ),
     Verb(("discard",), "mark as resolved, or take that back", marking.add_flags, marking.run),
+    Verb(("export",), "lossless to a file, or CSV", transfer.add_export_flags, transfer.run_export),
+    Verb(("import",), "from a file of export", transfer.add_import_flags, transfer.run_import),
     Verb(("jobs",), "past replays: list, show, resume", job_verbs.add_flags, job_verbs.run),
 )
 

@@ -19,7 +19,7 @@ from orderflow.render import plural, to_json
 from orderflow.replay import Terms
 from orderflow.replay_request import Request
 from orderflow.replay_text import job_row
-from orderflow.replay_transactions import Transactions
+from orderflow.replay_transactions import Transactions, transactional_id
 from orderflow.replay_verbs import (
     answer,
     confirm,
@@ -105,7 +105,7 @@ def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, ever
 
 def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason: str) -> int:
     """Fence others, read the states anew, and write an entry for each that still is what it was."""
-    transactions = Transactions(desk.client, desk.dlq_topic, desk.note)
+    transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     states = read_states(audit_topics(desk))
     at_ms = now_ms()

@@ -42,9 +42,16 @@ class Fenced(CommandError):
 
 
 class Transactions:
-    """The one writer of a dead letter topic's replays."""
+    """One writer at a time under one transactional id."""
 
-    def __init__(self, client: Mapping[str, Any], dlq_topic: str, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        name: str,
+        note: Callable[[str], None],
+        timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+    ) -> None:
+        """`name` is the transactional id, `timeout_ms` the time that one transaction may take."""
         self._note = note
         self._errors: List[KafkaError] = []
         self._is_open = False
@@ -52,8 +59,8 @@ class Transactions:
             {
                 **DEFAULTS,
                 **client,
-                "transactional.id": transactional_id(dlq_topic),
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "transactional.id": name,
+                "transaction.timeout.ms": timeout_ms,
                 "enable.idempotence": True,
                 "acks": "all",
                 "delivery.report.only.error": True,

@@ -23,7 +23,7 @@ from orderflow.replay import STALE, Terms, Verdict
 from orderflow.replay_outlook import Bench, Outlook, Watch, look_ahead
 from orderflow.replay_request import Canary, Request, from_json
 from orderflow.replay_request import to_json as request_to_json
-from orderflow.replay_transactions import Transactions
+from orderflow.replay_transactions import Transactions, transactional_id
 from orderflow.replayer import Sending, Sent, new_job_id, who
 from orderflow.selection import Selection, SelectionError, Wanted
 from orderflow.text import escape
@@ -244,7 +244,7 @@ def _send(bench: Bench, selection: Selection, job: Job) -> int:
     """Fence others, read the states anew, send."""
     desk = bench.desk
     replayer.at_gap("confirmed")
-    transactions = Transactions(desk.client, desk.dlq_topic, desk.note)
+    transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     replayer.at_gap("fenced")
     bench.states = read_states(audit_topics(desk), job.id)
