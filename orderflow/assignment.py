@@ -103,7 +103,6 @@ class Assignment:
 
     def refresh(self, not_yet: Set[int]) -> None:
         """Restore what came a little further; `not_yet` still has calls running from before."""
-        self._session.take_lost()
         if self.is_settled or self._clock() < self._retry_at_s:
             return
         try:

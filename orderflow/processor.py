@@ -179,10 +179,12 @@ class Processor:
     def _poll(self) -> List[Message]:
         """What Kafka has. Partitions may be taken away in here, after all that was done is settled."""
         records = self._session.poll(max(1, self._batch_size - len(self._leftover)), self._patience_s())
-        if self._session.lost:
-            self._forget(self._session.lost)
-        if self._assignment.is_settled:
+        lost = self._session.take_lost()
+        if lost:
+            self._forget(lost)
+        elif self._assignment.is_settled:
             return records
+        # The client may hand over records of partitions that it took away in the same call.
         self._leftover = self._of_ready(self._leftover)
         return self._of_ready(records)
 
@@ -813,7 +815,6 @@ class Processor:
         self._goes_on = False
         while self._workers is not None and self._workers.in_flight and self._clock() < until_s:
             self._poll()
-            self._session.take_lost()
             self._collect()
             self._settle()
         self._settle_now()
