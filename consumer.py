@@ -60,6 +60,10 @@ SETTINGS = (
     "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack", "schema_registry_url",
 )  # fmt: skip
 GC_THRESHOLD = 50_000
+EXITED = (
+    "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
+    "when it keeps doing this"
+)
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 DLQ_MARGIN_BYTES = 12
 """`max.message.bytes` counts a batch with its log header."""
@@ -213,21 +217,28 @@ class Consumer:
     def _work(self) -> int:
         self.began_s = time.monotonic()
         try:
-            while not self.stop.requested:
-                self.processor.step()
-                self._look_around()
-                if self.until_drained and self.processor.is_drained():
-                    return cli.OK
-                if self.until_drained and self.processor.has_only_held():
-                    return cli.TRIPPED
-            return self.stop.exit_code
+            code = self._step_until_done()
+            self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
+            return code
+        except BaseException as crash:
+            # No clean mark either: should an order be to blame, the next owner has to find out which.
+            self.processor.abandon()
+            if isinstance(crash, SystemExit):
+                raise CommandError(EXITED) from crash
+            raise
         finally:
-            self._leave()
+            self.watchdog.idle()
+            self.session.close()
 
-    def _leave(self) -> None:
-        self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
-        self.watchdog.idle()
-        self.session.close()
+    def _step_until_done(self) -> int:
+        while not self.stop.requested:
+            self.processor.step()
+            self._look_around()
+            if self.until_drained and self.processor.is_drained():
+                return cli.OK
+            if self.until_drained and self.processor.has_only_held():
+                return cli.TRIPPED
+        return self.stop.exit_code
 
     def _look_around(self) -> None:
         if self.crash is not None:

@@ -208,8 +208,12 @@ class Processor:
             self._start_again("partitions were taken away before what was done for them was settled")
 
     def _start_again(self, why: str) -> None:
-        """Drop everything that is not settled and restore from what is committed."""
+        """Restore everything from what is committed."""
         self._report("start_again", detail=why)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Drop everything that is not settled, as it must be after a crash, which may cut a step short."""
         while self._settler.in_flight:
             self._settler.collect(IDLE_S)
         self._outbox.clear()

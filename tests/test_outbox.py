@@ -69,10 +69,25 @@ def test_clearing_forgets_all_of_it() -> None:
     """Settled, or void because the engine starts again."""
     box = outbox(dead())
     box.results.append(Outgoing("processed", None, b"", []))
+    box.done = 1
     box.confirm(frozenset([1]))
     box.clear()
 
-    assert ([], [], []) == (box.results, box.dead, box.sent)
+    assert ([], [], [], 0) == (box.results, box.dead, box.sent, box.done)
+
+
+def test_what_is_taken_belongs_to_one_settlement() -> None:
+    """What comes meanwhile belongs to the next; put back, it is settled first and in its order."""
+    box = outbox(dead(offset=1), max_bytes=5000)
+    box.done = 3
+    taken = box.take()
+    assert (False, True, 5000) == (bool(box), bool(taken), taken.max_bytes)
+
+    box.dead.append(dead(offset=2))
+    box.done += 1
+    box.put_back(taken)
+
+    assert ([1, 2], 4) == ([letter.record.offset for letter in box.dead], box.done)
 
 
 @settings(max_examples=50, deadline=None)
@@ -152,9 +167,10 @@ def test_a_known_limit_is_used_at_once(value_bytes: List[int], topic_takes: int)
 
 def test_shrinking_goes_on_below_a_limit_that_is_not_enough() -> None:
     """What a topic says it takes includes a batch's frame, whose size is an estimate."""
-    box = outbox(dead(10_000), max_bytes=12_000)
+    letter = dead(10_000)
+    limit = sizes(letter)[Shrink.MESSAGE]
 
-    assert shrunk_until(box, topic_takes=11_000, limit=12_000)
+    assert shrunk_until(outbox(letter, max_bytes=limit), topic_takes=limit - 1, limit=limit)
 
 
 def test_it_says_so_when_it_cannot_get_smaller() -> None:

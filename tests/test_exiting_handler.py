@@ -1,0 +1,53 @@
+"""A handler that calls sys.exit: what the consumer was in the middle of is not committed, and it is found."""
+
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from tests.pipeline import Pipeline, reason
+
+NewPipeline = Callable[..., Pipeline]
+
+HANDLER = """
+import sys
+from orderflow import RejectOrder
+
+def process(order):
+    if order["order_id"].startswith("EXIT"):
+        sys.exit(0)
+    if order["order_id"].startswith("BAD"):
+        raise RejectOrder("not sold any more")
+    return {"order_id": order["order_id"]}
+"""
+
+
+def restart_until_drained(shop: Pipeline, handler: Path) -> int:
+    """A plain restart loop, as any supervisor runs it; how often the consumer failed."""
+    for failures in range(20):
+        ended = shop.run("consumer.py", "--handler", f"{handler}:process", "--until-drained")
+        if ended.code == 0:
+            return failures
+        assert "handler" in ended.err and "Traceback" not in ended.err, ended.err
+    raise AssertionError("it never drained")
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_handler_that_exits_the_process_is_a_killer_like_any_other(
+    pipeline: NewPipeline, tmp_path: Path, workers: str
+) -> None:
+    """Its order is dead-lettered within its budget, those of the same batch have one fate, none is lost."""
+    handler = tmp_path / "exiting.py"
+    handler.write_text(HANDLER, encoding="utf-8")
+    shop = pipeline(MAX_RETRIES="1", RETRY_BACKOFF="0.1", WORKERS=workers)
+    rows = [(f"{'BAD' if number % 3 else 'A'}-{number:03}", "C") for number in range(60)]
+    shop.publish([*rows, ("EXIT-1", "C"), ("A-999", "C")])
+
+    failures = restart_until_drained(shop, handler)
+
+    dead = [reason(letter) for letter in shop.dead_letters()]
+    assert (40, 1) == (dead.count("process.rejected"), dead.count("process.killed_consumer"))
+    assert 41 == len(dead)
+    assert 21 == len(shop.results())
+    assert 1 <= failures <= 5
