@@ -21,6 +21,8 @@ REQUEST_TIMEOUT_S = 2.0
 """Bound of each step of a request: connecting, each read."""
 ANSWER_TIMEOUT_S = 3.0
 """Bound of the whole wait for one answer; the engine's thread stands still meanwhile."""
+OUTAGE_TIMEOUT_S = 0.1
+"""The same while it is down: the other partitions go on, and a late answer is found next time."""
 ASK_AGAIN_S = 1.0
 """How long a failure or an unknown id is answered from memory, so that a busy partition asks no flood."""
 MAX_REMEMBERED = 1_000
@@ -221,30 +223,34 @@ class Registry:
         if self._clock() < self._down_until:
             raise RegistryUnavailable(self._down_because)
         question = self._question(what, request)
-        if not question.done.wait(ANSWER_TIMEOUT_S):
-            self._down(f"has not answered within {ANSWER_TIMEOUT_S:g} s ({what})")
+        patience_s = OUTAGE_TIMEOUT_S if self._down_because else ANSWER_TIMEOUT_S
+        if not question.done.wait(patience_s):
+            self._down(f"has not answered yet ({what})")
         self._under_way.pop(what, None)
         if question.error is not None:
             self._explain(question.error)
+        self._down_because = ""
         return question.answer
 
     def _question(self, what: str, request: Callable[[Any], Any]) -> "_Question":
-        """The request in its thread: one that was given up earlier is picked up again."""
-        oldest = self._clock() - GIVE_UP_S
+        """The request in its thread: one that was given up earlier is picked up again, unless it failed."""
+        now = self._clock()
         with self._lock:
-            self._under_way = {key: each for key, each in self._under_way.items() if each.asked_at > oldest}
+            self._under_way = {key: each for key, each in self._under_way.items() if each.is_of_use(now)}
             if what not in self._under_way:
-                if len(self._under_way) >= MAX_UNDER_WAY:
+                if sum(not each.done.is_set() for each in self._under_way.values()) >= MAX_UNDER_WAY:
                     self._down(f"has not answered {MAX_UNDER_WAY} requests yet")
-                self._under_way[what] = _Question(request, self._client, self._clock())
+                self._under_way[what] = _Question(request, self._client, now)
             return self._under_way[what]
 
     def _explain(self, error: Exception) -> NoReturn:
         status = getattr(error, "http_status_code", None)
         said = " ".join(str(getattr(error, "error_message", error)).split())[:300]
         if status == 404 and getattr(error, "error_code", None) in NOT_FOUND_CODES:
+            self._down_because = ""
             raise _NotFound(said) from None
         if status in (409, 422):
+            self._down_because = ""
             raise _Conflict(said) from None
         if status is None:
             self._down(f"does not answer properly: {type(error).__name__}: {said}")
@@ -265,6 +271,10 @@ class _Question:
         self.answer: Any = None
         self.error: Optional[Exception] = None
         threading.Thread(target=self._run, args=(request, client), daemon=True).start()
+
+    def is_of_use(self, now: float) -> bool:
+        """Whether its answer is there or may still come."""
+        return self.error is None and self.asked_at > now - GIVE_UP_S
 
     def _run(self, request: Callable[[Any], Any], client: Any) -> None:
         try:

@@ -1,6 +1,7 @@
 """The schema registry: what each answer means, how long it may take, and that it works with a real one."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -166,7 +167,7 @@ def test_an_answer_that_trickles_holds_nobody_up(
     server.trickle = True
     server.answer = (200, b" " * 1000)
 
-    assert "has not answered within 0.5 s" in unavailable(server.url)
+    assert "has not answered yet" in unavailable(server.url)
 
 
 def test_an_answer_that_came_late_is_used(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +199,42 @@ def test_garbage_is_not_kept(server: Scripted, monkeypatch: pytest.MonkeyPatch) 
     server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
 
     assert SHIPPED.text == recovering.schema_text(1)
+
+
+def test_a_long_outage_holds_the_others_up_once(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first question of an outage waits; the later ones look whether an answer has come."""
+    monkeypatch.setattr(orderflow.registry, "ASK_AGAIN_S", 0.0)
+    server.answer = None
+    asked = registry(server.url)
+    with pytest.raises(RegistryUnavailable):
+        asked.schema_text(1)
+
+    started = time.monotonic()
+    for schema_id in (1, 2, 3, 4, 5, 6):
+        with pytest.raises(RegistryUnavailable):
+            asked.schema_text(schema_id)
+    assert time.monotonic() - started < 2.0
+
+
+def test_requests_that_failed_meanwhile_do_not_stand_in_the_way(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many ids were asked for in the outage; once it is over, each is answered soon."""
+    monkeypatch.setattr(orderflow.registry, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(orderflow.registry, "REQUEST_TIMEOUT_S", 0.3)
+    server.answer = None
+    asked = registry(server.url)
+    for schema_id in range(1, 6):
+        with pytest.raises(RegistryUnavailable):
+            asked.schema_text(schema_id)
+    server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
+
+    deadline = time.monotonic() + 3
+    texts: List[str] = []
+    while len(texts) < 5 and time.monotonic() < deadline:
+        with contextlib.suppress(RegistryUnavailable):
+            texts.append(asked.schema_text(len(texts) + 1))
+    assert [SHIPPED.text] * 5 == texts
 
 
 def test_an_unknown_id_may_be_known_later(server: Scripted) -> None:
