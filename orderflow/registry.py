@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Pr
 from orderflow import evolution
 from orderflow.avro_schema import SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, UnknownSchema
+from orderflow.schema_references import whole
 
 REQUEST_TIMEOUT_S = 2.0
 """Bound of each step of a request: connecting, each read."""
@@ -27,6 +28,7 @@ ASK_AGAIN_S = 1.0
 """How long a failure or an unknown id is answered from memory, so that a busy partition asks no flood."""
 MAX_REMEMBERED = 1_000
 MAX_UNDER_WAY = 4
+MAX_REFERENCES = 50
 GIVE_UP_S = 60.0
 """How long a request without an answer counts as under way. A later one starts anew."""
 
@@ -135,7 +137,8 @@ class Registry:
         if self._clock() < self._unknown_until.get(schema_id, 0.0):
             raise self._unknown(schema_id)
         try:
-            answer = self._ask(f"schema id {schema_id}", lambda client: client.get_schema(schema_id))
+            what = f"schema id {schema_id}"
+            answer = self._ask(what, lambda client: _Found.whole(client, client.get_schema(schema_id)))
         except _NotFound:
             self._remember_unknown(schema_id)
             raise self._unknown(schema_id) from None
@@ -174,9 +177,12 @@ class Registry:
         return [self._version(subject, number) for number in sorted(numbers)]
 
     def _version(self, subject: str, number: int) -> Version:
+        def request(client: Any) -> _Found:
+            return _Found.registered(client, client.get_version(subject, number))
+
         what = f"version {number} of {subject}"
-        answer = self._ask(what, lambda client: client.get_version(subject, number))
-        return Version(number, self._id(answer.schema_id), self._avro_text(answer.schema, what))
+        answer = self._ask(what, request)
+        return Version(number, self._id(answer.schema_id), self._avro_text(answer, what))
 
     def _why_rejected(self, subject: str, text: str, error: Exception) -> str:
         """The registry's words, and ours: they name the fields."""
@@ -189,16 +195,13 @@ class Registry:
         lines.append("next: make check-schema shows what breaks; give new fields a default, keep old ones")
         return "\n".join(lines)
 
-    def _avro_text(self, schema: Any, what: str) -> str:
-        """The text of an answer that should hold an Avro schema."""
-        text = getattr(schema, "schema_str", None)
-        if not isinstance(text, str):
+    def _avro_text(self, found: "_Found", what: str) -> str:
+        """The text of an answer that should hold an Avro schema, with all that it refers to."""
+        if not isinstance(found.text, str) or not all(isinstance(text, str) for text in found.referenced):
             self._garbage(f"{what} has no schema text")
-        if (schema.schema_type or "AVRO") != "AVRO":
-            raise SchemaRefused(f"{what} in {self.url} is a {schema.schema_type} schema, not Avro")
-        if schema.references:
-            raise SchemaRefused(f"{what} in {self.url} refers to other schemas; only whole ones are read")
-        return text
+        if (found.kind or "AVRO") != "AVRO":
+            raise SchemaRefused(f"{what} in {self.url} is a {found.kind} schema, not Avro")
+        return whole(found.text, found.referenced) if found.referenced else found.text
 
     def _id(self, answer: Any) -> int:
         if not isinstance(answer, int):
@@ -260,6 +263,33 @@ class Registry:
         self._down_because = f"schema registry {self.url} {what}"
         self._down_until = self._clock() + ASK_AGAIN_S
         raise RegistryUnavailable(self._down_because) from None
+
+
+class _Found(NamedTuple):
+    """A schema as the registry has it, with everything that it refers to. Its texts may be garbage."""
+
+    text: Any
+    kind: Any
+    referenced: List[Any]
+    schema_id: Any = None
+
+    @classmethod
+    def registered(cls, client: Any, answer: Any) -> "_Found":
+        return cls.whole(client, answer.schema)._replace(schema_id=answer.schema_id)
+
+    @classmethod
+    def whole(cls, client: Any, schema: Any) -> "_Found":
+        """Runs in the question's thread, so that however many references take no longer than one wait."""
+        found: Dict[Any, Any] = {}
+        open_ones = list(schema.references or ())
+        while open_ones and len(found) < MAX_REFERENCES:
+            reference = open_ones.pop()
+            key = (reference.subject, reference.version)
+            if key not in found:
+                other = client.get_version(*key).schema
+                found[key] = other.schema_str
+                open_ones += other.references or ()
+        return cls(schema.schema_str, schema.schema_type, list(found.values()))
 
 
 class _Question:

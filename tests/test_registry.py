@@ -34,7 +34,6 @@ QUICK_S = 3.5
 Answer = Tuple[int, bytes]
 
 RECURSIVE = {"type": "record", "name": "R", "fields": [{"name": "r", "type": "R"}]}
-REFERENCE = {"name": "a", "subject": "a", "version": 1}
 
 
 class Scripted(ThreadingHTTPServer):
@@ -274,7 +273,6 @@ def test_an_outage_is_remembered_for_a_second(server: Scripted) -> None:
         ({"schema": 'syntax = "proto3";', "schemaType": "PROTOBUF"}, "a PROTOBUF schema"),
         ({"schema": '"string"'}, "not a record"),
         ({"schema": json.dumps(RECURSIVE)}, "contains itself"),
-        ({"schema": SHIPPED.text, "references": [REFERENCE]}, "other schemas"),
     ],
 )
 def test_an_unusable_schema_is_a_fault_of_the_order(server: Scripted, answer: Any, says: str) -> None:
@@ -488,6 +486,40 @@ def test_confluents_own_serializers_understand_us(real: LocalRegistry, topic: Ca
     assert ORDER == AvroDeserializer(client)(ours, context)
     assert theirs is not None
     assert ORDER == OrderDecoder(store.reader, store.find_writer, 1000).decode(theirs)
+
+
+@pytest.mark.registry
+def test_a_schema_that_refers_to_others_is_read_whole(real: LocalRegistry, topic: Callable[..., str]) -> None:
+    """Types that subjects share, one of them through another."""
+    from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
+
+    client, name = SchemaRegistryClient({"url": real.url}), topic()
+
+    def register(subject: str, definition: Any, *references: str) -> int:
+        refers = [SchemaReference(f"com.shared.{each}", f"{name}-{each}", 1) for each in references]
+        schema = Schema(json.dumps(definition), "AVRO", refers)
+        return int(client.register_schema(f"{name}-{subject}", schema))
+
+    country = {"type": "enum", "name": "Country", "namespace": "com.shared", "symbols": ["DE", "FR"]}
+    address = {"type": "record", "name": "Address", "namespace": "com.shared", "fields": [
+        field("city", "string"), field("country", "Country"),
+    ]}
+    order = {"type": "record", "name": "Order", "namespace": "com.orders", "fields": [
+        *shipped_fields(), field("to", "com.shared.Address"), field("bill", ["null", "com.shared.Address"]),
+    ]}
+    register("Country", country)
+    register("Address", address, "Country")
+    schema_id = register("value", order, "Address")
+    inner = {**address, "fields": [field("city", "string"), field("country", country)]}
+    alone = order_schema(field("to", inner), field("bill", ["null", "com.shared.Address"]))
+    sent = {**ORDER, "to": {"city": "Lyon", "country": "FR"}, "bill": None}
+    store = store_of(real)
+
+    value = confluent_prefix(schema_id) + encode(sent, alone)[10:]
+
+    assert ORDER == OrderDecoder(store.reader, store.find_writer, 1000).decode(value)
+    assert store.registry is not None
+    assert alone.fingerprint == load_schema(store.registry.schema_text(schema_id)).fingerprint
 
 
 @pytest.mark.registry
