@@ -283,8 +283,7 @@ class Consumer:
         self.processor.let_go()
 
     def _attempt(self, task: Any) -> Any:
-        _partition, head = task
-        return self.processor.attempt(head.record, head.attempts + 1)
+        return self.processor.attempt(task)
 
     def _crashed(self, crash: BaseException) -> None:
         self.crash = crash

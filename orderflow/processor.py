@@ -50,6 +50,7 @@ WORKING_S = 0.01
 PROBE_S = 1.0
 """While the outage brake holds, a fresh order is tried this often."""
 REGISTRY_RETRY_S = 2.0
+REGISTRY_LINE_S = 30.0
 BLOCKED_RETRY_S = (1.0, 30.0)
 
 KILLED = Failure(
@@ -158,6 +159,7 @@ class Processor:
         self._next_probe_s = 0.0
         self._blocked_for_s = 0.0
         self._blocked_until_s = 0.0
+        self._next_registry_line_s = 0.0
 
     # --- the road of an order --------------------------------------------------------------------
 
@@ -166,6 +168,7 @@ class Processor:
         fresh = self._poll()
         self._assignment.refresh(not_yet=set(self._orphans))
         if self._is_blocked():
+            self._leftover = self._leftover + fresh
             return
         self._collect()
         self._call_due(has_fresh=bool(fresh or self._leftover))
@@ -233,8 +236,10 @@ class Processor:
 
     def _call_due(self, has_fresh: bool) -> None:
         """Call the orders whose time has come, one of each partition in turn."""
+        if self._alone:
+            return
         self._start_slice(DUE_SHARE if has_fresh else 1.0)
-        guarded: List[Tuple[Partition, Head]] = []
+        guarded: List[Task] = []
         for partition, head in self._due_heads():
             if head.suspect or head.careful:
                 guarded.append((partition, head))
@@ -243,7 +248,7 @@ class Processor:
         if guarded:
             self._call_guarded(guarded)
 
-    def _due_heads(self) -> Iterator[Tuple[Partition, Head]]:
+    def _due_heads(self) -> Iterator[Task]:
         waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
         while waiting and self._clock() < self._deadline_s and self._has_free_worker():
             still = []
@@ -254,7 +259,7 @@ class Processor:
                     yield partition, head
             waiting = still
 
-    def _call_guarded(self, guarded: List[Tuple[Partition, Head]]) -> None:
+    def _call_guarded(self, guarded: List[Task]) -> None:
         """After an owner died: list what is about to be called, so that a second death names it."""
         suspects = [(partition, head) for partition, head in guarded if head.suspect]
         careful = [(partition, head) for partition, head in guarded if not head.suspect]
@@ -262,19 +267,23 @@ class Processor:
             chunk, late = careful[:CHUNK], careful[CHUNK:]
             self._postpone(late)
             self._call_announced(chunk)
-        for position, (partition, head) in enumerate(suspects):
-            if (position and self._clock() >= self._deadline_s) or not self._call_alone(partition, head):
-                self._postpone(suspects[position + 1 :])
-                return
+        while suspects and self._call_alone(*suspects[0]):
+            del suspects[0]
+            if self._clock() >= self._deadline_s:
+                break
+        self._postpone(suspects)
 
-    def _postpone(self, heads: Sequence[Tuple[Partition, Head]]) -> None:
+    def _postpone(self, heads: Sequence[Task]) -> None:
+        """Have them taken again in the next round; nothing else would ever call them."""
         for partition, head in heads:
             partition.ledger.wait(head, self._clock())
 
-    def _call_announced(self, chunk: Sequence[Tuple[Partition, Head]]) -> bool:
+    def _call_announced(self, chunk: Sequence[Task]) -> bool:
+        """List these heads as about to be called, and call them once that is committed."""
         for partition, head in chunk:
             head.announced = partition.dirty = True
         if not self._settle_now():
+            self._postpone(chunk)
             return False
         for partition, head in chunk:
             self._start(partition, head)
@@ -284,14 +293,17 @@ class Processor:
         """Call a suspect with nothing else in flight, its attempt committed first."""
         if head.died_alone and head.attempts >= self._policy.max_retries:
             head.attempts += 1  # the death among others, which was counted to none of them
-            self._run_on(partition, self._give_up(partition, head, KILLED))
+            self._follow(partition, self._give_up(partition, head, KILLED))
             return True
         if self._workers and self._workers.in_flight:
-            self._postpone([(partition, head)])
             return False
         head.attempts += 1
         self._alone[partition.number] = head.offset
-        return self._call_announced([(partition, head)]) and self._settle_now()
+        if self._call_announced([(partition, head)]):
+            return self._settle_now()
+        head.attempts -= 1
+        self._alone.pop(partition.number, None)
+        return False
 
     # --- calling what is fresh -------------------------------------------------------------------
 
@@ -310,6 +322,8 @@ class Processor:
 
     def _calling(self, records: List[Message]) -> List[Message]:
         """Call what may be called of the records, the way that suits; what was not taken in."""
+        if self._alone:
+            return records
         if self.brake.holds:
             return self._probe(records)
         if any(partition.careful_left for partition in self._ready.values()):
@@ -365,7 +379,7 @@ class Processor:
         if isinstance(error, RegistryUnavailable):
             return self._wait_for_registry(partition, message.offset(), error)
         head = partition.ledger.take_in(message, message.offset(), message.key())
-        self._run_on(partition, self._failed(partition, head, error))
+        self._follow(partition, self._failed(partition, head, error))
         self._stop_if_full(partition, message)
 
     def _queue(self, message: Message) -> bool:
@@ -390,7 +404,9 @@ class Processor:
         self._assignment.hold(partition, why, until_s)
 
     def _wait_for_registry(self, partition: Partition, offset: int, error: Exception) -> None:
-        self._report("registry_down", partition=partition.number, detail=str(error))
+        if self._clock() >= self._next_registry_line_s:
+            self._next_registry_line_s = self._clock() + REGISTRY_LINE_S
+            self._report("registry_down", partition=partition.number, detail=str(error))
         self._stop(partition, offset, "registry", self._clock() + REGISTRY_RETRY_S)
 
     def _without_stopped(self, records: List[Message]) -> List[Message]:
@@ -457,11 +473,16 @@ class Processor:
 
     # --- one call and what comes of it -----------------------------------------------------------
 
-    def attempt(self, message: Message, attempt: int) -> Optional[bytes]:
-        """Decode, check and handle one order; its encoded result. Raises whatever went wrong."""
-        order = self._read(message.value())
+    def attempt(self, task: Task) -> Optional[bytes]:
+        """Decode, check and handle one order; its encoded result. Raises whatever went wrong.
+
+        Workers call this in their threads: it only reads.
+        """
+        partition, head = task
+        order = self._read(head.record.value())
         if self._wants_delivery:
-            result = self._handler(order, delivery_of(message, attempt))
+            number = self._attempt_number(partition, head)
+            result = self._handler(order, delivery_of(head.record, number))
         else:
             result = self._handler(order)
         return None if result is None or self._to.processed_topic is None else encode_result(result)
@@ -471,27 +492,29 @@ class Processor:
         if self._ready.get(partition.number) is not partition:
             return None
         if self._workers is None:
-            return self._run_on(partition, head)
+            return self._follow(partition, self._call(partition, head))
         partition.in_flight += 1
         self._workers.submit((partition, head))
+        return None
 
-    def _run_on(self, partition: Partition, head: Optional[Head]) -> None:
-        """Call a head, then the followers that each success releases, until the slice ends."""
-        while head is not None:
-            if self._workers is not None:
-                return self._start(partition, head) if self._goes_on else partition.ledger.wait(head, 0.0)
-            self._watchdog.busy()
-            following = self._call(partition, head)
-            if following is not None and not self._may_follow(following):
+    def _follow(self, partition: Partition, following: Optional[Head]) -> None:
+        """Go on with the followers that a head releases one by one, until the slice ends."""
+        while following is not None:
+            if not self._may_follow(following):
                 return partition.ledger.wait(following, self._clock())
-            head = following
+            if self._workers is not None:
+                return self._start(partition, following)
+            following = self._call(partition, following)
 
     def _may_follow(self, head: Head) -> bool:
-        return not head.suspect and not head.careful and self._clock() < self._deadline_s
+        if head.suspect or head.careful or not self._goes_on:
+            return False
+        return self._workers is not None or self._clock() < self._deadline_s
 
     def _call(self, partition: Partition, head: Head) -> Optional[Head]:
+        self._watchdog.busy()
         try:
-            value = self.attempt(head.record, self._attempt_number(partition, head))
+            value = self.attempt((partition, head))
         except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
             return self._failed(partition, head, error)
         return self._succeeded(partition, head, value)
@@ -518,9 +541,9 @@ class Processor:
         if self._ready.get(partition.number) is not partition:
             self._bury(partition.number)
         elif error is not None:
-            self._run_on(partition, self._failed(partition, head, error))
+            self._follow(partition, self._failed(partition, head, error))
         else:
-            self._run_on(partition, self._succeeded(partition, head, value))
+            self._follow(partition, self._succeeded(partition, head, value))
 
     def _bury(self, number: int) -> None:
         left = self._orphans.get(number, 0) - 1
@@ -541,6 +564,8 @@ class Processor:
     def _failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
         """Wait, or give the order up; in the second case, the next of its key."""
         if isinstance(error, RegistryUnavailable):
+            if self._alone.pop(partition.number, None) == head.offset:
+                head.attempts -= 1
             partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
             return None
         failure = describe(error, self._keep_stack)
