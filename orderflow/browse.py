@@ -113,10 +113,11 @@ class Topic:
         """
         spans = self.reader.spans(selection.range) if spans is None else spans
         left = _Limit(selection)
+        decode, state_of = self._desk.decoder.decode, self._state_of
         if progress:
             progress.expect(sum(max(0, span.end - span.begin) for span in spans))
         for records in self.reader.read(spans, lambda: self._desk.signals.requested or left.reached):
-            yield left.take([self.letter(record) for record in records])
+            yield left.take([Letter(record, decode, state_of) for record in records])
             if progress:
                 progress.add(len(records))
 

@@ -15,7 +15,7 @@ from orderflow.cli import CommandError, TopicMissing
 from orderflow.records import Record
 from orderflow.selection import Position, Range
 
-BATCH = 500
+BATCH = 250
 """Records a batch. Small: what is built for them still lies in the processor's cache when it is used."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
@@ -60,13 +60,13 @@ def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
 def record_of(message: Any) -> Record:
     """The client's message as a plain record."""
     kind, timestamp_ms = message.timestamp()
-    has_time = kind in TIMESTAMP_TYPES
+    timestamp_type = TIMESTAMP_TYPES.get(kind)
     return Record(
         message.topic(),
         message.partition(),
         message.offset(),
-        timestamp_ms if has_time else None,
-        TIMESTAMP_TYPES.get(kind),
+        timestamp_ms if timestamp_type else None,
+        timestamp_type,
         message.key(),
         message.value(),
         message.headers() or [],

@@ -11,6 +11,7 @@ import base64
 import json
 import math
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.codec import Inspection
@@ -243,8 +244,13 @@ def shown_bytes(value: Optional[bytes]) -> str:
 
 def summary(glance: Glance) -> str:
     """The error in a few words: its class, bare, and the message's first line."""
-    kind = "" if glance.error_class is None else glance.error_class.rsplit(".", 1)[-1]
-    message = (glance.message or "").split("\n", 1)[0]
+    return summary_of(glance.error_class, glance.message)
+
+
+def summary_of(error_class: Optional[str], message: Optional[str]) -> str:
+    """The same of a class and a message."""
+    kind = "" if error_class is None else error_class.rsplit(".", 1)[-1]
+    message = (message or "").split("\n", 1)[0]
     if not kind or message.startswith(kind):
         return escape(message or kind)
     return escape(f"{kind}: {message}" if message else kind)
@@ -265,36 +271,31 @@ class LetterLines:
         f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  "
         f"{'FROM':<18}  {'KEY':<12}  ERROR"
     )
-    MOST_REMEMBERED = 10_000
-
     def __init__(self, width: Optional[int] = None) -> None:
         self._width = width
         self._shortener = Shortener()
-        self._clocks: Dict[int, str] = {}
-        self._ends: Dict[Tuple[Optional[str], Optional[str]], str] = {}
-        self._labels: Dict[Tuple[str, Optional[str], str], str] = {}
+        self._label = lru_cache(1_000)(self._new_label)
+        self._error = lru_cache(1_000)(summary_of)
+        self._died = lru_cache(10_000)(_second)
 
     def line(self, letter: Letter) -> str:
         """The dead letter's line."""
         record, glance = letter.record, letter.glance
-        at_s = -1 if record.timestamp_ms is None else record.timestamp_ms // 1000
-        died = self._clocks.get(at_s) or self._remember(self._clocks, at_s, clock(record.timestamp_ms))
-        kind = (glance.fingerprint, glance.reason, letter.state)
-        label = self._labels.get(kind) or self._remember(self._labels, kind, self._label(*kind))
-        end = (glance.error_class, glance.message)
-        error = self._ends.get(end) or self._remember(self._ends, end, summary(glance))
-        place, key = f"{record.partition}:{record.offset}", shown_bytes(record.key)
-        return fit(f"{place:<10}  {died:<19}  {label}  {source(glance):<18}  {key:<12}  {error}", self._width)
+        label = self._label(glance.fingerprint, glance.reason, letter.state)
+        error = self._error(glance.error_class, glance.message)
+        at_ms, key = record.timestamp_ms, shown_bytes(record.key)
+        died = NOT_CARRIED if at_ms is None else self._died(at_ms // 1000)
+        place, origin = f"{record.partition}:{record.offset}", source(glance)
+        line = f"{place:<10}  {died:<19}  {label}  {origin:<18}  {key:<12}  {error}"
+        return line if self._width is None else fit(line, self._width)
 
-    def _label(self, fingerprint: str, reason: Optional[str], state: str) -> str:
+    def _new_label(self, fingerprint: str, reason: Optional[str], state: str) -> str:
         told = escape(reason or "-") + ("" if state == "new" else f" [{state}]")
         return f"{self._shortener.short(fingerprint):<5}  {told:<25}"
 
-    def _remember(self, memory: Dict[Any, str], key: Any, text: str) -> str:
-        if len(memory) >= self.MOST_REMEMBERED:
-            memory.clear()
-        memory[key] = text
-        return text
+
+def _second(at_s: int) -> str:
+    return clock(at_s * 1000)
 
 
 class Overview(NamedTuple):

@@ -5,6 +5,7 @@ import time
 from typing import Any, Callable, Dict, List
 
 import pytest
+
 from tests.pipeline import Pipeline, eventually
 
 pytestmark = pytest.mark.broker
