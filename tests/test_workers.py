@@ -59,19 +59,24 @@ def test_every_task_comes_back_once_with_its_result() -> None:
     assert ([], 0) == (pool.workers.collect(0.0), pool.workers.in_flight)
 
 
-def test_an_error_comes_back_with_its_task_and_the_thread_goes_on() -> None:
-    """A handler's failure is an outcome."""
+class Boom(Exception):
+    """Somebody's own error."""
+
+
+@pytest.mark.parametrize("error", [Boom("boom"), RecursionError("boom"), MemoryError("boom"), OSError("boom")])
+def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: Exception) -> None:
+    """A handler's failure is an outcome, of whatever class it is."""
 
     def call(task: int) -> int:
         if task == 1:
-            raise ValueError("boom")
+            raise error
         return task
 
     pool = Pool(1, call)
     pool.submit(1, 2)
     failed, succeeded = pool.collect(2)
 
-    assert (1, None, "boom") == (failed.task, failed.result, str(failed.error))
+    assert Finished(1, None, error) == failed
     assert Finished(2, 2, None) == succeeded
     assert [] == pool.crashes
 
@@ -126,21 +131,21 @@ def test_collecting_waits_no_longer_than_asked(gate: threading.Event) -> None:
 
 def test_the_longest_running_call_is_known(gate: threading.Event) -> None:
     """The watchdog asks for it; a call that ended, or waits for a thread, is not it."""
-    pool = Pool(2, lambda task: task and gate.wait(DEADLINE_S))
+    pool = Pool(3, lambda task: task and gate.wait(DEADLINE_S))
     assert pool.workers.oldest_start_s() is None
 
     before_s = time.monotonic()
     pool.submit(1)
     wait_until(lambda: pool.workers.oldest_start_s() is not None)
     oldest_s: Optional[float] = pool.workers.oldest_start_s()
-    pool.submit(0, 0, 0)
+    pool.submit(2, 0, 0, 0)
     assert 3 == len(pool.collect(3))
 
     assert oldest_s is not None
     assert before_s <= oldest_s <= time.monotonic()
     assert oldest_s == pool.workers.oldest_start_s()
     gate.set()
-    assert 1 == len(pool.collect(1))
+    assert 2 == len(pool.collect(2))
     assert pool.workers.oldest_start_s() is None
 
 
