@@ -1,6 +1,6 @@
-"""Bytes to order and back, in both framings, safe against hostile bytes.
+"""Bytes to orders, safe against hostile bytes. The whole codec is offered here.
 
-Owns: the framings, `OrderDecoder`, `OrderEncoder` and `order_reader`.
+Owns: `OrderDecoder`, the road that the values of each writer schema take; `order_reader`, its fastest form.
 Does not know: where schemas come from (schemas.py), what is done about a failure.
 Used by: processor, producer, reader, dlq_handler, schemas.
 
@@ -15,15 +15,17 @@ reader are the same and have no logical types, as the shipped schema, that proof
 from contextlib import contextmanager
 from copy import deepcopy
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
-from fastavro.validation import ValidationError, validate
 
 from orderflow import evolution, orders
 from orderflow.avro_schema import Schema, SchemaRefused, defaults, load_schema
+from orderflow.decode_reasons import undecodable
+from orderflow.encoder import OrderEncoder, Unencodable
 from orderflow.errors import RegistryUnavailable, Undecodable
+from orderflow.framing import SchemaRef, confluent_prefix, read_prefix, single_object_prefix
 from orderflow.orders import INFINITY, Order
 from orderflow.projection import projection
 from orderflow.strict_reader import Decode, compile_reader
@@ -43,34 +45,6 @@ __all__ = [
     "single_object_prefix",
 ]
 
-SINGLE_OBJECT_MARK = b"\xc3\x01"
-SINGLE_OBJECT_BYTES = 10
-"""Avro specification, "Single-object encoding": the mark, then the schema's CRC-64-AVRO, little-endian."""
-
-CONFLUENT_MARK = b"\x00"
-CONFLUENT_BYTES = 5
-"""Confluent wire format: magic byte 0, then the writer schema's registry id, 4 bytes, big-endian."""
-
-
-class Unencodable(ValueError):
-    """The order does not fit the schema. Names the field."""
-
-
-class SchemaRef(NamedTuple):
-    """How a value names its writer schema: by fingerprint or by registry id, the other is None."""
-
-    fingerprint: Optional[bytes]
-    schema_id: Optional[int]
-
-    @property
-    def framing(self) -> str:
-        """The framing that names schemas so."""
-        return "confluent" if self.fingerprint is None else "single-object"
-
-    def __str__(self) -> str:
-        return f"id {self.schema_id}" if self.fingerprint is None else f"fingerprint {self.fingerprint.hex()}"
-
-
 FindWriter = Callable[[SchemaRef], Schema]
 
 
@@ -85,37 +59,6 @@ class Inspection(NamedTuple):
     order: Optional[Order]
     error: Optional[Exception]
     """`Undecodable`, `UnknownSchema` or `RegistryUnavailable`; None where there is an order."""
-
-
-def single_object_prefix(schema: Schema) -> bytes:
-    """The first bytes of every value written with this schema in single-object encoding."""
-    return SINGLE_OBJECT_MARK + schema.fingerprint
-
-
-def confluent_prefix(schema_id: int) -> bytes:
-    """The first bytes of every value written with the schema of this registry id."""
-    return CONFLUENT_MARK + schema_id.to_bytes(4, "big")
-
-
-def read_prefix(value: bytes) -> Tuple[SchemaRef, int]:
-    """Which schema the value was written with, and where its body starts. Raises `decode.framing`."""
-    if value[:2] == SINGLE_OBJECT_MARK and len(value) >= SINGLE_OBJECT_BYTES:
-        return SchemaRef(value[2:SINGLE_OBJECT_BYTES], None), SINGLE_OBJECT_BYTES
-    if value[:1] == CONFLUENT_MARK and len(value) >= CONFLUENT_BYTES:
-        return SchemaRef(None, int.from_bytes(value[1:CONFLUENT_BYTES], "big")), CONFLUENT_BYTES
-    raise undecodable("decode.framing", f"neither C3 01 nor 00 and a whole prefix: {_looks_like(value)}", 0)
-
-
-def _looks_like(value: bytes) -> str:
-    if value[:2] in (SINGLE_OBJECT_MARK, SINGLE_OBJECT_MARK[: len(value)]) or value[:1] == CONFLUENT_MARK:
-        return f"the prefix is cut after {len(value)} bytes"
-    if value[:1] == b"\x01":
-        return "looks like the schema GUID of the registry's header-id framing, which is not supported"
-    if value[:4] == b"Obj\x01":
-        return "looks like an Avro object container file"
-    if value.lstrip()[:1] in (b"{", b"["):
-        return "looks like JSON"
-    return f"begins with {value[:8].hex(' ')}"
 
 
 class OrderDecoder:
@@ -320,13 +263,6 @@ def write(order: Order, parsed: Any) -> bytes:
     return stream.getvalue()
 
 
-def undecodable(reason: str, message: str, position: Optional[int] = None) -> Undecodable:
-    """The error with its reason and, where known, the place."""
-    error = Undecodable(message, reason)
-    error.position = position
-    return error
-
-
 def _too_large(value: bytes, limit: int) -> str:
     return f"the value has {len(value):,} bytes, the limit is {limit:,} (MAX_ORDER_BYTES)"
 
@@ -366,61 +302,3 @@ def refuse_unruly(reader: Schema) -> None:
         if kinds[name] not in allowed:
             wanted = " or ".join(sorted(allowed))
             raise SchemaRefused(f"field {name} of {reader.name} is {kinds[name]}: the rules need {wanted}")
-
-
-class OrderEncoder:
-    """Encodes orders with one schema under one prefix. Never writes another value than it was given."""
-
-    def __init__(self, schema: Schema, prefix: bytes) -> None:
-        self.schema = schema
-        self.prefix = prefix
-        self._numbers = [
-            (field["name"], *_NUMBERS[field["type"]])
-            for field in schema.parsed["fields"]
-            if schema.flat and field["type"] in _NUMBERS
-        ]
-
-    def encode(self, order: Order) -> bytes:
-        """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
-        stream = BytesIO()
-        stream.write(self.prefix)
-        try:
-            self._check(order)
-            schemaless_writer(stream, self.schema.parsed, order, strict=True)
-        except Exception as error:  # noqa: BLE001 - so do values of any type
-            raise Unencodable(self._why(order, error)) from None
-        return stream.getvalue()
-
-    def _check(self, order: Order) -> None:
-        """What fastavro would write as something else: 2**40 as an int, 1.5 as 1, True as 1, "2" as 2.0."""
-        if not self.schema.flat:
-            validate(order, self.schema.parsed, raise_errors=True, strict=True)
-        for name, types, low, high in self._numbers:
-            number = order[name]
-            if type(number) not in types or (type(number) is int and not low <= number <= high):
-                raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
-
-    def _why(self, order: Order, error: Exception) -> str:
-        if isinstance(error, ValidationError):
-            return "; ".join(str(part) for part in error.errors)
-        if isinstance(error, KeyError):
-            return f"field {error.args[0]}: missing"
-        return str(error)
-
-
-def describe_type(schema: Schema, name: str) -> str:
-    """The type of a field of a flat schema, with its article."""
-    kind = next(field["type"] for field in schema.parsed["fields"] if field["name"] == name)
-    return {"int": "an int of 32 bits", "long": "a long of 64 bits"}.get(kind, f"a {kind}")
-
-
-_EXACT_DOUBLE = 2**53
-_EXACT_FLOAT = 2**24
-_NUMBERS: Dict[str, Tuple[Tuple[type, ...], int, int]] = {
-    "boolean": ((bool,), 0, 1),
-    "int": ((int,), -(2**31), 2**31 - 1),
-    "long": ((int,), -(2**63), 2**63 - 1),
-    "float": ((float, int), -_EXACT_FLOAT, _EXACT_FLOAT),
-    "double": ((float, int), -_EXACT_DOUBLE, _EXACT_DOUBLE),
-}
-"""The Python types that a number's field takes, and the integers that it holds exactly."""

@@ -1,11 +1,13 @@
 """The catalogue of `decode.*` reasons: what each means, and what an operator does about it.
 
-Owns: the one table that the codec, the documentation and the tests share.
+Owns: the one table that codec, documentation and tests share; `undecodable`, an error by its reason.
 Does not know: how the faults are found.
 Used by: codec, docs/avro.md (tested against it), dlq_handler.
 """
 
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Optional
+
+from orderflow.errors import Undecodable
 
 
 class Reason(NamedTuple):
@@ -66,3 +68,10 @@ DECODE_REASONS: Mapping[str, Reason] = {
     ),
 }
 """Every reason that starts with `decode.`"""
+
+
+def undecodable(reason: str, message: str, position: Optional[int] = None) -> Undecodable:
+    """The error with its reason and, where known, the place."""
+    error = Undecodable(message, reason)
+    error.position = position
+    return error

@@ -10,16 +10,16 @@ runs in a thread of its own: the client bounds every read, but not the whole of 
 
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Protocol
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional
 
 from orderflow import evolution
 from orderflow.avro_schema import SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, UnknownSchema
+from orderflow.registry_client import Found, RegistryConfig, RegistryMisconfigured, avro_schema, new_client
 from orderflow.schema_references import whole
 
-REQUEST_TIMEOUT_S = 2.0
-"""Bound of each step of a request: connecting, each read."""
+__all__ = ["Registry", "RegistryConfig", "RegistryMisconfigured", "SchemaRejected", "Version"]
+
 ANSWER_TIMEOUT_S = 3.0
 """Bound of the whole wait for one answer; the engine's thread stands still meanwhile."""
 OUTAGE_TIMEOUT_S = 0.1
@@ -28,7 +28,6 @@ ASK_AGAIN_S = 1.0
 """How long a failure or an unknown id is answered from memory, so that a busy partition asks no flood."""
 MAX_REMEMBERED = 1_000
 MAX_UNDER_WAY = 4
-MAX_REFERENCES = 50
 GIVE_UP_S = 60.0
 """How long a request without an answer counts as under way. A later one starts anew."""
 
@@ -36,67 +35,8 @@ NOT_FOUND_CODES = (40401, 40402, 40403)
 """The registry's own codes for subject, version and schema not found. A 404 without is another server's."""
 
 
-class RegistryMisconfigured(ValueError):
-    """No request can be made with these settings. Says which, never a secret."""
-
-
 class SchemaRejected(Exception):
     """The registry does not take the producer's schema, or has it not. Says which field, and what next."""
-
-
-@dataclass(frozen=True)
-class RegistryConfig:
-    """Where the registry is and how it lets us in. The locations are paths of PEM files."""
-
-    url: str
-    user_info: Optional[str] = field(default=None, repr=False)
-    ca_location: Optional[str] = None
-    certificate_location: Optional[str] = None
-    key_location: Optional[str] = None
-    key_password: Optional[str] = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, settings: "RegistrySettings") -> "Optional[RegistryConfig]":
-        """The registry's part of the settings; None where no registry is set."""
-        if settings.schema_registry_url is None:
-            return None
-        return cls(
-            settings.schema_registry_url,
-            settings.schema_registry_user_info,
-            settings.schema_registry_ca_location,
-            settings.schema_registry_certificate_location,
-            settings.schema_registry_key_location,
-            settings.schema_registry_key_password,
-        )
-
-    def client_config(self) -> Dict[str, Any]:
-        """The configuration of confluent_kafka's SchemaRegistryClient."""
-        optional = {
-            "basic.auth.user.info": self.user_info,
-            "ssl.ca.location": self.ca_location,
-            "ssl.certificate.location": self.certificate_location,
-            "ssl.key.location": self.key_location,
-            "ssl.key.password": self.key_password,
-        }
-        given = {name: value for name, value in optional.items() if value is not None}
-        return {"url": self.url, "timeout": REQUEST_TIMEOUT_S, "max.retries": 0, **given}
-
-
-class RegistrySettings(Protocol):
-    """What `RegistryConfig.of` reads of the settings."""
-
-    @property
-    def schema_registry_url(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def schema_registry_user_info(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def schema_registry_ca_location(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def schema_registry_certificate_location(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def schema_registry_key_location(self) -> Optional[str]: ...  # noqa: D102
-    @property
-    def schema_registry_key_password(self) -> Optional[str]: ...  # noqa: D102
 
 
 class Version(NamedTuple):
@@ -125,7 +65,7 @@ class Registry:
         self.url = config.url
         self._config = config
         self._clock = clock
-        self._client = _new_client(config)
+        self._client = new_client(config)
         self._under_way: Dict[str, _Question] = {}
         self._lock = threading.Lock()
         self._unknown_until: Dict[int, float] = {}
@@ -138,7 +78,7 @@ class Registry:
             raise self._unknown(schema_id)
         try:
             what = f"schema id {schema_id}"
-            answer = self._ask(what, lambda client: _Found.whole(client, client.get_schema(schema_id)))
+            answer = self._ask(what, lambda client: Found.whole(client, client.get_schema(schema_id)))
         except _NotFound:
             self._remember_unknown(schema_id)
             raise self._unknown(schema_id) from None
@@ -147,7 +87,7 @@ class Registry:
     def register(self, subject: str, text: str) -> int:
         """The id of a schema under a subject, registered there if it is new. May raise `SchemaRejected`."""
         try:
-            schema = _registry_schema(text)
+            schema = avro_schema(text)
             what = f"registering {subject}"
             answer = self._ask(what, lambda client: client.register_schema(subject, schema))
         except _Conflict as error:
@@ -157,7 +97,7 @@ class Registry:
     def look_up(self, subject: str, text: str) -> int:
         """The id of a schema that is registered under a subject already. May raise `SchemaRejected`."""
         try:
-            schema = _registry_schema(text)
+            schema = avro_schema(text)
             answer = self._ask(f"look-up in {subject}", lambda client: client.lookup_schema(subject, schema))
         except (_NotFound, _Conflict):
             raise SchemaRejected(
@@ -177,8 +117,8 @@ class Registry:
         return [self._version(subject, number) for number in sorted(numbers)]
 
     def _version(self, subject: str, number: int) -> Version:
-        def request(client: Any) -> _Found:
-            return _Found.registered(client, client.get_version(subject, number))
+        def request(client: Any) -> Found:
+            return Found.registered(client, client.get_version(subject, number))
 
         what = f"version {number} of {subject}"
         answer = self._ask(what, request)
@@ -195,7 +135,7 @@ class Registry:
         lines.append("next: make check-schema shows what breaks; give new fields a default, keep old ones")
         return "\n".join(lines)
 
-    def _avro_text(self, found: "_Found", what: str) -> str:
+    def _avro_text(self, found: "Found", what: str) -> str:
         """The text of an answer that should hold an Avro schema, with all that it refers to."""
         if not isinstance(found.text, str) or not all(isinstance(text, str) for text in found.referenced):
             self._garbage(f"{what} has no schema text")
@@ -210,7 +150,7 @@ class Registry:
 
     def _garbage(self, what: str) -> NoReturn:
         # The client has cached this answer for ever, so the next question needs a new client.
-        self._client = _new_client(self._config)
+        self._client = new_client(self._config)
         self._down(f"does not answer as a schema registry: {what}")
 
     def _unknown(self, schema_id: int) -> UnknownSchema:
@@ -265,33 +205,6 @@ class Registry:
         raise RegistryUnavailable(self._down_because) from None
 
 
-class _Found(NamedTuple):
-    """A schema as the registry has it, with everything that it refers to. Its texts may be garbage."""
-
-    text: Any
-    kind: Any
-    referenced: List[Any]
-    schema_id: Any = None
-
-    @classmethod
-    def registered(cls, client: Any, answer: Any) -> "_Found":
-        return cls.whole(client, answer.schema)._replace(schema_id=answer.schema_id)
-
-    @classmethod
-    def whole(cls, client: Any, schema: Any) -> "_Found":
-        """Runs in the question's thread, so that however many references take no longer than one wait."""
-        found: Dict[Any, Any] = {}
-        open_ones = list(schema.references or ())
-        while open_ones and len(found) < MAX_REFERENCES:
-            reference = open_ones.pop()
-            key = (reference.subject, reference.version)
-            if key not in found:
-                other = client.get_version(*key).schema
-                found[key] = other.schema_str
-                open_ones += other.references or ()
-        return cls(schema.schema_str, schema.schema_type, list(found.values()))
-
-
 class _Question:
     """One request in a thread that nobody has to wait for. `answer` or `error` stands when `done` is set."""
 
@@ -312,26 +225,6 @@ class _Question:
         except Exception as error:  # noqa: BLE001 - whatever client, HTTP and JSON raise is the answer
             self.error = error
         self.done.set()
-
-
-def _new_client(config: RegistryConfig) -> Any:
-    try:
-        from confluent_kafka.schema_registry import SchemaRegistryClient
-    except ImportError as error:
-        raise RegistryMisconfigured(
-            f"the schema registry's client is not installed ({error.name} is missing)\n"
-            "next: pip install -r requirements.txt"
-        ) from None
-    try:
-        return SchemaRegistryClient(config.client_config())
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise RegistryMisconfigured(f"schema registry {config.url}: {error}") from None
-
-
-def _registry_schema(text: str) -> Any:
-    from confluent_kafka.schema_registry import Schema
-
-    return Schema(text, "AVRO")
 
 
 def _differences(text: str, version: Version) -> List[str]:

@@ -18,6 +18,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 import pytest
 
 import orderflow.registry
+import orderflow.registry_client
 from orderflow.codec import OrderDecoder, confluent_prefix, load_schema, order_reader
 from orderflow.errors import RegistryUnavailable, Undecodable, UnknownSchema
 from orderflow.registry import Registry, RegistryConfig, RegistryMisconfigured, SchemaRejected
@@ -220,7 +221,7 @@ def test_requests_that_failed_meanwhile_do_not_stand_in_the_way(
 ) -> None:
     """Many ids were asked for in the outage; once it is over, each is answered soon."""
     monkeypatch.setattr(orderflow.registry, "ASK_AGAIN_S", 0.0)
-    monkeypatch.setattr(orderflow.registry, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(orderflow.registry_client, "REQUEST_TIMEOUT_S", 0.3)
     server.answer = None
     asked = registry(server.url)
     for schema_id in range(1, 6):
