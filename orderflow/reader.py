@@ -45,6 +45,8 @@ def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
     """The properties of a client that only looks: it never joins the group, never commits."""
     return {
         "fetch.queue.backoff.ms": 5,
+        # A fetch that waits at an end holds up the next seek.
+        "fetch.wait.max.ms": 20,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 16_384,
         **client,
@@ -186,14 +188,15 @@ class Reader:
         return {p: places[p] if places[p] >= 0 else held.high for p, held in bounds.items()}
 
     def _assign(self, begins: Sequence[Tuple[int, int]]) -> None:
-        places = [TopicPartition(self.topic, partition, offset) for partition, offset in begins]
-        self._consumer.assign(places)
-        self._consumer.resume(places)  # the client remembers a pause across assignments
+        self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in begins])
 
     def _poll(self, most: int = BATCH) -> Tuple[List[Record], List[Tuple[int, int]]]:
         """The next records, and the ends that were reached, as (partition, offset)."""
         records, at_end = [], []
-        for message in self._ask(lambda: self._consumer.consume(most, WAIT_S)):
+        messages = self._ask(lambda: self._consumer.consume(1, WAIT_S))
+        if messages and most > 1:  # what is there already, without waiting for more
+            messages += self._ask(lambda: self._consumer.consume(most - 1, 0))
+        for message in messages:
             error = message.error()
             if error is None:
                 records.append(record_of(message))
@@ -205,10 +208,12 @@ class Reader:
 
     def _drop_finished(self, unread: Set[int], ends: Mapping[int, int]) -> None:
         """Stop fetching what is read to its end. By position: markers of transactions are no records."""
-        for place in self._consumer.position([TopicPartition(self.topic, partition) for partition in unread]):
-            if place.offset >= ends[place.partition]:
-                unread.discard(place.partition)
-                self._consumer.pause([TopicPartition(self.topic, place.partition)])
+        places = self._consumer.position([TopicPartition(self.topic, partition) for partition in unread])
+        finished = [place.partition for place in places if place.offset >= ends[place.partition]]
+        if finished:
+            # Not paused: a pause outlives the assignment, and to resume after the next one can stall it.
+            self._consumer.incremental_unassign([TopicPartition(self.topic, place) for place in finished])
+            unread.difference_update(finished)
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
