@@ -147,6 +147,13 @@ def missing_from_topic(ids: Sequence[str], orders: Sequence[Line]) -> List[Findi
     return missing + [Finding("published twice", f"order {wanted}") for wanted in ids if seen[wanted] > 1]
 
 
+def not_processed(ids: Iterable[str], orders: Iterable[Line], results: Iterable[Line]) -> List[Finding]:
+    """Orders of an input file that have no result, neither at first nor after a replay."""
+    processed = {result_source(result) for result in results}
+    done = {order_id(order.value) for order in orders if order.position in processed}
+    return [Finding("not processed", f"order {wanted}") for wanted in ids if wanted not in done]
+
+
 def result_source(result: Line) -> Optional[Position]:
     """The position of the order that a result came from, None where the result does not say."""
     try:
@@ -391,11 +398,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (Unreadable, KafkaException) as error:
         print(f"account: {error}", file=sys.stderr)
         return 1
+    ids = _ids(flags.input) if flags.input else []
     account = take_account(orders, results, dead, flags.repeats_allowed)
-    if flags.input:
-        account = account._replace(
-            findings=account.findings + tuple(missing_from_topic(_ids(flags.input), orders))
-        )
+    findings = [*account.findings, *missing_from_topic(ids, orders)]
+    if flags.all_processed:
+        findings += not_processed(ids, orders, results)
+    account = account._replace(findings=tuple(findings))
     print(report(account))
     return 0 if account.closes else 1
 
@@ -409,9 +417,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processed-topic", required=True)
     parser.add_argument("--dlq-topic", default="orders-dlq")
     parser.add_argument("--input", help="a CSV file whose orders must all have been published, each once")
-    parser.add_argument(
-        "--repeats-allowed", action="store_true", help="at-least-once: report only what is lost"
-    )
+    parser.add_argument("--all-processed", action="store_true", help="and each of them must have a result")
+    parser.add_argument("--repeats-allowed", action="store_true", help="at-least-once: only what is lost")
     parser.add_argument("-F", "--client-file", help="further client properties, a name=value line each")
     return parser
 

@@ -226,6 +226,20 @@ def test_orders_of_the_input_must_all_be_published_once() -> None:
     assert "order-77" in findings[0].what
 
 
+def test_orders_that_must_all_be_processed_are_named_if_not() -> None:
+    """A dead letter is a fate, and no result; a result of its replay is one."""
+    run = Run()
+    ids = [f"order-{offset}" for offset in range(len(KEYS))]
+
+    missing = account.not_processed(ids, run.orders, run.results)
+    assert [finding.what for finding in missing] == [f"order order-{offset}" for offset in DEAD_OFFSETS]
+
+    for offset, letter in enumerate(run.dead):
+        run.orders.append(replayed(letter, 10 + offset))
+        run.results.append(result(run.orders[-1], 10 + offset))
+    assert account.not_processed(ids, run.orders, run.results) == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

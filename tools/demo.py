@@ -101,9 +101,26 @@ class Story:
         self._say("Grouped by what is the same failure:")
         self._run("dlq_handler.py", "groups")
         self._say("One of them in full:")
-        self._run("dlq_handler.py", "show", self._a_failed_order())
+        failure = self._a_failure()
+        self._run("dlq_handler.py", "show", f"{failure['partition']}:{failure['offset']}")
         self._say("The account, counted by a reader that shares no code with the toolkit:")
-        return self._account()
+        return self._account() and self._mend()
+
+    def _mend(self) -> bool:
+        """Close the loop: the bug is mended, its orders are replayed, the broken ones discarded."""
+        self._say("The bug is mended: the consumer starts again, with the fixed handler.")
+        self._show("consumer.py", "--handler", FIXED)
+        with self._in_background("consumer.py", "--handler", FIXED):
+            self._say("Replay its group: ten orders first, and the others only if those do not come back.")
+            group = self._a_failure()["fingerprint"][:4]
+            self._run("dlq_handler.py", "replay", "-g", group, "--canary", "10", "--rate", "200/s", "--yes")
+        self._run("consumer.py", "--handler", FIXED, "--until-drained")
+        self._say("What is left was broken on purpose: mark it as resolved.")
+        broken = ["--reason-code", "decode.*", "--reason-code", "validate.*"]
+        self._run("dlq_handler.py", "discard", *broken, "--reason", "broken on purpose", "--yes")
+        self._run("dlq_handler.py", "groups")
+        self._say("And the account again, in which now every real order has to be processed:")
+        return self._account("--all-processed")
 
     def leave(self, keep: bool) -> None:
         """Take the demo's topics and group away again."""
@@ -124,16 +141,16 @@ class Story:
             self._out.write(f"  export {name}={value}\n")
         self._out.flush()
 
-    def _a_failed_order(self) -> str:
-        """Where a dead letter stands whose retries were used up, as `show` wants it: P:O."""
+    def _a_failure(self) -> Dict[str, Any]:
+        """A dead letter whose retries were used up."""
         listed = self._captured("dlq_handler.py", "list", "--reason-code", "process.*", "-c", "1", "--json")
-        found = json.loads(listed.splitlines()[0])
-        return f"{found['partition']}:{found['offset']}"
+        return cast(Dict[str, Any], json.loads(listed))
 
-    def _account(self) -> bool:
+    def _account(self, *demands: str) -> bool:
         shown = ["-b", self.settings["KAFKA_BOOTSTRAP_SERVERS"], "--input", SAMPLE]
         for kind in ("orders", "processed", "dlq"):
             shown += [f"--{kind}-topic", self.settings[f"{kind.upper()}_TOPIC"]]
+        shown += demands
         hidden = ["-F", self._client_file] if self._client_file else []
         self._show("tests/account.py", *shown)
         return subprocess.run(_command("tests/account.py", *shown, *hidden), cwd=ROOT).returncode == 0
@@ -165,6 +182,16 @@ class Story:
                 self._out.write(line)
                 self._out.flush()
         _must_succeed(arguments, process.returncode)
+
+    @contextlib.contextmanager
+    def _in_background(self, *arguments: str) -> Iterator[None]:
+        """Let a command run meanwhile, its words unheard, and stop it as Ctrl-C does."""
+        command, environ, nowhere = _command(*arguments), self._environment(), subprocess.DEVNULL
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=nowhere, stderr=nowhere) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
 
     def _captured(self, *arguments: str) -> str:
         command = _command(*arguments)
