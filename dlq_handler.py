@@ -14,14 +14,15 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import browse, cli, job_verbs, marking, replay_verbs, transfer, waiting
+from orderflow import browse, cli, counting, job_verbs, marking, replay_verbs, tailing, transfer, waiting
 from orderflow.avro_schema import SchemaRefused
-from orderflow.browse import Desk, Show, Tail, now_ms
+from orderflow.browse import Desk, Show, now_ms
 from orderflow.codec import OrderDecoder, OrderEncoder
 from orderflow.errors import RegistryUnavailable
 from orderflow.letters import STATES
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.selection import Selection, SelectionError, Wanted, selection
+from orderflow.tailing import Tail
 
 EXAMPLES = (
     "python dlq_handler.py                                   the last ten, then follow",
@@ -218,7 +219,7 @@ def no_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_tail(desk: Desk, args: argparse.Namespace) -> int:
     """`tail`."""
-    return browse.tail(desk, Tail(selected(desk, args), args.exit, args.new_groups, args.exec))
+    return tailing.tail(desk, Tail(selected(desk, args), args.exit, args.new_groups, args.exec))
 
 
 def run_list(desk: Desk, args: argparse.Namespace) -> int:
@@ -228,12 +229,12 @@ def run_list(desk: Desk, args: argparse.Namespace) -> int:
 
 def run_groups(desk: Desk, args: argparse.Namespace) -> int:
     """`groups`."""
-    return browse.show_groups(desk, selected(desk, args), all_states=bool(args.states))
+    return counting.show_groups(desk, selected(desk, args), all_states=bool(args.states))
 
 
 def run_stats(desk: Desk, args: argparse.Namespace) -> int:
     """`stats`."""
-    return browse.show_stats(desk, selected(desk, args))
+    return counting.show_stats(desk, selected(desk, args))
 
 
 def run_waiting(desk: Desk, args: argparse.Namespace) -> int:
