@@ -1,6 +1,6 @@
 """What all tests share: one real broker for the whole run, and names that no other test uses.
 
-Owns: the fixtures `kafka`, `topic` and `pipeline`; the rule that a missing broker skips here and fails in CI.
+Owns: the fixtures `kafka`, `strict_kafka`, `topic`, `pipeline`, `shop` and `strict_shop`; the rule that a missing broker skips here and fails in CI.
 Does not know: orders, or how a broker is started (tools/local_kafka.py).
 Used by: pytest, for every test module.
 """
@@ -14,12 +14,14 @@ from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
 
 import pytest
 
+from tests.engine_tools import STRICT, Shop
 from tests.pipeline import QUICK, Pipeline
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 
 KAFKA_ADDRESS = "ORDERFLOW_TEST_KAFKA"
 KAFKA_VERSION = "ORDERFLOW_TEST_KAFKA_VERSION"
+STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
 
 
 class GivenKafka:
@@ -62,6 +64,17 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
             print(f"\nbroker logs kept in {broker.keep_logs()}")
 
 
+@pytest.fixture(scope="session")
+def strict_kafka() -> Iterator[Kafka]:
+    """A broker with short sessions and transactions, and with an authorizer. Never hurt it either."""
+    given = os.environ.get(STRICT_KAFKA_ADDRESS)
+    if given:
+        yield GivenKafka(given)
+        return
+    with start_kafka(settings=STRICT) as broker:
+        yield broker
+
+
 _numbers = itertools.count(1)
 
 
@@ -86,6 +99,35 @@ def pipeline(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterato
         folder = tmp_path / f"pipeline-{len(made)}"
         folder.mkdir()
         made.append(Pipeline(kafka.bootstrap_servers, topic, folder, **{**QUICK, **settings}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_all()
+
+
+NewShop = Callable[..., Shop]
+
+
+@pytest.fixture
+def shop(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
+    """Make a shop with topics and a group of its own: `shop(WORKERS="4")`; it ends with the test."""
+    yield from _shops(kafka, topic, tmp_path)
+
+
+@pytest.fixture
+def strict_shop(strict_kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
+    """The same on the broker with short time-outs."""
+    yield from _shops(strict_kafka, topic, tmp_path)
+
+
+def _shops(broker: Kafka, topic: Callable[..., str], folder: Path) -> Iterator[NewShop]:
+    made: List[Shop] = []
+
+    def make(**settings: str) -> Shop:
+        own = folder / f"shop-{len(made)}"
+        own.mkdir()
+        made.append(Shop(broker.bootstrap_servers, topic, own, **{**QUICK, **settings}))
         return made[-1]
 
     yield make

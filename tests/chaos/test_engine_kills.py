@@ -1,0 +1,30 @@
+"""kill -9 at every gap of the engine's work, each on topics of its own, at its first and at a later passing."""
+
+from typing import Callable
+
+import pytest
+
+from tests.engine_tools import INSTANCE, MORTAL, Shop, rows
+from tests.test_engine_kills import GUARANTEES, gaps
+
+pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+NewShop = Callable[..., Shop]
+EVERY_GAP = [(guarantee, gap) for guarantee in GUARANTEES for gap in gaps(guarantee)]
+
+
+@pytest.mark.parametrize(("guarantee", "gap"), EVERY_GAP, ids=lambda value: value.replace(" ", "-"))
+def test_a_death_at_a_gap_loses_nothing(strict_shop: NewShop, guarantee: str, gap: str) -> None:
+    """Killed at the first and at the second passing: no order is lost, none has two fates (exactly-once)."""
+    shop = strict_shop(GUARANTEE=guarantee, RETRY_BACKOFF="0.1", MAX_RETRIES="30", CALL_S="0.001")
+    shop.create(partitions=2).begin_trouble()
+    shop.put(rows(300))
+    deaths = 0
+    for number in (1, 2):
+        dying = shop.die_at(gap, number, "unlucky_ones_fail", *MORTAL, *INSTANCE, "--until-drained",
+                            TROUBLE="/nonexistent")  # fmt: skip
+        deaths += dying.wait(40).code == -9
+    shop.drain("unlucky_ones_fail", *MORTAL, *INSTANCE, TROUBLE="/nonexistent")
+
+    assert deaths >= 1
+    taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert taken.processed == taken.published
