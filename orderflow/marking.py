@@ -6,6 +6,7 @@ Used by: dlq_handler.py.
 """
 
 import argparse
+import sys
 from typing import Iterator, List, NamedTuple
 
 from orderflow import audit, topics
@@ -98,7 +99,9 @@ def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, ever
     if not (everything and action is DISCARD):
         confirm(desk, f"{what}?", args.yes)
         return
-    typed = args.confirm or answer(desk, f"{what}: that is all of them. Type the topic's name: ")
+    typed = args.confirm or (
+        answer(desk, f"{what}: that is all of them. Type the topic's name: ") if sys.stdin.isatty() else ""
+    )
     if typed != desk.dlq_topic:
         raise Refused(f"nothing was changed: not confirmed; --confirm={desk.dlq_topic} would")
 

@@ -167,6 +167,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selection_of(desk, request)
     refuse_everything(selection, args, "replay")
     with Bench(desk, request, _states(desk)) as bench:
+        for place in request.positions:
+            bench.topic.at(*place)
         bench.fix_ends(selection)
         if args.dry_run:
             return _dry_run(bench, selection, args)
