@@ -84,7 +84,8 @@ class Running:
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.send(signal.SIGABRT)  # PYTHONFAULTHANDLER: the stack goes to stderr
+            self.process.wait()
             raise AssertionError(f"still running after {timeout_s:g} s: {self.describe()}") from None
         took_s = time.monotonic() - self._began_s
         return Finished(code, self._out.read_text("utf-8"), self._err.read_text("utf-8"), took_s)
@@ -132,6 +133,7 @@ class Pipeline:
             "CONSUMER_GROUP": self.group,
             "JOURNAL": str(self.journal_path),
             "TROUBLE": str(self._trouble),
+            "PYTHONFAULTHANDLER": "1",
         }
 
     # --- the scripts
