@@ -121,6 +121,7 @@ def fingerprint(
 
 FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
 TOKEN_WITH_DIGIT = re.compile(r"(?<![\w.\-+@$#%])[\w.\-+@$#%]*\d[\w.:\-+@$#%]*")
+BYTES_IN_HEX = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2})+\b")
 OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
 RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
 NORMALISED_LENGTH = 1024
@@ -130,10 +131,10 @@ NORMALISED_LENGTH = 1024
 def normalised(message: str) -> str:
     """The message with everything blanked out that differs between failures of one kind.
 
-    That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses) and the
-    identities of objects; a list of such words counts as one.
+    That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses), bytes in hex
+    and the identities of objects; a list of such words counts as one.
     """
-    text = OBJECT_IDENTITY.sub("@#", message[:NORMALISED_LENGTH])
+    text = OBJECT_IDENTITY.sub("@#", BYTES_IN_HEX.sub("#", message[:NORMALISED_LENGTH]))
     return RUN_OF_BLANKS.sub("#", TOKEN_WITH_DIGIT.sub("#", text))
 
 

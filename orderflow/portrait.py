@@ -15,6 +15,7 @@ from orderflow.render import Lines, ago, clock, clock_ms, fit, plain, plural, sh
 from orderflow.tally import NOT_CARRIED
 from orderflow.text import escape
 
+EMPTY = "(empty)"
 COLUMN = 13
 """Width of the names on the left."""
 
@@ -91,7 +92,7 @@ def _error(told: Explanation) -> Lines:
 def _paragraph(name: str, text: Optional[str]) -> Lines:
     """Text over several lines, indented, each made safe."""
     if not text:
-        yield from _field(name, NOT_CARRIED if text is None else "(empty)")
+        yield from _field(name, NOT_CARRIED if text is None else EMPTY)
         return
     for place, line in enumerate(text.split("\n")):
         yield f"{name if place == 0 else '':<{COLUMN}}{escape(line)}".rstrip()
@@ -106,8 +107,9 @@ def _replays(told: Explanation) -> Lines:
 
 
 def _key(record: Record) -> str:
-    size = "" if record.key is None else f"  ({plural(len(record.key), 'byte')})"
-    return shown_bytes(record.key) + size
+    if not record.key:
+        return "null" if record.key is None else EMPTY
+    return f"{shown_bytes(record.key)}  ({plural(len(record.key), 'byte')})"
 
 
 def _value(shown: Shown) -> Lines:
@@ -137,7 +139,7 @@ def _why(error: Optional[Exception]) -> str:
 def _fields(order: Mapping[str, Any]) -> Lines:
     longest = max((len(escape(name)) for name in order), default=0)
     for name, value in order.items():
-        shown = escape(value) if isinstance(value, str) else to_json(plain(value))
+        shown = escape(value) or EMPTY if isinstance(value, str) else to_json(plain(value))
         yield f"{'':<{COLUMN}}{escape(name):<{longest}}  {shown}"
 
 

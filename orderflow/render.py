@@ -334,10 +334,16 @@ def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool)
     """The table of groups."""
     rows = groups.rows()
     digits = short_length(group.fingerprint for group in rows)
-    span = age(groups.window.end_ms - groups.window.begin_ms).upper()
+    span = _span(groups.window.end_ms - groups.window.begin_ms)
     table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
     table += [_group_cells(group, digits, now_ms) for group in rows]
     yield from columns(table, width, colour)
+
+
+def _span(span_ms: int) -> str:
+    """What a sparkline covers, for its heading: `24H`, `7D`."""
+    hours = round(span_ms / 3_600_000)
+    return age(span_ms).upper() if hours < 1 or hours > 48 else f"{hours}H"
 
 
 def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:

@@ -177,6 +177,7 @@ def test_any_text_becomes_utf8(message: str) -> None:
             "user 00000000-0000-4000-8000-000000000000 blocked",
         ),
         ("lost O-1, O-2, O-3", "lost O-9"),
+        ("begins with ab cd ef", "begins with 00 11 aa"),
         ("object app.Worker@deadbeef", "object app.Worker@cafebabe"),
     ],
 )

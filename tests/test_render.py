@@ -146,7 +146,7 @@ def test_table_of_groups() -> None:
             groups.add(one)
 
     assert list(render.group_lines(groups, NOW_MS, None, colour=False)) == [
-        "GROUP  COUNT  LAST    1D        STAGE    REASON",
+        "GROUP  COUNT  LAST    24H       STAGE    REASON",
         "7f3a      12  0s ago  ▁▁▁▁▁▁▁█  process  process.failed  KeyError: sku",
         "c01d       1  0s ago  ▁▁▁▁▁▁▁█  process  process.failed  KeyError: sku",
     ]
