@@ -35,6 +35,11 @@ class Entry(NamedTuple):
     target: Optional[str] = None
     """The topic that it was sent to."""
 
+    @property
+    def position(self) -> str:
+        """Of the dead letter: `partition:offset`."""
+        return f"{self.partition}:{self.offset}"
+
 
 class Job(NamedTuple):
     """One run over many dead letters, as it stood when its last transaction was written."""

@@ -9,7 +9,8 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO
 
 from orderflow import portrait, render, topics
-from orderflow.audit_topic import Topics, read_states
+from orderflow.audit import Entry
+from orderflow.audit_topic import Topics, read_entries, read_states
 from orderflow.cli import (
     CommandError,
     StatusLine,
@@ -263,8 +264,19 @@ def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
     for line in portrait.show_lines(_look_closer(desk, letter), now_ms(), what.stack):
         desk.say(line)
     if what.history:
-        for line in portrait.history_lines(_story(topic, letter), now_ms()):
+        story = _story(topic, letter)
+        for line in portrait.history_lines(story, _entries_of(desk, story)):
             desk.say(line)
+
+
+def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, Entry]:
+    """What was last done to each of them, by `partition:offset`; nothing where nobody may read it."""
+    wanted = {letter.position for letter in letters}
+    try:
+        entries = read_entries(audit_topics(desk))
+        return {entry.position: entry for entry in entries if entry.position in wanted}
+    except CommandError:  # the states could not be read either, which was said
+        return {}
 
 
 def _look_closer(desk: Desk, letter: Letter) -> Shown:

@@ -7,6 +7,7 @@ Used by: browse.
 
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
+from orderflow.audit import Entry
 from orderflow.codec import Inspection
 from orderflow.dialects import Explanation, recognise
 from orderflow.letters import Letter
@@ -185,11 +186,24 @@ def _stack(stack: Optional[str]) -> Lines:
         yield "  " + escape(line.replace("\t", "    "))
 
 
-def history_lines(letters: List[Letter], now_ms: int) -> Lines:
-    """The story of one order across its deaths, the first one first."""
+def history_lines(letters: List[Letter], entries: Mapping[str, Entry]) -> Lines:
+    """The story of one order across its deaths, the first one first, with what was done after each.
+
+    `entries` are the audit's, by `partition:offset`.
+    """
     yield from _field("history", plural(len(letters), "death"))
     for letter in letters:
         at_ms = letter.record.timestamp_ms
         reason = escape(letter.glance.reason or letter.glance.error_class or "-")
         place = f"{clock(at_ms)}  {letter.position:<10}  {letter.state:<13}"
         yield f"  {place}  {reason}  {summary(letter.glance)}"
+        if letter.position in entries:
+            yield _deed(entries[letter.position])
+
+
+def _deed(entry: Entry) -> str:
+    """What was done to a dead letter."""
+    target = f" into {entry.target}" if entry.target else ""
+    why = f": {entry.reason}" if entry.reason else ""
+    told = f"{entry.action}{target} by {entry.by}, job {entry.job}{why}"
+    return f"  {clock(entry.at_ms)}  {escape(told)}"

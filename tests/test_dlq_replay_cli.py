@@ -257,6 +257,8 @@ def test_one_that_comes_back_has_failed_again(make: Callable[..., Desk]) -> None
     assert desk.run("replay", "--all", *FAST).code == 0
     assert dict(desk.sent_from()) == {"0:0": 1, "0:1": 1, "0:2": 1}
     assert desk.sent()[-1].header("orders.replay.count") in ("1", "2")
+    story = desk.run("show", "0:2", "--history").out
+    assert story.count(f"replayed into {desk.orders_topic} by ") == 2
     first = desk.run("jobs", "--json").rows[-1]
     assert "came back   1" in desk.run("jobs", "show", first["job"]).out
 
