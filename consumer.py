@@ -14,25 +14,28 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, Optional, Sequence, Set, TextIO
+from typing import Any, Dict, Optional, Sequence, Set, TextIO, Tuple
 
 from confluent_kafka import KafkaError
 
 import config
-from orderflow import cli, topics
+from orderflow import cli, topics, values
 from orderflow.assignment import Assignment, Limits
+from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.events import line_of
-from orderflow.handler import Handler, HandlerUnusable, load
+from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
+from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
-from orderflow.processor import Destination, Processor
+from orderflow.processor import Processor
 from orderflow.recovery import Recovery
 from orderflow.retry import OutageBrake, Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, producer_config
+from orderflow.settling import Settler
+from orderflow.text import escape
 from orderflow.watchdog import Watchdog
-from orderflow.workers import Workers
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -64,8 +67,9 @@ EXITED = (
     "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
     "when it keeps doing this"
 )
+METRICS_EVERY_S = 1.0
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-DLQ_MARGIN_BYTES = 12
+BATCH_FRAME_BYTES = 12
 """`max.message.bytes` counts a batch with its log header."""
 
 
@@ -102,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         help="exit when all orders that are there are processed or dead-lettered and none waits",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
+    parser.add_argument(
+        "--metrics-port",
+        metavar="PORT",
+        type=values.argument(values.whole(1, 65535)),
+        help="answer Prometheus at this port, under /metrics",
+    )
     config.add_flags(parser, SETTINGS)
     return parser
 
@@ -123,6 +133,31 @@ def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
     topics.ensure_topics(conf, specs)
 
 
+def _metrics(port: Optional[int]) -> Optional[Metrics]:
+    if port is None:
+        return None
+    try:
+        return Metrics(port)
+    except OSError as error:
+        raise CommandError(f"--metrics-port {port}: cannot listen there: {error.strerror}") from error
+
+
+def _told(handler: Handler, status: StatusLine) -> Handler:
+    """The handler, with a line for each order that it has processed."""
+    both = wants_delivery(handler)
+
+    def told(order: Dict[str, Any], delivery: Delivery) -> Any:
+        result = handler(order, delivery) if both else handler(order)
+        status.note(escape(f"done {delivery.id} key {_readable(delivery.key)}"))
+        return result
+
+    return told
+
+
+def _readable(key: Optional[bytes]) -> str:
+    return "none" if key is None else key.decode("utf-8", "backslashreplace")
+
+
 class Consumer:
     """The parts of the engine, put together from settings, and the loop that runs them."""
 
@@ -141,6 +176,9 @@ class Consumer:
         self.status = StatusLine(err)
         self.outage = Outage(self.status.note, settings.bootstrap_servers)
         self.crash: Optional[BaseException] = None
+        self.metrics = _metrics(flags.metrics_port)
+        if flags.verbose:
+            handler = _told(handler, self.status)
         conf = config.client_config(settings)
         client = f"{socket.gethostname()}-{os.getpid()}"
         self.session = Session(
@@ -151,6 +189,7 @@ class Consumer:
             on_revoke=self._revoked,
             on_lost=self._lost,
         )
+        self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.brake = OutageBrake(settings.outage_window_s)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.assignment = Assignment(
@@ -163,42 +202,59 @@ class Consumer:
             self.report,
             conf.get("auto.offset.reset") in ("latest", "end", "largest"),
         )
-        self.decoder = _decoder(settings)
-        self.watchdog = Watchdog(settings.handler_timeout_s, self._stalled)
-        self.processor = self._processor(handler, conf, client)
+        self.processor, self.settler = self._engine(handler, conf, client)
 
-    def _processor(self, handler: Handler, conf: Dict[str, Any], client: str) -> Processor:
-        settings = self.settings
+    def _engine(self, handler: Handler, conf: Dict[str, Any], client: str) -> Tuple[Processor, Settler]:
+        settings, decoder = self.settings, _decoder(self.settings)
+        watchdog = Watchdog(settings.handler_timeout_s, self._stalled)
+        business = Business(order_reader(decoder), handler, decoder.writer_of, settings.dead_letter_stack)
         outbox = Outbox(settings.dlq_topic, self._max_dead_letter_bytes() or DEFAULT_MAX_BYTES)
-        self.session.expect_records_of(outbox.max_bytes)
-        workers = None
-        if settings.workers > 1:
-            workers = Workers(settings.workers, self._attempt, self._crashed)
-        return Processor(
-            session=self.session,
-            assignment=self.assignment,
-            outbox=outbox,
-            read=order_reader(self.decoder),
-            handler=handler,
-            destination=Destination(
-                topics.partition_count(conf, settings.dlq_topic),
-                settings.processed_topic,
-                settings.consumer_group,
-                client,
-            ),
-            policy=Policy(settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s),
-            brake=self.brake,
-            watchdog=self.watchdog,
-            clock=time.monotonic,
-            time_of_day=time.time,
-            chance=random.random,
-            report=self.report,
-            workers=workers,
-            schema_of=self.decoder.writer_of,
-            keep_stack=settings.dead_letter_stack,
-            ask_max_bytes=self._max_dead_letter_bytes,
-            on_crash=self._crashed,
+        destination = Destination(
+            topics.partition_count(conf, settings.dlq_topic),
+            settings.processed_topic,
+            self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES,
+            settings.consumer_group,
+            client,
         )
+        self.session.expect(outbox.max_bytes, destination.max_result_bytes)
+        self.caller = Caller(
+            self.assignment,
+            outbox,
+            business,
+            destination,
+            Policy(settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s),
+            self.brake,
+            watchdog,
+            time.monotonic,
+            time.time,
+            random.random,
+            self.report,
+            settings.workers,
+            self._crashed,
+        )
+        settler = Settler(
+            self.session,
+            self.assignment,
+            outbox,
+            watchdog,
+            time.monotonic,
+            self.report,
+            self._max_dead_letter_bytes,
+            self._crashed,
+        )
+        self.watchdog = watchdog
+        publishes = settings.processed_topic is not None
+        processor = Processor(
+            self.session,
+            self.assignment,
+            self.caller,
+            settler,
+            business,
+            publishes,
+            time.monotonic,
+            self.report,
+        )
+        return processor, settler
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -243,14 +299,35 @@ class Consumer:
     def _look_around(self) -> None:
         if self.crash is not None:
             raise self.crash
-        for error in self.session.take_errors():
-            if error.code() == KafkaError._ALL_BROKERS_DOWN:
-                self.outage.lost(error.str())
+        self._watch_kafka()
         if self.status.due():
             self.status.show(self._status())
+        if self.metrics is not None and time.monotonic() >= self.metrics_due_s:
+            self.metrics_due_s = time.monotonic() + METRICS_EVERY_S
+            self.metrics.show(self._figures())
+
+    def _watch_kafka(self) -> None:
+        for error in self.session.take_errors():
+            if error.code() == KafkaError._ALL_BROKERS_DOWN:
+                self.outage.lost(topics.plain_reason(error))
+        if self.outage.holds and time.monotonic() >= self.look_for_kafka_s:
+            self.look_for_kafka_s = time.monotonic() + 2.0
+            if self.session.answers(timeout_s=0.5):
+                self.outage.back()
+
+    def _figures(self) -> Figures:
+        counts, processor = self.settler.counts, self.processor
+        return Figures(
+            counts.processed,
+            counts.dead_lettered,
+            self.caller.retries,
+            processor.waiting,
+            processor.lag(),
+            self.brake.holds,
+        )
 
     def _status(self) -> str:
-        counts, processor = self.processor.counts, self.processor
+        counts, processor = self.settler.counts, self.processor
         rate = counts.processed / max(0.001, time.monotonic() - self.began_s)
         return (
             f"processed {count(counts.processed)}  {rate:,.0f}/s  waiting {count(processor.waiting)}  "
@@ -258,11 +335,11 @@ class Consumer:
         )
 
     def _account(self) -> None:
-        counts = self.processor.counts
+        counts = self.settler.counts
         took_s = time.monotonic() - self.began_s
         self.err.write(
             f"processed {count(counts.processed)}, dead-lettered {count(counts.dead_lettered)}, "
-            f"retries {count(counts.retries)}, in {cli.duration(took_s)}\n"
+            f"retries {count(self.caller.retries)}, in {cli.duration(took_s)}\n"
         )
 
     # --- what the parts call ---------------------------------------------------------------------
@@ -272,18 +349,20 @@ class Consumer:
         self.status.note(line_of(event, fields))
 
     def _max_dead_letter_bytes(self) -> Optional[int]:
+        return self._max_bytes(self.settings.dlq_topic)
+
+    def _max_bytes(self, topic: Optional[str]) -> Optional[int]:
+        """What a topic takes, where we may read its settings."""
         conf = config.client_config(self.settings)
-        limit = topics.max_message_bytes(conf, self.settings.dlq_topic)
-        return None if limit is None else limit - DLQ_MARGIN_BYTES
+        limit = None if topic is None else topics.max_message_bytes(conf, topic)
+        return None if limit is None else limit - BATCH_FRAME_BYTES
 
     def _revoked(self, partitions: Set[int]) -> None:
-        self.processor.mark_clean(partitions)
+        self.settler.mark_clean(partitions)
 
     def _lost(self) -> None:
-        self.processor.let_go()
-
-    def _attempt(self, task: Any) -> Any:
-        return self.processor.attempt(task)
+        """Nothing may be on its way any more when this returns: the partitions are others' already."""
+        self.settler.wait()
 
     def _crashed(self, crash: BaseException) -> None:
         self.crash = crash

@@ -9,7 +9,7 @@ the mark "open" is committed. Until then nothing of it is taken in: a later orde
 could overtake. After a settlement that is not certain, every partition goes this way again.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -51,8 +51,17 @@ class Partition:
         """Something changed since the last settlement."""
         self.in_flight = 0
         """Calls that run in worker threads."""
+        self.alone: Optional[int] = None
+        """The offset that is called while nothing else is, since it may be a killer."""
         self.holds: Dict[str, Optional[float]] = {}
         """Why nothing is fetched, and until when (None: until it is released)."""
+
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether its next owner may trust that no call was cut short."""
+        careful = any(head.suspect or head.careful for head in self.ledger.heads.values())
+        return not self.in_flight and not self.careful_left and not careful
 
 
 class _Restoring:
@@ -242,7 +251,7 @@ class Assignment:
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 
     def _commit_open(self, partition: Partition) -> bool:
-        offsets = {partition.number: self.commit_of(partition, clean=False, braked=self._brake.holds)}
+        offsets = {partition.number: self.commit_of(partition, clean=False)}
         settlement = self._session.settle([], offsets, self._session.member())
         if settlement.outcome is Outcome.SETTLED:
             return True
@@ -250,11 +259,18 @@ class Assignment:
         self._report("restore_delayed", detail=settlement.detail)
         return False
 
-    def commit_of(self, partition: Partition, clean: bool, braked: bool, alone: Optional[int] = None) -> Any:
+    def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
         """Offset and metadata to commit for a partition now."""
-        ledger = partition.ledger
-        text = ledger.metadata(self._clock(), self._time_of_day(), clean, braked, alone)
+        ledger, braked = partition.ledger, self._brake.holds
+        text = ledger.metadata(self._clock(), self._time_of_day(), clean, braked, partition.alone)
         return ledger.commit_point, text
+
+    def first_offset(self, number: int) -> Optional[int]:
+        """Where the log begins now, or None where it cannot be asked."""
+        try:
+            return self._session.bounds(number, BOUNDS_TIMEOUT_S)[0]
+        except KafkaException:
+            return None
 
     def lower_metadata_limit(self) -> None:
         """The broker takes less than we thought: restored ledgers list a quarter less."""

@@ -122,7 +122,7 @@ class Session:
         self.lost: Set[int] = set()
         """Partitions that were taken away since the caller last looked."""
         self.assigned: Set[int] = set()
-        self._max_record_bytes = 1_000_000
+        self._max_dead_letter_bytes = self._max_result_bytes = 1_000_000
         self._ends: Dict[int, int] = {}
         self._on_revoke = on_revoke
         self._on_lost = on_lost
@@ -149,6 +149,14 @@ class Session:
         for fault in faults:
             self._note(fault)
         return [message for message in messages if message.error() is None]
+
+    def answers(self, timeout_s: float) -> bool:
+        """Whether a broker answers now."""
+        try:
+            self._consumer.list_topics(self.topic, timeout=timeout_s)
+            return True
+        except KafkaException:
+            return False
 
     def take_errors(self) -> List[KafkaError]:
         """What the client reported since the last call, for instance that no broker answers."""
@@ -380,9 +388,10 @@ class Session:
     def _new_producer(self, config: Mapping[str, Any]) -> Producer:
         own = {"on_delivery": self._delivered, "error_cb": self._errors.append}
         # Kafka holds a batch, not a record, against a topic's `max.message.bytes`.
+        limits = self._max_dead_letter_bytes, self._max_result_bytes
         sizes = {
-            "batch.size": min(1_000_000, self._max_record_bytes),
-            "message.max.bytes": max(1_000_000, self._max_record_bytes) + FRAME_BYTES,
+            "batch.size": min(1_000_000, *limits),
+            "message.max.bytes": max(1_000_000, *limits) + FRAME_BYTES,
         }
         return Producer({**config, **own, **sizes})
 
@@ -396,9 +405,11 @@ class Session:
             return Settlement(Outcome.REFUSED, error.str())
         return Settlement(Outcome.NOT_COMMITTED, error.str())
 
-    def expect_records_of(self, max_record_bytes: int) -> None:
-        """Send records, and batches, no larger than this from now on."""
-        self._max_record_bytes = max_record_bytes
+    def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
+        """What the topics take from now on: no record, and no batch for them, is larger."""
+        self._max_dead_letter_bytes = max_dead_letter_bytes
+        if max_result_bytes is not None:
+            self._max_result_bytes = max_result_bytes
         self._transaction = None
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from orderflow.assignment import Assignment
 from orderflow.processor import Processor
 from orderflow.recovery import Recovery
 from orderflow.session import Session
+from orderflow.settling import Settler
 
 OF_PRODUCER = (
     "init_transactions", "begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction",
@@ -34,7 +35,7 @@ OF_CONSUMER = ("consume", "commit", "committed", "get_watermark_offsets", "seek"
 OF_PARTS: Tuple[Tuple[Any, str], ...] = (
     (Session, "settle"), (Session, "_assigned"), (Session, "_revoked"), (Assignment, "refresh"),
     (Assignment, "_commit_open"), (Recovery, "poll"), (Processor, "step"), (Processor, "finish_calls"),
-    (Processor, "mark_clean"), (Processor, "_settled"),
+    (Settler, "mark_clean"), (Settler, "_settled"),
 )  # fmt: skip
 HANDLER = "handler"
 PLACES = (HANDLER, *OF_PRODUCER, *OF_CONSUMER, *(name for _, name in OF_PARTS))

@@ -1,0 +1,337 @@
+"""Calling the handler for orders that have an entry in a ledger, and what comes of each call.
+
+Owns: the road of a head from its call to "processed", "waits" or "dead-lettered"; the two brakes.
+Does not know: polling, positions, when things are settled.
+Used by: processor. `attempt` also runs in worker threads, and only reads.
+"""
+
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+from orderflow.assignment import Assignment, Partition, Report
+from orderflow.dead_letters import Circumstances
+from orderflow.errors import Failure, OrderError, RegistryUnavailable, describe
+from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
+from orderflow.ledger import Head
+from orderflow.outbox import Dead, Outbox
+from orderflow.records import Message, Outgoing, Record
+from orderflow.retry import Decision, GiveUp, KeyBrake, OutageBrake, Policy, decide
+from orderflow.watchdog import Watchdog
+from orderflow.workers import Workers
+
+AHEAD = 4
+"""Orders given out for each worker: enough to keep it busy while the last ones are settled."""
+REGISTRY_RETRY_S = 2.0
+
+KILLED = Failure(
+    reason="process.killed_consumer",
+    stage="process",
+    error_class="ConsumerKilled",
+    message="the process died each time this order was handled; it was not decoded again",
+    retryable=True,
+)
+
+Task = Tuple[Partition, Head]
+"""What is called: a head, and the partition whose ledger lists it."""
+
+
+class Destination(NamedTuple):
+    """Where the engine sends, and what it says of itself in a dead letter."""
+
+    dlq_partitions: int
+    processed_topic: Optional[str]
+    max_result_bytes: int
+    group: str
+    client: str
+
+
+class Business(NamedTuple):
+    """What is called: from bytes to an order, and from an order to a result."""
+
+    read: Callable[[Optional[bytes]], Order]
+    handler: Handler
+    schema_of: Callable[[Optional[bytes]], Optional[str]]
+    """Says of a value which schema it was written with, for its dead letter."""
+    keep_stack: bool
+
+
+class Caller:
+    """Calls heads, here and now or in worker threads, and sees each through to what comes of it."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        outbox: Outbox,
+        business: Business,
+        destination: Destination,
+        policy: Policy,
+        brake: OutageBrake,
+        watchdog: Watchdog,
+        clock: Callable[[], float],
+        time_of_day: Callable[[], float],
+        chance: Callable[[], float],
+        report: Report,
+        workers: int,
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self.brake = brake
+        self.key_brake = KeyBrake()
+        self.retries = 0
+        self.deadline_s = 0.0
+        """When the running slice of calls ends."""
+        self.goes_on = True
+        """False while stopping: what runs is finished, nothing is begun."""
+        self.probe_at_s = 0.0
+        """When the next order may be tried while the outage brake holds."""
+        self.orphans: Dict[int, int] = {}
+        """Calls that still run for partitions that were taken away or are being restored."""
+        self._assignment = assignment
+        self._ready = assignment.ready
+        self._outbox = outbox
+        self._business = business
+        self._wants_delivery = wants_delivery(business.handler)
+        self._to = destination
+        self._policy = policy
+        self._watchdog = watchdog
+        self._clock = clock
+        self._time_of_day = time_of_day
+        self._chance = chance
+        self._report = report
+        self._workers = Workers(workers, self.attempt, on_crash) if workers > 1 else None
+
+    # --- making calls ----------------------------------------------------------------------------
+
+    def start(self, partition: Partition, head: Head) -> None:
+        """Have a head called: by a worker, or here and now with the followers it releases."""
+        if self._ready.get(partition.number) is not partition:
+            return
+        if self._workers is None:
+            self.follow(partition, self._call(partition, head))
+            return
+        partition.in_flight += 1
+        self._workers.submit((partition, head))
+
+    def follow(self, partition: Partition, following: Optional[Head]) -> None:
+        """Go on with the followers that a head releases one by one, until the slice ends."""
+        while following is not None:
+            if not self._may_follow(following):
+                return partition.ledger.wait(following, self._clock())
+            if self._workers is not None:
+                return self.start(partition, following)
+            following = self._call(partition, following)
+
+    def _may_follow(self, head: Head) -> bool:
+        if head.suspect or head.careful or not self.goes_on:
+            return False
+        return self._workers is not None or self._clock() < self.deadline_s
+
+    def _call(self, partition: Partition, head: Head) -> Optional[Head]:
+        self._watchdog.busy()
+        try:
+            value = self.attempt((partition, head))
+        except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            return self.failed(partition, head, error)
+        return self._succeeded(partition, head, value)
+
+    def attempt(self, task: Task) -> Optional[bytes]:
+        """Decode, check and handle one order; its encoded result. Raises whatever went wrong."""
+        partition, head = task
+        order = self._business.read(head.record.value())
+        if self._wants_delivery:
+            delivery = delivery_of(head.record, self._attempt_number(partition, head))
+            return self.value_of(self._business.handler(order, delivery))
+        return self.value_of(self._business.handler(order))
+
+    def value_of(self, result: object) -> Optional[bytes]:
+        """What is to be published of a handler's result, or None. Raises OrderError where it cannot be."""
+        if result is None or self._to.processed_topic is None:
+            return None
+        value = encode_result(result)
+        if len(value) > self._to.max_result_bytes:
+            limit = self._to.max_result_bytes
+            raise ResultTooLarge(f"the result has {len(value)} bytes, its topic takes {limit}")
+        return value
+
+    @staticmethod
+    def _attempt_number(partition: Partition, head: Head) -> int:
+        """1 for the first call. An order that is called alone has had its attempt counted before."""
+        return head.attempts + (0 if partition.alone == head.offset else 1)
+
+    # --- worker threads --------------------------------------------------------------------------
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether calls are made by worker threads."""
+        return self._workers is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Calls given to worker threads and not collected yet."""
+        return 0 if self._workers is None else self._workers.in_flight
+
+    @property
+    def has_free_worker(self) -> bool:
+        """Whether a call that is started now will be made soon."""
+        return self._workers is None or self._workers.in_flight < AHEAD * self._workers.count
+
+    def collect(self, timeout_s: float) -> None:
+        """Take what the workers have finished, waiting up to `timeout_s` for the first."""
+        if self._workers is None:
+            return self._watchdog.busy()
+        for finished in self._workers.collect(timeout_s):
+            self._take_outcome(*finished)
+        self._watchdog.busy_since(self._workers.oldest_start_s())
+
+    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[Exception]) -> None:
+        partition, head = task
+        partition.in_flight -= 1
+        if self._ready.get(partition.number) is not partition:
+            self._bury(partition.number)
+        elif error is not None:
+            self.follow(partition, self.failed(partition, head, error))
+        else:
+            self.follow(partition, self._succeeded(partition, head, value))
+
+    def orphan(self, partition: Partition) -> None:
+        """The partition is given up: the outcome of calls that still run for it will not count."""
+        partition.alone = None
+        if partition.in_flight:
+            self.orphans[partition.number] = self.orphans.get(partition.number, 0) + partition.in_flight
+
+    def _bury(self, number: int) -> None:
+        left = self.orphans.get(number, 0) - 1
+        if left > 0:
+            self.orphans[number] = left
+        else:
+            self.orphans.pop(number, None)
+
+    # --- what comes of a call --------------------------------------------------------------------
+
+    def _succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
+        """The order is processed. The next of its key, if one waits behind it."""
+        if value is not None:
+            self.publish(head.record, value)
+        self._outbox.done += 1
+        self.key_brake.succeeded(head.key)
+        self._watch(head, succeeded=True, first=self._attempt_number(partition, head) == 1)
+        return self._finish(partition, head)
+
+    def publish(self, message: Message, value: bytes) -> None:
+        """Have the result sent, under the order's key, when what was done is settled."""
+        assert self._to.processed_topic is not None
+        self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
+
+    def failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
+        """Wait, or give the order up; in the second case, the next of its key."""
+        if isinstance(error, RegistryUnavailable):
+            self._uncalled(partition, head)
+            return None
+        failure = describe(error, self._business.keep_stack)
+        head.attempts = self._attempt_number(partition, head)
+        first = head.attempts == 1
+        if first and head.first_failed_at_ms is None:
+            head.first_failed_at_ms = self._now_ms()
+        self._watch(head, succeeded=not failure.retryable or failure.stage != "process", first=first)
+        decision = self._decide(head, failure)
+        if isinstance(decision, GiveUp):
+            return self.give_up(partition, head, decision.failure)
+        self._wait(partition, head, failure, decision.delay_s)
+        return None
+
+    def _uncalled(self, partition: Partition, head: Head) -> None:
+        """The registry did not answer: nothing was tried, so nothing counts."""
+        if partition.alone == head.offset:
+            partition.alone = None
+            head.attempts -= 1
+        partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
+
+    def _decide(self, head: Head, failure: Failure) -> Decision:
+        key_failing = head.key in self.key_brake.failing
+        at_end = head.attempts > self._policy.max_retries or key_failing
+        may_exhaust = not at_end or not failure.retryable or self.brake.may_exhaust(self._clock())
+        return decide(failure, head.attempts, self._policy, self._chance(), key_failing, may_exhaust)
+
+    def is_used_up(self, head: Head) -> bool:
+        """Whether a death while it was called alone was the last that its budget allows."""
+        return head.attempts >= self._policy.max_retries
+
+    def _wait(self, partition: Partition, head: Head, failure: Failure, delay_s: float) -> None:
+        partition.alone = None
+        partition.dirty = True
+        partition.ledger.wait(head, self._clock() + delay_s)
+        self.retries += 1
+        self._report("retry", record=head.record, failure=failure, attempt=head.attempts, delay_s=delay_s)
+
+    def give_up(self, partition: Partition, head: Head, failure: Failure) -> Optional[Head]:
+        """Dead-letter the order. The next of its key, if one waits behind it."""
+        if failure.reason in ("process.retries_exhausted", "process.key_failing"):
+            self.key_brake.exhausted(head.key)
+        record = record_of(head.record)
+        about = Circumstances(
+            group=self._to.group,
+            client=self._to.client,
+            attempts=head.attempts,
+            first_failed_at_ms=head.first_failed_at_ms,
+            failed_at_ms=self._now_ms(),
+            schema=None if failure is KILLED else self._business.schema_of(record.value),
+            partitions=self._to.dlq_partitions,
+        )
+        self._outbox.dead.append(Dead(record, head.key, failure, about))
+        return self._finish(partition, head)
+
+    @staticmethod
+    def _finish(partition: Partition, head: Head) -> Optional[Head]:
+        partition.alone = None
+        partition.dirty = True
+        return partition.ledger.finish(head)
+
+    def _now_ms(self) -> int:
+        return int(self._time_of_day() * 1000)
+
+    # --- the outage brake ------------------------------------------------------------------------
+
+    def _watch(self, head: Head, succeeded: bool, first: bool) -> None:
+        """Let the outage brake see the outcome of a call."""
+        if self.brake.holds:
+            if succeeded:
+                self.probe_at_s = 0.0
+            if self.brake.probed(succeeded):
+                self._release_brake()
+        elif succeeded and first:
+            self.brake.succeeded(1)
+        elif first and self.brake.failed(head.offset if head.key is None else head.key):
+            self._report("outage_begins")
+
+    def _release_brake(self) -> None:
+        """The outage is over: what waited through it has its full budget again, and is due."""
+        self._report("outage_ends")
+        for partition in self._ready.values():
+            for head in partition.ledger.waiting():
+                if not head.suspect:
+                    head.attempts = 0
+            partition.ledger.reschedule(self._clock())
+            partition.dirty = True
+            self._assignment.release(partition, "outage")
+
+
+class ResultTooLarge(OrderError):
+    """What the handler returned does not fit into its topic, now or ever."""
+
+    stage = "publish"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "publish.too_large")
+
+
+def record_of(message: Message) -> Record:
+    """The client's message as our record."""
+    kind, timestamp_ms = message.timestamp()
+    return Record(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp_ms=timestamp_ms if kind else None,
+        timestamp_type={1: "CreateTime", 2: "LogAppendTime"}.get(kind),
+        key=message.key(),
+        value=message.value(),
+        headers=list(message.headers() or []),
+    )

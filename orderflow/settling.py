@@ -1,0 +1,193 @@
+"""Settling: what was done becomes certain, all of it or none.
+
+Owns: the outbox, the thread in which a settlement is on its way, the counts of what is settled, and
+the patience with a Kafka that refuses what must be sent.
+Does not know: how orders are called, why one is retried.
+Used by: processor, calling (fills the outbox).
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from orderflow.assignment import Assignment, Partition, Report
+from orderflow.outbox import Outbox
+from orderflow.session import Outcome, Session, Settlement
+from orderflow.watchdog import Watchdog
+from orderflow.workers import Workers
+
+LOOK_S = 0.1
+"""How long to wait for a settlement before the watchdog is told that nothing is being called."""
+BLOCKED_RETRY_S = (1.0, 30.0)
+
+
+class Work(NamedTuple):
+    """One settlement on its way."""
+
+    outbox: Outbox
+    partitions: List[Partition]
+    offsets: Dict[int, Tuple[int, str]]
+    member: Any
+
+
+class Counts:
+    """What this process has done, counted when it is settled."""
+
+    def __init__(self) -> None:
+        self.processed = 0
+        self.dead_lettered = 0
+
+
+class Settler:
+    """Commits what was done while the next orders are already being called, one settlement at a time."""
+
+    def __init__(
+        self,
+        session: Session,
+        assignment: Assignment,
+        outbox: Outbox,
+        watchdog: Watchdog,
+        clock: Callable[[], float],
+        report: Report,
+        ask_max_bytes: Callable[[], Optional[int]],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self.counts = Counts()
+        self.outbox = outbox
+        self.settled_at_s = 0.0
+        self.start_again: Callable[[str], None] = lambda why: None
+        """Called when something was not committed: restore everything from what is."""
+        self._session = session
+        self._assignment = assignment
+        self._watchdog = watchdog
+        self._clock = clock
+        self._report = report
+        self._ask_max_bytes = ask_max_bytes
+        self._thread = Workers(1, self._send, on_crash)
+        self._blocked_for_s = 0.0
+        self._blocked_until_s = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is on its way, and nothing waits to be."""
+        return not self.outbox and not self._thread.in_flight
+
+    # --- settling --------------------------------------------------------------------------------
+
+    def settle(self) -> bool:
+        """Send off what was done since the last time. False where that last time did not succeed."""
+        if not self.wait():
+            return False
+        dirty = [partition for partition in self._assignment.ready.values() if partition.dirty]
+        if dirty:
+            self._thread.submit(self._work(dirty))
+        return True
+
+    def settle_now(self) -> bool:
+        """Settle what was done, and wait until it is certain."""
+        return self.settle() and self.wait()
+
+    def wait(self) -> bool:
+        """Wait for the settlement that is on its way, if one is. False where it did not succeed."""
+        while self._thread.in_flight:
+            finished = self._thread.collect(LOOK_S)
+            if not finished:
+                self._watchdog.idle()
+            for work, settlement, error in finished:
+                if error is not None:
+                    raise error
+                if settlement.outcome is not Outcome.SETTLED:
+                    return self._not_settled(work, settlement)
+                self._settled(work.outbox)
+        return True
+
+    def drop(self) -> None:
+        """Nothing that is not certain counts any more."""
+        while self._thread.in_flight:
+            self._thread.collect(LOOK_S)
+        self.outbox.clear()
+
+    def _work(self, dirty: List[Partition]) -> Work:
+        commit_of = self._assignment.commit_of
+        offsets = {partition.number: commit_of(partition, clean=False) for partition in dirty}
+        for partition in dirty:
+            partition.dirty = False
+        return Work(self.outbox.take(), dirty, offsets, self._session.member())
+
+    def _send(self, work: Work) -> Settlement:
+        """Runs in the settling thread, the only other one that may use the session."""
+        return self._session.settle(work.outbox.records(), work.offsets, work.member)
+
+    def _settled(self, sent: Outbox) -> None:
+        self.settled_at_s = self._clock()
+        dead_letters = sent.sent + sent.dead
+        self.counts.processed += sent.done
+        self.counts.dead_lettered += len(dead_letters)
+        for dead in dead_letters:
+            attempt = dead.about.attempts
+            self._report("dead_lettered", record=dead.record, failure=dead.failure, attempt=attempt)
+        if self._blocked_for_s:
+            self._blocked_for_s = 0.0
+            self._report("unblocked")
+
+    # --- when it does not succeed ----------------------------------------------------------------
+
+    def _not_settled(self, work: Work, settlement: Settlement) -> bool:
+        """Take it back, and do what the outcome asks for. True where it succeeded after all."""
+        outcome = settlement.outcome
+        self._take_back(work, settlement)
+        if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
+            self._report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
+            self._expect(self.outbox.max_bytes)
+            return self.settle_now()
+        if outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
+            return self._block(settlement.detail)
+        if outcome is Outcome.METADATA_TOO_LARGE:
+            self._assignment.lower_metadata_limit()
+        self.start_again(settlement.detail)
+        return False
+
+    def _take_back(self, work: Work, settlement: Settlement) -> None:
+        work.outbox.confirm(settlement.confirmed)
+        self.outbox.put_back(work.outbox)
+        for partition in work.partitions:
+            partition.dirty = True
+
+    def _expect(self, max_bytes: int) -> None:
+        self.outbox.max_bytes = max_bytes
+        self._session.expect(max_bytes)
+
+    def _block(self, detail: str) -> bool:
+        """Kafka refuses what must be sent: keep everything as it is, say so, and try again."""
+        least_s, most_s = BLOCKED_RETRY_S
+        self._blocked_for_s = min(most_s, self._blocked_for_s * 2 or least_s)
+        self._blocked_until_s = self._clock() + self._blocked_for_s
+        self._report("blocked", detail=detail, retry_s=self._blocked_for_s)
+        for partition in self._assignment.ready.values():
+            self._assignment.hold(partition, "blocked")
+        return False
+
+    def is_blocked(self) -> bool:
+        """Whether what must be sent is still refused; tries again when it is time."""
+        if not self._blocked_for_s:
+            return False
+        if self._clock() < self._blocked_until_s:
+            return True
+        self._expect(self._ask_max_bytes() or self.outbox.max_bytes)
+        if not self.settle_now():
+            return True
+        for partition in self._assignment.ready.values():
+            self._assignment.release(partition, "blocked")
+        return False
+
+    # --- giving partitions up --------------------------------------------------------------------
+
+    def mark_clean(self, numbers: Set[int]) -> None:
+        """Partitions are about to be given up: commit where they stand, with the mark of a proper stop."""
+        if self._blocked_for_s or not self.settle_now():
+            return
+        offsets = {
+            number: self._assignment.commit_of(partition, clean=partition.is_clean)
+            for number, partition in self._assignment.ready.items()
+            if number in numbers
+        }
+        if offsets:
+            self._session.settle([], offsets, self._session.member())
