@@ -105,6 +105,13 @@ class Searching:
             assert found.complete == (found.partition not in self.recovery)
             assert {found.partition} >= {record.partition() for record in found.records}
 
+    def poll_until_found(self) -> None:
+        """Advance until something comes, and no further."""
+        until_s = time.monotonic() + DEADLINE_S
+        while not any(result.offsets for result in self.results.values()):
+            assert time.monotonic() < until_s, "nothing was found"
+            self.poll()
+
     def finish(self) -> Dict[int, Result]:
         """Drive all searches to their end; the deadline fails the test."""
         until_s = time.monotonic() + DEADLINE_S
@@ -155,6 +162,17 @@ def test_a_range_is_read_from_its_first_record_to_its_last(make: Make) -> None:
     orders.records(2000)
 
     assert Result(list(range(700, 1900)), [], 1) == searching.all_of([], 700, 1900)
+
+
+def test_a_range_is_over_at_its_mark_and_not_at_the_end_of_the_log(make: Make) -> None:
+    """However much was written since: a restart must not cost the whole backlog."""
+    orders, searching = make()
+    orders.records(12_000)
+    searching.start([], 5, 8)
+
+    searching.poll_until_found()
+
+    assert Result([5, 6, 7], [], 1) == searching.results[0]
 
 
 def test_lone_records_come_before_the_range(make: Make) -> None:
@@ -232,11 +250,11 @@ def test_a_log_that_was_deleted_whole_ends_the_search(make: Make) -> None:
     assert Result([], [2, 5], 1) == searching.all_of([2, 5], 7, 10)
 
 
-@pytest.mark.parametrize("offset", [10, 11, 5000])
+@pytest.mark.parametrize("offset", [12_000, 12_001, 50_000])
 def test_an_offset_at_or_past_the_end_is_reported_missing(make: Make, offset: int) -> None:
     """A log may have lost its end with an unclean leader; the search must end, and not go round."""
     orders, searching = make()
-    orders.records(10)
+    orders.records(12_000)
 
     assert Result([4], [offset], 1) == searching.all_of([4, offset], None, offset + 1)
 
@@ -244,9 +262,9 @@ def test_an_offset_at_or_past_the_end_is_reported_missing(make: Make, offset: in
 def test_a_range_past_the_end_is_empty(make: Make) -> None:
     """Not filled with the records from the beginning of the log."""
     orders, searching = make()
-    orders.records(10)
+    orders.records(12_000)
 
-    assert Result([], [], 1) == searching.all_of([], 5000, 6000)
+    assert Result([], [], 1) == searching.all_of([], 50_000, 50_500)
 
 
 def test_an_empty_log_ends_the_search(make: Make) -> None:
