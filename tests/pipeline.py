@@ -74,6 +74,12 @@ class Running:
         self.process.kill()
         self.process.wait()
 
+    def abort(self) -> None:
+        """End it with its stack on stderr: PYTHONFAULTHANDLER is set."""
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGABRT)
+        self.process.wait()
+
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 40) -> Finished:
         """Ask it to stop, and wait for it."""
         self.send(number)
@@ -84,8 +90,7 @@ class Running:
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self.send(signal.SIGABRT)  # PYTHONFAULTHANDLER: the stack goes to stderr
-            self.process.wait()
+            self.abort()
             raise AssertionError(f"still running after {timeout_s:g} s: {self.describe()}") from None
         took_s = time.monotonic() - self._began_s
         return Finished(code, self._out.read_text("utf-8"), self._err.read_text("utf-8"), took_s)
@@ -168,10 +173,10 @@ class Pipeline:
         return finished
 
     def kill_all(self) -> None:
-        """End whatever still runs."""
+        """End whatever still runs, which is a test's failure: its stack is then in its file of errors."""
         for running in self._started:
             if running.running:
-                running.kill()
+                running.abort()
 
     # --- what goes in
 
