@@ -82,6 +82,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(err) as stop:
+        stop.limit(settings.shutdown_timeout_s)
         consumer = Consumer(settings, handler, flags, stop, err)
         _collect_less_often()
         return consumer.run()

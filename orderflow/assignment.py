@@ -255,9 +255,19 @@ class Assignment:
         settlement = self._session.settle([], offsets, self._session.member())
         if settlement.outcome is Outcome.SETTLED:
             return True
+        if settlement.outcome is Outcome.METADATA_TOO_LARGE:
+            self._unlistable(partition)
         self._retry_at_s = self._clock() + 0.2
         self._report("restore_delayed", detail=settlement.detail)
         return False
+
+    def _unlistable(self, partition: Partition) -> None:
+        """What an earlier commit listed does not fit any more: somebody has lowered the broker's limit."""
+        raise SessionLost(
+            f"{self._session.topic}-{partition.number}: the committed metadata lists "
+            f"{len(partition.ledger.heads)} waiting orders, more than the broker takes now; nothing was skipped. "
+            "Raise the broker's offset.metadata.max.bytes to 4096, its default"
+        )
 
     def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
         """Offset and metadata to commit for a partition now."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any, Callable, List, Mapping, Optional, Sequence, TextIO, Type
@@ -226,6 +227,11 @@ class StopSignals:
         self._err = err
         self._before: List[Any] = []
         self.signal: Optional[int] = None
+        self._limit_s: Optional[float] = None
+
+    def limit(self, seconds: float) -> None:
+        """End the process so long after the first signal, whatever then still blocks it."""
+        self._limit_s = seconds
 
     @property
     def requested(self) -> bool:
@@ -252,10 +258,22 @@ class StopSignals:
         for number, handler in self._before:
             signal.signal(number, handler)
 
+    def _end_later(self, number: int, limit_s: float) -> None:
+        def end() -> None:
+            left = "ending as it is; nothing is lost"
+            _write_directly(self._err, f"{program()}: not done within {limit_s:g} s: {left}\n")
+            os._exit(128 + number)
+
+        timer = threading.Timer(limit_s, end)
+        timer.daemon = True
+        timer.start()
+
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
+        if self._limit_s is not None:
+            self._end_later(number, self._limit_s)
         # os.write, as this may interrupt a write to the same buffer, which must not be entered twice
         _write_directly(
             self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n"

@@ -8,6 +8,7 @@ Used by: processor, dialects, replay.
 import hashlib
 import re
 from enum import IntEnum
+from functools import lru_cache
 from typing import Dict, Iterable, NamedTuple, Optional, Tuple
 
 from orderflow.errors import Failure
@@ -110,6 +111,7 @@ def size_of(outgoing: Outgoing) -> int:
     return parts + sum(_header_size(header) for header in outgoing.headers)
 
 
+@lru_cache(maxsize=1024)
 def fingerprint(
     reason: Optional[str], stage: Optional[str], error_class: Optional[str], message: Optional[str]
 ) -> str:

@@ -26,9 +26,10 @@ INTAKE_SPAN = 4 * MAX_BATCH
 """Offsets that one batch may span, holes included, in the count of heads that must fit."""
 SLICE_S = 0.15
 """Handlers run so long before what they did is settled: a kill repeats no more than that."""
-SLOW_SLICE_S = 0.02
+SLOW_SLICE_S = 0.01
 SLOW_CALL_S = 0.0001
-"""Calls that take longer than this are settled every 20 ms: a kill then repeats a handful."""
+"""Calls that take longer than this are settled every 10 ms: a kill then repeats a handful, of this
+slice and of the one before, whose settlement is on its way."""
 SWIFT_CALL_S = 0.00002
 LOOK_EVERY = 64
 """While calls are shorter than that, one look at the clock serves so many."""
@@ -78,8 +79,8 @@ class Processor:
         self._report = report
 
         self._batch_size = 500
-        self._call_s = 0.0
-        """The mean length of a call in the last batch."""
+        self._call_s = 1.0
+        """The mean length of a call in the last batch; slow until it is known."""
         self._leftover: List[Message] = []
         """Polled but not taken in: beyond `next`, as if never seen."""
         self._stopped: Dict[int, int] = {}
@@ -264,7 +265,7 @@ class Processor:
         busy, failing, stopped = self._assignment.busy, self._caller.key_brake.failing, self._stopped
         brake, publish, publishes = self._caller.brake, self._publish, self._publishes
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
-        look_every = LOOK_EVERY if 0 < self._call_s < SWIFT_CALL_S else 1
+        look_every = LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
         keys_matter = bool(busy or failing or stopped)
         taken = done = counted = next_look = 0
         for message in records:

@@ -34,6 +34,8 @@ CONSUMER_DEFAULTS: Dict[str, Any] = {
     # A partition that was sought or resumed waits for the running fetch, which waits so long for data.
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 20000,
+    # A broker that says nothing must not hold up a commit, and with it the end of the process, for long.
+    "socket.timeout.ms": 10_000,
     "queued.max.messages.kbytes": 32768,
 }
 CONSUMER_REQUIRED: Dict[str, Any] = {
