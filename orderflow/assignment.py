@@ -265,8 +265,8 @@ class Assignment:
         """What an earlier commit listed does not fit any more: somebody has lowered the broker's limit."""
         raise SessionLost(
             f"{self._session.topic}-{partition.number}: the committed metadata lists "
-            f"{len(partition.ledger.heads)} waiting orders, more than the broker takes now; nothing was skipped. "
-            "Raise the broker's offset.metadata.max.bytes to 4096, its default"
+            f"{len(partition.ledger.heads)} waiting orders, more than the broker takes now; nothing was "
+            "skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
         )
 
     def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
