@@ -14,7 +14,18 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import browse, cli, counting, job_verbs, marking, replay_verbs, tailing, transfer, waiting
+from orderflow import (
+    browse,
+    cli,
+    counting,
+    job_verbs,
+    marking,
+    replay_flags,
+    replay_verbs,
+    tailing,
+    transfer,
+    waiting,
+)
 from orderflow.avro_schema import SchemaRefused
 from orderflow.browse import Desk, Show, now_ms
 from orderflow.codec import OrderDecoder, OrderEncoder
@@ -273,7 +284,7 @@ VERBS: Tuple[Verb, ...] = (
     Verb(
         ("replay", "redrive", "retry"),
         "send them again, exactly once",
-        replay_verbs.add_flags,
+        replay_flags.add_flags,
         replay_verbs.run,
     ),
     Verb(("discard",), "mark as resolved, or take that back", marking.add_flags, marking.run),

@@ -69,6 +69,13 @@ def read_jobs(topics: Topics) -> List[Job]:
     return sorted(found.values(), key=lambda job: job.at_ms, reverse=True)
 
 
+def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
+    """The job of another process that wrote after this one did; None where nobody has taken over."""
+    others = [other for other in read_jobs(topics) if other.run != job.run]
+    latest = max(others, key=lambda other: other.changed_ms, default=None)
+    return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
+
+
 def read_entries(topics: Topics) -> Iterator[Entry]:
     """The entries of all dead letters, in the order in which they were written."""
     for record in _audit_records(topics):

@@ -7,7 +7,7 @@ Used by: dlq_handler.py.
 
 import argparse
 
-from orderflow import replay_text, replay_verbs, topics
+from orderflow import replay_flags, replay_text, replay_verbs, topics
 from orderflow.audit import Job
 from orderflow.audit_topic import read_entries, read_jobs, read_states
 from orderflow.browse import Desk, audit_topics
@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", choices=ACTIONS, default="list", help="list is the default")
     parser.add_argument("job", nargs="?", metavar="JOB", help="its name, or how it begins")
     parser.add_argument("--plan", metavar="FILE", help="resume: the plan that the job carries out")
-    parser.add_argument("--rate", type=replay_verbs.rate, metavar="N/s|none", help="resume: another rate")
+    parser.add_argument("--rate", type=replay_flags.rate, metavar="N/s|none", help="resume: another rate")
     parser.add_argument("-y", "--yes", action="store_true", help="resume: do not ask")
 
 

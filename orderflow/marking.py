@@ -14,21 +14,15 @@ from orderflow.audit import Job
 from orderflow.audit_topic import read_states
 from orderflow.browse import Desk, Topic, audit_topics, now_ms
 from orderflow.cli import OK, Refused, UsageError, count
+from orderflow.confirmation import answer, confirm
 from orderflow.letters import DISCARDED, NEW, Letter
 from orderflow.records import Outgoing
 from orderflow.render import plural, to_json
 from orderflow.replay import Terms
+from orderflow.replay_flags import places_of, refuse_everything, selection_of, wanted_of
 from orderflow.replay_request import Request
 from orderflow.replay_text import job_row
 from orderflow.replay_transactions import Transactions, transactional_id
-from orderflow.replay_verbs import (
-    answer,
-    confirm,
-    places_of,
-    refuse_everything,
-    selection_of,
-    wanted_of,
-)
 from orderflow.replayer import new_job_id, who
 from orderflow.selection import Selection
 

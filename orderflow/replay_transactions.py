@@ -34,11 +34,23 @@ DEFAULTS: Dict[str, Any] = {
     "partitioner": "murmur2_random",
 }
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+OUTAGE = (
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.INVALID_TXN_STATE,
+)
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class Fenced(CommandError):
     """Someone else has taken over; nothing of the open transaction was sent."""
+
+
+class Interrupted(CommandError):
+    """Kafka was away for too long. What became of the open transaction is known after the next `open`."""
 
 
 class Transactions:
@@ -94,22 +106,25 @@ class Transactions:
             raise self._failure(error.args[0]) from error
 
     def commit(self) -> None:
-        """Commit what was sent. Raises Fenced or CommandError: none of it was sent, or the error says so."""
-        if not self._is_open:
-            return
-        deadline_s = time.monotonic() + PATIENCE_S
+        """Commit what was sent. Raises Fenced or CommandError: none of it was sent, or Interrupted."""
+        deadline_s, waits = time.monotonic() + PATIENCE_S, False
         while True:
             try:
                 self._producer.commit_transaction(STEP_S)
-                self._is_open = False
-                return
+                break
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if not reason.retriable():
                     raise self._failure(reason) from error
                 if time.monotonic() > deadline_s:
-                    raise CommandError(UNKNOWN_OUTCOME.format(reason.str())) from error
-                self._note(f"Kafka does not confirm the transaction yet ({reason.str()}); trying on")
+                    self._is_open = False
+                    raise Interrupted(f"no answer to a commit: {reason.str()}") from error
+                if not waits:
+                    self._note(f"Kafka does not confirm the transaction yet: {reason.str()}")
+                waits = True
+        self._is_open = False
+        if waits:
+            self._note("Kafka has confirmed the transaction")
 
     def abort(self) -> None:
         """Take back what is not committed."""
@@ -141,12 +156,11 @@ class Transactions:
         if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
             self._is_open = False
             return Fenced("another replayer has taken over")
-        causes = [cause for cause in self._errors if cause.code() not in PURGED]
+        cause = next((cause for cause in self._errors if cause.code() not in PURGED), error)
         self.abort()
-        return CommandError(f"Kafka refuses to take the records: {(causes or [error])[0].str()}")
-
-
-UNKNOWN_OUTCOME = "whether the last transaction was committed is not known ({})"
+        if cause.code() in OUTAGE:
+            return Interrupted(cause.str())
+        return CommandError(f"Kafka refuses to take the records: {cause.str()}")
 
 
 def transactional_id(dlq_topic: str) -> str:

@@ -1,158 +1,34 @@
-"""The verb `replay`: what was typed, the look ahead, the confirmation, and the end.
+"""The verb `replay`: the look ahead, the confirmation, the sending and the end, in each of its four ways.
 
-Owns: the flags of replay, their meaning as `Terms`, and the order of asking and doing.
-Does not know: how it is decided (replay.py) and sent (replayer.py), settings.
-Used by: dlq_handler.py.
+Owns: the order of asking and doing; plans and resumed jobs; going on after an outage of Kafka.
+Does not know: flags (replay_flags.py), how it is decided (replay.py) and sent (replayer.py), settings.
+Used by: dlq_handler.py, job_verbs.
 """
 
 import argparse
-import json
-import select
-import sys
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Optional
 
 from orderflow import audit, replay_text, replayer, topics
 from orderflow.audit import Job, States
-from orderflow.audit_topic import read_jobs, read_states
+from orderflow.audit_topic import read_jobs, read_states, taken_over_by
 from orderflow.browse import Desk, audit_topics, now_ms
-from orderflow.cli import INCOMPLETE, OK, CommandError, Refused, UsageError
+from orderflow.cli import INCOMPLETE, OK, CommandError, KafkaUnreachable, Outage, Refused, UsageError
+from orderflow.confirmation import confirm
 from orderflow.letters import Letter
 from orderflow.plan_file import Drift, Plan, PlanWriter, read_plan
 from orderflow.render import to_json
-from orderflow.replay import STALE, Terms, Verdict
+from orderflow.replay import Verdict
+from orderflow.replay_flags import rate_of, refuse_everything, request_of, selection_of, wanted_of
 from orderflow.replay_outlook import Bench, Outlook, Watch, look_ahead
-from orderflow.replay_request import Canary, Request, from_json
+from orderflow.replay_request import Request, from_json
 from orderflow.replay_request import to_json as request_to_json
-from orderflow.replay_transactions import Transactions, transactional_id
+from orderflow.replay_transactions import Fenced, Interrupted, Transactions, transactional_id
 from orderflow.replayer import Sending, Sent, new_job_id, who
-from orderflow.selection import Selection, SelectionError, Wanted
+from orderflow.selection import Selection
 from orderflow.text import escape
-from orderflow.values import RATE, SHARE, TOPIC, argument, seconds, whole
 
-DEFAULT_RATE = "50/s"
 STILL_AT_WORK_MS = 60_000
 """A job that is running and was changed since then is probably still at work."""
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of replay, beside the selection."""
-
-    def add(name: str, *more: str, **options: Any) -> None:
-        parser.add_argument(name, *more, **options)
-
-    add("positions", nargs="*", metavar="POSITION", help="PARTITION:OFFSET of single dead letters")
-    add("--all", action="store_true", help="really all of them, where nothing else selects")
-    add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
-    add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
-    add("--plan-out", metavar="FILE", help="with --dry-run: write the plan, to be carried out with --plan")
-    add("--plan", metavar="FILE", help="send exactly what the plan says, or nothing if that has changed")
-    add("--rate", type=rate, default=None, metavar="N/s|none",
-        help=f"send so many a second at most (default: {DEFAULT_RATE})")
-    add("--canary", type=argument(whole(1, 1_000_000)), metavar="N",
-        help="send N first; the rest only if the consumer group got past them and few came back")
-    add("--stop-if-back", type=argument(SHARE), default=0.05, metavar="N%",
-        help="share of the canary that may not come back (default: 5%%)")
-    add("--canary-timeout", type=argument(seconds(1, 86_400)), default=300.0, metavar="SECONDS",
-        help="time for the consumer group to get past the canary (default: 300)")
-    add("--set", dest="repairs", action="append", default=[], metavar="FIELD=JSON",
-        help="send the order with this field changed, as --set quantity=1; repeatable")
-    add("--stale", choices=STALE, default="skip",
-        help="orders whose key has a newer one in the source topic (default: skip)")
-    add("--max-replays", type=argument(whole(1, 1000)), default=3, metavar="N",
-        help="do not send what was replayed so often before (default: 3)")
-    add("--again", action="store_true", help="also those that were replayed already")
-    add("--unchecked", action="store_true", help="also those that still fail today's decoder or rules")
-    add("--reason", metavar="TEXT", help="why, for the audit")
-    add("--resume", metavar="JOB", help="go on with a job that was stopped, killed or tripped")
-    add("-y", "--yes", action="store_true", help="do not ask")
-
-
-def rate(text: str) -> float:
-    """A rate for argparse: records a second, 0 for `none`, which means without a limit."""
-    return 0.0 if text == "none" else float(argument(RATE)(text))
-
-
-# --- What was typed ---
-
-
-def wanted_of(args: argparse.Namespace) -> Wanted:
-    """The filters that were typed."""
-    return Wanted(**{name: getattr(args, name) for name in Wanted._fields})
-
-
-def places_of(desk: Desk, texts: List[str]) -> Tuple[Tuple[int, int], ...]:
-    """`P:O` or `topic:P:O`, as (partition, offset). Raises UsageError."""
-    places = []
-    for text in texts:
-        partition, _, offset = text.replace(f"{desk.dlq_topic}:", "", 1).partition(":")
-        if not (partition.isdecimal() and offset.isdecimal() and partition.isascii() and offset.isascii()):
-            raise UsageError(f"{text!r} is no position: give PARTITION:OFFSET, as `list` shows it")
-        places.append((int(partition), int(offset)))
-    return tuple(places)
-
-
-def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:
-    """The fields to change. Raises UsageError for an unknown field or a value that is no JSON."""
-    known = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
-    repairs = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or name not in known:
-            raise UsageError(f"--set {text}: give FIELD=JSON with a field of an order: {', '.join(known)}")
-        try:
-            repairs[name] = json.loads(value)
-        except ValueError:
-            raise UsageError(f"--set {text}: {value} is no JSON; a text needs quotes") from None
-    return repairs
-
-
-def request_of(desk: Desk, args: argparse.Namespace) -> Request:
-    """The request that was typed. Raises UsageError."""
-    wanted, at_ms = wanted_of(args), now_ms()
-    terms = Terms(
-        dlq_topic=desk.dlq_topic,
-        audit_topic=desk.audit_topic,
-        orders_topic=desk.orders_topic,
-        confirmed=_confirmed(desk, args.to, wanted),
-        target=args.to,
-        stale=args.stale,
-        max_replays=args.max_replays,
-        again=args.again,
-        unchecked=args.unchecked,
-        repairs=repairs_of(desk, args.repairs),
-    )
-    canary = Canary(args.canary or 0, args.stop_if_back, args.canary_timeout)
-    return Request(wanted, places_of(desk, args.positions), at_ms, terms, rate_of(args), canary)
-
-
-def rate_of(args: argparse.Namespace) -> Optional[float]:
-    """Records a second; None: as fast as it goes."""
-    per_s = rate(DEFAULT_RATE) if args.rate is None else float(args.rate)
-    return per_s or None
-
-
-def _confirmed(desk: Desk, target: Optional[str], wanted: Wanted) -> FrozenSet[str]:
-    """The topics that the operator named: by setting, by --to, or by --source-topic without a wildcard."""
-    named = [topic for topic in wanted.source_topics if not any(sign in topic for sign in "*?[")]
-    return frozenset([desk.orders_topic, *([target] if target else []), *named])
-
-
-def selection_of(desk: Desk, request: Request) -> Selection:
-    """The dead letters that the request is about. Raises UsageError."""
-    fields = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
-    try:
-        return request.selection(fields)
-    except SelectionError as error:
-        raise UsageError(str(error)) from error
-
-
-def refuse_everything(selection: Selection, args: argparse.Namespace, verb: str) -> None:
-    """Raise UsageError where nothing was selected and `--all` was not said."""
-    if selection.is_everything and not args.all:
-        raise UsageError(f"{verb} which? Select with -g, --key, -p and the like, or say --all")
-
-
-# --- The verb ---
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
@@ -243,7 +119,22 @@ def _goal(outlook: Outlook) -> Optional[str]:
 
 
 def _send(bench: Bench, selection: Selection, job: Job) -> int:
-    """Fence others, read the states anew, send."""
+    """Send, and after an outage of Kafka go on, unless someone else has taken over meanwhile."""
+    desk = bench.desk
+    outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    while True:
+        sending = _open(bench, job)
+        outage.back()
+        try:
+            return _tell_end(desk, sending, sending.run(selection))
+        except Interrupted as error:
+            outage.lost(str(error))
+            job = sending.job
+            _wait_for_kafka(desk, sending)
+
+
+def _open(bench: Bench, job: Job) -> Sending:
+    """Fence others, then read the states anew: by then all that anyone sent is settled."""
     desk = bench.desk
     replayer.at_gap("confirmed")
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
@@ -252,8 +143,25 @@ def _send(bench: Bench, selection: Selection, job: Job) -> int:
     bench.states = read_states(audit_topics(desk), job.id)
     replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.
-    sending = Sending(bench, job._replace(done=bench.states.done.count), transactions)
-    return _tell_end(desk, sending, sending.run(selection))
+    return Sending(bench, job._replace(done=bench.states.done.count), transactions)
+
+
+def _wait_for_kafka(desk: Desk, sending: Sending) -> None:
+    """Return when it is back. Raises CommandError when asked to stop, Fenced if someone was quicker."""
+    while not _answers(desk):
+        if desk.signals.requested:
+            raise CommandError(f"Kafka is still away; {sending.how_to_go_on()}")
+    other = taken_over_by(audit_topics(desk), sending.job)
+    if other is not None:
+        raise Fenced(f"job {other.id} of {other.by} has taken over; {sending.how_to_go_on()}")
+
+
+def _answers(desk: Desk) -> bool:
+    try:
+        topics.require_kafka(desk.client)
+    except KafkaUnreachable:
+        return False
+    return True
 
 
 def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:
@@ -362,27 +270,3 @@ def find_job(desk: Desk, name: str) -> Job:
         many = "several jobs begin with" if exact else "there is no job"
         raise CommandError(f"{many} {name}; `jobs` lists them")
     return exact[0]
-
-
-# --- Asking ---
-
-
-def confirm(desk: Desk, question: str, yes: bool) -> None:
-    """Return once it is confirmed. Raises Refused where it is not, or nobody is there to ask."""
-    if yes:
-        return
-    if answer(desk, f"{question} [y/N] ").lower() not in ("y", "yes"):
-        raise Refused("nothing was sent: not confirmed")
-
-
-def answer(desk: Desk, prompt: str) -> str:
-    """What the operator types. Ctrl-C counts as no answer. Raises Refused off a terminal."""
-    if not sys.stdin.isatty():
-        raise Refused(f"nothing was sent: there is no terminal to ask {prompt.strip()!r}; say --yes")
-    desk.err.write(prompt)
-    desk.err.flush()
-    while not desk.signals.requested:
-        ready, _, _ = select.select([sys.stdin], [], [], 0.2)
-        if ready:
-            return sys.stdin.readline().strip()
-    return ""

@@ -19,17 +19,19 @@ from typing import Counter as CounterOf
 
 from orderflow import audit, canary, replay
 from orderflow.audit import Job
-from orderflow.audit_topic import read_jobs
+from orderflow.audit_topic import taken_over_by
 from orderflow.browse import audit_topics, now_ms
 from orderflow.cli import CommandError, StatusLine, Tripped, count, duration
 from orderflow.letters import Letter
 from orderflow.records import Outgoing
 from orderflow.replay_outlook import Bench
-from orderflow.replay_transactions import Fenced, Transactions
+from orderflow.replay_transactions import Fenced, Interrupted, Transactions
 from orderflow.selection import Range, Selection
 
 TRANSACTION_S = 1.0
 MOST_IN_TRANSACTION = 50_000
+ANNOUNCE_S = 5.0
+"""Within this time whoever takes over has written who it is."""
 
 
 def at_gap(name: str) -> None:
@@ -103,7 +105,7 @@ class Sending:
     def __init__(self, bench: Bench, job: Job, transactions: Transactions) -> None:
         self._bench = bench
         self._desk = bench.desk
-        self._job = job._replace(run=secrets.token_hex(4), by=who())
+        self.job = job._replace(run=secrets.token_hex(4), by=who())
         self._transactions = transactions
         self._status = StatusLine(bench.desk.err)
         self._pace = Pace(bench.request.rate_per_s)
@@ -122,20 +124,22 @@ class Sending:
             self._commit(audit.STOPPED if self._is_stopped() else audit.DONE)
         except Fenced as error:
             raise Fenced(f"{error}{self._by_whom()}; {self.how_to_go_on()}") from error
+        except Interrupted:
+            raise
         except CommandError as error:
             self._transactions.abort()
             raise type(error)(f"{error}; {self.how_to_go_on()}") from error
         finally:
             self._status.clear()
-        return Sent(self._job, self._by_reason, time.monotonic() - self._began_s)
+        return Sent(self.job, self._by_reason, time.monotonic() - self._began_s)
 
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""
-        sent = f"{count(self._job.done)} of {count(self._job.total)} were sent"
-        return f"{sent}; next: python dlq_handler.py replay --resume {self._job.id}"
+        sent = f"{count(self.job.done)} of {count(self.job.total)} were sent"
+        return f"{sent}; next: python dlq_handler.py replay --resume {self.job.id}"
 
     def _send_all(self, selection: Selection) -> None:
-        judge, done = self._bench.judge(self._job.id), self._bench.states.done
+        judge, done = self._bench.judge(self.job.id), self._bench.states.done
         for letter in self._bench.letters(selection):
             if done.get(letter.record.partition, letter.record.offset):
                 continue
@@ -162,7 +166,7 @@ class Sending:
         """The audit entry; the same for all that a transaction sends to one topic."""
         value = self._values.get(target)
         if value is None:
-            job = self._job
+            job = self.job
             value = audit.entry_value(audit.REPLAYED, job.id, job.by, now_ms(), job.reason, target)
             self._values[target] = value
         return value
@@ -173,7 +177,7 @@ class Sending:
         return min(left, self._pace.quota) if left else self._pace.quota
 
     def _canary_left(self) -> int:
-        return 0 if self._job.canary_passed else max(0, self._bench.request.canary.size - self._sent_here)
+        return 0 if self.job.canary_passed else max(0, self._bench.request.canary.size - self._sent_here)
 
     def _end_transaction(self) -> None:
         is_canary = bool(self._canary_left())
@@ -187,13 +191,13 @@ class Sending:
     def _commit(self, status: str) -> None:
         """Commit what was sent together with the job's record."""
         sent = self._in_transaction
-        job = self._job._replace(status=status, done=self._job.done + sent, changed_ms=now_ms())
+        job = self.job._replace(status=status, done=self.job.done + sent, changed_ms=now_ms())
         record = Outgoing(self._desk.audit_topic, audit.job_key(job.id), audit.job_value(job), [])
         self._transactions.send(record)
         at_gap("before commit")
         self._transactions.commit()
         at_gap("after commit")
-        self._job, self._in_transaction, self._sent_here = job, 0, self._sent_here + sent
+        self.job, self._in_transaction, self._sent_here = job, 0, self._sent_here + sent
         self._values.clear()
         self._pace.sent(sent)
 
@@ -202,7 +206,7 @@ class Sending:
         desk, target = self._desk, self._bench.target
         self._status.note(f"canary: {count(self._sent_here)} sent; waiting for group {desk.consumer_group}")
         (begins, dlq_ends), (ends, _) = self._before, self._ends()
-        sent = canary.Sent(self._job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
+        sent = canary.Sent(self.job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
         outcome = canary.await_canary(
             desk.client, desk.consumer_group, sent, self._bench.request.canary, self._is_stopped
         )
@@ -212,7 +216,7 @@ class Sending:
             self._commit(audit.TRIPPED)
             raise Tripped(outcome.told)
         self._status.note(outcome.told)
-        self._job = self._job._replace(canary_passed=True)
+        self.job = self.job._replace(canary_passed=True)
 
     def _ends(self) -> Tuple[Mapping[int, int], Mapping[int, int]]:
         """The ends of the target and of the dead letter topic now, as far as a canary asks for them."""
@@ -225,7 +229,7 @@ class Sending:
         return self._desk.signals.requested
 
     def _show_progress(self) -> None:
-        job, rate = self._job, self._sent_here / max(1e-9, time.monotonic() - self._began_s)
+        job, rate = self.job, self._sent_here / max(1e-9, time.monotonic() - self._began_s)
         left_s = max(0, job.total - job.done) / max(1e-9, rate)
         self._status.show(
             f"{count(job.done)} of {count(job.total)} sent, {count(int(rate))}/s, {duration(left_s)} left"
@@ -233,11 +237,10 @@ class Sending:
 
     def _by_whom(self) -> str:
         """Who took over, as the audit topic tells it once the other has begun."""
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + ANNOUNCE_S
         while time.monotonic() < deadline_s:
-            others = [job for job in read_jobs(audit_topics(self._desk)) if job.run != self._job.run]
-            latest = max(others, key=lambda job: job.changed_ms, default=None)
-            if latest is not None and latest.changed_ms >= self._job.changed_ms:
-                return f": job {latest.id} of {latest.by}"
+            other = taken_over_by(audit_topics(self._desk), self.job)
+            if other is not None:
+                return f": job {other.id} of {other.by}"
             time.sleep(0.1)
         return ", or Kafka ended the transaction because it was open for too long"

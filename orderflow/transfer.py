@@ -15,14 +15,15 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, TextIO, Tuple
 from orderflow import export, topics
 from orderflow.browse import Desk, Progress, Topic, now_ms
 from orderflow.cli import CommandError, Refused, UsageError
+from orderflow.confirmation import confirm
 from orderflow.letters import Letter
 from orderflow.plan_file import create_private
 from orderflow.records import Outgoing
 from orderflow.render import plural, to_json
 from orderflow.replay import Terms
+from orderflow.replay_flags import selection_of, wanted_of
 from orderflow.replay_request import Request
 from orderflow.replay_transactions import Transactions
-from orderflow.replay_verbs import confirm, places_of, selection_of, wanted_of
 from orderflow.selection import Selection
 
 STDIO = "-"
@@ -72,7 +73,7 @@ def run_export(desk: Desk, args: argparse.Namespace) -> int:
 
 def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
     terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
-    return selection_of(desk, Request(wanted_of(args), places_of(desk, []), now_ms(), terms))
+    return selection_of(desk, Request(wanted_of(args), (), now_ms(), terms))
 
 
 def _write(desk: Desk, selection: Selection, form: Form, file: TextIO) -> int:

@@ -1,0 +1,41 @@
+"""Kafka dies or freezes under a replay: it goes on by itself, and still sends each dead letter once."""
+
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.dlq_tools import ours
+from tests.replay_tools import Desk
+from tools.local_kafka import LocalKafka
+
+pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+LETTERS = 160
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[LocalKafka]:
+    """A broker that may be hurt."""
+    with LocalKafka() as kafka:
+        yield kafka
+
+
+@pytest.mark.parametrize("away_s", [3, 25])
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_replay_survives_an_outage(own_kafka: LocalKafka, tmp_path: Path, how: str, away_s: float) -> None:
+    """Shorter and longer than a transaction may be open: nothing twice, nothing forgotten, nobody asked."""
+    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
+    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(LETTERS))
+    with desk.start("replay", "--all", "--yes", "--rate", "20/s") as running:
+        deadline_s = time.monotonic() + 30
+        while not desk.sent_from():
+            assert time.monotonic() < deadline_s, running.err
+        (own_kafka.kill if how == "killed" else own_kafka.pause)()
+        time.sleep(away_s)
+        (own_kafka.restart if how == "killed" else own_kafka.resume)()
+        running.wait_for(lambda run: "sent into" in run.out, timeout_s=90)
+        assert running.wait() == 0
+
+    assert dict(desk.sent_from()) == {f"0:{offset}": 1 for offset in range(LETTERS)}
+    assert [job["status"] for job in desk.jobs()] == ["done"]
