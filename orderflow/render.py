@@ -166,7 +166,7 @@ def clock(at_ms: Optional[int]) -> str:
     if at_ms is None:
         return NOT_CARRIED
     try:
-        return (EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%d %H:%M:%S")
+        return (EPOCH + timedelta(milliseconds=at_ms)).isoformat(" ")[:19]
     except OverflowError:
         return f"{at_ms} ms"
 
@@ -246,8 +246,8 @@ def summary(glance: Glance) -> str:
 
 def summary_of(error_class: Optional[str], message: Optional[str]) -> str:
     """The same of a class and a message."""
-    kind = "" if error_class is None else error_class.rsplit(".", 1)[-1]
-    message = (message or "").split("\n", 1)[0]
+    kind = "" if error_class is None else error_class.rpartition(".")[2]
+    message = (message or "").partition("\n")[0]
     if not kind or message.startswith(kind):
         return escape(message or kind)
     return escape(f"{kind}: {message}" if message else kind)
@@ -292,7 +292,13 @@ class LetterLines:
 
 
 def _second(at_s: int) -> str:
-    return clock(at_s * 1000)
+    day, of_day_s = divmod(at_s, 86_400)
+    return f"{_day(day)} {of_day_s // 3600:02d}:{of_day_s // 60 % 60:02d}:{of_day_s % 60:02d}"
+
+
+@lru_cache(100)
+def _day(number: int) -> str:
+    return clock(number * 86_400_000)[:10].rstrip()
 
 
 class Overview(NamedTuple):
