@@ -39,6 +39,13 @@ from orderflow.values import (
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
+CLIENT_DEFAULTS: Mapping[str, str] = {
+    # By default the client forgets all brokers when the last connection is lost, and begins anew. A
+    # transaction under way then waits for a coordinator that nobody looks for any more, past every
+    # time-out and for ever (measured with 2.16.0; its issue 5511 tells of the same from another cause).
+    "metadata.recovery.strategy": "none",
+}
+"""What every client of the three scripts gets."""
 
 
 class ConfigError(UsageError):
@@ -252,7 +259,8 @@ def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
     emergencies, since the scripts say what matters; `-X debug=…` or `-X log_level=…` brings it back.
     """
     quiet = {} if "debug" in settings.client else {"log_level": 2}
-    return {"bootstrap.servers": settings.bootstrap_servers, **quiet, **overrides, **settings.client}
+    ours = {"bootstrap.servers": settings.bootstrap_servers, **CLIENT_DEFAULTS, **quiet}
+    return {**ours, **overrides, **settings.client}
 
 
 def _flag_layer(given: Mapping[str, Any]) -> _Layer:
