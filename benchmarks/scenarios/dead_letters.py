@@ -1,0 +1,105 @@
+"""How fast dlq_handler.py goes through a long topic of dead letters, and in how much memory.
+
+Owns: the dead letters, the verbs that are timed, and how memory is watched.
+Does not know: how the verbs read.
+Used by: __main__.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple, Tuple
+
+from confluent_kafka import Producer
+
+from benchmarks.plan import Plan, Say
+from benchmarks.report import Bar, Section, median, per_s
+from benchmarks.rig import Rig, Void
+from orderflow.dead_letters import Circumstances, dead_letter
+from orderflow.errors import Failure
+from orderflow.records import Outgoing, Record
+
+SCRIPT = Path(__file__).resolve().parents[2] / "dlq_handler.py"
+WANTED = 100_000
+LIMIT_MIB = 150
+FIRST_WITHIN_S = 1.0
+VERBS = (("list",), ("groups",), ("stats",))
+FAILURES = (
+    ("process.retries_exhausted", "app.PaymentTimeout", "no answer in charge of order {}"),
+    ("validate.quantity", "orderflow.errors.InvalidOrder", "quantity must be at least 1: 0"),
+)
+
+
+class Timed(NamedTuple):
+    """One run of a verb."""
+
+    rate: float
+    first_s: float
+    """From the start of the process to the first line."""
+    peak_mib: float
+
+
+def run(rig: Rig, plan: Plan, say: Say) -> Section:
+    """Fill a topic as the engine would, then go through all of it with each verb."""
+    topic = rig.create("dead-letters", 1)
+    _fill(rig.brokers, topic, plan.orders)
+    rows, bars = [], []
+    for verb in VERBS:
+        runs = [_time(rig.brokers, topic, plan.orders, verb) for _ in range(plan.rounds)]
+        rate, peak_mib = median(one.rate for one in runs), max(one.peak_mib for one in runs)
+        first_s = median(one.first_s for one in runs)
+        say(f"{verb[0]}: {per_s(rate)}/s, {peak_mib:.0f} MiB, first line after {first_s:.2f} s")
+        rows.append((f"`{verb[0]}`", per_s(rate), f"{first_s:.2f}", f"{peak_mib:.0f}"))
+        bars.append(Bar(f"`{verb[0]}` at {WANTED:,} dead letters/s", f"{per_s(rate)}/s", rate >= WANTED))
+        bars.append(Bar(f"`{verb[0]}` under {LIMIT_MIB} MiB", f"{peak_mib:.0f} MiB", peak_mib < LIMIT_MIB))
+        if verb == ("list",):
+            bars.append(Bar("First line within a second", f"{first_s:.2f} s", first_s < FIRST_WITHIN_S))
+    return Section(
+        title="Dead letters",
+        method=f"{plan.orders:,} dead letters of ours in one partition; whole runs of `dlq_handler.py`.",
+        head=("Verb", "dead letters/s", "first line, s", "peak MiB"),
+        rows=rows,
+        bars=bars,
+    )
+
+
+def _fill(brokers: str, topic: str, number: int) -> None:
+    producer = Producer({"bootstrap.servers": brokers, "linger.ms": 20, "compression.type": "lz4"})
+    for sent, one in enumerate(_dead_letters(topic, number)):
+        stamped: Any = {"headers": one.headers, "timestamp": one.timestamp_ms}
+        producer.produce(topic, one.value, one.key, 0, **stamped)
+        if sent % 10_000 == 0 and producer.flush(120):
+            break
+    if producer.flush(120):
+        raise Void(f"not all dead letters could be put on {topic}")
+
+
+def _dead_letters(topic: str, number: int) -> Iterator[Outgoing]:
+    now_ms = int(time.time() * 1000)
+    for place in range(number):
+        died_ms = now_ms - 86_400_000 * (number - place) // number
+        reason, kind, message = FAILURES[place % 10 == 0]
+        key = b"O-%d" % place
+        source = Record("orders", place % 3, place // 3, died_ms, "CreateTime", key, key * 8, [])
+        failure = Failure(reason, reason.split(".")[0], kind, message.format(place), True)
+        about = Circumstances("order-processing-group", "host-1", 4, died_ms, died_ms, None, 1)
+        yield dead_letter(source, failure, about, topic)
+
+
+def _time(brokers: str, topic: str, number: int, verb: Tuple[str, ...]) -> Timed:
+    """One run, its output read and thrown away; the peak is the kernel's own figure."""
+    environ = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": brokers, "DLQ_TOPIC": topic}
+    began_s = time.monotonic()
+    command = [sys.executable, str(SCRIPT), *verb]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    out: Any = process.stdout
+    first = out.readline()
+    first_s = time.monotonic() - began_s
+    lines = bool(first) + sum(chunk.count(b"\n") for chunk in iter(lambda: out.read(1 << 20), b""))
+    _, status, usage = os.wait4(process.pid, 0)
+    took_s = time.monotonic() - began_s
+    if status or (verb == ("list",) and lines != number):
+        raise Void(f"{verb[0]} ended with {status} after {lines:,} lines")
+    return Timed(number / took_s, first_s, usage.ru_maxrss / 1024)
