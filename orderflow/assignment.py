@@ -252,7 +252,7 @@ class Assignment:
 
     def _commit_open(self, partition: Partition) -> bool:
         offsets = {partition.number: self.commit_of(partition, clean=False)}
-        settlement = self._session.settle([], offsets, self._session.member())
+        settlement = self._session.commit(offsets)
         if settlement.outcome is Outcome.SETTLED:
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:

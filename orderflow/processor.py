@@ -28,8 +28,7 @@ SLICE_S = 0.15
 """Handlers run so long before what they did is settled: a kill repeats no more than that."""
 SLOW_SLICE_S = 0.01
 SLOW_CALL_S = 0.0001
-"""Calls that take longer than this are settled every 10 ms: a kill then repeats a handful, of this
-slice and of the one before, whose settlement is on its way."""
+"""Calls that take longer than this are settled every 10 ms: a kill then repeats a handful."""
 SWIFT_CALL_S = 0.00002
 LOOK_EVERY = 64
 """While calls are shorter than that, one look at the clock serves so many."""

@@ -80,6 +80,10 @@ REFUSALS = (
 )
 
 
+Offsets = Mapping[int, Tuple[int, str]]
+"""By partition: the offset to commit, and its metadata."""
+
+
 class SessionLost(Exception):
     """The member cannot go on. The committed offsets stand; a new process takes over from them."""
 
@@ -88,6 +92,7 @@ class Outcome(enum.Enum):
     """What became of a settlement."""
 
     SETTLED = "committed, all of it"
+    SENT = "confirmed, all of it; the offsets are still to be committed"
     NOT_COMMITTED = "not committed, or not known to be: start again from what is committed"
     TOO_LARGE = "a record is larger than its topic takes"
     METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
@@ -252,33 +257,36 @@ class Session:
         """Who we are in the group now. Offsets are committed in the name of the member that earned them."""
         return self._consumer.consumer_group_metadata()
 
-    def settle(
-        self, outgoing: Sequence[Outgoing], offsets: Mapping[int, Tuple[int, str]], member: Any
-    ) -> Settlement:
-        """Send the records and commit the offsets: both or neither, in exactly-once mode.
+    def commit(self, offsets: Offsets) -> Settlement:
+        """Commit offsets that nothing has to be sent with.
 
-        In at-least-once mode every record is confirmed before the offsets are committed. With
-        nothing to send there is nothing to be atomic with, and a plain commit does.
+        Only the thread that polls may call this: from another one the call never returns while a
+        rebalance callback runs (measured with confluent-kafka 2.16.1).
         """
-        places = [
-            TopicPartition(self.topic, partition, offset, metadata=metadata)
-            for partition, (offset, metadata) in offsets.items()
-        ]
-        if not outgoing:
-            return self._commit(places)
-        if self.exactly_once:
-            return self._transact(outgoing, places, member)
-        return self._confirm_then_commit(outgoing, places)
-
-    def _commit(self, places: List[TopicPartition]) -> Settlement:
         try:
-            results = self._consumer.commit(offsets=places, asynchronous=False)
+            results = self._consumer.commit(offsets=self._places(offsets), asynchronous=False)
         except KafkaException as error:
             return self._settlement(error.args[0])
         for place in results or []:
             if place.error is not None:
                 return self._settlement(place.error)
         return SETTLED
+
+    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
+        """Send the records. In exactly-once mode the offsets are committed with them: both or neither.
+
+        In at-least-once mode the outcome is SENT when every record is confirmed, and the offsets are
+        the caller's to commit. A thread of its own may call this, one call at a time.
+        """
+        if self.exactly_once:
+            return self._transact(outgoing, self._places(offsets), member)
+        return self._confirm(outgoing)
+
+    def _places(self, offsets: Offsets) -> List[TopicPartition]:
+        return [
+            TopicPartition(self.topic, partition, offset, metadata=metadata)
+            for partition, (offset, metadata) in offsets.items()
+        ]
 
     def _transact(
         self, outgoing: Sequence[Outgoing], places: List[TopicPartition], member: Any
@@ -306,12 +314,12 @@ class Session:
                 log.warning("abort failed, replacing the producer: %s", second.args[0].str())
         self._transaction = None
 
-    def _confirm_then_commit(self, outgoing: Sequence[Outgoing], places: List[TopicPartition]) -> Settlement:
+    def _confirm(self, outgoing: Sequence[Outgoing]) -> Settlement:
         self._delivery_errors.clear()
         confirmed: Set[int] = set()
         failure = self._send_and_wait(outgoing, confirmed)
         if failure is None:
-            return self._commit(places)
+            return Settlement(Outcome.SENT, confirmed=frozenset(confirmed))
         self._drop_plain_producer()
         return self._settlement(self._first_cause(failure))._replace(confirmed=frozenset(confirmed))
 

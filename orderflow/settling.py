@@ -37,7 +37,11 @@ class Counts:
 
 
 class Settler:
-    """Commits what was done while the next orders are already being called, one settlement at a time."""
+    """Makes certain what was done, one settlement at a time.
+
+    What has records to send goes on its way in a thread, while the next orders are already being called;
+    offsets alone are committed on the spot.
+    """
 
     def __init__(
         self,
@@ -77,9 +81,13 @@ class Settler:
         if not self.wait():
             return False
         dirty = [partition for partition in self._assignment.ready.values() if partition.dirty]
-        if dirty:
-            self._thread.submit(self._work(dirty))
-        return True
+        if not dirty:
+            return True
+        work = self._work(dirty)
+        if work.outbox.has_records:
+            self._thread.submit(work)
+            return True
+        return self._is_settled(work, self._session.commit(work.offsets))
 
     def settle_now(self) -> bool:
         """Settle what was done, and wait until it is certain."""
@@ -94,9 +102,16 @@ class Settler:
             for work, settlement, error in finished:
                 if error is not None:
                     raise error
-                if settlement.outcome is not Outcome.SETTLED:
-                    return self._not_settled(work, settlement)
-                self._settled(work.outbox)
+                if settlement.outcome is Outcome.SENT:
+                    settlement = self._session.commit(work.offsets)._replace(confirmed=settlement.confirmed)
+                if not self._is_settled(work, settlement):
+                    return False
+        return True
+
+    def _is_settled(self, work: Work, settlement: Settlement) -> bool:
+        if settlement.outcome is not Outcome.SETTLED:
+            return self._not_settled(work, settlement)
+        self._settled(work.outbox)
         return True
 
     def drop(self) -> None:
@@ -114,7 +129,7 @@ class Settler:
 
     def _send(self, work: Work) -> Settlement:
         """Runs in the settling thread, the only other one that may use the session."""
-        return self._session.settle(work.outbox.records(), work.offsets, work.member)
+        return self._session.send(work.outbox.records(), work.offsets, work.member)
 
     def _settled(self, sent: Outbox) -> None:
         self.settled_at_s = self._clock()
@@ -190,4 +205,4 @@ class Settler:
             if number in numbers
         }
         if offsets:
-            self._session.settle([], offsets, self._session.member())
+            self._session.commit(offsets)

@@ -33,7 +33,7 @@ OF_PRODUCER = (
 )  # fmt: skip
 OF_CONSUMER = ("consume", "commit", "committed", "get_watermark_offsets", "seek", "pause", "resume", "close")
 OF_PARTS: Tuple[Tuple[Any, str], ...] = (
-    (Session, "settle"), (Session, "_assigned"), (Session, "_revoked"), (Assignment, "refresh"),
+    (Session, "send"), (Session, "commit"), (Session, "_assigned"), (Session, "_revoked"), (Assignment, "refresh"),
     (Assignment, "_commit_open"), (Recovery, "poll"), (Processor, "step"), (Processor, "finish_calls"),
     (Settler, "mark_clean"), (Settler, "_settled"),
 )  # fmt: skip
