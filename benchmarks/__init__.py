@@ -1,0 +1,1 @@
+"""Speed, latency and memory, measured on a local Kafka: `make bench`."""

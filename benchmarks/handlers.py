@@ -1,0 +1,84 @@
+"""Handlers that the benchmarks give to consumer.py, each a kind of load.
+
+Owns: one function a kind.
+Does not know: Kafka, what is made of the measurements.
+Used by: the scenarios, as `--handler benchmarks/handlers.py:nothing`.
+"""
+
+import os
+import time
+from typing import Any, Dict, Set
+
+from benchmarks.work import marks
+from orderflow import RetryLater
+from orderflow.handler import Delivery
+
+Order = Dict[str, Any]
+
+SHARE = os.environ.get("BENCH_FAILING", "none")
+"""The end of the numbers of the orders that fail: `00` is one in a hundred."""
+WAITING = int(os.environ.get("BENCH_WAITING", "0"))
+CALLS = os.environ.get("BENCH_CALLS", os.devnull)
+
+_marks = marks()
+_calls = os.open(CALLS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+_failed: Set[str] = set()
+
+nothing = _marks.handle
+
+
+def some_fail_first(order: Order) -> None:
+    """A share of the orders fails at the first call. Only first calls count as handled."""
+    number = order["order_id"]
+    if not number.endswith(SHARE):
+        return _marks.handle(order)
+    if number in _failed:
+        return None
+    _failed.add(number)
+    _marks.handle(order)
+    raise ConnectionError("not yet")
+
+
+def some_wait(order: Order) -> None:
+    """One in 20 of the first orders waits for hours, until so many do; all others are done at once."""
+    number = int(order["order_id"].rpartition("-")[2])
+    if number <= 20 * WAITING and number % 20 == 0:
+        raise RetryLater(after=36_000)
+    _marks.handle(order)
+
+
+def millisecond(order: Order, delivery: Delivery) -> None:
+    """Work for about a millisecond, and tell a file that survives a kill which order it was."""
+    os.write(_calls, f"{delivery.id}\n".encode())
+    time.sleep(0.001)
+
+
+def five_milliseconds(order: Order) -> None:
+    """Wait as for an answer from elsewhere."""
+    time.sleep(0.005)
+    _marks.handle(order)
+
+
+def tell_time(order: Order, delivery: Delivery) -> bytes:
+    """The intended send time, which is in the order, and the time of this call, both in microseconds."""
+    return f"{order['timestamp']},{_now_us()}".encode()
+
+
+def tell_partition(order: Order, delivery: Delivery) -> None:
+    """Write down when which partition was worked on, and by whom."""
+    line = f"{time.monotonic():.4f},{os.getpid()},{delivery.partition},{order['order_id']}\n"
+    os.write(_calls, line.encode())
+
+
+def every_6000th_waits(order: Order, delivery: Delivery) -> None:
+    """Fill a ledger over millions of offsets, and write down each order that was sent afterwards."""
+    if order["order_id"].startswith("NEW-"):
+        os.write(_calls, f"{time.monotonic():.4f}\n".encode())
+    elif delivery.offset % 6000 == 0:
+        raise RetryLater(after=36_000)
+    else:
+        _marks.handle(order)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,28 @@
+"""How much of everything is measured.
+
+Owns: the sizes and numbers of rounds of a full run and of a quick one.
+Does not know: the scenarios' contents.
+Used by: every scenario.
+"""
+
+from typing import Callable, NamedTuple
+
+Say = Callable[[str], None]
+"""Tells the person at the terminal how far it is."""
+
+
+class Plan(NamedTuple):
+    """Sizes of one run of the benchmarks."""
+
+    rounds: int
+    orders: int
+    """In the topic of the fast contestants."""
+    few_orders: int
+    """In the topic of those that need more than about 20 µs an order."""
+    many_orders: int
+    """In the topic that memory and restarts are tried on."""
+    latency_s: int
+
+
+FULL = Plan(rounds=3, orders=1_000_000, few_orders=100_000, many_orders=5_000_000, latency_s=30)
+QUICK = Plan(rounds=1, orders=200_000, few_orders=20_000, many_orders=500_000, latency_s=8)

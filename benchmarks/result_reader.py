@@ -1,0 +1,52 @@
+"""Reads results as they become visible and writes down how long each took.
+
+Owns: the clock at the far end. A line is the microseconds from intended sending to the handler's call, and
+from there to here.
+Does not know: orders.
+Used by: the scenario latency, as a process of its own.
+"""
+
+import json
+import sys
+import time
+from typing import List, NamedTuple
+
+from confluent_kafka import Consumer, TopicPartition
+
+
+class Reading(NamedTuple):
+    """What to read. It travels as JSON on the command line."""
+
+    brokers: str
+    topic: str
+    partitions: int
+    results: int
+    path: str
+
+
+def main(reading: Reading) -> None:
+    """Read so many results, then write all the lines."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": reading.brokers,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    consumer.assign([TopicPartition(reading.topic, number, 0) for number in range(reading.partitions)])
+    lines: List[str] = []
+    while len(lines) < reading.results:
+        for message in consumer.consume(1000, 0.005):
+            now_us = time.time_ns() // 1000
+            value = message.value() or b""
+            intended_us, called_us = (int(part) for part in value.split(b","))
+            lines.append(f"{intended_us},{called_us - intended_us},{now_us - called_us}\n")
+    consumer.close()
+    with open(reading.path, "w", encoding="utf-8") as stream:
+        stream.writelines(lines)
+
+
+if __name__ == "__main__":
+    main(Reading(**json.loads(sys.argv[1])))

@@ -1,0 +1,140 @@
+"""The work that every contestant does: the same decoding, the same rules, the same handler.
+
+Owns: `Job` (what to consume and when it is done), `Work` (read, handle, count), `Marks` (what is measured).
+Does not know: which client or framework brings the records.
+Used by: every script in peers/, and handlers.py, so that the comparison is one of the frameworks alone.
+It runs in virtual environments that hold fastavro and the peer, and of ours only this repository.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from orderflow.codec import OrderDecoder, load_schema, order_reader  # noqa: E402
+from orderflow.errors import Undecodable  # noqa: E402
+
+MAX_ORDER_BYTES = 1_048_576
+GOOD = "BENCH_GOOD"
+REPORT = "BENCH_REPORT"
+
+
+class Job(NamedTuple):
+    """What one run of a contestant has to do. It travels as JSON on the command line."""
+
+    brokers: str
+    topic: str
+    dlq: str
+    """Its name begins with the topic's, as one of the frameworks wants it."""
+    group: str
+    good: int
+    bad: int
+    settings: str
+    """`defaults` or `best`."""
+
+    @property
+    def total(self) -> int:
+        """Records in the topic."""
+        return self.good + self.bad
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the documented best settings are wanted."""
+        return self.settings == "best"
+
+
+def job(argv: Sequence[str]) -> Job:
+    """The job that the command line holds."""
+    return Job(**json.loads(argv[1]))
+
+
+class Marks:
+    """When the first and the last good order were handled, and what the process had cost by then."""
+
+    def __init__(self, good: int, path: str) -> None:
+        self._good = good
+        self._path = path
+        self._first: Tuple[float, ...] = ()
+        self.seen = 0
+
+    def handle(self, order: Dict[str, Any]) -> None:
+        """Do nothing, but for the count."""
+        self.seen += 1
+        if self.seen == 1:
+            self._first = _clocks_s()
+        elif self.seen == self._good:
+            self._write()
+
+    def _write(self) -> None:
+        first, last = self._first, _clocks_s()
+        spent = {
+            "first_s": first[0],
+            "last_s": last[0],
+            "cpu_s": last[1] - first[1],
+            "thread_cpu_s": last[2] - first[2],
+            "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+        with open(self._path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(spent) + "\n")
+
+
+def marks() -> Marks:
+    """The marks of this process, as the benchmark asked for them."""
+    return Marks(int(os.environ[GOOD]), os.environ[REPORT])
+
+
+def _clocks_s() -> Tuple[float, float, float]:
+    """The time, and the processor time of this process and of this thread so far."""
+    return time.monotonic(), time.process_time(), time.thread_time()
+
+
+class Work:
+    """Decoding, rules, handler, and the count of what is done, for a contestant that is not ours."""
+
+    def __init__(self, job: Job) -> None:
+        self._marks = marks()
+        self.handle = self._marks.handle
+        self.read = order_reader(decoder())
+        self.dead = 0
+        self._total = job.total
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every record of the topic was handled or found bad."""
+        return self._marks.seen + self.dead >= self._total
+
+    def try_one(self, value: Optional[bytes]) -> Optional[Exception]:
+        """Handle one record; the reason, where it must be dead-lettered."""
+        try:
+            self.handle(self.read(value))
+        except Exception as error:  # noqa: BLE001 - every reason is one to dead-letter
+            self.dead += 1
+            return error
+        return None
+
+
+def decoder() -> OrderDecoder:
+    """The decoder of the shipped schema."""
+    schema = load_schema((ROOT / "order_schema.avsc").read_text(encoding="utf-8"))
+
+    def find_writer(ref: Any) -> Any:
+        if ref.fingerprint == schema.fingerprint:
+            return schema
+        raise Undecodable(f"{ref} unknown", "decode.unknown_schema")
+
+    return OrderDecoder(schema, find_writer, MAX_ORDER_BYTES)
+
+
+def reason_headers(topic: str, partition: int, offset: int, error: Exception) -> List[Tuple[str, bytes]]:
+    """The least that a dead letter has to say: where it is from, and why it is one."""
+    return [
+        ("error", f"{type(error).__name__}: {error}".encode()),
+        ("source", f"{topic}-{partition}-{offset}".encode()),
+    ]
