@@ -197,7 +197,7 @@ class Judge:
         if is_stale and self._terms.stale == SKIP:
             return Verdict(None, SUPERSEDED, _told(origin))
         outgoing = self._outgoing(letter, origin, source, target)
-        if own.size_of(outgoing) > self._aids.room(target):
+        if not self._fits(source, outgoing):
             return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
         return Verdict(outgoing, "", "", is_stale, before, after)
 
@@ -211,6 +211,13 @@ class Judge:
             return _Repair(before, after, self._aids.encode(after))
         except ValueError as error:
             raise _Unrepairable(MISFIT, str(error)) from error
+
+    def _fits(self, source: Source, outgoing: Outgoing) -> bool:
+        """Whether the target takes it; measured exactly only where that may matter."""
+        room = self._aids.room(outgoing.topic)
+        if not source.headers and len(source.key or b"") + len(source.value or b"") + STORY_BYTES <= room:
+            return True
+        return own.size_of(outgoing) <= room
 
     def _is_stale(self, origin: Origin, key: Optional[bytes], target: str) -> bool:
         """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
@@ -253,6 +260,8 @@ class _Unrepairable(Exception):
 
 # --- The parts of a record ---
 
+STORY_BYTES = 1024
+"""More than the replay headers and Kafka's own take."""
 _STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
 
 

@@ -94,13 +94,16 @@ class Transactions:
 
     def send(self, record: Outgoing) -> None:
         """Send a record in the open transaction; the first one opens it."""
-        options: Dict[str, Any] = {"headers": record.headers}
+        options: Dict[str, Any] = {}
+        if record.headers:
+            options["headers"] = record.headers
         if record.partition is not None:
             options["partition"] = record.partition
         if record.timestamp_ms is not None:
             options["timestamp"] = record.timestamp_ms
         try:
-            self._begin()
+            if not self._is_open:
+                self._begin()
             self._produce(record, options)
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
@@ -135,10 +138,9 @@ class Transactions:
                 self._producer.abort_transaction(STEP_S)
 
     def _begin(self) -> None:
-        if not self._is_open:
-            self._errors.clear()
-            self._producer.begin_transaction()
-            self._is_open = True
+        self._errors.clear()
+        self._producer.begin_transaction()
+        self._is_open = True
 
     def _produce(self, record: Outgoing, options: Dict[str, Any]) -> None:
         while True:

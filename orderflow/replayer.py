@@ -110,6 +110,7 @@ class Sending:
         self._status = StatusLine(bench.desk.err)
         self._pace = Pace(bench.request.rate_per_s)
         self._in_transaction = 0
+        self._most = 0
         self._sent_here = 0
         self._by_reason: CounterOf[str] = Counter()
         self._values: Dict[str, bytes] = {}
@@ -141,14 +142,14 @@ class Sending:
     def _send_all(self, selection: Selection) -> None:
         judge, done = self._bench.judge(self.job.id), self._bench.states.done
         for letter in self._bench.letters(selection):
-            if done.get(letter.record.partition, letter.record.offset):
+            if done.count and done.get(letter.record.partition, letter.record.offset):
                 continue
             verdict = judge.verdict(letter)
             if verdict.outgoing is None:
                 self._by_reason[verdict.why] += 1
                 continue
             self._send(letter, verdict.outgoing)
-            if self._in_transaction >= self._quota() or self._pace.is_over():
+            if self._in_transaction >= self._most or self._pace.is_over():
                 self._end_transaction()
             if self._is_stopped():
                 break
@@ -156,6 +157,7 @@ class Sending:
     def _send(self, letter: Letter, outgoing: Outgoing) -> None:
         if not self._in_transaction:
             self._pace.begin()
+            self._most = self._quota()
         place = audit.entry_key(letter.record.partition, letter.record.offset)
         self._transactions.send(outgoing)
         self._transactions.send(Outgoing(self._desk.audit_topic, place, self._value(outgoing.topic), []))
