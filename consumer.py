@@ -16,7 +16,7 @@ import time
 import uuid
 from typing import Any, Dict, Optional, Sequence, Set, TextIO, Tuple
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 import config
 from orderflow import cli, topics, values
@@ -24,6 +24,7 @@ from orderflow.assignment import Assignment, Limits
 from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
+from orderflow.drain import Drain
 from orderflow.events import line_of
 from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
 from orderflow.metrics import Figures, Metrics
@@ -288,14 +289,23 @@ class Consumer:
             self.session.close()
 
     def _step_until_done(self) -> int:
+        drain = self._drain() if self.until_drained else None
         while not self.stop.requested:
             self.processor.step()
             self._look_around()
-            if self.until_drained and self.processor.is_drained():
+            if drain is None:
+                continue
+            if self.processor.is_drained() and drain.others_are_done(self.assignment.ready):
                 return cli.OK
-            if self.until_drained and self.processor.has_only_held():
+            if self.processor.has_only_held():
                 return cli.TRIPPED
         return self.stop.exit_code
+
+    def _drain(self) -> Drain:
+        try:
+            return Drain(self.session, time.monotonic)
+        except KafkaException as error:
+            raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
 
     def _look_around(self) -> None:
         if self.crash is not None:

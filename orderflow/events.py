@@ -136,6 +136,12 @@ EVENTS: Dict[str, Event] = {
     "waiting_order_lost": Event(
         "ERROR", "an order that waited for a retry was deleted by retention or compaction", _waiting_lost
     ),
+    "settlement_stuck": Event(
+        "ERROR",
+        "the Kafka client did not come back from a settlement; the process ends",
+        lambda after_s: f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
+        "held is done again after a restart, unless Kafka has it",
+    ),
     "stalled": Event(
         "ERROR",
         "a handler call did not return in time; the process ends",

@@ -504,7 +504,7 @@ class Processor:
         return sum(max(0, end - part.ledger.next) for part, end in ends if end is not None)
 
     def is_drained(self) -> bool:
-        """All that was there at the start is processed or dead-lettered."""
+        """All that was there at the start, in our partitions, is processed or dead-lettered."""
         return self._has_taken_all() and not any(part.ledger.heads for part in self._ready.values())
 
     def has_only_held(self) -> bool:
@@ -513,7 +513,7 @@ class Processor:
 
     def _has_taken_all(self) -> bool:
         idle = not self._leftover and self._settler.is_idle
-        settled = self._assignment.is_settled and bool(self._ready) and idle
+        settled = self._assignment.is_settled and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
 
 

@@ -62,6 +62,7 @@ PRODUCER_REQUIRED: Dict[str, Any] = {
 }
 
 TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+NEW_GENERATION = (KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS)
 REFUSALS = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -94,6 +95,7 @@ class Outcome(enum.Enum):
     SETTLED = "committed, all of it"
     SENT = "confirmed, all of it; the offsets are still to be committed"
     NOT_COMMITTED = "not committed, or not known to be: start again from what is committed"
+    MOVED_ON = "not committed: the group is in a new generation, in which we may still be the owner"
     TOO_LARGE = "a record is larger than its topic takes"
     METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
     REFUSED = "Kafka refuses the records: somebody has to repair something"
@@ -156,6 +158,13 @@ class Session:
         for fault in faults:
             self._note(fault)
         return [message for message in messages if message.error() is None]
+
+    def partitions(self, timeout_s: float) -> List[int]:
+        """Every partition of the topic, whoever owns it. Raises KafkaException."""
+        found = self._consumer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return sorted(found.partitions)
 
     def answers(self, timeout_s: float) -> bool:
         """Whether a broker answers now."""
@@ -409,6 +418,8 @@ class Session:
         code = error.code()
         if code in TOO_LARGE:
             return Settlement(Outcome.TOO_LARGE, error.str())
+        if code in NEW_GENERATION:
+            return Settlement(Outcome.MOVED_ON, error.str())
         if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
             return Settlement(Outcome.METADATA_TOO_LARGE, error.str())
         if code in REFUSALS:

@@ -6,14 +6,17 @@ Does not know: how orders are called, why one is retried.
 Used by: processor, calling (fills the outbox).
 """
 
+import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.outbox import Outbox
 from orderflow.session import Outcome, Session, Settlement
-from orderflow.watchdog import Watchdog
+from orderflow.watchdog import EXIT_CODE, Watchdog
 from orderflow.workers import Workers
 
+STUCK_S = 90.0
+"""Every call of a settlement has a time-out well below this; one that never returns is a hanging client."""
 LOOK_S = 0.1
 """How long to wait for a settlement before the watchdog is told that nothing is being called."""
 BLOCKED_RETRY_S = (1.0, 30.0)
@@ -66,6 +69,7 @@ class Settler:
         self._report = report
         self._ask_max_bytes = ask_max_bytes
         self._thread = Workers(1, self._send, on_crash)
+        self._is_second_try = False
         self._blocked_for_s = 0.0
         self._blocked_until_s = 0.0
 
@@ -99,6 +103,7 @@ class Settler:
             finished = self._thread.collect(LOOK_S)
             if not finished:
                 self._watchdog.idle()
+                self._end_if_stuck()
             for work, settlement, error in finished:
                 if error is not None:
                     raise error
@@ -118,7 +123,15 @@ class Settler:
         """Nothing that is not certain counts any more."""
         while self._thread.in_flight:
             self._thread.collect(LOOK_S)
+            self._end_if_stuck()
         self.outbox.clear()
+
+    def _end_if_stuck(self) -> None:
+        """Never stall in silence: end the process, which commits nothing, and let the next one take over."""
+        since_s = self._thread.oldest_start_s()
+        if since_s is not None and self._clock() - since_s > STUCK_S:
+            self._report("settlement_stuck", after_s=STUCK_S)
+            os._exit(EXIT_CODE)
 
     def _work(self, dirty: List[Partition]) -> Work:
         commit_of = self._assignment.commit_of
@@ -149,6 +162,8 @@ class Settler:
         """Take it back, and do what the outcome asks for. True where it succeeded after all."""
         outcome = settlement.outcome
         self._take_back(work, settlement)
+        if outcome is Outcome.MOVED_ON and not self._is_second_try and not self._session.lost:
+            return self._try_again()
         if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
             self._report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
             self._expect(self.outbox.max_bytes)
@@ -159,6 +174,18 @@ class Settler:
             self._assignment.lower_metadata_limit()
         self.start_again(settlement.detail)
         return False
+
+    def _try_again(self) -> bool:
+        """Settle once more, as a member of the new generation.
+
+        What was taken away would stand in `lost`, and without a poll no new membership can begin. So
+        what is ready was ours all the time.
+        """
+        self._is_second_try = True
+        try:
+            return self.settle_now()
+        finally:
+            self._is_second_try = False
 
     def _take_back(self, work: Work, settlement: Settlement) -> None:
         work.outbox.confirm(settlement.confirmed)
