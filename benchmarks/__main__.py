@@ -9,8 +9,9 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
+from benchmarks.neighbours import Neighbours
 from benchmarks.plan import FULL, QUICK, Plan, Say
 from benchmarks.report import Section, machine_facts, markdown
 from benchmarks.rig import Rig, Void, scratch
@@ -33,6 +34,8 @@ from benchmarks.work import ROOT
 from tools.local_kafka import LocalKafka
 
 DOCUMENT = ROOT / "docs" / "performance.md"
+SCRAP = ROOT / "build" / "performance.md"
+"""What a quick or partial run found."""
 
 Scenario = Callable[[Rig, Plan, Say], Section]
 SCENARIOS: Dict[str, Scenario] = {
@@ -57,22 +60,42 @@ def main() -> int:
     flags = _parser().parse_args()
     chosen = flags.only or list(SCENARIOS)
     plan = QUICK if flags.quick else FULL
+    neighbours = Neighbours()
+    sections: Dict[str, Section] = {}
     with scratch() as folder, LocalKafka(settings={"log.retention.ms": "-1"}) as kafka:
         rig = Rig(kafka.bootstrap_servers, Path(folder))
-        sections = _measure(rig, plan, chosen)
-        text = markdown(sections, machine_facts(kafka.version), _command(flags))
-    if flags.quick or flags.only:
-        sys.stdout.write(text)
-    else:
-        DOCUMENT.write_text(text, encoding="utf-8")
-        _say(f"written to {DOCUMENT.relative_to(ROOT)}")
+        facts = machine_facts(kafka.version)
+        for name, section in _measure(rig, plan, chosen):
+            sections[name] = section
+            _write(markdown(_in_order(sections), facts, _command(flags)), flags)
+    facts.append(_quiet(neighbours.share()))
+    _write(markdown(_in_order(sections), facts, _command(flags)), flags)
     return int(len(sections) < len(chosen))
+
+
+def _in_order(sections: Dict[str, Section]) -> List[Section]:
+    return [sections[name] for name in SCENARIOS if name in sections]
+
+
+def _quiet(share: Optional[float]) -> str:
+    if share is None:
+        return "whether other work ran beside it is not known"
+    return f"other work on the machine meanwhile: {share:.1f} processors on the mean"
+
+
+def _write(text: str, flags: argparse.Namespace) -> None:
+    """Keep what is measured so far: a long run that is interrupted has not been for nothing."""
+    document = SCRAP if flags.quick or flags.only else DOCUMENT
+    document.parent.mkdir(exist_ok=True)
+    document.write_text(text, encoding="utf-8")
+    _say(f"written to {document.relative_to(ROOT)}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small and once; printed, not written down")
-    parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), help="these scenarios; printed")
+    add, place = parser.add_argument, f"written to {SCRAP.relative_to(ROOT)}"
+    add("--quick", action="store_true", help=f"small and once; {place}")
+    add("--only", nargs="+", choices=list(SCENARIOS), metavar="NAME", help=f"{', '.join(SCENARIOS)}; {place}")
     return parser
 
 
@@ -83,14 +106,13 @@ def _command(flags: argparse.Namespace) -> str:
     return f"python -m benchmarks{' --quick' if flags.quick else ''}{only}"
 
 
-def _measure(rig: Rig, plan: Plan, chosen: List[str]) -> List[Section]:
-    sections = []
-    for name in chosen:
+def _measure(rig: Rig, plan: Plan, chosen: List[str]) -> Iterator[Tuple[str, Section]]:
+    """What takes longest comes last."""
+    for name in reversed(chosen):
         try:
-            sections.append(SCENARIOS[name](rig, plan, _say))
+            yield name, SCENARIOS[name](rig, plan, _say)
         except Void as void:
             _say(f"void: {name}: {void}")
-    return sections
 
 
 def _say(text: str) -> None:

@@ -24,5 +24,5 @@ class Plan(NamedTuple):
     latency_s: int
 
 
-FULL = Plan(rounds=3, orders=1_000_000, few_orders=100_000, many_orders=5_000_000, latency_s=30)
+FULL = Plan(rounds=3, orders=1_000_000, few_orders=100_000, many_orders=5_000_000, latency_s=20)
 QUICK = Plan(rounds=1, orders=200_000, few_orders=20_000, many_orders=500_000, latency_s=8)

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -65,6 +65,7 @@ class Rig:
         self.brokers = brokers
         self.folder = folder
         self.admin = AdminClient({"bootstrap.servers": brokers, "log_level": 2})
+        self._shared: Dict[Tuple[int, int, str], Topic] = {}
 
     # --- topics ----------------------------------------------------------------------------------
 
@@ -72,6 +73,13 @@ class Rig:
         """Make a topic; its name."""
         self.admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
         return name
+
+    def orders(self, count: int, partitions: int, invalid: str = "1%") -> Topic:
+        """A topic of `count` orders, the same for all who ask for such a one."""
+        wanted = (count, partitions, invalid)
+        if wanted not in self._shared:
+            self._shared[wanted] = self.publish(count, partitions, invalid)
+        return self._shared[wanted]
 
     def publish(self, count: int, partitions: int, invalid: str = "1%", seed: int = 1) -> Topic:
         """A new topic with `count` orders of producer.py in it."""

@@ -22,7 +22,7 @@ LIMIT = 100
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """Three kills in each round, in both guarantees."""
-    topic = rig.publish(ORDERS, 8, invalid="")
+    topic = rig.orders(ORDERS, 8, invalid="")
     rows = []
     for guarantee in ("exactly-once", "at-least-once"):
         repeats = []

@@ -14,7 +14,7 @@ LIMIT_MIB = 200
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """One run over each length."""
-    topics = [rig.publish(count, 8) for count in (plan.orders, plan.many_orders)]
+    topics = [rig.orders(count, 8) for count in (plan.orders, plan.many_orders)]
     runs = [rig.run_ours(topic) for topic in topics]
     for topic, run in zip(topics, runs):
         say(f"{topic.total:,} orders: {run.peak_mib:.0f} MiB")

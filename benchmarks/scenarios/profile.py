@@ -62,7 +62,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
 
 
 def _profiled(rig: Rig, plan: Plan, profiler: Path, samples: Path) -> Run:
-    topic = rig.publish(plan.orders, 8)
+    topic = rig.orders(plan.orders, 8)
     todo = rig.job(topic, "shipped")
     report = rig.folder / f"{todo.group}.report"
     command = [

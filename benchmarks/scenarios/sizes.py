@@ -28,7 +28,7 @@ Variant = Tuple[str, str]
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """The default, then each setting smaller and larger, round by round."""
-    topic = rig.publish(plan.orders // 4, 8)
+    topic = rig.orders(plan.orders // 4, 8)
     variants = [AS_SHIPPED] + [(name, scale) for name in SIZES for scale in ("a fifth", "five times")]
     results: Dict[Variant, List[Run]] = {variant: [] for variant in variants}
     for number in range(plan.rounds):

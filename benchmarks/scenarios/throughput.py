@@ -87,7 +87,7 @@ Results = Dict[Tuple[str, str], List[Run]]
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """Everybody in turn, round by round."""
-    many, few = rig.publish(plan.orders, 8), rig.publish(plan.few_orders, 8)
+    many, few = rig.orders(plan.orders, 8), rig.orders(plan.few_orders, 8)
     everybody = contestants(say)
     results: Results = {(each.name, each.settings): [] for each in everybody}
     for number in range(plan.rounds):
