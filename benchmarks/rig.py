@@ -279,7 +279,8 @@ def scratch() -> "tempfile.TemporaryDirectory[str]":
 
 
 def _number(pattern: str, text: str) -> float:
-    found: Optional[re.Match[str]] = re.search(pattern, text)
-    if found is None:
+    """What the last match says: those before it are progress."""
+    found: List[str] = re.findall(pattern, text)
+    if not found:
         raise Void(f"no {pattern} in {text[-300:]}")
-    return float(found.group(1).replace(",", ""))
+    return float(found[-1].replace(",", ""))
