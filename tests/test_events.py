@@ -27,6 +27,7 @@ SAMPLES: Dict[str, Any] = {
     "attempt": 2,
     "delay_s": 4.96,
     "retry_s": 2.0,
+    "after_s": 90.0,
     "timeout_s": 300.0,
     "max_bytes": 750,
     "detail": "Broker: not available",
