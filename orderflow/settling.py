@@ -17,6 +17,8 @@ from orderflow.workers import Workers
 
 STUCK_S = 90.0
 """Every call of a settlement has a time-out well below this; one that never returns is a hanging client."""
+KEEP_S = 10.0
+"""A rebalance is over long before; then what was done is dropped after all."""
 LOOK_S = 0.1
 """How long to wait for a settlement before the watchdog is told that nothing is being called."""
 BLOCKED_RETRY_S = (1.0, 30.0)
@@ -70,6 +72,7 @@ class Settler:
         self._ask_max_bytes = ask_max_bytes
         self._thread = Workers(1, self._send, on_crash)
         self._is_second_try = False
+        self._kept_since_s: Optional[float] = None
         self._blocked_for_s = 0.0
         self._blocked_until_s = 0.0
 
@@ -125,6 +128,7 @@ class Settler:
             self._thread.collect(LOOK_S)
             self._end_if_stuck()
         self.outbox.clear()
+        self._kept_since_s = None
 
     def _end_if_stuck(self) -> None:
         """Never stall in silence: end the process, which commits nothing, and let the next one take over."""
@@ -146,6 +150,7 @@ class Settler:
 
     def _settled(self, sent: Outbox) -> None:
         self.settled_at_s = self._clock()
+        self._kept_since_s = None
         dead_letters = sent.sent + sent.dead
         self.counts.processed += sent.done
         self.counts.dead_lettered += len(dead_letters)
@@ -162,8 +167,8 @@ class Settler:
         """Take it back, and do what the outcome asks for. True where it succeeded after all."""
         outcome = settlement.outcome
         self._take_back(work, settlement)
-        if outcome is Outcome.MOVED_ON and not self._is_second_try and not self._session.lost:
-            return self._try_again()
+        if outcome is Outcome.MOVED_ON and not self._session.lost:
+            return self._keep(settlement.detail)
         if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
             self._report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
             self._expect(self.outbox.max_bytes)
@@ -175,12 +180,20 @@ class Settler:
         self.start_again(settlement.detail)
         return False
 
-    def _try_again(self) -> bool:
-        """Settle once more, as a member of the new generation.
+    def _keep(self, detail: str) -> bool:
+        """The group is in between generations: settle once more as a member of the new one, or later.
 
-        What was taken away would stand in `lost`, and without a poll no new membership can begin. So
-        what is ready was ours all the time.
+        What is taken away stands in `lost`, and without a poll no new membership can begin. So what is
+        ready was ours all the time, and need not be done again.
         """
+        if self._kept_since_s is None:
+            self._kept_since_s = self._clock()
+        if self._clock() - self._kept_since_s > KEEP_S:
+            self._kept_since_s = None
+            self.start_again(detail)
+            return False
+        if self._is_second_try:
+            return False
         self._is_second_try = True
         try:
             return self.settle_now()
@@ -208,7 +221,9 @@ class Settler:
         return False
 
     def is_blocked(self) -> bool:
-        """Whether what must be sent is still refused; tries again when it is time."""
+        """Whether what was done cannot be settled for now; tries again when it is time."""
+        if self._kept_since_s is not None:
+            return not self.settle_now()
         if not self._blocked_for_s:
             return False
         if self._clock() < self._blocked_until_s:
