@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 from confluent_kafka import Producer
@@ -23,10 +23,9 @@ def avro(order_id: str) -> bytes:
     return b"\xc3\x01" + bytes(8) + bytes([2 * len(text)]) + text + b"\x02c\x02p\x02" + bytes(8) + b"\x02"
 
 
-def source(offset: int) -> Line:
-    return Line(
-        Position(ORDERS, 0, offset), KEYS[offset], avro(f"order-{offset}"), (("trace", b"t%d" % offset),)
-    )
+def source(offset: int, topic: str = ORDERS) -> Line:
+    headers = (("trace", b"t%d" % offset),)
+    return Line(Position(topic, 0, offset), KEYS[offset], avro(f"order-{offset}"), headers)
 
 
 def result(order: Line, offset: int) -> Line:
@@ -45,11 +44,13 @@ def dead_letter(order: Line, offset: int) -> Line:
 class Run:
     """The three topics after a run in which everything went well."""
 
-    orders: List[Line] = field(default_factory=lambda: [source(offset) for offset in range(len(KEYS))])
+    topic: str = ORDERS
+    orders: List[Line] = field(default_factory=list)
     results: List[Line] = field(default_factory=list)
     dead: List[Line] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.orders += [source(offset, self.topic) for offset in range(len(KEYS))]
         for order in self.orders:
             died = order.position.offset in DEAD_OFFSETS
             lines, fate = (self.dead, dead_letter) if died else (self.results, result)
@@ -294,27 +295,28 @@ def test_it_shares_no_code_with_the_engine() -> None:
 
 
 @pytest.mark.broker
-def test_what_is_not_committed_is_not_counted(kafka: Any) -> None:
+def test_what_is_not_committed_is_not_counted(kafka: Any, topic: Callable[..., str]) -> None:
     """Aborted records are invisible, and a marker at the end of the topic does not make the reading hang."""
-    topic = _new_topic(kafka, "account-aborted", partitions=2)
-    _transaction(kafka, topic, [b"kept"], commit=True)
-    _transaction(kafka, topic, [b"dropped", b"dropped too"], commit=False)
+    name = _new_topic(kafka, topic(), partitions=2)
+    _transaction(kafka, name, [b"kept"], commit=True)
+    _transaction(kafka, name, [b"dropped", b"dropped too"], commit=False)
 
-    lines = account.read_topic({"bootstrap.servers": kafka.bootstrap_servers}, topic, timeout_s=20)
+    lines = account.read_topic({"bootstrap.servers": kafka.bootstrap_servers}, name, timeout_s=20)
 
     assert [line.value for line in lines] == [b"kept"]
 
 
 @pytest.mark.broker
-def test_the_command_reads_three_topics_and_goes_red(kafka: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reads_three_topics_and_goes_red(
+    kafka: Any, topic: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Published by hand, with one order lost: the command names it and exits 1."""
-    run = Run()
+    names = {kind: topic(kind) for kind in ("orders", "processed", "dlq")}
+    run = Run(names["orders"])
     lost = run.results.pop()
-    names = {"orders": ORDERS, "processed": RESULTS, "dlq": DEAD}
-    for topic, lines in zip(names.values(), (run.orders, run.results, run.dead)):
-        _new_topic(kafka, topic)
-        _publish(kafka, topic, lines)
-    flags = [part for name, topic in names.items() for part in (f"--{name}-topic", topic)]
+    for name, lines in zip(names.values(), (run.orders, run.results, run.dead)):
+        _publish(kafka, _new_topic(kafka, name), lines)
+    flags = [part for kind, name in names.items() for part in (f"--{kind}-topic", name)]
 
     code = account.main(["-b", kafka.bootstrap_servers, *flags])
 
@@ -340,7 +342,7 @@ def _imported(node: ast.AST) -> List[str]:
 
 
 def _new_topic(kafka: Any, topic: str, partitions: int = 1) -> str:
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 2})
     for created in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
         created.result()
     return topic
