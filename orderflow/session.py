@@ -111,6 +111,7 @@ class Settlement(NamedTuple):
 
 
 SETTLED = Settlement(Outcome.SETTLED)
+DROPPED = Settlement(Outcome.NOT_COMMITTED, "the group has dropped this consumer")
 
 
 class Session:
@@ -133,6 +134,7 @@ class Session:
         self.assigned: Set[int] = set()
         self._max_dead_letter_bytes = self._max_result_bytes = 1_000_000
         self._ends: Dict[int, int] = {}
+        self._joined_as: Optional[str] = None
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._producer_config = producer_config
@@ -236,7 +238,8 @@ class Session:
         """Fetch these partitions again."""
         self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
 
-    def _assigned(self, _: Consumer, partitions: List[TopicPartition]) -> None:
+    def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
+        self._joined_as = consumer.memberid()
         self.assigned.update(place.partition for place in partitions)
 
     def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
@@ -263,8 +266,14 @@ class Session:
     # --- settling --------------------------------------------------------------------------------
 
     def member(self) -> Any:
-        """Who we are in the group now. Offsets are committed in the name of the member that earned them."""
-        return self._consumer.consumer_group_metadata()
+        """Who we are in the group. Offsets are committed in the name of the member that earned them.
+
+        None where the group has dropped us, which `poll` has yet to tell: the client has forgotten its
+        member id by then. Of one that names no member Kafka commits a transaction for anybody (measured).
+        """
+        member = self._consumer.consumer_group_metadata()
+        # Asked for second: a member that was dropped never gets its id back.
+        return member if self._consumer.memberid() == self._joined_as else None
 
     def commit(self, offsets: Offsets) -> Settlement:
         """Commit offsets that nothing has to be sent with.
@@ -272,6 +281,8 @@ class Session:
         Only the thread that polls may call this: from another one the call never returns while a
         rebalance callback runs (measured with confluent-kafka 2.16.1).
         """
+        if self.member() is None:
+            return DROPPED
         try:
             results = self._consumer.commit(offsets=self._places(offsets), asynchronous=False)
         except KafkaException as error:
@@ -287,6 +298,8 @@ class Session:
         In at-least-once mode the outcome is SENT when every record is confirmed, and the offsets are
         the caller's to commit. A thread of its own may call this, one call at a time.
         """
+        if member is None:
+            return DROPPED
         if self.exactly_once:
             return self._transact(outgoing, self._places(offsets), member)
         return self._confirm(outgoing)

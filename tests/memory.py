@@ -111,7 +111,7 @@ class MemorySession:
     def member(self) -> None:
         """Of no group."""
 
-    def settle(self, outgoing: Sequence[Any], offsets: Dict[int, Tuple[int, str]], member: Any) -> Settlement:
+    def commit(self, offsets: Dict[int, Tuple[int, str]]) -> Settlement:
         """Note what is committed."""
         self.commits.extend(offsets.values())
         return SETTLED
