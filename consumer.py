@@ -348,9 +348,11 @@ class Consumer:
     def _account(self) -> None:
         counts = self.settler.counts
         took_s = time.monotonic() - self.began_s
+        waiting = self.processor.waiting
         self.err.write(
             f"processed {count(counts.processed)}, dead-lettered {count(counts.dead_lettered)}, "
-            f"retries {count(self.caller.retries)}, in {cli.duration(took_s)}\n"
+            f"retries {count(self.caller.retries)}, in {cli.duration(took_s)}"
+            + (f"; {count(waiting)} still wait and are taken up again at the next start\n" if waiting else "\n")
         )
 
     # --- what the parts call ---------------------------------------------------------------------
