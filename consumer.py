@@ -352,7 +352,7 @@ class Consumer:
         self.err.write(
             f"processed {count(counts.processed)}, dead-lettered {count(counts.dead_lettered)}, "
             f"retries {count(self.caller.retries)}, in {cli.duration(took_s)}"
-            + (f"; {count(waiting)} still wait and are taken up again at the next start\n" if waiting else "\n")
+            + (f"; {count(waiting)} still wait and are taken up at the next start\n" if waiting else "\n")
         )
 
     # --- what the parts call ---------------------------------------------------------------------
