@@ -1,62 +1,81 @@
 """Kafka itself dies, freezes and comes back under running consumers."""
 
 import time
-from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
 
-from tests.pipeline import QUICK, Pipeline, eventually
+from tests.pipeline import Pipeline, Running, eventually
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+NewPipeline = Callable[..., Pipeline]
 ORDERS = [(f"A{number:05}", f"C{number % 101}") for number in range(3000)]
 
 
 @pytest.fixture
-def own_kafka() -> Iterator[LocalKafka]:
-    """A broker that may be killed."""
-    with LocalKafka() as kafka:
-        yield kafka
+def kafka() -> Iterator[LocalKafka]:
+    """A broker of this test's own, which may be killed."""
+    with LocalKafka() as broker:
+        yield broker
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_a_killed_broker_delays_and_loses_nothing(
-    own_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path, guarantee: str
+    kafka: LocalKafka, pipeline: NewPipeline, guarantee: str
 ) -> None:
-    """The consumer says once that Kafka is lost and once that it is back, and goes on."""
-    settings = {**QUICK, "GUARANTEE": guarantee, "CALL_S": "0.002"}
-    shop = Pipeline(own_kafka.bootstrap_servers, topic, tmp_path, **settings)
-    shop.publish(ORDERS)
-    running = shop.consume("works")
-    eventually(lambda: len(shop.calls()) > 300, why=running.describe)
-    own_kafka.kill()
-    eventually(lambda: "is lost" in running.err, why=running.describe)
-    own_kafka.restart()
-    eventually(lambda: "is back" in running.err, why=running.describe)
-    eventually(lambda: len({call.delivery for call in shop.calls()}) == len(ORDERS), 90, running.describe)
-    assert running.stop().code == 143
-    shop.drain("works")
+    """Ten seconds without a broker: the consumer goes on where it stood."""
+    shop = pipeline(GUARANTEE=guarantee, CALL_S="0.002")
+    running = _amid_the_work(shop)
+    kafka.kill()
+    time.sleep(10)
+    kafka.restart()
+    _work_to_the_end(shop, running)
 
-    assert running.err.count("is lost") == running.err.count("is back") == 1
     shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_a_frozen_broker_delays_and_loses_nothing(
-    own_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path, guarantee: str
+    kafka: LocalKafka, pipeline: NewPipeline, guarantee: str
 ) -> None:
     """Twenty seconds without an answer, longer than any session or transaction: the results stay exact."""
-    settings = {**QUICK, "GUARANTEE": guarantee, "CALL_S": "0.002"}
-    shop = Pipeline(own_kafka.bootstrap_servers, topic, tmp_path, **settings)
+    shop = pipeline(GUARANTEE=guarantee, CALL_S="0.002")
+    running = _amid_the_work(shop)
+    kafka.pause()
+    time.sleep(20)
+    kafka.resume()
+    _work_to_the_end(shop, running)
+
+    shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_lost_kafka_is_told_once_and_so_is_its_return(
+    kafka: LocalKafka, pipeline: NewPipeline, guarantee: str
+) -> None:
+    """One line when it goes, soon, and one when it is back, however many errors the client reports."""
+    shop = pipeline(GUARANTEE=guarantee, CALL_S="0.002")
+    running = _amid_the_work(shop)
+    kafka.kill()
+    eventually(lambda: "is lost" in running.err, timeout_s=20, why=running.describe)
+    kafka.restart()
+    eventually(lambda: "is back" in running.err, timeout_s=60, why=running.describe)
+    _work_to_the_end(shop, running)
+
+    assert running.err.count("is lost") == running.err.count("is back") == 1
+
+
+def _amid_the_work(shop: Pipeline) -> Running:
+    """A consumer that has handled some of the orders."""
     shop.publish(ORDERS)
     running = shop.consume("works")
     eventually(lambda: len(shop.calls()) > 300, why=running.describe)
-    own_kafka.pause()
-    time.sleep(20)
-    own_kafka.resume()
-    eventually(lambda: len({call.delivery for call in shop.calls()}) == len(ORDERS), 90, running.describe)
+    return running
+
+
+def _work_to_the_end(shop: Pipeline, running: Running) -> None:
+    """The same process handles all the others, and stops as it should."""
+    eventually(lambda: len({call.delivery for call in shop.calls()}) == len(ORDERS), 120, running.describe)
     assert running.stop().code == 143
     shop.drain("works")
-
-    shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
