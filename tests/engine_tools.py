@@ -13,6 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType as Alter
 
 from orderflow.codec import OrderEncoder, load_schema, single_object_prefix
 from orderflow.ledger import Commit, read_metadata
+from tests import engine_handlers
 from tests.pipeline import ROOT, Finished, Pipeline, Running
 
 STRICT = {
@@ -43,6 +44,12 @@ class Told(NamedTuple):
     offset: int
     text: str
     commit: Optional[Commit]
+
+
+def path_of(handler: str) -> str:
+    """`path:function` of a handler in one of the two modules."""
+    module = "engine_handlers" if hasattr(engine_handlers, handler) else "handlers"
+    return f"{ROOT}/tests/{module}.py:{handler}"
 
 
 def encode(order_id: str, customer_id: str = "C") -> bytes:
@@ -92,6 +99,10 @@ class Shop(Pipeline):
 
     # --- running
 
+    def consume(self, handler: str, *arguments: str, **settings: str) -> Running:
+        """Start a consumer with a handler of tests/handlers.py or tests/engine_handlers.py."""
+        return self.start("consumer.py", "--handler", path_of(handler), *arguments, **settings)
+
     def until_drained(
         self, handler: str, *arguments: str, lives: int = 20, timeout_s: float = 60, **settings: str
     ) -> List[Finished]:
@@ -107,7 +118,7 @@ class Shop(Pipeline):
         """Start a consumer that dies as by kill -9 when it passes the gap for the `number`-th time."""
         return self.start(
             "tests/dying_consumer.py", gap, str(number), "--",
-            "--handler", f"{HANDLERS}:{handler}", *arguments, **settings,
+            "--handler", path_of(handler), *arguments, **settings,
         )  # fmt: skip
 
     # --- what Kafka says
@@ -171,4 +182,3 @@ def first_errors(lived: Sequence[Finished]) -> str:
     return "\n".join(f"exit {life.code}: {life.err[-400:]}" for life in lived)
 
 
-HANDLERS = ROOT / "tests" / "handlers.py"

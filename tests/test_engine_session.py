@@ -21,7 +21,12 @@ from tests.pipeline import eventually
 
 pytestmark = pytest.mark.broker
 
-HASTY = {"reconnect.backoff.max.ms": "200", "transaction.timeout.ms": "1500"}
+HASTY = {
+    "reconnect.backoff.max.ms": "200",
+    "transaction.timeout.ms": "1500",
+    "session.timeout.ms": "1500",
+    "heartbeat.interval.ms": "300",
+}
 
 # Error codes: https://kafka.apache.org/protocol#protocol_error_codes
 ACCIDENTS: Dict[int, Tuple[object, ...]] = {
@@ -35,6 +40,12 @@ ACCIDENTS: Dict[int, Tuple[object, ...]] = {
 """By request: 3 no such topic, 14 coordinator loading, 15 not available, 16 moved, 29 30 53 denied, 47 epoch,
 48 state, 49 id mapping, 51 concurrent transactions, 90 fenced, -1 unknown."""
 EVERY_ACCIDENT = [(api, what) for api, accidents in ACCIDENTS.items() for what in accidents]
+GRAVEST = [
+    (wire.PRODUCE, wire.LOST_ANSWER), (wire.TXN_OFFSET_COMMIT, wire.LOST_ANSWER), (wire.INIT_PRODUCER_ID, 51),
+    (wire.ADD_PARTITIONS, wire.LOST_ANSWER), (wire.ADD_OFFSETS, 16), (wire.END_TXN, wire.LOST_ANSWER),
+    (wire.END_TXN, wire.LOST_REQUEST), (wire.END_TXN, 90),
+]  # fmt: skip
+"""The short form; tests/chaos/test_engine_session.py takes all of them."""
 
 
 class Bench:
@@ -58,6 +69,7 @@ class Bench:
         )
         eventually(lambda: self.session.poll(1, 0.1) or self.session.assigned)
         self._next = 0
+        self.told: Any = None
 
     def settle(self, **changed: Any) -> Outcome:
         """Settle one record that says which offset is committed with it."""
@@ -66,7 +78,8 @@ class Bench:
         offsets = {0: (self._next, f"of {self._next}")}
         member = changed.get("member", self.session.member())
         offsets = changed.get("offsets", offsets)
-        outcome = self.session.send([record], offsets, member).outcome
+        self.told = self.session.send([record], offsets, member)
+        outcome = self.told.outcome
         return self.session.commit(offsets).outcome if outcome is Outcome.SENT else outcome
 
     def committed(self) -> int:
@@ -119,12 +132,25 @@ def assert_all_or_nothing(tested: Bench, settled: Set[int]) -> None:
 # --- exactly-once
 
 
-@pytest.mark.parametrize(("api", "what"), EVERY_ACCIDENT, ids=lambda value: wire.NAMES.get(value, str(value)))
-def test_no_accident_of_a_transaction_splits_it(
+def test_the_gravest_accidents_are_among_all() -> None:
+    assert set(GRAVEST) <= set(EVERY_ACCIDENT)
+
+
+def accident_id(value: object) -> str:
+    """A name for a row: `EndTxn`, `90`, `answer-lost`."""
+    return wire.NAMES.get(value, str(value).replace(" ", "-")) if isinstance(value, int) else str(value)
+
+
+@pytest.mark.parametrize(("api", "what"), GRAVEST, ids=accident_id)
+def test_no_accident_splits_a_transaction(
     bench: NewBench, proxy: FaultProxy, api: int, what: object
 ) -> None:
-    """A call that is cut off before or behind the broker, or refused: all or nothing, and the next one works."""
-    tested = bench()
+    """A call that is cut off before or behind the broker, or refused: all or nothing, and the next works."""
+    assert_survives(bench(), proxy, api, what)
+
+
+def assert_survives(tested: Bench, proxy: FaultProxy, api: int, what: object) -> None:
+    """Settle, meet with the accident, settle again: all or nothing each time."""
     settled: Set[int] = set()
     if api != wire.INIT_PRODUCER_ID:
         assert tested.settle() is Outcome.SETTLED
@@ -138,3 +164,78 @@ def test_no_accident_of_a_transaction_splits_it(
 
     assert tested.settle() is Outcome.SETTLED, "the next settlement must work"
     assert_all_or_nothing(tested, settled | {tested.committed()})
+
+
+def test_a_second_producer_of_the_same_name_fences_us_once(bench: NewBench) -> None:
+    """A fatal error: what was under way is void, and the session takes its name back by itself."""
+    tested = bench()
+    assert tested.settle() is Outcome.SETTLED
+    rival = Producer({**tested.direct, "transactional.id": tested.transactional_id})
+    rival.init_transactions(10)
+
+    assert tested.settle() is Outcome.NOT_COMMITTED
+    assert_all_or_nothing(tested, {1})
+    assert tested.settle() is Outcome.SETTLED
+    assert_all_or_nothing(tested, {1, 3})
+
+
+def test_a_member_that_the_group_has_dropped_can_commit_nothing(
+    bench: NewBench, proxy: FaultProxy
+) -> None:
+    """It learns of it only when it polls again; until then neither records nor offsets of its count."""
+    tested = bench()
+    assert tested.settle() is Outcome.SETTLED
+    proxy.break_next(wire.HEARTBEAT, wire.LOST_REQUEST, times=1000)
+    rival = Consumer({**tested.direct, **HASTY, "group.id": tested.group, "enable.auto.commit": False})
+    rival.subscribe([tested.source])
+    eventually(lambda: rival.poll(0.1) is None and rival.assignment())
+    proxy.heal()
+    for _ in range(30):
+        assert tested.settle() is Outcome.NOT_COMMITTED, tested.told
+        rival.poll(0.05)
+    rival.close()
+    assert_all_or_nothing(tested, {1})
+
+    eventually(lambda: tested.session.poll(1, 0.1) or tested.session.take_lost())
+    eventually(lambda: tested.session.poll(1, 0.1) or tested.session.assigned)
+    assert tested.settle() is Outcome.SETTLED
+
+
+def test_metadata_that_is_too_large_is_told_apart_and_aborts_the_transaction(bench: NewBench) -> None:
+    tested = bench()
+
+    assert tested.settle(offsets={0: (1, "x" * 5000)}) is Outcome.METADATA_TOO_LARGE
+    assert (tested.sent(), tested.committed()) == ([], 0)
+    assert tested.settle() is Outcome.SETTLED
+    assert_all_or_nothing(tested, {2})
+
+
+def test_a_topic_that_is_not_there_commits_nothing(bench: NewBench) -> None:
+    """Refused or timed out, nothing is committed until it is there, in both guarantees."""
+    for exactly_once in (True, False):
+        tested = bench(exactly_once)
+        tested.sink, there = f"{tested.sink}-missing", tested.sink
+
+        assert tested.settle() in (Outcome.REFUSED, Outcome.NOT_COMMITTED)
+        assert tested.committed() == 0
+        tested.sink = there
+        assert tested.settle() is Outcome.SETTLED
+        assert tested.sent() == [2]
+
+
+# --- at-least-once
+
+
+@pytest.mark.parametrize("what", [wire.LOST_REQUEST, wire.LOST_ANSWER])
+def test_an_accident_of_a_confirmed_send_loses_nothing(
+    bench: NewBench, proxy: FaultProxy, what: object
+) -> None:
+    """At least once: the record is confirmed before the offset is committed, however often it is sent."""
+    tested = bench(exactly_once=False)
+    proxy.break_next(wire.PRODUCE, what)
+    proxy.break_next(wire.OFFSET_COMMIT, what)
+    outcomes = [tested.settle() for _ in range(2)]
+
+    assert outcomes[-1] is Outcome.SETTLED
+    assert tested.committed() == 2
+    assert {number for number, outcome in enumerate(outcomes, 1) if outcome is Outcome.SETTLED} <= set(tested.sent())

@@ -1,0 +1,55 @@
+"""Every accident that can befall a call of a transaction: all or nothing, and the next one works."""
+
+from typing import Iterator
+
+import pytest
+
+from orderflow.session import Outcome
+from tests import fault_proxy as wire
+from tests.fault_proxy import FaultProxy
+from tests.test_engine_session import (
+    EVERY_ACCIDENT,
+    NewBench,
+    accident_id,
+    assert_all_or_nothing,
+    assert_survives,
+    bench,
+    proxy,
+)
+
+__all__ = ["bench", "proxy"]
+pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+
+
+@pytest.mark.parametrize(("api", "what"), EVERY_ACCIDENT, ids=accident_id)
+def test_no_accident_splits_a_transaction(new_bench: NewBench, wires: FaultProxy, api: int, what: object) -> None:
+    """A call that is cut off before or behind the broker, or refused: all or nothing, and the next works."""
+    assert_survives(new_bench(), wires, api, what)
+
+
+@pytest.mark.parametrize("api", [wire.END_TXN, wire.TXN_OFFSET_COMMIT, wire.ADD_OFFSETS, wire.PRODUCE])
+def test_an_answer_that_never_comes_counts_as_not_committed(
+    new_bench: NewBench, wires: FaultProxy, api: int
+) -> None:
+    """The call times out with an unknown result; what became of it is read from Kafka, and is whole."""
+    tested = new_bench()
+    assert tested.settle() is Outcome.SETTLED
+    wires.break_next(api, wire.HELD_ANSWER, times=1000)
+    assert tested.settle() is not Outcome.SETTLED
+    wires.heal()
+    assert_all_or_nothing(tested, {1})
+    assert tested.settle() is Outcome.SETTLED
+    assert_all_or_nothing(tested, {1, 3})
+
+
+@pytest.fixture
+def new_bench(bench: NewBench) -> NewBench:
+    """The bench of the short form."""
+    return bench
+
+
+@pytest.fixture
+def wires(proxy: FaultProxy) -> Iterator[FaultProxy]:
+    """The wire of the short form, healed afterwards."""
+    yield proxy
+    proxy.heal()

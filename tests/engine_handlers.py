@@ -1,0 +1,53 @@
+"""Handlers for the tests of the engine under load and failure, beside those of tests/handlers.py.
+
+Owns: failures by share, by key and by time, with the same journal and the same switch for trouble.
+Does not know: the consumer, beyond the contract of a handler.
+Used by: tests/test_engine_*.py and tests/chaos/test_engine_*.py, as tests/engine_handlers.py:function.
+"""
+
+import os
+import time
+import zlib
+from typing import Any, Dict
+
+from orderflow import RejectOrder
+from tests.handlers import TROUBLE, Trouble, works
+
+Order = Dict[str, Any]
+
+
+def most_fail(order: Order, delivery: Any) -> Order:
+    """Fail four of five orders while there is trouble: many, and still no outage."""
+    if zlib.crc32(order["order_id"].encode()) % 5 and os.path.exists(TROUBLE):
+        raise Trouble("four of five")
+    return works(order, delivery)
+
+
+def bad_customer_hurts(order: Order, delivery: Any) -> Order:
+    """Fail for every order of customer C0 while there is trouble."""
+    if order["customer_id"] == "C0" and os.path.exists(TROUBLE):
+        raise Trouble("this customer is blocked")
+    return works(order, delivery)
+
+
+def customer_never_works(order: Order, delivery: Any) -> Order:
+    """Fail for every order of customer C0, always."""
+    if order["customer_id"] == "C0":
+        raise Trouble("this customer is blocked for good")
+    return works(order, delivery)
+
+
+def slow_ones_sleep(order: Order, delivery: Any) -> Order:
+    """Take SLOW_S seconds for orders whose id starts with SLOW."""
+    if order["order_id"].startswith("SLOW"):
+        result = works(order, delivery)
+        time.sleep(float(os.environ["SLOW_S"]))
+        return result
+    return works(order, delivery)
+
+
+def bad_ones_are_rejected(order: Order, delivery: Any) -> Order:
+    """Reject orders whose id starts with BAD."""
+    if order["order_id"].startswith("BAD"):
+        raise RejectOrder("not sold any more")
+    return works(order, delivery)
