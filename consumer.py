@@ -69,6 +69,14 @@ EXITED = (
     "when it keeps doing this"
 )
 METRICS_EVERY_S = 1.0
+SILENCE_S = 5.0
+STUCK_S = 600.0
+"""No outage of Kafka has to end the process, but a client that never comes back from a call must."""
+REPLACED = (
+    "{topic} was deleted and created again while orders were processed: what the new one held before the old "
+    "one's offsets may have been skipped. To process all that it holds, reset the group: "
+    "kafka-consumer-groups.sh --reset-offsets --to-earliest --topic {topic} --execute"
+)
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 BATCH_FRAME_BYTES = 12
 """`max.message.bytes` counts a batch with its log header."""
@@ -190,9 +198,11 @@ class Consumer:
             settings.guarantee == "exactly-once",
             on_revoke=self._revoked,
             on_lost=self._lost,
+            on_crash=self._crashed,
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.brake = OutageBrake(settings.outage_window_s)
+        self.identity = topics.Identity(conf, settings.orders_topic)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.assignment = Assignment(
             self.session,
@@ -245,6 +255,7 @@ class Consumer:
             self._crashed,
         )
         self.watchdog = watchdog
+        self.session.while_waiting = self._wait_for_kafka
         publishes = settings.processed_topic is not None
         processor = Processor(
             self.session,
@@ -276,6 +287,8 @@ class Consumer:
         self.began_s = time.monotonic()
         try:
             code = self._step_until_done()
+            if self.identity.has_changed_by_now():
+                raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
             self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
             return code
         except BaseException as crash:
@@ -311,11 +324,22 @@ class Consumer:
         if self.crash is not None:
             raise self.crash
         self._watch_kafka()
+        if self.identity.has_changed():
+            raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
         if self.status.due():
             self.status.show(self._status())
         if self.metrics is not None and time.monotonic() >= self.metrics_due_s:
             self.metrics_due_s = time.monotonic() + METRICS_EVERY_S
             self.metrics.show(self._figures())
+
+    def _wait_for_kafka(self, waited_s: float) -> None:
+        """A settlement has had no answer for so long: say so, and never stall in silence."""
+        self.watchdog.idle()
+        if waited_s > SILENCE_S:
+            self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
+        if waited_s > STUCK_S:
+            self.report("settlement_stuck", after_s=STUCK_S)
+            os._exit(cli.FAILED)
 
     def _watch_kafka(self) -> None:
         for error in self.session.take_errors():
