@@ -126,7 +126,7 @@ class Pipeline:
         self.orders_topic, self.dlq_topic = topic("orders"), topic("dlq")
         self.processed_topic, self.group = topic("processed"), topic("group")
         self.journal_path, self._trouble = folder / "journal", folder / "trouble"
-        self.environ = {**_bare_environment(), **self._settings(bootstrap_servers), **settings}
+        self.environ = {**bare_environment(), **self._settings(bootstrap_servers), **settings}
         self._started: List[Running] = []
 
     def _settings(self, bootstrap_servers: str) -> Dict[str, str]:
@@ -255,7 +255,7 @@ def without_colour(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
-def _bare_environment() -> Dict[str, str]:
+def bare_environment() -> Dict[str, str]:
     """What a script needs from the machine, and no setting of the person who runs the tests."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "XDG_CACHE_HOME")
     return {name: os.environ[name] for name in kept if name in os.environ}
