@@ -195,7 +195,9 @@ class LocalKafka:
         self._running[node] = self._start_java(f"node-{node}", "kafka.Kafka", str(self._node_file(node)))
 
     def _start_java(self, name: str, *arguments: str) -> jvm.Process:
-        return self._scratch.start(name, [self._java, *_JVM_OPTIONS, "-cp", f"{self._jars}/*", *arguments])
+        # In the directory that goes: a node that is killed cannot remove its temporary files.
+        options = (*_JVM_OPTIONS, f"-Djava.io.tmpdir={self._scratch.path}")
+        return self._scratch.start(name, [self._java, *options, "-cp", f"{self._jars}/*", *arguments])
 
     def _node_file(self, node: int) -> Path:
         return self._scratch.path / f"node-{node}.properties"
