@@ -54,6 +54,9 @@ PRODUCER_DEFAULTS: Dict[str, Any] = {
     "retry.backoff.max.ms": 1000,
     "queue.buffering.max.messages": 500_000,
     "transaction.timeout.ms": 10_000,
+    # The topics are there before a producer is: one that it does not find soon was deleted. At the default
+    # of 30 s every send to it times out before that is said, which looks like a Kafka that is lost.
+    "topic.metadata.propagation.max.ms": 1000,
 }
 PRODUCER_REQUIRED: Dict[str, Any] = {
     "enable.idempotence": True,
