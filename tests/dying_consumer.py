@@ -13,14 +13,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Callable, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import confluent_kafka
 
 import consumer
-from orderflow import cli, recovery, session
+from orderflow import cli, session
 from orderflow.assignment import Assignment
 from orderflow.processor import Processor
 from orderflow.recovery import Recovery
@@ -33,7 +33,8 @@ OF_PRODUCER = (
 )  # fmt: skip
 OF_CONSUMER = ("consume", "commit", "committed", "get_watermark_offsets", "seek", "pause", "resume", "close")
 OF_PARTS: Tuple[Tuple[Any, str], ...] = (
-    (Session, "send"), (Session, "commit"), (Session, "_assigned"), (Session, "_revoked"), (Assignment, "refresh"),
+    (Session, "send"), (Session, "commit"), (Session, "_assigned"), (Session, "_revoked"),
+    (Assignment, "refresh"),
     (Assignment, "_commit_open"), (Recovery, "poll"), (Processor, "step"), (Processor, "finish_calls"),
     (Settler, "mark_clean"), (Settler, "_settled"),
 )  # fmt: skip
@@ -50,19 +51,21 @@ def main(gap: str, number: int) -> int:
     global _deadly
     assert gap in GAPS, gap
     _deadly = (gap, number)
-    consumer_class, producer_class = confluent_kafka.Consumer, confluent_kafka.Producer
-    session.Producer = type("MortalProducer", (producer_class,), dict(_methods(producer_class, OF_PRODUCER)))  # type: ignore[misc]
-    session.Consumer = type("MortalConsumer", (consumer_class,), dict(_methods(consumer_class, OF_CONSUMER)))  # type: ignore[misc]
-    recovery.Consumer = confluent_kafka.Consumer  # type: ignore[misc]
+    _replace(session, "Producer", _mortal_client(confluent_kafka.Producer, OF_PRODUCER))
+    _replace(session, "Consumer", _mortal_client(confluent_kafka.Consumer, OF_CONSUMER))
     for part, name in OF_PARTS:
-        setattr(part, name, _mortal(getattr(part, name), name))
-    load = consumer.load
-    consumer.load = lambda name: _mortal(load(name), HANDLER)  # type: ignore[assignment]
+        _replace(part, name, _mortal(getattr(part, name), name))
+    load = getattr(consumer, "load")  # noqa: B009 - the script does not offer it, it only uses it
+    _replace(consumer, "load", lambda name: _mortal(load(name), HANDLER))
     return cli.run(consumer.main)
 
 
-def _methods(client: Any, names: Tuple[str, ...]) -> Iterator[Tuple[str, Callable[..., Any]]]:
-    return ((name, _mortal(getattr(client, name), name)) for name in names)
+def _replace(owner: Any, name: str, mortal: Any) -> None:
+    setattr(owner, name, mortal)
+
+
+def _mortal_client(client: Any, names: Tuple[str, ...]) -> Any:
+    return type("Mortal", (client,), {name: _mortal(getattr(client, name), name) for name in names})
 
 
 def _mortal(call: Callable[..., Any], place: str) -> Callable[..., Any]:

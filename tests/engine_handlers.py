@@ -17,9 +17,9 @@ Order = Dict[str, Any]
 
 
 def most_fail(order: Order, delivery: Any) -> Order:
-    """Fail four of five orders while there is trouble: many, and still no outage."""
-    if zlib.crc32(order["order_id"].encode()) % 5 and os.path.exists(TROUBLE):
-        raise Trouble("four of five")
+    """Fail three of five orders while there is trouble: many, and still no outage."""
+    if zlib.crc32(order["order_id"].encode()) % 5 < 3 and os.path.exists(TROUBLE):
+        raise Trouble("three of five")
     return works(order, delivery)
 
 

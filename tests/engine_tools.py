@@ -159,7 +159,8 @@ class Shop(Pipeline):
         told = self.told()
         reader = Consumer({**self.client, "group.id": f"{self.group}-lag"})
         try:
-            ends = {p: reader.get_watermark_offsets(TopicPartition(self.orders_topic, p), 10)[1] for p in told}
+            places = {partition: TopicPartition(self.orders_topic, partition) for partition in told}
+            ends = {number: reader.get_watermark_offsets(place, 10)[1] for number, place in places.items()}
         finally:
             reader.close()
         return sum(ends[partition] - told[partition].offset for partition in told)

@@ -12,6 +12,7 @@ messages": https://kafka.apache.org/protocol
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 PRODUCE, OFFSET_COMMIT, HEARTBEAT = 0, 8, 12
@@ -153,17 +154,13 @@ class _Pair:
 
     def close(self) -> None:
         for end in (self._client, self._broker):
-            try:
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             end.close()
 
     def _run(self, pump: Callable[[], None]) -> None:
-        try:
+        with suppress(OSError, EOFError):
             pump()
-        except (OSError, EOFError):
-            pass
         self.close()
 
     def _requests(self) -> None:

@@ -16,6 +16,8 @@ from tests.pipeline import Running, eventually
 
 pytestmark = pytest.mark.broker
 NewShop = Callable[..., Shop]
+LONG = pytest.mark.chaos
+"""Left to `make chaos`, so that `make test` stays short."""
 
 
 def handled(shop: Shop) -> int:
@@ -60,6 +62,7 @@ def test_handlers_that_run_for_long_lose_neither_session_nor_partition(strict_sh
     assert shop.assert_account_closes().processed == 102
 
 
+@LONG
 def test_a_static_member_that_restarts_moves_no_partition(strict_shop: NewShop) -> None:
     """Its place is kept: the other member gets nothing, and nothing is repeated."""
     shop = strict_shop(CALL_S="0.002").create(partitions=2)
@@ -100,6 +103,7 @@ def test_partitions_that_are_added_are_consumed_too(shop: NewShop) -> None:
 # --- offsets that somebody has moved
 
 
+@LONG
 def test_offsets_reset_to_earlier_do_that_work_again(shop: NewShop) -> None:
     """What the operator asked for, and no more."""
     reset = shop().create()
@@ -111,6 +115,7 @@ def test_offsets_reset_to_earlier_do_that_work_again(shop: NewShop) -> None:
     assert len(reset.calls()) == 160
 
 
+@LONG
 def test_offsets_reset_to_later_skip_as_they_were_told(shop: NewShop) -> None:
     reset = shop().create()
     reset.put(rows(100))
@@ -152,6 +157,7 @@ def test_metadata_that_is_not_ours_skips_nothing(shop: NewShop) -> None:
     assert len(foreign.calls()) == 30
 
 
+@LONG
 def test_a_commit_beyond_the_log_is_an_error_and_never_a_silent_skip(shop: NewShop) -> None:
     """As after a restore from a backup: it says what to do, ends with 1, and keeps the offset."""
     shrunk = shop().create()
@@ -167,7 +173,7 @@ def test_a_commit_beyond_the_log_is_an_error_and_never_a_silent_skip(shop: NewSh
     assert len(shrunk.calls()) == 30
 
 
-@pytest.mark.parametrize("more", [30, 200], ids=["shorter", "longer"])
+@pytest.mark.parametrize("more", [pytest.param(30, marks=LONG, id="shorter"), pytest.param(200, id="longer")])
 def test_a_topic_made_anew_under_a_running_consumer_is_never_skipped_in_silence(
     shop: NewShop, more: int
 ) -> None:
@@ -229,6 +235,7 @@ def transact(shop: Shop, name: str, orders: Iterable[Tuple[str, str]], commit: b
         producer.abort_transaction(20)
 
 
+@LONG
 def test_a_storm_of_rebalances_loses_and_doubles_nothing(strict_shop: NewShop) -> None:
     """One steady member, and guests that come and go while orders fail on their way."""
     assert_survives_storm(strict_shop, MORTAL, guests=3, orders=1500)

@@ -1,4 +1,4 @@
-"""kill -9 at every gap of the engine's work, each on topics of its own, at its first and at a later passing."""
+"""kill -9 at every gap of the engine's work, each on topics of its own, at its first and second passing."""
 
 from typing import Callable
 

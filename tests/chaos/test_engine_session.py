@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 
 
 @pytest.mark.parametrize(("api", "what"), EVERY_ACCIDENT, ids=accident_id)
-def test_no_accident_splits_a_transaction(new_bench: NewBench, wires: FaultProxy, api: int, what: object) -> None:
+def test_no_accident_splits_a_transaction(
+    new_bench: NewBench, wires: FaultProxy, api: int, what: object
+) -> None:
     """A call that is cut off before or behind the broker, or refused: all or nothing, and the next works."""
     assert_survives(new_bench(), wires, api, what)
 

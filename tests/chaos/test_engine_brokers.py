@@ -1,0 +1,68 @@
+"""Three nodes, one of which dies at the wrong moment: coordinators move, replicas fall out of sync."""
+
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.engine_tools import Shop, rows
+from tests.pipeline import QUICK, eventually
+from tools.local_kafka import LocalKafka
+
+pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+NewShop = Callable[..., Shop]
+
+
+@pytest.fixture
+def three() -> Iterator[LocalKafka]:
+    """A cluster whose nodes may be killed."""
+    with LocalKafka(nodes=3) as kafka:
+        yield kafka
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_any_node_may_die_and_the_coordinators_move(
+    three: LocalKafka, topic: Callable[..., str], tmp_path: Path, guarantee: str
+) -> None:
+    """Each of the three is killed and started again while orders flow: delayed, and nothing else."""
+    settings = {**QUICK, "GUARANTEE": guarantee, "CALL_S": "0.002"}
+    shop = Shop(three.bootstrap_servers, topic, tmp_path, **settings).create(partitions=3)
+    running = shop.consume("works")
+    for node in three.nodes:
+        shop.put(rows(1000, prefix=f"N{node}-"))
+        eventually(lambda node=node: len(shop.calls()) > 1000 * node - 800, 60, running.describe)  # type: ignore[misc]
+        three.kill(node)
+        eventually(
+            lambda node=node: len({call.delivery for call in shop.calls()}) >= 1000 * node, 90, running.describe  # type: ignore[misc]
+        )
+        three.restart(node)
+    assert running.stop().code == 143
+    shop.drain("works")
+
+    shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_too_few_replicas_in_sync_keep_the_offset_until_they_are_back(
+    three: LocalKafka, topic: Callable[..., str], tmp_path: Path, guarantee: str
+) -> None:
+    """The dead letter topic wants all three replicas, and one node is gone: nothing is committed past it."""
+    shop = Shop(three.bootstrap_servers, topic, tmp_path, **{**QUICK, "GUARANTEE": guarantee}).create()
+    shop.put(rows(50))
+    shop.drain("works")
+    admin = AdminClient(shop.client)
+    admin.delete_topics([shop.dlq_topic])[shop.dlq_topic].result(20)
+    strict = NewTopic(f"{shop.dlq_topic}-3", 1, 3, config={"min.insync.replicas": "3"})
+    admin.create_topics([strict])[strict.topic].result(20)
+    shop.dlq_topic = shop.environ["DLQ_TOPIC"] = strict.topic
+    three.kill(3)
+    shop.publish_bytes([b"no order"] * 5)
+    running = shop.consume("works", "--until-drained")
+    eventually(lambda: "cannot forward" in running.err or "not committed" in running.err, 90, running.describe)
+    assert running.running and shop.told()[0].offset <= 50
+    three.restart(3)
+
+    assert running.wait(120).code == 0, running.describe()
+    taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert (taken.processed, taken.dead_lettered) == (50, 5)

@@ -1,0 +1,65 @@
+"""Handlers that fail, at the length and size that the promises name."""
+
+from typing import Callable, Iterator, Optional
+
+import pytest
+
+from tests.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
+from tests.pipeline import QUICK, eventually
+from tests.test_engine_trouble import (
+    assert_full_ledger_drains,
+    assert_one_bad_key_stops_no_other,
+    assert_outage_is_survived,
+)
+from tools.local_kafka import LocalKafka
+
+pytestmark = [pytest.mark.chaos, pytest.mark.broker]
+NewShop = Callable[..., Shop]
+
+
+def test_one_bad_key_stops_no_other_for_twenty_seconds(shop: NewShop) -> None:
+    """One of ten customers, 20,000 orders: 17,900 of the other 18,000 meanwhile, its 2,000 within 1 s."""
+    assert_one_bad_key_stops_no_other(shop, orders=20_000, outage_s=20)
+
+
+def test_an_outage_of_minutes_dead_letters_next_to_nothing(strict_shop: NewShop) -> None:
+    """Two minutes with a kill -9 in the middle, a window of 10 s, 20,000 orders."""
+    assert_outage_is_survived(strict_shop, orders=20_000, outage_s=120, window_s=10)
+
+
+@pytest.mark.parametrize("key", ["order_id", "customer_id", None])
+def test_a_full_ledger_of_twenty_thousand_loses_nothing(shop: NewShop, key: Optional[str]) -> None:
+    """20,000 orders in a row, three of five failing for a while, on one partition."""
+    assert_full_ledger_drains(shop, key, orders=20_000, outage_s=12)
+
+
+@pytest.fixture(scope="module")
+def stingy_kafka() -> Iterator[LocalKafka]:
+    """A broker that takes a tenth of the usual metadata."""
+    with LocalKafka(settings={**STRICT, "offset.metadata.max.bytes": "400"}) as kafka:
+        yield kafka
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_broker_that_takes_less_metadata_is_survived(
+    stingy_kafka: LocalKafka, topic: Callable[..., str], tmp_path: object, guarantee: str
+) -> None:
+    """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
+    from pathlib import Path
+
+    assert isinstance(tmp_path, Path)
+    settings = {**QUICK, "GUARANTEE": guarantee, "MAX_RETRIES": "30"}
+    shop = Shop(stingy_kafka.bootstrap_servers, topic, tmp_path, **settings).create()
+    shop.put(rows(2000))
+    shop.begin_trouble()
+    first = shop.consume("most_fail", *MORTAL, *INSTANCE)
+    eventually(lambda: "taking in no more" in first.err, 60, first.describe)
+    first.kill()
+    second = shop.consume("most_fail", "--until-drained", *MORTAL, *INSTANCE)
+    eventually(lambda: "is ready" in second.err, 60, second.describe)
+    shop.end_trouble()
+    assert second.wait(120).code == 0, second.describe()
+
+    taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert taken.processed == 2000
+    assert "OFFSET_METADATA" in first.err or "metadata" in first.err
