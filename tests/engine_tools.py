@@ -106,7 +106,7 @@ class Shop(Pipeline):
     def until_drained(
         self, handler: str, *arguments: str, lives: int = 20, timeout_s: float = 60, **settings: str
     ) -> List[Finished]:
-        """A plain restart loop, as any supervisor runs it: every life, the last of which drained the topic."""
+        """A plain restart loop, as supervisors run it: every life, the last of which drained the topic."""
         lived: List[Finished] = []
         while not lived or lived[-1].code != 0:
             assert len(lived) < lives, lived[-1].err[-3000:]

@@ -133,7 +133,9 @@ def test_a_batch_job_ends_with_5_when_only_held_orders_are_left(shop: NewShop) -
 # --- more than the ledger holds
 
 
-@pytest.mark.parametrize("key", [pytest.param("order_id", marks=LONG), pytest.param("customer_id", marks=LONG), None])
+@pytest.mark.parametrize(
+    "key", [pytest.param("order_id", marks=LONG), pytest.param("customer_id", marks=LONG), None]
+)
 def test_a_full_ledger_pauses_and_loses_nothing(shop: NewShop, key: Optional[str]) -> None:
     """Three of five orders fail: with distinct keys, with few, and without; intake pauses, then all drain."""
     assert_full_ledger_drains(shop, key, orders=3000, outage_s=2)
