@@ -70,6 +70,10 @@ EXITED = (
 )
 METRICS_EVERY_S = 1.0
 SILENCE_S = 5.0
+LOOK_FOR_KAFKA_S = 2.0
+UNHEARD_S = 30.0
+"""Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
+for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
 STUCK_S = 600.0
 """No outage of Kafka has to end the process, but a client that never comes back from a call must."""
 REPLACED = (
@@ -143,6 +147,15 @@ def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
     topics.ensure_topics(conf, specs)
 
 
+def _is_there(settings: config.Settings) -> bool:
+    """Whether a client that is made now finds Kafka."""
+    try:
+        topics.require_kafka(config.client_config(settings), timeout_s=3.0)
+        return True
+    except CommandError:
+        return False
+
+
 def _metrics(port: Optional[int]) -> Optional[Metrics]:
     if port is None:
         return None
@@ -201,6 +214,7 @@ class Consumer:
             on_crash=self._crashed,
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
+        self.unheard_since_s: Optional[float] = None
         self.brake = OutageBrake(settings.outage_window_s)
         self.identity = topics.Identity(conf, settings.orders_topic)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -345,10 +359,25 @@ class Consumer:
         for error in self.session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self.outage.lost(topics.plain_reason(error))
-        if self.outage.holds and time.monotonic() >= self.look_for_kafka_s:
-            self.look_for_kafka_s = time.monotonic() + 2.0
-            if self.session.answers(timeout_s=0.5):
-                self.outage.back()
+        idle = not self.session.assigned
+        if (idle or self.outage.holds) and time.monotonic() >= self.look_for_kafka_s:
+            self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
+            self._look_for_kafka()
+
+    def _look_for_kafka(self) -> None:
+        """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""
+        if self.session.answers(timeout_s=1.0):
+            self.unheard_since_s = None
+            self.outage.back()
+            return
+        self.outage.lost("no answer")
+        if self.unheard_since_s is None:
+            self.unheard_since_s = time.monotonic()
+        if time.monotonic() - self.unheard_since_s > UNHEARD_S and _is_there(self.settings):
+            raise SessionLost(
+                f"Kafka at {self.settings.bootstrap_servers} answers others, but not this client, for "
+                f"{UNHEARD_S:.0f} s. Nothing is lost: start the consumer again"
+            )
 
     def _figures(self) -> Figures:
         counts, processor = self.settler.counts, self.processor

@@ -8,17 +8,34 @@ The rule for every settlement: an outcome that is not certainly "committed" coun
 The caller then drops what it holds and starts again from what Kafka says is committed.
 """
 
+import contextlib
 import enum
 import logging
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+import time
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from orderflow.records import Message, Outgoing
+from orderflow.workers import Workers
 
 log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 10.0
+WAIT_S = 0.1
 FRAME_BYTES = 4096
 STOP_TIMEOUT_S = 5.0
 
@@ -128,6 +145,7 @@ class Session:
         exactly_once: bool,
         on_revoke: Callable[[Set[int]], None],
         on_lost: Callable[[], None],
+        on_crash: Callable[[BaseException], None],
     ) -> None:
         """`on_revoke` may still settle; `on_lost` must wait until nothing is being settled any more."""
         self.topic = topic
@@ -136,6 +154,10 @@ class Session:
         """Partitions that were taken away since the caller last looked."""
         self.assigned: Set[int] = set()
         self._max_dead_letter_bytes = self._max_result_bytes = 1_000_000
+        self.while_waiting: Callable[[float], None] = lambda waited_s: None
+        """Told about ten times a second how long Kafka has not answered a settlement."""
+        self._committer = Workers(1, self._commit, on_crash)
+        self._in_callback = False
         self._ends: Dict[int, int] = {}
         self._joined_as: Optional[str] = None
         self._on_revoke = on_revoke
@@ -247,13 +269,23 @@ class Session:
 
     def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
         gone = {place.partition for place in partitions}
-        self._on_revoke(gone)
+        with self._callback():
+            self._on_revoke(gone)
         self._part_with(gone)
 
     def _expired(self, _: Consumer, partitions: List[TopicPartition]) -> None:
         """Others have them already. A plain commit must not be sent by the member that we become next."""
-        self._on_lost()
+        with self._callback():
+            self._on_lost()
         self._part_with({place.partition for place in partitions})
+
+    @contextlib.contextmanager
+    def _callback(self) -> Iterator[None]:
+        self._in_callback = True
+        try:
+            yield
+        finally:
+            self._in_callback = False
 
     def _part_with(self, gone: Set[int]) -> None:
         self.assigned -= gone
@@ -279,15 +311,29 @@ class Session:
         return member if self._consumer.memberid() == self._joined_as else None
 
     def commit(self, offsets: Offsets) -> Settlement:
-        """Commit offsets that nothing has to be sent with.
+        """Commit offsets that nothing has to be sent with. For the thread that polls.
 
-        Only the thread that polls may call this: from another one the call never returns while a
-        rebalance callback runs (measured with confluent-kafka 2.16.1).
+        The client has no time-out for this, so a thread of its own makes the call, and `while_waiting`
+        is told how long that takes. Not so in a rebalance callback: there the client lets no other
+        thread commit until the callback has returned (measured with confluent-kafka 2.16.1).
         """
         if self.member() is None:
             return DROPPED
+        places = self._places(offsets)
+        if self._in_callback:
+            return self._commit(places)
+        self._committer.submit(places)
+        began_s = time.monotonic()
+        while True:
+            for _, settlement, error in self._committer.collect(WAIT_S):
+                if error is not None:
+                    raise error
+                return settlement  # type: ignore[no-any-return]
+            self.while_waiting(time.monotonic() - began_s)
+
+    def _commit(self, places: List[TopicPartition]) -> Settlement:
         try:
-            results = self._consumer.commit(offsets=self._places(offsets), asynchronous=False)
+            results = self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
             return self._settlement(error.args[0])
         for place in results or []:

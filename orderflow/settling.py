@@ -6,17 +6,14 @@ Does not know: how orders are called, why one is retried.
 Used by: processor, calling (fills the outbox).
 """
 
-import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.outbox import Outbox
 from orderflow.session import Outcome, Session, Settlement
-from orderflow.watchdog import EXIT_CODE, Watchdog
+from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
 
-STUCK_S = 90.0
-"""Every call of a settlement has a time-out well below this; one that never returns is a hanging client."""
 KEEP_S = 10.0
 """A rebalance is over long before; then what was done is dropped after all."""
 LOOK_S = 0.1
@@ -105,8 +102,7 @@ class Settler:
         while self._thread.in_flight:
             finished = self._thread.collect(LOOK_S)
             if not finished:
-                self._watchdog.idle()
-                self._end_if_stuck()
+                self._be_patient()
             for work, settlement, error in finished:
                 if error is not None:
                     raise error
@@ -125,17 +121,16 @@ class Settler:
     def drop(self) -> None:
         """Nothing that is not certain counts any more."""
         while self._thread.in_flight:
-            self._thread.collect(LOOK_S)
-            self._end_if_stuck()
+            if not self._thread.collect(LOOK_S):
+                self._be_patient()
         self.outbox.clear()
         self._kept_since_s = None
 
-    def _end_if_stuck(self) -> None:
-        """Never stall in silence: end the process, which commits nothing, and let the next one take over."""
+    def _be_patient(self) -> None:
+        self._watchdog.idle()
         since_s = self._thread.oldest_start_s()
-        if since_s is not None and self._clock() - since_s > STUCK_S:
-            self._report("settlement_stuck", after_s=STUCK_S)
-            os._exit(EXIT_CODE)
+        if since_s is not None:
+            self._session.while_waiting(self._clock() - since_s)
 
     def _work(self, dirty: List[Partition]) -> Work:
         commit_of = self._assignment.commit_of

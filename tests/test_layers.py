@@ -37,7 +37,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "ledger": set(),
     "retry": {"errors"},
     "orders": {"errors"},
-    "session": {"records"},
+    "session": {"records", "workers"},
     "dead_letters": {"errors", "records"},
 }
 """The modules that others lean on, and all that each may lean on: an arrow the other way is a knot."""
