@@ -19,7 +19,7 @@ from orderflow.recovery import Found, Recovery
 from orderflow.retry import OutageBrake
 from orderflow.session import Outcome, Session, SessionLost
 
-CAREFUL_CALLS = 10_000
+CAREFUL_CALLS = 20_000
 """Calls made with care after an owner did not stop properly: the most that one batch could hold."""
 ALONE_CALLS = 100
 """Calls of a key made one at a time after one of them was announced when the process died."""

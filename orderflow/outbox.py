@@ -42,11 +42,6 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self.results or self.dead or self.done)
 
-    @property
-    def has_records(self) -> bool:
-        """Whether there is anything to send."""
-        return bool(self.results or self.dead)
-
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
         taken = Outbox(self.dlq_topic, self.max_bytes)

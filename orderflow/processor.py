@@ -21,7 +21,7 @@ from orderflow.records import Message
 from orderflow.session import Session
 from orderflow.settling import Settler
 
-MAX_BATCH = 10_000
+MAX_BATCH = 20_000
 INTAKE_SPAN = 4 * MAX_BATCH
 """Offsets that one batch may span, holes included, in the count of heads that must fit."""
 SLICE_S = 0.15

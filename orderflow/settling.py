@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.outbox import Outbox
+from orderflow.records import Outgoing
 from orderflow.session import Outcome, Session, Settlement
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
@@ -25,6 +26,8 @@ class Work(NamedTuple):
     """One settlement on its way."""
 
     outbox: Outbox
+    records: List[Outgoing]
+    """Made in the thread that polls: two threads that compute get in each other's way."""
     partitions: List[Partition]
     offsets: Dict[int, Tuple[int, str]]
     member: Any
@@ -88,7 +91,7 @@ class Settler:
         if not dirty:
             return True
         work = self._work(dirty)
-        if work.outbox.has_records:
+        if work.records:
             self._thread.submit(work)
             return True
         return self._is_settled(work, self._session.commit(work.offsets))
@@ -137,11 +140,12 @@ class Settler:
         offsets = {partition.number: commit_of(partition, clean=False) for partition in dirty}
         for partition in dirty:
             partition.dirty = False
-        return Work(self.outbox.take(), dirty, offsets, self._session.member())
+        outbox = self.outbox.take()
+        return Work(outbox, outbox.records(), dirty, offsets, self._session.member())
 
     def _send(self, work: Work) -> Settlement:
         """Runs in the settling thread, the only other one that may use the session."""
-        return self._session.send(work.outbox.records(), work.offsets, work.member)
+        return self._session.send(work.records, work.offsets, work.member)
 
     def _settled(self, sent: Outbox) -> None:
         self.settled_at_s = self._clock()
