@@ -105,6 +105,10 @@ Offsets = Mapping[int, Tuple[int, str]]
 """By partition: the offset to commit, and its metadata."""
 
 
+NO_MEMBERS = (KafkaError.INVALID_SESSION_TIMEOUT, KafkaError.INCONSISTENT_GROUP_PROTOCOL)
+"""Why the group does not let us in, whenever we ask: the client itself would ask for ever, in silence."""
+
+
 class SessionLost(Exception):
     """The member cannot go on. The committed offsets stand; a new process takes over from them."""
 
@@ -211,7 +215,7 @@ class Session:
         if error.code() == KafkaError._PARTITION_EOF:
             self._ends[fault.partition()] = fault.offset()
             return
-        if error.fatal() or error.code() in REFUSALS:
+        if error.fatal() or error.code() in (*REFUSALS, *NO_MEMBERS):
             raise SessionLost(error.str())
         self._errors.append(error)
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.engine_tools import MORTAL, Shop, encode, rows
+from tests.engine_tools import Shop, encode, rows
 from tests.fault_proxy import FaultProxy
 from tests.pipeline import Running, eventually
 
@@ -50,7 +50,7 @@ def assert_all_accounted_for(shop: Shop, guarantee: str) -> None:
 
 def blocked(shop: Shop) -> Tuple[Running, int]:
     """Run a consumer until it says that it is blocked; it, and the offset that it keeps."""
-    running = shop.consume("works", "--until-drained", *MORTAL)
+    running = shop.consume("works", "--until-drained")
     eventually(lambda: "cannot forward dead letters" in running.err, 30, running.describe)
     return running, shop.told()[0].offset
 

@@ -100,6 +100,16 @@ def test_partitions_that_are_added_are_consumed_too(shop: NewShop) -> None:
     assert grown.assert_account_closes().processed == 100
 
 
+def test_a_group_that_does_not_let_it_in_is_told_and_ends_with_1(strict_shop: NewShop) -> None:
+    """A session time-out that the broker refuses: the client alone would ask for ever, in silence."""
+    refused = strict_shop().create()
+    hasty = ("-X", "session.timeout.ms=500", "-X", "heartbeat.interval.ms=100")
+    finished = refused.consume("works", *hasty).wait(20)
+
+    assert finished.code == 1
+    assert "session timeout" in finished.err.lower()
+
+
 # --- offsets that somebody has moved
 
 
