@@ -43,15 +43,15 @@ SCENARIOS: Dict[str, Scenario] = {
     "profile": profile.run,
     "own-speed": own_speed.run,
     "sizes": sizes.run,
-    "memory": memory.run,
     "crashes": crashes.run,
     "waiting-io": waiting_io.run,
     "latency": latency.run,
     "takeover": takeover.run,
     "restart": restart.run,
     "producer": producer.run,
-    "dead-letters": dead_letters.run,
     "codec": codec.run,
+    "memory": memory.run,
+    "dead-letters": dead_letters.run,
 }
 
 
@@ -107,8 +107,7 @@ def _command(flags: argparse.Namespace) -> str:
 
 
 def _measure(rig: Rig, plan: Plan, chosen: List[str]) -> Iterator[Tuple[str, Section]]:
-    """What takes longest comes last."""
-    for name in reversed(chosen):
+    for name in chosen:
         try:
             yield name, SCENARIOS[name](rig, plan, _say)
         except Void as void:

@@ -19,13 +19,13 @@ from benchmarks.work import GOOD, REPORT, ROOT
 PER_S = 100
 PARTS = {
     "Session.poll": "fetching records from the client",
-    "poll (orderflow/session.py": "fetching records from the client",
     "read_order": "decoding and checking",
     "handle (benchmarks": "the handler",
     "_fresh_failed": "bad orders: deciding",
-    "_await_settlement": "settling: waiting for the one before",
-    "_settlement_of": "settling: building it",
-    "_settle (": "settling: handing it over",
+    "wait (orderflow/settling": "settling: waiting for the one before",
+    "_work (orderflow/settling": "settling: building it",
+    "settle (orderflow/settling": "settling: handing it over",
+    "_settled (": "settling: reporting dead letters",
     "_note_positions": "keeping the books",
     "refresh": "keeping the books",
     "_call_inline": "the loop itself",
