@@ -213,6 +213,9 @@ class Processor:
             return False
         for partition, head in chunk:
             self._caller.start(partition, head)
+            if self._clock() >= self._caller.deadline_s:
+                self._settler.settle()
+                self._start_slice(1.0)
         return True
 
     def _call_alone(self, partition: Partition, head: Head) -> bool:
