@@ -121,6 +121,8 @@ class Processor:
         return [message for message in records if message.partition() in self._ready]
 
     def _patience_s(self) -> float:
+        if self._is_held_up:
+            return WORKING_S
         if self._leftover or self._caller.in_flight:
             return 0.0
         if not self._assignment.is_settled:
@@ -128,6 +130,12 @@ class Processor:
         now_s = self._clock()
         dues = [due_s for due_s in map(_next_due_s, self._ready.values()) if due_s is not None]
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether nothing polled could be taken in now, so that looking again at once only burns time."""
+        braked = self._caller.brake.holds and self._clock() < self._caller.probe_at_s
+        return braked or self._settler.is_held_up or self._has_suspect_in_flight
 
     def _forget(self, partitions: Set[int]) -> None:
         """What is not settled of partitions that were taken away belongs to their next owner."""

@@ -81,6 +81,11 @@ class Settler:
         """True when nothing is on its way, and nothing waits to be."""
         return not self.outbox and not self._thread.in_flight
 
+    @property
+    def is_held_up(self) -> bool:
+        """True while Kafka does not take what was done."""
+        return bool(self._blocked_for_s) or self._kept_since_s is not None
+
     # --- settling --------------------------------------------------------------------------------
 
     def settle(self) -> bool:
