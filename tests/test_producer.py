@@ -424,7 +424,7 @@ def test_a_topic_that_is_deleted_under_it_ends_an_endless_run(shop: Pipeline) ->
 @pytest.mark.broker
 def test_a_terminal_shows_progress_and_keeps_only_the_last_line(shop: Pipeline) -> None:
     leader, follower = pty.openpty()
-    command = [sys.executable, str(ROOT / "producer.py"), "--count", "30", "--rate", "30/s"]
+    command = [sys.executable, str(ROOT / "producer.py"), "--count", "90", "--rate", "30/s"]
     process = subprocess.Popen(
         command, cwd=shop.folder, env={**shop.environ, "TERM": "xterm", "COLUMNS": "100"}, stderr=follower
     )
@@ -434,7 +434,7 @@ def test_a_terminal_shows_progress_and_keeps_only_the_last_line(shop: Pipeline) 
 
     assert process.wait(30) == 0
     assert re.search(r"\r\x1b\[Kpublished \d+, failed 0, [\d.]+/s, \d\.\ds left", shown)
-    assert re.search(r"\r\x1b\[Kpublished 30, failed 0, [\d.]+/s\r\n$", shown)
+    assert re.search(r"\r\x1b\[Kpublished 90, failed 0, [\d.]+/s\r\n$", shown)
 
 
 def read_terminal(leader: int) -> Optional[bytes]:
