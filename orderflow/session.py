@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 COMMIT_TIMEOUT_S = 10.0
 WAIT_S = 0.1
 FRAME_BYTES = 4096
-STOP_TIMEOUT_S = 5.0
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
     "auto.offset.reset": "earliest",
