@@ -42,6 +42,8 @@ MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
 """Records polled but not taken in at which fetching goes on, and is paused. A pause costs a fetch."""
 IDLE_S = 0.1
 WORKING_S = 0.01
+SOON_S = 0.001
+"""What is done waits for the settlement before: look after it so often."""
 PROBE_S = 1.0
 """While the outage brake holds, a fresh order is tried this often."""
 REGISTRY_LINE_S = 30.0
@@ -125,6 +127,8 @@ class Processor:
             return WORKING_S
         if self._leftover or self._caller.in_flight:
             return 0.0
+        if self._settler.outbox:
+            return SOON_S
         if not self._assignment.is_settled:
             return WORKING_S
         now_s = self._clock()
@@ -457,10 +461,16 @@ class Processor:
         self._caller.collect(WORKING_S if may_wait else 0.0)
 
     def _start_slice(self, share: float) -> None:
-        length_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
-        self._caller.deadline_s = self._clock() + share * length_s
+        self._caller.deadline_s = self._clock() + share * self._slice_s
+
+    @property
+    def _slice_s(self) -> float:
+        return SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
 
     def _is_time_to_settle(self) -> bool:
+        """Calls go on while the settlement before is on its way, until they have filled a slice again."""
+        if self._settler.is_on_its_way():
+            return self._clock() >= self._settler.sent_off_at_s + self._slice_s
         return not self._caller.has_workers or self._clock() >= self._settler.settled_at_s + POOL_SETTLE_S
 
     def _pace(self, taken: int, took_s: float, polled: int) -> None:

@@ -26,7 +26,7 @@ CLIENT_PROFILE: Mapping[str, Any] = {
     "enable.idempotence": True,
     "delivery.report.only.error": True,
     "partitioner": "murmur2_random",  # Java's choice of partition: a key keeps its order whoever writes
-    "linger.ms": 10,
+    "linger.ms": 5,
     "batch.num.messages": 10_000,
     "reconnect.backoff.max.ms": 2_000,
     "queue.buffering.max.messages": 100_000,

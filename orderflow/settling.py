@@ -62,6 +62,8 @@ class Settler:
         self.counts = Counts()
         self.outbox = outbox
         self.settled_at_s = 0.0
+        self.sent_off_at_s = 0.0
+        """When the last settlement went on its way."""
         self.start_again: Callable[[str], None] = lambda why: None
         """Called when something was not committed: restore everything from what is."""
         self._session = session
@@ -81,6 +83,10 @@ class Settler:
         """True when nothing is on its way, and nothing waits to be."""
         return not self.outbox and not self._thread.in_flight
 
+    def is_on_its_way(self) -> bool:
+        """Whether the last settlement has not come back yet."""
+        return not self._thread.has_finished
+
     @property
     def is_held_up(self) -> bool:
         """True while Kafka does not take what was done."""
@@ -97,6 +103,7 @@ class Settler:
             return True
         work = self._work(dirty)
         if work.records:
+            self.sent_off_at_s = self._clock()
             self._thread.submit(work)
             return True
         return self._is_settled(work, self._session.commit(work.offsets))

@@ -40,6 +40,11 @@ class Workers:
         self.in_flight += 1
         self._tasks.put(task)
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether everything that was submitted can be collected without waiting."""
+        return self._finished.qsize() == self.in_flight
+
     def collect(self, timeout_s: float) -> List[Finished]:
         """What has finished; waits up to `timeout_s` for the first."""
         finished: List[Finished] = []
