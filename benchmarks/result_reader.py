@@ -11,7 +11,7 @@ import sys
 import time
 from typing import List, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 
 class Reading(NamedTuple):
@@ -38,7 +38,7 @@ def main(reading: Reading) -> None:
     consumer.assign([TopicPartition(reading.topic, number, 0) for number in range(reading.partitions)])
     lines: List[str] = []
     while len(lines) < reading.results:
-        for message in consumer.consume(1000, 0.005):
+        for message in _available(consumer):
             now_us = time.time_ns() // 1000
             value = message.value() or b""
             intended_us, called_us = (int(part) for part in value.split(b","))
@@ -46,6 +46,11 @@ def main(reading: Reading) -> None:
     consumer.close()
     with open(reading.path, "w", encoding="utf-8") as stream:
         stream.writelines(lines)
+
+
+def _available(consumer: Consumer) -> List[Message]:
+    """What is there, as soon as something is: a larger batch would be waited for."""
+    return [*consumer.consume(1, 0.1), *consumer.consume(1000, 0)]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ PROVEN_VERSIONS = ("2.8.2", "3.9.1", "4.3.1", "4.4.0")
 
 READY_TIMEOUT_S = 120
 
-_JVM_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+SMALL_JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
+"""Starts quickly and takes little memory; its collections are frequent."""
+_JVM_OPTIONS = ("-Dorg.slf4j.simpleLogger.showDateTime=true",)
 # Below the range that systems hand out to outgoing connections (Linux 32768, macOS 49152 and up):
 # while a node is down, no client's own connection can sit on the port that it will need again.
 _PORTS = range(20000, 32000)
@@ -55,6 +57,7 @@ class LocalKafka:
         nodes: int = 1,
         settings: Optional[Mapping[str, str]] = None,
         ports: Optional[Sequence[int]] = None,
+        jvm_options: Sequence[str] = SMALL_JVM,
     ) -> None:
         if nodes not in (1, 3):
             raise ValueError(f"a local Kafka has 1 or 3 nodes, not {nodes}")
@@ -62,6 +65,7 @@ class LocalKafka:
         self.nodes = tuple(range(1, nodes + 1))
         self._settings = dict(settings or {})
         self._wanted_ports = ports
+        self._jvm_options = (*jvm_options, *_JVM_OPTIONS)
         self._java = jvm.find_java()
         self._jars = kafka_jars(version)
         self._start_on_free_ports()
@@ -196,7 +200,7 @@ class LocalKafka:
 
     def _start_java(self, name: str, *arguments: str) -> jvm.Process:
         # In the directory that goes: a node that is killed cannot remove its temporary files.
-        options = (*_JVM_OPTIONS, f"-Djava.io.tmpdir={self._scratch.path}")
+        options = (*self._jvm_options, f"-Djava.io.tmpdir={self._scratch.path}")
         return self._scratch.start(name, [self._java, *options, "-cp", f"{self._jars}/*", *arguments])
 
     def _node_file(self, node: int) -> Path:

@@ -8,56 +8,84 @@ Used by: __main__.
 import json
 import sys
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from benchmarks.plan import Plan, Say
-from benchmarks.report import Bar, Section
+from benchmarks.report import Bar, Section, median
 from benchmarks.rig import Process, Rig, Topic, eventually, finish, lines_of, unique
 
 PER_S = 2_000
 WARM_UP_S = 3
 P50_MS, P99_MS = 20.0, 60.0
+SHIPPED = 3
+"""Partitions that the scripts give to `orders` when they create it."""
+TOPOLOGIES = (
+    ("exactly-once", SHIPPED),
+    ("at-least-once", SHIPPED),
+    ("exactly-once", 1),
+    ("exactly-once", 8),
+)
 PARTS = ("in all", "to the handler", "to the reader")
 PERCENT = (50, 90, 99, 99.9, 100)
 
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
-    """Both guarantees, one after the other."""
-    rows, bars = [], []
-    for guarantee in ("exactly-once", "at-least-once"):
-        totals, to_handler, to_reader = _measure(rig, plan, guarantee)
-        for part, values in zip(PARTS, (totals, to_handler, to_reader)):
-            rows.append((f"{guarantee}, {part}", *(f"{_percentile(values, at):.1f}" for at in PERCENT)))
-        p50, p99 = _percentile(totals, 50), _percentile(totals, 99)
-        say(f"{guarantee}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-        if guarantee == "exactly-once":
-            bars = [
-                Bar(f"{PER_S:,} orders/s: p50 under {P50_MS:.0f} ms", f"{p50:.1f} ms", p50 < P50_MS),
-                Bar(f"{PER_S:,} orders/s: p99 under {P99_MS:.0f} ms", f"{p99:.1f} ms", p99 < P99_MS),
-            ]
+    """Each guarantee and number of partitions in turn, `rounds` times."""
+    found: Dict[Tuple[str, int], List[Split]] = {topology: [] for topology in TOPOLOGIES}
+    _measure(rig, plan._replace(latency_s=2 * plan.latency_s), *TOPOLOGIES[0])  # the broker's Java compiles
+    for number in range(plan.rounds):
+        for topology in TOPOLOGIES:
+            split = _measure(rig, plan, *topology)
+            found[topology].append(split)
+            p50, p99 = _percentile(split[0], 50), _percentile(split[0], 99)
+            say(f"round {number + 1}: {_name(*topology)}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    rows = [
+        (f"{_name(*topology)}, {part}", *(f"{_median(splits, place, at):.1f}" for at in PERCENT))
+        for topology, splits in found.items()
+        for place, part in enumerate(PARTS)
+    ]
+    shipped = found["exactly-once", SHIPPED]
+    p50, p99 = _median(shipped, 0, 50), _median(shipped, 0, 99)
+    bars = [
+        Bar(f"{PER_S:,} orders/s: p50 under {P50_MS:.0f} ms", f"{p50:.1f} ms", p50 < P50_MS),
+        Bar(f"{PER_S:,} orders/s: p99 under {P99_MS:.0f} ms", f"{p99:.1f} ms", p99 < P99_MS),
+    ]
     return Section(
         title="Latency",
         method=(
             f"{PER_S:,} orders/s for {plan.latency_s} s, sent on schedule whatever becomes of them, with the "
-            "settings of `producer.py` (which waits up to 10 ms to fill a batch). Sender, `consumer.py` "
-            "and a `read_committed` reader of PROCESSED_TOPIC are processes of their own. Counted is from "
-            "the intended time of sending, so that a stall shows in every order that it delayed. "
-            f"Milliseconds; the first {WARM_UP_S} s are left out. Split: up to the handler's call "
+            "settings of `producer.py` (which waits up to 5 ms to fill a batch), to as many partitions as "
+            "are named, the results to as many: 3 is what the scripts create. Sender, `consumer.py` and a "
+            "`read_committed` reader of PROCESSED_TOPIC are processes of their own. Counted is from the "
+            "intended time of sending, so that a stall shows in every order that it delayed. Milliseconds, "
+            f"medians of {plan.rounds} rounds; left out are a whole run before them, in which the broker's "
+            f"Java compiles its code, and the first {WARM_UP_S} s of each. Split: up to the handler's call "
             "(sending, fetching, waiting for the batch before to be taken), and from there to the reader "
             "(settling, and the reader's own fetch)."
         ),
-        head=("Guarantee and part", "p50", "p90", "p99", "p99.9", "max"),
+        head=("Guarantee, partitions and part", "p50", "p90", "p99", "p99.9", "max"),
         rows=rows,
         bars=bars,
     )  # fmt: skip
 
 
-def _measure(rig: Rig, plan: Plan, guarantee: str) -> Tuple[List[float], List[float], List[float]]:
-    orders, results = rig.create(f"orders-{unique()}", 8), rig.create(f"results-{unique()}", 8)
+Split = Tuple[List[float], List[float], List[float]]
+"""In all, to the handler, and to the reader, in milliseconds and each sorted."""
+
+
+def _measure(rig: Rig, plan: Plan, guarantee: str, partitions: int) -> Split:
+    orders = rig.create(f"orders-{unique()}", partitions)
+    results = rig.create(f"results-{unique()}", partitions)
     count = PER_S * plan.latency_s
     path = rig.folder / f"{results}.latency"
-    consumer = _consumer(rig, orders, results, guarantee)
-    reading = {"brokers": rig.brokers, "topic": results, "partitions": 8, "results": count, "path": str(path)}
+    consumer = _consumer(rig, Topic(orders, partitions, 1, 0, 0.0), results, guarantee)
+    reading = {
+        "brokers": rig.brokers,
+        "topic": results,
+        "partitions": partitions,
+        "results": count,
+        "path": str(path),
+    }
     reader = _module(rig, "benchmarks.result_reader", reading)
     schedule = {"brokers": rig.brokers, "topic": orders, "per_s": PER_S, "orders": count, "prefix": "L"}
     finish(_module(rig, "benchmarks.sender", schedule), plan.latency_s + 60)
@@ -66,12 +94,12 @@ def _measure(rig: Rig, plan: Plan, guarantee: str) -> Tuple[List[float], List[fl
     return _split(path)
 
 
-def _consumer(rig: Rig, orders: str, results: str, guarantee: str) -> Process:
+def _consumer(rig: Rig, orders: Topic, results: str, guarantee: str) -> Process:
     """It is there before the first order is."""
-    todo = rig.job(Topic(orders, 8, 1, 0, 0.0), "shipped")
+    todo = rig.job(orders, "shipped")
     flags = ("--guarantee", guarantee, "--processed-topic", results)
     consumer = rig.start_ours(todo, rig.folder / "unused", *flags, handler="tell_time")
-    eventually(lambda: consumer.said().count("is ready") == 8, 30, "the consumer is ready")
+    eventually(lambda: consumer.said().count("is ready") == orders.partitions, 30, "the consumer is ready")
     return consumer
 
 
@@ -79,8 +107,7 @@ def _module(rig: Rig, module: str, argument: object) -> Process:
     return rig.start([sys.executable, "-m", module, json.dumps(argument)], {}, module)
 
 
-def _split(path: Path) -> Tuple[List[float], List[float], List[float]]:
-    """In all, to the handler, and to the reader, in milliseconds and each sorted."""
+def _split(path: Path) -> Split:
     lines = [tuple(map(int, line.split(","))) for line in lines_of(path)]
     first_us = min(line[0] for line in lines) + WARM_UP_S * 1_000_000
     kept = [(there / 1000, back / 1000) for intended, there, back in lines if intended >= first_us]
@@ -89,6 +116,14 @@ def _split(path: Path) -> Tuple[List[float], List[float], List[float]]:
         sorted(there for there, _ in kept),
         sorted(back for _, back in kept),
     )
+
+
+def _name(guarantee: str, partitions: int) -> str:
+    return f"{guarantee}, {partitions}"
+
+
+def _median(splits: Sequence[Split], place: int, percent: float) -> float:
+    return median(_percentile(split[place], percent) for split in splits)
 
 
 def _percentile(values: Sequence[float], percent: float) -> float:
