@@ -322,6 +322,9 @@ class ResultTooLarge(OrderError):
         super().__init__(message, "publish.too_large")
 
 
+TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
+
+
 def record_of(message: Message) -> Record:
     """The client's message as our record."""
     kind, timestamp_ms = message.timestamp()
@@ -330,7 +333,7 @@ def record_of(message: Message) -> Record:
         partition=message.partition(),
         offset=message.offset(),
         timestamp_ms=timestamp_ms if kind else None,
-        timestamp_type={1: "CreateTime", 2: "LogAppendTime"}.get(kind),
+        timestamp_type=TIMESTAMP_TYPES.get(kind),
         key=message.key(),
         value=message.value(),
         headers=list(message.headers() or []),

@@ -9,7 +9,7 @@ import hashlib
 import re
 from enum import IntEnum
 from functools import lru_cache
-from typing import Dict, Iterable, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from orderflow.errors import Failure
 from orderflow.records import Header, Headers, Outgoing, Record
@@ -107,8 +107,11 @@ def is_diagnostic(name: str) -> bool:
 
 def size_of(outgoing: Outgoing) -> int:
     """Bytes that the record takes at most in a batch of its own, uncompressed."""
+    headers = outgoing.headers
+    names = "".join([name for name, _ in headers])
+    values = sum([len(value) for _, value in headers if value])
     parts = BATCH_OVERHEAD + RECORD_OVERHEAD + _length(outgoing.key) + _length(outgoing.value)
-    return parts + sum(_header_size(header) for header in outgoing.headers)
+    return parts + HEADER_OVERHEAD * len(headers) + len(_utf8(names)) + values
 
 
 @lru_cache(maxsize=1024)
@@ -164,15 +167,15 @@ def _life_story(headers: Headers) -> Headers:
 
 def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink: Shrink) -> Headers:
     facts: Dict[str, Optional[bytes]] = {
-        TOPIC: _head(record.topic, LABEL_LIMIT),
+        TOPIC: _label(record.topic),
         PARTITION: _number(record.partition),
         OFFSET: _number(record.offset),
-        GROUP: _head(about.group, LABEL_LIMIT),
+        GROUP: _label(about.group),
         DELIVERY_COUNT: _number(about.attempts),
         MESSAGE: _head(failure.message, MESSAGE_LIMIT[shrink]),
-        REASON: _head(failure.reason, LABEL_LIMIT),
-        STAGE: _head(failure.stage, LABEL_LIMIT),
-        CLASS: _head(failure.error_class, LABEL_LIMIT),
+        REASON: _label(failure.reason),
+        STAGE: _label(failure.stage),
+        CLASS: _label(failure.error_class),
         RETRYABLE: b"true" if failure.retryable else b"false",
         FINGERPRINT: fingerprint(
             failure.reason, failure.stage, failure.error_class, failure.message
@@ -180,16 +183,12 @@ def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink:
         FIRST_FAILED_AT: _number(about.first_failed_at_ms),
         FAILED_AT: _number(about.failed_at_ms),
         TIMESTAMP: _number(record.timestamp_ms),
-        SCHEMA: _head(about.schema, LABEL_LIMIT),
-        CLIENT: _head(about.client, LABEL_LIMIT),
+        SCHEMA: _label(about.schema),
+        CLIENT: _label(about.client),
         STACK: _tail(failure.stack, STACK_LIMIT[shrink]),
     }
-    return list(_carried(facts.items()))
-
-
-def _carried(facts: Iterable[Header]) -> Iterable[Header]:
-    """What is not known gets no header: a reader must never take a guess for a fact."""
-    return (fact for fact in facts if fact[1] is not None)
+    # What is not known gets no header: a reader must never take a guess for a fact.
+    return [fact for fact in facts.items() if fact[1] is not None]
 
 
 def _number(value: Optional[int]) -> Optional[bytes]:
@@ -205,6 +204,12 @@ def _head(text: Optional[str], limit: int) -> Optional[bytes]:
         return None
     data = _utf8(text)
     return data if len(data) <= limit else _whole_characters(data[: limit - len(CUT)]) + CUT
+
+
+@lru_cache(maxsize=1024)
+def _label(text: Optional[str]) -> Optional[bytes]:
+    """A name that many dead letters have in common."""
+    return _head(text, LABEL_LIMIT)
 
 
 def _tail(text: Optional[str], limit: int) -> Optional[bytes]:

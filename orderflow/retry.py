@@ -6,6 +6,7 @@ Used by: processor.
 """
 
 from collections import OrderedDict, deque
+from itertools import repeat
 from typing import Deque, Hashable, NamedTuple, Optional, Tuple, Union
 
 from orderflow.errors import Failure
@@ -99,8 +100,7 @@ class OutageBrake:
 
     def succeeded(self, first_calls: int) -> None:
         """So many first calls in a row succeeded."""
-        for _ in range(min(first_calls, self.CALLS)):
-            self._first_calls.append((True, None))
+        self._first_calls.extend(repeat((True, None), min(first_calls, self.CALLS)))
 
     def failed(self, key: Hashable) -> bool:
         """A first call of an order of this key failed. True when that engages the brake."""
