@@ -9,7 +9,7 @@ import hashlib
 import re
 from enum import IntEnum
 from functools import lru_cache
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from orderflow.errors import Failure
 from orderflow.records import Header, Headers, Outgoing, Record
@@ -114,6 +114,15 @@ def size_of(outgoing: Outgoing) -> int:
     return parts + HEADER_OVERHEAD * len(headers) + len(_utf8(names)) + values
 
 
+DIAGNOSTICS_LIMIT = 64 * 1024
+"""Bytes that our own headers take at most, frames included: the limits above add up to 45 KiB."""
+
+
+def is_small(record: Record, max_bytes: int) -> bool:
+    """True where the dead letter of a record fits without any look at it: so it is with nearly all."""
+    return not record.headers and _length(record.key) + _length(record.value) + DIAGNOSTICS_LIMIT <= max_bytes
+
+
 @lru_cache(maxsize=1024)
 def fingerprint(
     reason: Optional[str], stage: Optional[str], error_class: Optional[str], message: Optional[str]
@@ -166,56 +175,57 @@ def _life_story(headers: Headers) -> Headers:
 
 
 def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink: Shrink) -> Headers:
-    facts: Dict[str, Optional[bytes]] = {
-        TOPIC: _label(record.topic),
-        PARTITION: _number(record.partition),
-        OFFSET: _number(record.offset),
-        GROUP: _label(about.group),
-        DELIVERY_COUNT: _number(about.attempts),
-        MESSAGE: _head(failure.message, MESSAGE_LIMIT[shrink]),
-        REASON: _label(failure.reason),
-        STAGE: _label(failure.stage),
-        CLASS: _label(failure.error_class),
-        RETRYABLE: b"true" if failure.retryable else b"false",
-        FINGERPRINT: fingerprint(
-            failure.reason, failure.stage, failure.error_class, failure.message
-        ).encode(),
-        FIRST_FAILED_AT: _number(about.first_failed_at_ms),
-        FAILED_AT: _number(about.failed_at_ms),
-        TIMESTAMP: _number(record.timestamp_ms),
-        SCHEMA: _label(about.schema),
-        CLIENT: _label(about.client),
-        STACK: _tail(failure.stack, STACK_LIMIT[shrink]),
-    }
-    # What is not known gets no header: a reader must never take a guess for a fact.
-    return [fact for fact in facts.items() if fact[1] is not None]
+    """What is not known gets no header: a reader must never take a guess for a fact."""
+    reason, stage, error_class, message = failure[:4]
+    names = record.topic, about.group, about.client, about.schema
+    headers = [
+        *_shared(*names, reason, stage, error_class, failure.retryable),
+        (PARTITION, b"%d" % record.partition),
+        (OFFSET, b"%d" % record.offset),
+        (DELIVERY_COUNT, b"%d" % about.attempts),
+        (MESSAGE, _head(message, MESSAGE_LIMIT[shrink])),
+        (FINGERPRINT, fingerprint(reason, stage, error_class, message).encode()),
+        (FAILED_AT, b"%d" % about.failed_at_ms),
+    ]
+    if about.first_failed_at_ms is not None:
+        headers.append((FIRST_FAILED_AT, b"%d" % about.first_failed_at_ms))
+    if record.timestamp_ms is not None:
+        headers.append((TIMESTAMP, b"%d" % record.timestamp_ms))
+    if failure.stack and STACK_LIMIT[shrink]:
+        headers.append((STACK, _tail(failure.stack, STACK_LIMIT[shrink])))
+    return headers
 
 
-def _number(value: Optional[int]) -> Optional[bytes]:
-    return None if value is None else b"%d" % value
+@lru_cache(maxsize=1024)
+def _shared(
+    topic: str,
+    group: str,
+    client: str,
+    schema: Optional[str],
+    reason: str,
+    stage: str,
+    error_class: str,
+    retryable: bool,
+) -> Tuple[Header, ...]:
+    """What a dead letter has in common with most others of a consumer."""
+    labels = {
+        TOPIC: topic, GROUP: group, CLIENT: client, SCHEMA: schema,
+        REASON: reason, STAGE: stage, CLASS: error_class, RETRYABLE: "true" if retryable else "false",
+    }  # fmt: skip
+    return tuple((name, _head(text, LABEL_LIMIT)) for name, text in labels.items() if text is not None)
 
 
 CUT = "…".encode()
 
 
-def _head(text: Optional[str], limit: int) -> Optional[bytes]:
+def _head(text: str, limit: int) -> bytes:
     """UTF-8 of the text, cut between characters at the end so that it takes at most `limit` bytes."""
-    if text is None:
-        return None
     data = _utf8(text)
     return data if len(data) <= limit else _whole_characters(data[: limit - len(CUT)]) + CUT
 
 
-@lru_cache(maxsize=1024)
-def _label(text: Optional[str]) -> Optional[bytes]:
-    """A name that many dead letters have in common."""
-    return _head(text, LABEL_LIMIT)
-
-
-def _tail(text: Optional[str], limit: int) -> Optional[bytes]:
-    """UTF-8 of the end of the text, where a Python stack trace names the error; None if nothing is left."""
-    if text is None or not limit:
-        return None
+def _tail(text: str, limit: int) -> bytes:
+    """UTF-8 of the end of the text, where a Python stack trace names the error."""
     data = _utf8(text)
     return data if len(data) <= limit else CUT + _whole_characters(data[len(CUT) - limit :])
 

@@ -7,7 +7,7 @@ Used by: processor.
 
 from typing import FrozenSet, List, NamedTuple, Optional
 
-from orderflow.dead_letters import Circumstances, Shrink, dead_letter, size_of
+from orderflow.dead_letters import Circumstances, Shrink, dead_letter, is_small, size_of
 from orderflow.errors import Failure
 from orderflow.records import Outgoing, Record
 
@@ -72,6 +72,8 @@ class Outbox:
         return self.results + [self._fitting(dead) for dead in self.dead]
 
     def _fitting(self, dead: Dead) -> Outgoing:
+        if is_small(dead.record, self.max_bytes):
+            return dead_letter(dead.record, dead.failure, dead.about, self.dlq_topic)
         for shrink in Shrink:
             outgoing = dead_letter(dead.record, dead.failure, dead.about, self.dlq_topic, shrink)
             if size_of(outgoing) <= self.max_bytes:

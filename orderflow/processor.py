@@ -281,36 +281,36 @@ class Processor:
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
         look_every = LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
         keys_matter = bool(busy or failing or stopped)
-        taken = done = counted = next_look = 0
-        for message in records:
-            taken += 1
-            if keys_matter:
-                if message.partition() in stopped:
-                    continue
-                if message.key() in busy and self._queue(message):
-                    continue
+        taken = undone = counted = 0
+        next_look = 1
+        for taken, message in enumerate(records, 1):
+            if keys_matter and (
+                message.partition() in stopped or (message.key() in busy and self._queue(message))
+            ):
+                undone += 1
+                continue
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
                 if publishes and result is not None:
                     publish(message, result)
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
-                brake.succeeded(done - counted)
-                counted = done
+                undone += 1
+                brake.succeeded(taken - undone - counted)
+                counted = taken - undone
                 self._fresh_failed(message, error)
                 keys_matter = bool(busy or failing or stopped)
                 if brake.holds:
                     break
             else:
-                done += 1
                 if keys_matter and message.key() in failing:
                     self._caller.key_brake.succeeded(message.key())
             if taken >= next_look:
                 if clock() >= deadline_s:
                     break
                 next_look += look_every
-        brake.succeeded(done - counted)
-        self._settler.outbox.done += done
+        brake.succeeded(taken - undone - counted)
+        self._settler.outbox.done += taken - undone
         self._pace(taken, clock() - began_s, len(records))
         return self._without_stopped(records[taken:])
 

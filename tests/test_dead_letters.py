@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.dead_letters import (
+    DIAGNOSTICS_LIMIT,
     POINTER_PART_LIMIT,
     Circumstances,
     Shrink,
@@ -203,3 +204,11 @@ def test_fingerprint_tells_kinds_apart() -> None:
 def test_normalising_a_long_word_takes_linear_time() -> None:
     """A hostile message without a blank is as cheap as any other of its length."""
     assert 1024 == len(normalised("a" * 1_000_000))
+
+
+def test_diagnostics_stay_within_their_limit() -> None:
+    long = "ü" * 100_000
+    failure = Failure(long, long, long, long, retryable=True, stack=long)
+    about = ABOUT._replace(group=long, client=long, schema=long)
+    bare = record(topic=long, key=None, value=None, headers=[])
+    assert size_of(dead_letter(bare, failure, about, "orders-dlq")) <= DIAGNOSTICS_LIMIT
