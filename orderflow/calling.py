@@ -5,7 +5,7 @@ Does not know: polling, positions, when things are settled.
 Used by: processor. `attempt` also runs in worker threads, and only reads.
 """
 
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.dead_letters import Circumstances
@@ -265,18 +265,34 @@ class Caller:
         """Dead-letter the order. The next of its key, if one waits behind it."""
         if failure.reason in ("process.retries_exhausted", "process.key_failing"):
             self.key_brake.exhausted(head.key)
-        record = record_of(head.record)
+        self._dead_letter(head.record, failure, head.attempts, head.first_failed_at_ms, self._now_ms())
+        return self._finish(partition, head)
+
+    def reject(self, rejected: Sequence[Tuple[Message, Failure]]) -> None:
+        """Dead-letter orders whose first call told that no other can succeed."""
+        now_ms = self._now_ms()
+        for message, failure in rejected:
+            self._dead_letter(message, failure, 1, now_ms, now_ms)
+
+    def _dead_letter(
+        self,
+        message: Message,
+        failure: Failure,
+        attempts: int,
+        first_failed_at_ms: Optional[int],
+        failed_at_ms: int,
+    ) -> None:
+        record = record_of(message)
         about = Circumstances(
             group=self._to.group,
             client=self._to.client,
-            attempts=head.attempts,
-            first_failed_at_ms=head.first_failed_at_ms,
-            failed_at_ms=self._now_ms(),
+            attempts=attempts,
+            first_failed_at_ms=first_failed_at_ms,
+            failed_at_ms=failed_at_ms,
             schema=None if failure is KILLED else self._business.schema_of(record.value),
             partitions=self._to.dlq_partitions,
         )
-        self._outbox.dead.append(Dead(record, head.key, failure, about))
-        return self._finish(partition, head)
+        self._outbox.dead.append(Dead(record, failure, about))
 
     @staticmethod
     def _finish(partition: Partition, head: Head) -> Optional[Head]:

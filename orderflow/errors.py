@@ -92,6 +92,11 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     return Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack)
 
 
+def is_permanent(error: BaseException) -> bool:
+    """Whether calling again cannot help: true only of an `OrderError` that says so."""
+    return isinstance(error, OrderError) and not error.retryable
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)

@@ -20,7 +20,6 @@ class Dead(NamedTuple):
     """A dead letter to be sent."""
 
     record: Record
-    key: Optional[bytes]
     failure: Failure
     about: Circumstances
 

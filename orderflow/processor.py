@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 
 from orderflow.assignment import Assignment, Partition, Report, size_of
 from orderflow.calling import KILLED, REGISTRY_RETRY_S, Business, Caller, Task
-from orderflow.errors import RegistryUnavailable
+from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.records import Message
@@ -74,6 +74,7 @@ class Processor:
         settler.start_again = self._start_again
         self._read = business.read
         self._handler = business.handler
+        self._keep_stack = business.keep_stack
         self._wants_delivery = wants_delivery(business.handler)
         self._publishes = publishes
         self._clock = clock
@@ -274,13 +275,18 @@ class Processor:
         return self._call_inline(records)
 
     def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
-        """The fast road: nothing is built, looked up or written for an order that succeeds at once."""
+        """The fast road: nothing is built, looked up or written for an order that succeeds at once.
+
+        What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
+        """
+        keep_stack = self._keep_stack
         read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
         busy, failing, stopped = self._assignment.busy, self._caller.key_brake.failing, self._stopped
         brake, publish, publishes = self._caller.brake, self._publish, self._publishes
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
         look_every = LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
         keys_matter = bool(busy or failing or stopped)
+        rejected: List[Tuple[Message, Failure]] = []
         taken = undone = counted = 0
         next_look = 1
         for taken, message in enumerate(records, 1):
@@ -295,13 +301,16 @@ class Processor:
                 if publishes and result is not None:
                     publish(message, result)
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
-                undone += 1
-                brake.succeeded(taken - undone - counted)
-                counted = taken - undone
-                self._fresh_failed(message, error)
-                keys_matter = bool(busy or failing or stopped)
-                if brake.holds:
-                    break
+                if is_permanent(error):
+                    rejected.append((message, describe(error, keep_stack)))
+                else:
+                    undone += 1
+                    brake.succeeded(taken - undone - counted)
+                    counted = taken - undone
+                    self._fresh_failed(message, error)
+                    keys_matter = bool(busy or failing or stopped)
+                    if brake.holds:
+                        break
             else:
                 if keys_matter and message.key() in failing:
                     self._caller.key_brake.succeeded(message.key())
@@ -310,7 +319,8 @@ class Processor:
                     break
                 next_look += look_every
         brake.succeeded(taken - undone - counted)
-        self._settler.outbox.done += taken - undone
+        self._settler.outbox.done += taken - undone - len(rejected)
+        self._caller.reject(rejected)
         self._pace(taken, clock() - began_s, len(records))
         return self._without_stopped(records[taken:])
 
@@ -320,7 +330,7 @@ class Processor:
             self._caller.publish(message, value)
 
     def _fresh_failed(self, message: Message, error: Exception) -> None:
-        """A first call failed: only now the order gets an entry in its ledger."""
+        """A first call failed and may succeed later: only now the order gets an entry in its ledger."""
         partition = self._ready[message.partition()]
         if isinstance(error, RegistryUnavailable):
             return self._wait_for_registry(partition, message.offset(), error)

@@ -18,7 +18,7 @@ ABOUT = Circumstances("group", "client", 4, 1, 2, None, 1)
 def dead(value_bytes: int = 100, failure: Failure = FAILURE, offset: int = 0) -> Dead:
     """A dead letter to be sent, of an order of that size."""
     record = Record("orders", 0, offset, 1, "CreateTime", b"k", b"v" * value_bytes, [])
-    return Dead(record, b"k", failure, ABOUT)
+    return Dead(record, failure, ABOUT)
 
 
 def sizes(one: Dead) -> List[int]:
