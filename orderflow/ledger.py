@@ -16,6 +16,7 @@ time, every record of that key between the head and `next` is unfinished, and no
 import heapq
 from bisect import bisect_left
 from collections import deque
+from functools import lru_cache
 from math import log2
 from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from zlib import crc32
@@ -245,14 +246,16 @@ class Ledger:
         alone: Optional[int] = None,
     ) -> str:
         """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
-        entries = [self._entry(self.heads[offset], now_s) for offset in sorted(self.heads)]
+        entries = [
+            Entry(offset, head.attempts, _left_s(head.due_s, now_s), bool(head.followers), head.announced)
+            for offset, head in sorted(self.heads.items())
+        ]
         commit = Commit(self.next, entries, clean, braked, alone, int(time_of_day_s))
-        return write_metadata(commit, base=self.commit_point)
+        return write_metadata(commit, base=entries[0].offset if entries else self.next)
 
-    @staticmethod
-    def _entry(head: Head, now_s: float) -> Entry:
-        left_s = 0.0 if head.due_s is None else min(max(0.0, head.due_s - now_s), DELAYS_S[-1])
-        return Entry(head.offset, head.attempts, round(left_s), bool(head.followers), head.announced)
+
+def _left_s(due_s: Optional[float], now_s: float) -> int:
+    return 0 if due_s is None or due_s <= now_s else round(min(due_s - now_s, DELAYS_S[-1]))
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
@@ -314,21 +317,30 @@ def _is_sound(commit: Commit, base: int) -> bool:
 
 
 def _write_entries(entries: List[Entry], base: int) -> str:
-    digits: List[str] = []
+    """Runs over hundreds of entries a commit, so what was written once is looked up."""
+    parts: List[str] = []
     last = base
-    for entry in entries:
-        _write_number((entry.offset - last) * 2 + entry.has_followers, digits)
-        digits.append(DIGITS[min(entry.attempts, MAX_ATTEMPTS) * 2 + entry.announced])
-        digits.append(DIGITS[_delay_code(entry.delay_s)])
-        last = entry.offset
-    return "".join(digits)
+    for offset, attempts, delay_s, has_followers, announced in entries:
+        parts.append(_number((offset - last) * 2 + has_followers))
+        parts.append(DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced])
+        parts.append(DIGITS[delay_s] if delay_s < 32 else _delay(delay_s))
+        last = offset
+    return "".join(parts)
 
 
-def _write_number(number: int, digits: List[str]) -> None:
+@lru_cache(maxsize=10_000)
+def _number(number: int) -> str:
+    digits = ""
     while number > 31:
-        digits.append(DIGITS[32 + (number & 31)])
+        digits += DIGITS[32 + (number & 31)]
         number >>= 5
-    digits.append(DIGITS[number])
+    return digits + DIGITS[number]
+
+
+@lru_cache(maxsize=1_000)
+def _delay(delay_s: int) -> str:
+    """The digit of the shortest delay that can be named and is not shorter, or of the longest there is."""
+    return DIGITS[min(bisect_left(DELAYS_S, delay_s), len(DELAYS_S) - 1)]
 
 
 def _read_entries(text: str, base: int) -> Iterator[Entry]:
@@ -353,11 +365,6 @@ def _read_number(digit: int, values: Iterator[int]) -> int:
         number |= (digit & 31) << shift
         shift += 5
     return number
-
-
-def _delay_code(delay_s: int) -> int:
-    """The code of the shortest nameable delay that is not shorter, or of the longest there is."""
-    return min(bisect_left(DELAYS_S, delay_s), len(DELAYS_S) - 1)
 
 
 # --- how many heads fit ------------------------------------------------------------------------------

@@ -291,7 +291,8 @@ class Processor:
         next_look = 1
         for taken, message in enumerate(records, 1):
             if keys_matter and (
-                message.partition() in stopped or (message.key() in busy and self._queue(message))
+                (stopped and message.partition() in stopped)
+                or (message.key() in busy and self._queue(message))
             ):
                 undone += 1
                 continue
@@ -312,7 +313,7 @@ class Processor:
                     if brake.holds:
                         break
             else:
-                if keys_matter and message.key() in failing:
+                if failing and message.key() in failing:
                     self._caller.key_brake.succeeded(message.key())
             if taken >= next_look:
                 if clock() >= deadline_s:
