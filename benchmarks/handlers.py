@@ -70,11 +70,11 @@ def tell_partition(order: Order, delivery: Delivery) -> None:
     os.write(_calls, line.encode())
 
 
-def every_7500th_waits(order: Order, delivery: Delivery) -> None:
+def every_7800th_waits(order: Order, delivery: Delivery) -> None:
     """Fill a ledger over millions of offsets, and write down each order that was sent afterwards."""
     if order["order_id"].startswith("NEW-"):
         os.write(_calls, f"{time.monotonic():.4f}\n".encode())
-    elif delivery.offset % 7500 == 0:
+    elif delivery.offset % 7800 == 0:
         raise RetryLater(after=36_000)
     else:
         _marks.handle(order)

@@ -23,6 +23,7 @@ CAREFUL_CALLS = 20_000
 """Calls made with care after an owner did not stop properly: the most that one batch could hold."""
 ALONE_CALLS = 100
 """Calls of a key made one at a time after one of them was announced when the process died."""
+READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
 BEYOND_END_LIMIT = 10
@@ -116,13 +117,19 @@ class Assignment:
             return
         try:
             self._begin(self._session.assigned - set(self.ready) - set(self._restoring) - not_yet)
-            for found in self._recovery.poll(0.05):
-                self._take(found)
+            self._read_back()
             self._finish_all()
         except KafkaException as error:
             # As long again as it may have blocked, or the partitions that are ready would starve.
             self._retry_at_s = self._clock() + COMMITTED_TIMEOUT_S
             self._report("restore_delayed", detail=error.args[0].str())
+
+    def _read_back(self) -> None:
+        """Go on with the searches for a moment; partitions that are ready wait meanwhile."""
+        until_s = self._clock() + READ_BACK_S
+        while self._recovery and self._clock() < until_s:
+            for found in self._recovery.poll(READ_BACK_S):
+                self._take(found)
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget these partitions' state. Those still assigned are restored from what is committed."""
@@ -238,15 +245,14 @@ class Assignment:
 
     def _finish(self, number: int, restoring: _Restoring) -> None:
         partition = restoring.partition
-        self._session.seek(number, partition.ledger.next)
         if not self._commit_open(partition):
             return
+        self._session.resume_at(number, partition.ledger.next)
         for entry in restoring.entries.values():
             more = entry.has_followers
             self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
-        self._session.resume([number])
         self._report("partition_ready", partition=number, offset=partition.ledger.next,
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 

@@ -27,7 +27,15 @@ from typing import (
     Tuple,
 )
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 
 from orderflow.records import Message, Outgoing
 from orderflow.workers import Workers
@@ -36,6 +44,7 @@ log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 10.0
 WAIT_S = 0.1
+WAKE_S = 0.001
 FRAME_BYTES = 4096
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -264,8 +273,24 @@ class Session:
         self._consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
 
     def resume(self, partitions: Sequence[int]) -> None:
-        """Fetch these partitions again."""
+        """Fetch these partitions again, from where they were paused."""
         self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
+        self._wake(partitions)
+
+    def resume_at(self, partition: int, offset: int) -> None:
+        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does."""
+        self._consumer.resume([TopicPartition(self.topic, partition)])
+        self.seek(partition, offset)
+
+    def _wake(self, partitions: Sequence[int]) -> None:
+        """Have the client fetch now.
+
+        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep
+        (measured). A request to the same broker wakes it, and so does a seek; the answer does not matter.
+        """
+        asked = [TopicPartition(self.topic, partition, OFFSET_END) for partition in partitions]
+        with contextlib.suppress(KafkaException):
+            self._consumer.offsets_for_times(asked, WAKE_S)
 
     def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
         self._joined_as = consumer.memberid()

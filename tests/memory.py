@@ -104,7 +104,7 @@ class MemorySession:
         """The log's first offset and the one after its last."""
         return self._log.low, self._log.high
 
-    def seek(self, partition: int, offset: int) -> None:
+    def resume_at(self, partition: int, offset: int) -> None:
         """Note where reading would go on."""
         self.position = offset
 
@@ -126,6 +126,9 @@ class MemoryRecovery:
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._searches
+
+    def __bool__(self) -> bool:
+        return bool(self._searches)
 
     def start(self, partition: int, lone: Sequence[int], through: Optional[int], end: int) -> None:
         """Search these at the next poll."""

@@ -17,7 +17,7 @@ from benchmarks.rig import Rig, Topic, eventually, finish, lines_of
 from benchmarks.work import Job
 
 LIMIT_S = 2.0
-EVERY = 7_500
+EVERY = 7_800
 """At 5 million orders as many wait as one ledger lists, and no more are taken in beyond that."""
 NEW_ORDERS = 50
 
@@ -58,7 +58,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
 
 def _fill(rig: Rig, todo: Job) -> None:
     report = rig.folder / f"{todo.group}.report"
-    process = rig.start_ours(todo, report, handler="every_7500th_waits")
+    process = rig.start_ours(todo, report, handler="every_7800th_waits")
     eventually(report.exists, 200, "all orders that need not wait")
     time.sleep(1)
     process.kill()
@@ -69,7 +69,7 @@ def _start_s(rig: Rig, todo: Job, topic: Topic, number: int) -> float:
     _send_new(rig, topic.name, number)
     dead = {member.member_id for member in _members(rig, todo.group)}
     unused = rig.folder / "unused"
-    process = rig.start_ours(todo, unused, handler="every_7500th_waits", BENCH_CALLS=str(calls))
+    process = rig.start_ours(todo, unused, handler="every_7800th_waits", BENCH_CALLS=str(calls))
     try:
         assigned_s = eventually(lambda: _assigned_s(rig, todo.group, dead), 60, "an assignment", 0.01)
         eventually(lambda: len(lines_of(calls)) >= NEW_ORDERS, 60, "the new orders")
