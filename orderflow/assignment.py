@@ -109,6 +109,11 @@ class Assignment:
         """True when every partition that is assigned is ready."""
         return len(self.ready) == len(self._session.assigned)
 
+    @property
+    def reads_back(self) -> bool:
+        """True while waiting orders are being read back, which needs no pause between."""
+        return bool(self._recovery)
+
     # --- coming and going ------------------------------------------------------------------------
 
     def refresh(self, not_yet: Set[int]) -> None:

@@ -131,7 +131,7 @@ class Processor:
         if self._settler.outbox:
             return SOON_S
         if not self._assignment.is_settled:
-            return WORKING_S
+            return 0.0 if self._assignment.reads_back else WORKING_S
         now_s = self._clock()
         dues = [due_s for due_s in map(_next_due_s, self._ready.values()) if due_s is not None]
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
