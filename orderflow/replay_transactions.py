@@ -8,9 +8,10 @@ The transactional id is the same for everyone who changes the state of one dead 
 last ends what others left open, and they can commit nothing any more. So states are read after `open`.
 """
 
+import logging
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -33,6 +34,11 @@ DEFAULTS: Dict[str, Any] = {
     "queue.buffering.max.messages": 200_000,
     "partitioner": "murmur2_random",
 }
+SILENT = logging.getLogger(f"{__name__}.client")
+"""What the client says to the terminal of a refusal, `FATAL` included, is said here in one sentence."""
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
+
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 OUTAGE = (
     KafkaError._MSG_TIMED_OUT,
@@ -65,12 +71,16 @@ class Transactions:
     ) -> None:
         """`name` is the transactional id, `timeout_ms` the time that one transaction may take."""
         self._note = note
-        self._errors: List[KafkaError] = []
+        self._errors: List[Tuple[KafkaError, str]] = []
+        """What could not be delivered, and to which topic."""
+        self._topics: Set[str] = set()
+        """Where the open transaction writes."""
         self._is_open = False
         self._producer = Producer(
             {
                 **DEFAULTS,
                 **client,
+                **({} if "debug" in client else {"logger": SILENT}),
                 "transactional.id": name,
                 "transaction.timeout.ms": timeout_ms,
                 "enable.idempotence": True,
@@ -104,6 +114,7 @@ class Transactions:
         try:
             if not self._is_open:
                 self._begin()
+            self._topics.add(record.topic)
             self._produce(record, options)
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
@@ -139,6 +150,7 @@ class Transactions:
 
     def _begin(self) -> None:
         self._errors.clear()
+        self._topics.clear()
         self._producer.begin_transaction()
         self._is_open = True
 
@@ -149,20 +161,22 @@ class Transactions:
             except BufferError:
                 self._producer.poll(0.1)
 
-    def _delivered(self, error: Optional[KafkaError], _: Any) -> None:
+    def _delivered(self, error: Optional[KafkaError], message: Any) -> None:
         if error is not None:
-            self._errors.append(error)
+            self._errors.append((error, message.topic()))
 
     def _failure(self, error: KafkaError) -> CommandError:
         """The error to raise, after the transaction was taken back."""
         if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
             self._is_open = False
             return Fenced("another replayer has taken over")
-        cause = next((cause for cause in self._errors if cause.code() not in PURGED), error)
+        everywhere = " and ".join(sorted(self._topics))
+        causes = (failed for failed in self._errors if failed[0].code() not in PURGED)
+        cause, topic = next(causes, (error, everywhere))
         self.abort()
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
-        return CommandError(f"Kafka refuses to take the records: {cause.str()}")
+        return CommandError(f"Kafka refuses to take the records for {topic}: {cause.str()}")
 
 
 def transactional_id(dlq_topic: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from orderflow.dead_letters import Shrink
 from orderflow.records import Outgoing
 from tests.account import read_topic
+from tests.acls import allow_writing, deny_writing
 from tests.dlq_tools import Run, make_topic, order, ours, send
 from tests.replay_tools import Desk
 
@@ -33,6 +34,14 @@ def make(kafka: Any, topic: Callable[[str], str], tmp_path: Path) -> Callable[..
         return desk
 
     return made
+
+
+@pytest.fixture
+def guarded(strict_kafka: Any, topic: Callable[[str], str], tmp_path: Path) -> Desk:
+    """A desk with two dead letters, on a broker that knows rights."""
+    desk = Desk(strict_kafka.bootstrap_servers, topic("d")[-60:], tmp_path)
+    desk.fill(good(2)(desk.orders_topic))
+    return desk
 
 
 def good(number: int) -> Callable[[str], List[Outgoing]]:
@@ -81,6 +90,25 @@ def test_a_dry_run_tells_and_sends_nothing(make: Callable[..., Desk]) -> None:
     assert set(rows[0]) == {
         *("position", "send", "target", "why", "detail", "stale", "before", "after", "sha256")
     }
+
+
+@pytest.mark.parametrize("denied", ["orders_topic", "audit_topic"])
+def test_a_denied_topic_is_named_and_nothing_is_sent(guarded: Desk, denied: str) -> None:
+    """Neither the records nor their audit entries; and when the right is given, all of it."""
+    assert guarded.run("replay", "--all", "--dry-run").code == 0
+    name = str(getattr(guarded, denied))
+    deny_writing(guarded.client, name)
+
+    run = guarded.run("replay", "--all", *FAST)
+
+    told = run.err.splitlines()[-1]
+    assert_nothing_sent(guarded, run, 1, "Topic authorization failed")
+    assert told.startswith("dlq_handler.py: Kafka refuses to take the records for ") and name in told
+    assert "Traceback" not in run.err and "%" not in run.err
+    assert set(guarded.states().values()) == {"new"}
+    allow_writing(guarded.client, name)
+    assert guarded.run("replay", "--all", *FAST).code == 0
+    assert guarded.sent_from() == {"0:0": 1, "0:1": 1}
 
 
 def test_what_can_be_sent_is_sent_and_the_rest_makes_exit_3(make: Callable[..., Desk]) -> None:

@@ -1,19 +1,11 @@
 """Dead letters that do not fit or may not be written: stop loudly, keep the offset, go on when repaired."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    NewTopic,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.acls import allow_writing, deny_writing
 from tests.engine_tools import Shop, encode, rows
 from tests.fault_proxy import FaultProxy
 from tests.pipeline import Running, eventually
@@ -26,8 +18,6 @@ GUARANTEES = pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-onc
 FIRST = pytest.mark.parametrize("guarantee", ["exactly-once", pytest.param("at-least-once", marks=LONG)])
 SECOND = pytest.mark.parametrize("guarantee", [pytest.param("exactly-once", marks=LONG), "at-least-once"])
 
-ANYBODY: Any = None
-"""The client takes None for "whoever", which its types do not say."""
 LARGE = b"no order " + b"x" * 5000
 BAD: List[Optional[bytes]] = [LARGE, b"short", None, b"", LARGE] * 4
 
@@ -104,10 +94,10 @@ def test_a_deleted_topic_stops_loudly_and_recovers(shop: NewShop, guarantee: str
 def test_a_denied_topic_stops_loudly_and_recovers(strict_shop: NewShop, guarantee: str) -> None:
     denied = strict_shop(GUARANTEE=guarantee).create()
     fill(denied)
-    deny(denied)
+    deny_writing(denied.client, denied.dlq_topic)
     running, kept = blocked(denied)
     assert kept <= 150 and running.running
-    allow_again(denied)
+    allow_writing(denied.client, denied.dlq_topic)
 
     assert running.wait(60).code == 0, running.describe()
     assert_all_accounted_for(denied, guarantee)
@@ -130,29 +120,3 @@ def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(
         assert running.wait(90).code == 0, running.describe()
 
     assert_all_accounted_for(far, guarantee)
-
-
-def deny(shop: Shop) -> None:
-    """Let nobody write dead letters any more."""
-    everything = _acl(shop, AclOperation.ALL, AclPermissionType.ALLOW)
-    writing = _acl(shop, AclOperation.WRITE, AclPermissionType.DENY)
-    admin = AdminClient(shop.client)
-    for done in admin.create_acls([everything, writing]).values():
-        done.result(20)
-
-
-def allow_again(shop: Shop) -> None:
-    """Take that back."""
-    denied = AclBindingFilter(
-        ResourceType.TOPIC, shop.dlq_topic, ResourcePatternType.LITERAL, ANYBODY, ANYBODY,
-        AclOperation.WRITE, AclPermissionType.DENY,
-    )  # fmt: skip
-    admin = AdminClient(shop.client)
-    for done in admin.delete_acls([denied]).values():
-        done.result(20)
-
-
-def _acl(shop: Shop, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
-    return AclBinding(
-        ResourceType.TOPIC, shop.dlq_topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission
-    )

@@ -1,0 +1,47 @@
+"""Rights on a topic, taken and given back, on a broker with an authorizer.
+
+Owns: the two bindings that it takes.
+Does not know: who is tested.
+Used by: test_engine_dead_letters, test_dlq_replay_cli.
+"""
+
+from typing import Any, Dict
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+ANYBODY: Any = None
+"""The client takes None for "whoever", which its types do not say."""
+
+
+def deny_writing(client: Dict[str, Any], topic: str) -> None:
+    """Let nobody write to the topic any more."""
+    everything = _acl(topic, AclOperation.ALL, AclPermissionType.ALLOW)
+    writing = _acl(topic, AclOperation.WRITE, AclPermissionType.DENY)
+    admin = AdminClient(client)
+    for done in admin.create_acls([everything, writing]).values():
+        done.result(20)
+
+
+def allow_writing(client: Dict[str, Any], topic: str) -> None:
+    """Take that back."""
+    denied = AclBindingFilter(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, ANYBODY, ANYBODY,
+        AclOperation.WRITE, AclPermissionType.DENY,
+    )  # fmt: skip
+    admin = AdminClient(client)
+    for done in admin.delete_acls([denied]).values():
+        done.result(20)
+
+
+def _acl(topic: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission
+    )
