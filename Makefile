@@ -39,7 +39,7 @@ demo: $(STAMP) ## Real orders through a real Kafka, with failures, explained and
 	$(PY) tools/demo.py
 
 test: $(STAMP) ## All tests but the long ones; starts its own Kafka
-	$(PY) -m pytest -m "not chaos"
+	$(PY) -m pytest -m "not chaos" -n 2 --dist loadfile
 
 unit: $(STAMP) ## Only the tests that need no broker
 	$(PY) -m pytest -m "$(UNIT)"

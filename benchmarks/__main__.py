@@ -40,18 +40,18 @@ SCRAP = ROOT / "build" / "performance.md"
 Scenario = Callable[[Rig, Plan, Say], Section]
 SCENARIOS: Dict[str, Scenario] = {
     "throughput": throughput.run,
-    "profile": profile.run,
     "own-speed": own_speed.run,
-    "sizes": sizes.run,
+    "latency": latency.run,
+    "restart": restart.run,
+    "dead-letters": dead_letters.run,
     "crashes": crashes.run,
     "waiting-io": waiting_io.run,
-    "latency": latency.run,
     "takeover": takeover.run,
-    "restart": restart.run,
+    "memory": memory.run,
     "producer": producer.run,
     "codec": codec.run,
-    "memory": memory.run,
-    "dead-letters": dead_letters.run,
+    "profile": profile.run,
+    "sizes": sizes.run,
 }
 
 
