@@ -9,7 +9,7 @@ import hashlib
 import re
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from orderflow.errors import Failure
 from orderflow.records import Header, Headers, Outgoing, Record
@@ -177,42 +177,58 @@ def _life_story(headers: Headers) -> Headers:
 def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink: Shrink) -> Headers:
     """What is not known gets no header: a reader must never take a guess for a fact."""
     reason, stage, error_class, message = failure[:4]
-    names = record.topic, about.group, about.client, about.schema
-    headers = [
-        *_shared(*names, reason, stage, error_class, failure.retryable),
+    topic, group, *told, schema, client = _shared(
+        record.topic, about.group, reason, stage, error_class, failure.retryable, about.schema, about.client
+    )
+    headers: List[Optional[Header]] = [
+        topic,
         (PARTITION, b"%d" % record.partition),
         (OFFSET, b"%d" % record.offset),
+        group,
         (DELIVERY_COUNT, b"%d" % about.attempts),
         (MESSAGE, _head(message, MESSAGE_LIMIT[shrink])),
+        *told,
         (FINGERPRINT, fingerprint(reason, stage, error_class, message).encode()),
+        _time(FIRST_FAILED_AT, about.first_failed_at_ms),
         (FAILED_AT, b"%d" % about.failed_at_ms),
+        _time(TIMESTAMP, record.timestamp_ms),
+        schema,
+        client,
+        _stack(failure.stack, STACK_LIMIT[shrink]),
     ]
-    if about.first_failed_at_ms is not None:
-        headers.append((FIRST_FAILED_AT, b"%d" % about.first_failed_at_ms))
-    if record.timestamp_ms is not None:
-        headers.append((TIMESTAMP, b"%d" % record.timestamp_ms))
-    if failure.stack and STACK_LIMIT[shrink]:
-        headers.append((STACK, _tail(failure.stack, STACK_LIMIT[shrink])))
-    return headers
+    return [header for header in headers if header is not None]
 
 
 @lru_cache(maxsize=1024)
 def _shared(
     topic: str,
     group: str,
-    client: str,
-    schema: Optional[str],
     reason: str,
     stage: str,
     error_class: str,
     retryable: bool,
-) -> Tuple[Header, ...]:
+    schema: Optional[str],
+    client: str,
+) -> Tuple[Optional[Header], ...]:
     """What a dead letter has in common with most others of a consumer."""
-    labels = {
-        TOPIC: topic, GROUP: group, CLIENT: client, SCHEMA: schema,
-        REASON: reason, STAGE: stage, CLASS: error_class, RETRYABLE: "true" if retryable else "false",
-    }  # fmt: skip
-    return tuple((name, _head(text, LABEL_LIMIT)) for name, text in labels.items() if text is not None)
+    return (
+        (TOPIC, _head(topic, LABEL_LIMIT)),
+        (GROUP, _head(group, LABEL_LIMIT)),
+        (REASON, _head(reason, LABEL_LIMIT)),
+        (STAGE, _head(stage, LABEL_LIMIT)),
+        (CLASS, _head(error_class, LABEL_LIMIT)),
+        (RETRYABLE, b"true" if retryable else b"false"),
+        None if schema is None else (SCHEMA, _head(schema, LABEL_LIMIT)),
+        (CLIENT, _head(client, LABEL_LIMIT)),
+    )
+
+
+def _time(name: str, at_ms: Optional[int]) -> Optional[Header]:
+    return None if at_ms is None else (name, b"%d" % at_ms)
+
+
+def _stack(stack: Optional[str], limit: int) -> Optional[Header]:
+    return (STACK, _tail(stack, limit)) if stack and limit else None
 
 
 CUT = "…".encode()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow import letters
 from orderflow.dead_letters import (
     DIAGNOSTICS_LIMIT,
     POINTER_PART_LIMIT,
@@ -212,3 +213,13 @@ def test_diagnostics_stay_within_their_limit() -> None:
     about = ABOUT._replace(group=long, client=long, schema=long)
     bare = record(topic=long, key=None, value=None, headers=[])
     assert size_of(dead_letter(bare, failure, about, "orders-dlq")) <= DIAGNOSTICS_LIMIT
+
+
+@pytest.mark.parametrize("shrink", Shrink)
+@pytest.mark.parametrize("stack", [None, "in line 1"])
+def test_the_last_header_is_one_of_ours_by_which_it_is_known(shrink: Shrink, stack: Optional[str]) -> None:
+    """letters.py takes its short way, four times as fast, only where that is so."""
+    letter = dead_letter(record(), FAILURE._replace(stack=stack), ABOUT, "orders-dlq", shrink)
+    there = Record("orders-dlq", 0, 0, None, None, letter.key, letter.value, letter.headers)
+
+    assert letters._own_glance(there) is not None

@@ -4,6 +4,7 @@ The one rule behind all of them: the records are there if and only if the offset
 the session says; and what it calls settled is committed.
 """
 
+import time
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
@@ -221,6 +222,27 @@ def test_a_topic_that_is_not_there_commits_nothing(bench: NewBench) -> None:
         tested.sink = there
         assert tested.settle() is Outcome.SETTLED
         assert tested.sent() == [2]
+
+
+# --- what is fetched
+
+
+def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
+    """The client's fetching thread sleeps for up to a second by then, and a resume alone does not wake it."""
+    tested = bench()
+    producer = Producer(tested.direct)
+    waits_s = []
+    for number in range(4):
+        tested.session.pause([0])
+        assert not tested.session.poll(1, 1.2)
+        producer.produce(tested.source, b"%d" % number, partition=0)
+        assert producer.flush(20) == 0
+        began_s = time.monotonic()
+        tested.session.resume([0])
+        eventually(lambda: tested.session.poll(1, 0.1))
+        waits_s.append(time.monotonic() - began_s)
+
+    assert sum(waits_s) < 1.0, f"1.8 s would be four sleepers: {waits_s}"
 
 
 # --- at-least-once

@@ -144,6 +144,20 @@ def make(kafka: Kafka, topic: Callable[..., str]) -> Iterator[Callable[..., Tupl
 Make = Callable[..., Tuple[Topic, Searching]]
 
 
+def test_lone_records_cost_a_seek_each_and_not_what_lies_behind_them(make: Make) -> None:
+    """What the client has fetched beyond a record is neither waited for nor made into objects."""
+    topic, searching = make()
+    topic.records(60_000, size=50)
+    wanted = list(range(0, 60_000, 1_000))
+    searching.all_of([wanted[0]], None, 60_000)
+
+    began_s = time.monotonic()
+    result = searching.all_of(wanted, None, 60_000)
+
+    assert result.offsets == wanted
+    assert time.monotonic() - began_s < 0.02 * len(wanted), "47 ms each, when it waited for more"
+
+
 # --- what the log holds
 
 
