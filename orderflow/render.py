@@ -246,11 +246,17 @@ def summary(glance: Glance) -> str:
 
 def summary_of(error_class: Optional[str], message: Optional[str]) -> str:
     """The same of a class and a message."""
-    kind = "" if error_class is None else error_class.rpartition(".")[2]
+    kind = _bare(error_class)
     message = (message or "").partition("\n")[0]
     if not kind or message.startswith(kind):
         return escape(message or kind)
     return escape(f"{kind}: {message}" if message else kind)
+
+
+@lru_cache(1_000)
+def _bare(error_class: Optional[str]) -> str:
+    """The class without its module."""
+    return "" if error_class is None else error_class.rpartition(".")[2]
 
 
 def source(glance: Glance) -> str:
@@ -272,14 +278,13 @@ class LetterLines:
         self._width = width
         self._shortener = Shortener()
         self._label = lru_cache(1_000)(self._new_label)
-        self._error = lru_cache(1_000)(summary_of)
         self._died = lru_cache(10_000)(_second)
 
     def line(self, letter: Letter) -> str:
         """The dead letter's line."""
         record, glance = letter.record, letter.glance
         label = self._label(glance.fingerprint, glance.reason, letter.state)
-        error = self._error(glance.error_class, glance.message)
+        error = summary_of(glance.error_class, glance.message)
         at_ms, key = record.timestamp_ms, shown_bytes(record.key)
         died = NOT_CARRIED if at_ms is None else self._died(at_ms // 1000)
         place, origin = f"{record.partition}:{record.offset}", source(glance)
