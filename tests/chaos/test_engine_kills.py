@@ -9,6 +9,8 @@ from tests.test_engine_kills import GUARANTEES, gaps
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewShop = Callable[..., Shop]
+READING_BACK = ("before poll", "after poll")
+"""Of the recovery, which is only asked where orders waited when the last owner died."""
 EVERY_GAP = [(guarantee, gap) for guarantee in GUARANTEES for gap in gaps(guarantee)]
 
 
@@ -18,6 +20,9 @@ def test_a_death_at_a_gap_loses_nothing(strict_shop: NewShop, guarantee: str, ga
     shop = strict_shop(GUARANTEE=guarantee, RETRY_BACKOFF="0.1", MAX_RETRIES="30", CALL_S="0.001")
     shop.create(partitions=2).begin_trouble()
     shop.put(rows(300))
+    if gap in READING_BACK:
+        first = shop.die_at("after _settled", 15, "unlucky_ones_fail", *MORTAL, *INSTANCE)
+        assert first.wait(40).code == -9
     deaths = 0
     for number in (1, 2):
         dying = shop.die_at(gap, number, "unlucky_ones_fail", *MORTAL, *INSTANCE, "--until-drained",
