@@ -5,9 +5,10 @@ Does not know: how the metadata is written and read (ledger.py).
 Used by: dlq_handler.py.
 """
 
+import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow import render, topics
 from orderflow.browse import Desk, now_ms
@@ -17,6 +18,7 @@ from orderflow.letters import Letter
 from orderflow.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.selection import Selection
 
+MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 ONE_BY_ONE = {"max.partition.fetch.bytes": 4096, "queued.min.messages": 1}
 """Records are sought here and there, so nothing is read ahead."""
 
@@ -69,14 +71,25 @@ def _committed(desk: Desk, partitions: Sequence[int]) -> Dict[int, Tuple[Optiona
     config = {**consumer_config(desk.client, desk.consumer_group), "isolation.level": "read_uncommitted"}
     consumer = Consumer(config)
     try:
-        asked = [TopicPartition(desk.orders_topic, partition) for partition in partitions]
-        found = consumer.committed(asked, TIMEOUT_S)
+        found = _ask(consumer, [TopicPartition(desk.orders_topic, partition) for partition in partitions])
     except KafkaException as error:
         reason: Any = error.args[0]
         raise CommandError(f"cannot read what {desk.consumer_group} has committed: {reason.str()}") from error
     finally:
         consumer.close()
     return {p.partition: (p.offset if p.offset >= 0 else None, p.metadata or "") for p in found}
+
+
+def _ask(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
+    """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(asked, TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING or time.monotonic() > until_s:
+                raise
+            time.sleep(0.2)
 
 
 def _held(partition: int, bounds: Bounds, offset: Optional[int], metadata: str) -> Held:
