@@ -31,7 +31,7 @@ from benchmarks.scenarios import (
     waiting_io,
 )
 from benchmarks.work import ROOT
-from tools.kafka_cluster import LocalKafka
+from tools.local_kafka import LocalKafka
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 SCRAP = ROOT / "build" / "performance.md"

@@ -13,7 +13,7 @@ from orderflow.errors import Failure, OrderError, RegistryUnavailable, describe
 from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
 from orderflow.ledger import Head
 from orderflow.outbox import Dead, Outbox
-from orderflow.records import Message, Outgoing, Record
+from orderflow.records import Message, Outgoing, record_of
 from orderflow.retry import Decision, GiveUp, KeyBrake, OutageBrake, Policy, decide
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
@@ -336,21 +336,3 @@ class ResultTooLarge(OrderError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "publish.too_large")
-
-
-TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
-
-
-def record_of(message: Message) -> Record:
-    """The client's message as our record."""
-    kind, timestamp_ms = message.timestamp()
-    return Record(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        timestamp_ms=timestamp_ms if kind else None,
-        timestamp_type=TIMESTAMP_TYPES.get(kind),
-        key=message.key(),
-        value=message.value(),
-        headers=list(message.headers() or []),
-    )

@@ -73,7 +73,6 @@ class OrderDecoder:
         self.roads: Dict[bytes, Decode] = {}
         """The decoder of each prefix seen so far. Every one may be called with any value of that prefix."""
         self._writers: Dict[bytes, Schema] = {}
-        self._descriptions: Dict[bytes, str] = {}
         self._find_writer = find_writer
         self._max_order_bytes = max_order_bytes
 
@@ -96,19 +95,16 @@ class OrderDecoder:
             writer = self._writer(ref)
             self.roads[prefix] = self._build(writer, start)
             self._writers[prefix] = writer
-            self._descriptions[prefix] = _described(ref, writer)
         return self.roads[prefix]
 
     def writer_of(self, value: Optional[bytes]) -> str:
         """Framing and writer schema of a value in one line, as far as they are known without a look-up."""
-        value = value or b""
-        known = self._descriptions.get(value[:10] if value[:1] == b"\xc3" else value[:5])
-        if known is not None:
-            return known
         try:
-            return _described(read_prefix(value)[0], None)
+            ref, start = read_prefix(value or b"")
         except Undecodable:
             return "unknown framing"
+        writer = self._writers.get((value or b"")[:start])
+        return f"{ref.framing} {ref}" + (f" {writer.name}" if writer else "")
 
     def inspect(self, value: Optional[bytes]) -> Inspection:
         """All that can be said of a value. Looks schemas up, never raises for what the value holds."""
@@ -139,10 +135,6 @@ class OrderDecoder:
         if not same:
             return _reasoned(_resolving(proof, self.reader))
         return _reasoned(_meaningful(proof)) if self.reader.logical else proof.read
-
-
-def _described(ref: SchemaRef, writer: Optional[Schema]) -> str:
-    return f"{ref.framing} {ref}" + (f" {writer.name}" if writer else "")
 
 
 class _Proof:

@@ -107,11 +107,8 @@ def is_diagnostic(name: str) -> bool:
 
 def size_of(outgoing: Outgoing) -> int:
     """Bytes that the record takes at most in a batch of its own, uncompressed."""
-    headers = outgoing.headers
-    names = "".join([name for name, _ in headers])
-    values = sum([len(value) for _, value in headers if value])
     parts = BATCH_OVERHEAD + RECORD_OVERHEAD + _length(outgoing.key) + _length(outgoing.value)
-    return parts + HEADER_OVERHEAD * len(headers) + len(_utf8(names)) + values
+    return parts + sum(_header_size(header) for header in outgoing.headers)
 
 
 DIAGNOSTICS_LIMIT = 64 * 1024

@@ -480,7 +480,7 @@ class Processor:
 
     def _is_time_to_settle(self) -> bool:
         """Calls go on while the settlement before is on its way, until they have filled a slice again."""
-        if self._settler.is_on_its_way():
+        if self._settler.is_on_its_way:
             return self._clock() >= self._settler.sent_off_at_s + self._slice_s
         return not self._caller.has_workers or self._clock() >= self._settler.settled_at_s + POOL_SETTLE_S
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.cli import CommandError, TopicMissing
-from orderflow.records import Record
+from orderflow.records import Record, record_of
 from orderflow.selection import Position, Range
 
 BATCH = 250
@@ -21,7 +21,6 @@ WAIT_S = 0.2
 TIMEOUT_S = 10.0
 CLOCK_SLACK_MS = 600_000
 """Writers' clocks differ: a record this much behind the first late enough one may still be early enough."""
-TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
 GC_THRESHOLD = 100_000
 """Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
 
@@ -57,22 +56,6 @@ def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
     }
-
-
-def record_of(message: Any) -> Record:
-    """The client's message as a plain record."""
-    kind, timestamp_ms = message.timestamp()
-    timestamp_type = TIMESTAMP_TYPES.get(kind)
-    return Record(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        timestamp_ms if timestamp_type else None,
-        timestamp_type,
-        message.key(),
-        message.value(),
-        message.headers() or [],
-    )
 
 
 class Reader:

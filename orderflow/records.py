@@ -1,6 +1,6 @@
 """The values that travel between the modules: a record of a topic, and one to be sent.
 
-Owns: `Record` and `Outgoing`, plain immutable tuples, and `Message`, the client's own form.
+Owns: `Record` and `Outgoing`, plain immutable tuples, and `Message`, the client's own form, made a Record.
 Does not know: Kafka's client, the order schema, why a record is moved.
 Used by: dead_letters, replay, render, reader, session, processor.
 """
@@ -64,3 +64,22 @@ class Message(Protocol):
 
     def timestamp(self) -> Tuple[int, int]:
         """What kind its time is of (0: not known), and the time in epoch milliseconds."""
+
+
+TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
+
+
+def record_of(message: Message) -> Record:
+    """The client's message as a plain record."""
+    kind, timestamp_ms = message.timestamp()
+    timestamp_type = TIMESTAMP_TYPES.get(kind)
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        timestamp_ms if timestamp_type else None,
+        timestamp_type,
+        message.key(),
+        message.value(),
+        message.headers() or [],
+    )

@@ -141,9 +141,9 @@ class Recovery:
         first: List[Any] = self._consumer.consume(1, timeout_s)
         for message in first:
             self._look_at(message, found)
-            if self._reads_on(message.partition()):
-                for following in self._consumer.consume(AT_ONCE, 0):
-                    self._look_at(following, found)
+        if first and self._reads_on(first[0].partition()):
+            for message in self._consumer.consume(AT_ONCE, 0):
+                self._look_at(message, found)
         if self._faults and not found:
             faults, self._faults = self._faults, []
             raise KafkaException(faults[0])

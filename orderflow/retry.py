@@ -77,6 +77,10 @@ def _because(failure: Failure, reason: str) -> Failure:
     return failure if failure.stage == "decode" else failure._replace(reason=reason)
 
 
+SUCCEEDED = (True, None)
+"""A first call that succeeded, as the evidence of an outage lists it; of one that failed the key counts."""
+
+
 class OutageBrake:
     """Tells an outage of what the handler needs from faults of single orders.
 
@@ -95,30 +99,26 @@ class OutageBrake:
         self.window_s = window_s
         self.holds = holds
         self._first_calls: Deque[Tuple[bool, Hashable]] = deque(maxlen=self.CALLS)
-        self._since_run = 0
-        """First calls since so many succeeded in a row that no outage can be told while they are in view."""
         self._probes: Deque[bool] = deque(maxlen=self.RELEASE_CALLS)
         self._given_up_at_s: Optional[float] = None
 
     def succeeded(self, first_calls: int) -> None:
         """So many first calls in a row succeeded."""
-        self._first_calls.extend(repeat((True, None), min(first_calls, self.CALLS)))
-        self._since_run = 0 if first_calls > self.CALLS - self.FAILED else self._since_run + first_calls
+        self._first_calls.extend(repeat(SUCCEEDED, min(first_calls, self.CALLS)))
 
     def failed(self, key: Hashable) -> bool:
         """A first call of an order of this key failed. True when that engages the brake."""
         self._first_calls.append((False, key))
-        self._since_run += 1
         if self.holds or not self._is_outage():
             return False
         self.engage()
         return True
 
     def _is_outage(self) -> bool:
-        if len(self._first_calls) < self.CALLS or self._since_run < self.FAILED:
+        failed = len(self._first_calls) - self._first_calls.count(SUCCEEDED)
+        if len(self._first_calls) < self.CALLS or failed < self.FAILED:
             return False
-        keys = [key for succeeded, key in self._first_calls if not succeeded]
-        return len(keys) >= self.FAILED and len(set(keys)) >= self.KEYS
+        return len({key for succeeded, key in self._first_calls if not succeeded}) >= self.KEYS
 
     def engage(self) -> None:
         """Hold, as when the evidence is complete or the last owner's metadata says so."""

@@ -83,6 +83,7 @@ class Settler:
         """True when nothing is on its way, and nothing waits to be."""
         return not self.outbox and not self._thread.in_flight
 
+    @property
     def is_on_its_way(self) -> bool:
         """Whether the last settlement has not come back yet."""
         return not self._thread.has_finished
