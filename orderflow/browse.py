@@ -26,8 +26,8 @@ from orderflow.records import Record
 from orderflow.selection import Selection
 
 LONGEST_STORY = 100
-QUICK_S = 1.0
-"""Work that is done before a person looks up needs no progress shown."""
+QUICK_S = 0.3
+"""Work that is done by then needs no progress shown; a person who waits sees some within a second."""
 
 
 class Desk(NamedTuple):

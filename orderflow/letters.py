@@ -106,6 +106,7 @@ class Letter:
 
 _UNTRIED = object()
 _LAST_OF_OURS = (own.CLIENT, own.STACK, own.LEFT_OUT)
+_COMPLETE = frozenset(OWN.complete)
 _MARK = re.compile(own.FINGERPRINT_FORM.pattern.encode())
 
 
@@ -123,7 +124,7 @@ def _own_values(record: Record) -> Optional[Dict[str, Any]]:
 
 def _own_mark(record: Record) -> Optional[str]:
     values = _own_values(record)
-    if values is None or not all(name in values for name in OWN.complete):
+    if values is None or not values.keys() >= _COMPLETE:
         return None
     mark: str = values[own.FINGERPRINT].decode("ascii")
     return mark

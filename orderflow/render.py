@@ -288,7 +288,8 @@ class LetterLines:
         at_ms, key = record.timestamp_ms, shown_bytes(record.key)
         died = NOT_CARRIED if at_ms is None else self._died(at_ms // 1000)
         place, origin = f"{record.partition}:{record.offset}", source(glance)
-        line = f"{place:<10}  {died:<19}  {label}  {origin:<18}  {key:<12}  {error}"
+        cells = (place.ljust(10), died.ljust(19), label, origin.ljust(18), key.ljust(12), error)
+        line = "  ".join(cells)
         return line if self._width is None else fit(line, self._width)
 
     def _new_label(self, fingerprint: str, reason: Optional[str], state: str) -> str:
