@@ -10,6 +10,7 @@ The topic is compacted, so the newest entry of each key stays for ever. A dead l
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from orderflow import letters
@@ -106,20 +107,19 @@ def _json(value: Mapping[str, Any]) -> bytes:
 def read_entry(key: Optional[bytes], value: Optional[bytes]) -> Optional[Entry]:
     """The entry in a record, or None for anything else, which someone may have written there too."""
     place = LETTER_KEY.fullmatch(key or b"")
-    told = _object(value) if place else None
-    if place is None or told is None or told.get("action") not in ACTIONS:
+    done = _what_was_done(value) if place else None
+    return Entry(int(place[1]), int(place[2]), *done) if place and done else None
+
+
+@lru_cache(maxsize=1024)
+def _what_was_done(value: Optional[bytes]) -> Any:
+    """An entry but for its place, which all of a transaction have in common; None where it is no entry."""
+    told = _object(value)
+    if told is None or told.get("action") not in ACTIONS:
         return None
     try:
-        return Entry(
-            int(place[1]),
-            int(place[2]),
-            str(told["action"]),
-            str(told["job"]),
-            str(told["by"]),
-            int(told["at"]),
-            told.get("reason"),
-            told.get("target"),
-        )
+        action, job, by, at_ms = told["action"], str(told["job"]), str(told["by"]), int(told["at"])
+        return str(action), job, by, at_ms, told.get("reason"), told.get("target")
     except (LookupError, TypeError, ValueError):
         return None
 

@@ -5,7 +5,7 @@ Does not know: the form of an entry (audit.py), how it is written (replayer.py).
 Used by: browse, replayer, replay_verbs.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
 
 from orderflow import audit
 from orderflow.audit import Entry, Job, States
@@ -25,13 +25,23 @@ class Topics(NamedTuple):
     audit: str
 
 
-def read_states(topics: Topics, job: Optional[str] = None) -> States:
+class Watcher(Protocol):
+    """Who wants to know how far the reading has got."""
+
+    def expect(self, records: int) -> None:
+        """So many records are to be read, or fewer: compaction leaves holes."""
+
+    def add(self, records: int) -> None:
+        """So many more were read."""
+
+
+def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Watcher] = None) -> States:
     """The state of every dead letter now. Where there is no audit topic yet, all are new.
 
     `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
     """
     states = States(job)
-    for record in _audit_records(topics):
+    for record in _audit_records(topics, watcher):
         entry = audit.read_entry(record.key, record.value)
         if entry is not None:
             states.add(entry)
@@ -84,11 +94,15 @@ def read_entries(topics: Topics) -> Iterator[Entry]:
             yield entry
 
 
-def _audit_records(topics: Topics) -> Iterator[Record]:
+def _audit_records(topics: Topics, watcher: Optional[Watcher] = None) -> Iterator[Record]:
     with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
         try:
             spans = reader.spans(Range())
         except TopicMissing:
             return
+        if watcher:
+            watcher.expect(sum(span.end - span.begin for span in spans))
         for batch in reader.read(spans):
             yield from batch
+            if watcher:
+                watcher.add(len(batch))

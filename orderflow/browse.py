@@ -130,8 +130,11 @@ def audit_topics(desk: Desk) -> Topics:
 
 def _state_of(desk: Desk) -> StateOf:
     """The states now. Looking must not fail because nobody may read the audit topic, but it is said."""
+    progress = Progress(desk.err, "audit entries read")
     try:
-        return read_states(audit_topics(desk)).of
+        states = read_states(audit_topics(desk), watcher=progress)
+        progress.clear()
+        return states.of
     except CommandError as error:
         desk.note(f"all are shown as new: {error}")
         return nothing_done
@@ -164,8 +167,9 @@ class Limit:
 class Progress:
     """Count, rate and time left of reading, on the error stream."""
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, what: str = "read") -> None:
         self._line = StatusLine(err)
+        self._what = what
         self._began_s = time.monotonic()
         self._expected = 0
         self._read = 0
@@ -182,7 +186,8 @@ class Progress:
             rate = self._read / took_s
             left_s = max(0, self._expected - self._read) / max(1.0, rate)
             of = f"of {count(self._expected)}"
-            self._line.show(f"{count(self._read)} {of} read, {count(int(rate))}/s, {duration(left_s)} left")
+            done = f"{count(self._read)} {of} {self._what}"
+            self._line.show(f"{done}, {count(int(rate))}/s, {duration(left_s)} left")
 
     def clear(self) -> None:
         """Take the line away."""

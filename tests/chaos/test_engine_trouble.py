@@ -1,6 +1,7 @@
 """Handlers that fail, at the length and size that the promises name."""
 
-from typing import Callable, Iterator, Optional
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional
 
 import pytest
 
@@ -40,18 +41,27 @@ def stingy_kafka() -> Iterator[LocalKafka]:
         yield kafka
 
 
-@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_broker_that_takes_less_metadata_is_survived(
-    stingy_kafka: LocalKafka, topic: Callable[..., str], tmp_path: object, guarantee: str
-) -> None:
-    """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
-    from pathlib import Path
+@pytest.fixture
+def stingy_shop(stingy_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
+    """A shop on that broker, of orders most of which fail for a while."""
+    made: List[Shop] = []
 
-    assert isinstance(tmp_path, Path)
-    settings = {**QUICK, "GUARANTEE": guarantee, "MAX_RETRIES": "30"}
-    shop = Shop(stingy_kafka.bootstrap_servers, topic, tmp_path, **settings).create()
-    shop.put(rows(2000))
-    shop.begin_trouble()
+    def make(guarantee: str) -> Shop:
+        settings = {**QUICK, "GUARANTEE": guarantee, "MAX_RETRIES": "30"}
+        made.append(Shop(stingy_kafka.bootstrap_servers, topic, tmp_path, **settings).create())
+        made[-1].put(rows(2000))
+        made[-1].begin_trouble()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_all()
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, guarantee: str) -> None:
+    """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
+    shop = stingy_shop(guarantee)
     first = shop.consume("most_fail", *MORTAL, *INSTANCE)
     eventually(lambda: "taking in no more" in first.err, 60, first.describe)
     first.kill()
@@ -63,3 +73,15 @@ def test_a_broker_that_takes_less_metadata_is_survived(
     taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
     assert taken.processed == 2000
     assert "OFFSET_METADATA" in first.err or "metadata" in first.err
+
+
+@pytest.mark.parametrize("gap", ["before abort_transaction", "after abort_transaction"])
+def test_a_death_around_an_abort_loses_nothing(stingy_shop: NewShop, gap: str) -> None:
+    """A transaction that this broker refused is open or just ended: its records are nobody's either way."""
+    shop = stingy_shop("exactly-once")
+    dying = shop.die_at(gap, 1, "most_fail", *MORTAL, *INSTANCE)
+    assert dying.wait(60).code == -9, f"never passed {gap}: {dying.describe()}"
+    shop.end_trouble()
+    shop.drain("most_fail", *MORTAL, *INSTANCE)
+
+    assert shop.assert_account_closes().processed == 2000
