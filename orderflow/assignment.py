@@ -20,7 +20,13 @@ from orderflow.retry import OutageBrake
 from orderflow.session import Outcome, Session, SessionLost
 
 CAREFUL_CALLS = 20_000
-"""Calls made with care after an owner did not stop properly: the most that one batch could hold."""
+"""Calls made with care after an owner did not stop properly, if it left no word of how many it took."""
+FIRST_CHUNK, LARGEST_CHUNK = 100, 500
+"""Orders of a partition announced at once then.
+
+What ended the owner was most likely among the first: each chunk that is survived lets the next be twice
+as large.
+"""
 ALONE_CALLS = 100
 """Calls of a key made one at a time after one of them was announced when the process died."""
 READ_BACK_S = 0.05
@@ -48,6 +54,9 @@ class Partition:
         self.end = end
         """Where the log ended when this partition was restored."""
         self.careful_left = 0
+        """Orders that are still to be announced before they are called, since an owner died."""
+        self.chunk = FIRST_CHUNK
+        """So many of them at once."""
         self.dirty = False
         """Something changed since the last settlement."""
         self.in_flight = 0
@@ -91,6 +100,8 @@ class Assignment:
         self.ready: Dict[int, Partition] = {}
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
+        self.reach: Optional[int] = None
+        """About so many orders may be called between two settlements. None: not known."""
         self._session = session
         self._recovery = recovery
         self._limits = limits
@@ -197,7 +208,7 @@ class Assignment:
         )
         partition = Partition(number, ledger, high)
         if commit is not None and not commit.clean:
-            partition.careful_left = CAREFUL_CALLS
+            partition.careful_left = _careful_calls(commit)
         if commit is not None and commit.braked:
             self._brake.engage()
         return _Restoring(partition, commit.entries if commit else [], commit)
@@ -231,7 +242,7 @@ class Assignment:
         assert commit is not None
         head = partition.ledger.take_in(record, entry.offset, record.key(), entry.attempts)
         if not commit.clean:
-            head.careful = CAREFUL_CALLS
+            head.careful = _careful_calls(commit)
         if entry.announced and not commit.clean:
             head.suspect = ALONE_CALLS
             head.died_alone = commit.alone == entry.offset
@@ -283,7 +294,8 @@ class Assignment:
     def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
         """Offset and metadata to commit for a partition now."""
         ledger, braked = partition.ledger, self._brake.holds
-        text = ledger.metadata(self._clock(), self._time_of_day(), clean, braked, partition.alone)
+        now_s, time_of_day_s = self._clock(), self._time_of_day()
+        text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, self.reach)
         return ledger.commit_point, text
 
     def first_offset(self, number: int) -> Optional[int]:
@@ -318,6 +330,11 @@ class Assignment:
             for why, until_s in list(partition.holds.items()):
                 if until_s is not None and until_s <= now_s:
                     self.release(partition, why)
+
+
+def _careful_calls(commit: Commit) -> int:
+    """What its owner may have called before it died, and did not come to commit."""
+    return min(CAREFUL_CALLS, commit.reach or CAREFUL_CALLS)
 
 
 def size_of(message: Message) -> int:

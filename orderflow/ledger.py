@@ -14,6 +14,7 @@ time, every record of that key between the head and `next` is unfinished, and no
 """
 
 import heapq
+import re
 from bisect import bisect_left
 from collections import deque
 from functools import lru_cache
@@ -28,8 +29,10 @@ MAX_ATTEMPTS = 31
 """The most attempts that an entry of the metadata can count."""
 
 FORMAT = "of1"
-HEADER_LIMIT = 68
+HEADER_LIMIT = 69
 """Bytes of metadata beside the entries, at most: two offsets of 19 digits, a time of 10, the check."""
+REACHES = [100 << power for power in range(9)]
+"""The reaches that one digit can name."""
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
@@ -93,6 +96,8 @@ class Commit(NamedTuple):
     alone: Optional[int]
     """The offset that was called alone when this was committed."""
     written_at_s: int
+    reach: Optional[int] = None
+    """About so many orders beyond `next` may be called before the next commit. None: not known."""
 
 
 class Ledger:
@@ -150,10 +155,15 @@ class Ledger:
         self._max_heads = capacity(self.next + offsets - self.commit_point, self.metadata_limit)
 
     @property
+    def room(self) -> int:
+        """How many more heads may be listed."""
+        return max(0, self._max_heads - len(self.heads))
+
+    @property
     def is_full(self) -> bool:
         """True where one more head or follower may be one too many: take in nothing more."""
         return (
-            len(self.heads) >= self._max_heads
+            not self.room
             or self.queued >= self.max_queued
             or self.queued_bytes >= self.max_queued_bytes
         )
@@ -244,13 +254,14 @@ class Ledger:
         clean: bool,
         braked: bool = False,
         alone: Optional[int] = None,
+        reach: Optional[int] = None,
     ) -> str:
         """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
         entries = [
             Entry(offset, head.attempts, _left_s(head.due_s, now_s), bool(head.followers), head.announced)
             for offset, head in sorted(self.heads.items())
         ]
-        commit = Commit(self.next, entries, clean, braked, alone, int(time_of_day_s))
+        commit = Commit(self.next, entries, clean, braked, alone, int(time_of_day_s), reach)
         return write_metadata(commit, base=entries[0].offset if entries else self.next)
 
 
@@ -262,7 +273,8 @@ def _left_s(due_s: Optional[float], now_s: float) -> int:
 #
 #   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
 #
-# flags: o(pen) or c(lean), then b where the outage brake holds. Numbers are decimal.
+# flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
+# where it is known. Numbers are decimal.
 # An entry, in offset order: the distance from the one before, doubled, plus 1 with followers, in
 # digits of 5 bits, low first, the sixth bit set while more follow; one digit of attempts, doubled,
 # plus 1 if announced; one digit of delay (DELAYS_S). The check is the CRC-32, in hex, of the committed
@@ -270,12 +282,20 @@ def _left_s(due_s: Optional[float], now_s: float) -> int:
 # cluster, would list too little, and what is not listed counts as finished.
 
 
+FLAGS = re.compile(r"([co])(b?)([0-8]?)")
+
+
 def write_metadata(commit: Commit, base: int) -> str:
     """The text of a commit at the offset `base`."""
-    flags = ("c" if commit.clean else "o") + ("b" if commit.braked else "")
+    flags = ("c" if commit.clean else "o") + ("b" if commit.braked else "") + _reach_digit(commit.reach)
     alone = "" if commit.alone is None else str(commit.alone - base)
     parts = [FORMAT, flags, str(commit.next - base), alone, str(commit.written_at_s)]
     return _sealed(";".join([*parts, _write_entries(commit.entries, base)]), base)
+
+
+def _reach_digit(reach: Optional[int]) -> str:
+    """The digit of the smallest reach that can be named and is no less, or of the largest there is."""
+    return "" if reach is None else str(min(bisect_left(REACHES, reach), len(REACHES) - 1))
 
 
 def _sealed(body: str, base: int) -> str:
@@ -293,15 +313,17 @@ def read_metadata(text: str, base: int) -> Optional[Commit]:
 def _read(text: str, base: int) -> Commit:
     body = text.rpartition(";")[0]
     form, flags, span, alone, written_at_s, entries = body.split(";")
-    if form != FORMAT or flags not in ("c", "o", "cb", "ob") or text != _sealed(body, base):
+    marks = FLAGS.fullmatch(flags)
+    if form != FORMAT or marks is None or text != _sealed(body, base):
         raise ValueError(text)
     commit = Commit(
         next=base + int(span),
         entries=list(_read_entries(entries, base)),
-        clean=flags[0] == "c",
-        braked=flags[1:] == "b",
+        clean=marks[1] == "c",
+        braked=bool(marks[2]),
         alone=base + int(alone) if alone else None,
         written_at_s=int(written_at_s),
+        reach=REACHES[int(marks[3])] if marks[3] else None,
     )
     if not _is_sound(commit, base):
         raise ValueError(text)

@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tupl
 
 from confluent_kafka import KafkaException
 
-from orderflow.assignment import Assignment, Partition, Report, size_of
+from orderflow.assignment import FIRST_CHUNK, LARGEST_CHUNK, Assignment, Partition, Report, size_of
 from orderflow.calling import KILLED, REGISTRY_RETRY_S, Business, Caller, Task
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
 from orderflow.handler import delivery_of, wants_delivery
@@ -28,14 +28,12 @@ SLICE_S = 0.15
 """Handlers run so long before what they did is settled: a kill repeats no more than that."""
 SLOW_SLICE_S = 0.01
 SLOW_CALL_S = 0.0001
-"""Calls that take longer than this are settled every 10 ms: a kill then repeats a handful."""
+"""Calls that take longer than this are settled every 10 ms, if Kafka can: a kill then repeats a handful."""
 SWIFT_CALL_S = 0.00002
 LOOK_EVERY = 64
 """While calls are shorter than that, one look at the clock serves so many."""
 DUE_SHARE = 0.3
 """The share of handler time that retries may take while fresh orders are there."""
-CHUNK = 100
-"""Orders of a partition announced at once after an owner did not stop properly."""
 POOL_SETTLE_S = 0.02
 """Workers go on while the last calls are settled, so settling more often than this gains nothing."""
 MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
@@ -89,6 +87,7 @@ class Processor:
         """Partitions that take in no more of this batch, and the offset to go on at."""
         self._next_registry_line_s = 0.0
         self._next_loss_look_s = 0.0
+        self._note_reach()
 
     # --- the road of an order --------------------------------------------------------------------
 
@@ -102,7 +101,7 @@ class Processor:
         self._collect()
         self._call_due(has_fresh=bool(fresh or self._leftover))
         self._call_fresh(fresh)
-        if self._is_time_to_settle():
+        if self._is_time_to_settle() and not self._announces_next:
             self._settler.settle()
         self._steer_intake()
 
@@ -202,13 +201,14 @@ class Processor:
         """After an owner died: list what is about to be called, so that a second death names it."""
         suspects = [(partition, head) for partition, head in guarded if head.suspect]
         careful = [(partition, head) for partition, head in guarded if not head.suspect]
+        until_s = self._caller.deadline_s
         if careful:
-            chunk, late = careful[:CHUNK], careful[CHUNK:]
+            chunk, late = careful[:FIRST_CHUNK], careful[FIRST_CHUNK:]
             self._postpone(late)
             self._call_announced(chunk)
         while suspects and self._call_alone(*suspects[0]):
             del suspects[0]
-            if self._clock() >= self._caller.deadline_s:
+            if self._clock() >= until_s:
                 break
         self._postpone(suspects)
 
@@ -224,12 +224,22 @@ class Processor:
         if not self._settler.settle_now():
             self._postpone(chunk)
             return False
+        self._call_all(chunk)
+        return True
+
+    def _call_all(self, chunk: Sequence[Task]) -> None:
+        """Call these, and settle what was done whenever a slice is over."""
+        self._start_slice(1.0)
+        begun, began_s = 0, self._clock()
         for partition, head in chunk:
             self._caller.start(partition, head)
+            begun += 1
             if self._clock() >= self._caller.deadline_s:
-                self._settler.settle()
+                self._call_s = (self._clock() - began_s) / begun
+                if self._is_time_to_settle():
+                    self._settler.settle()
                 self._start_slice(1.0)
-        return True
+                begun, began_s = 0, self._clock()
 
     def _call_alone(self, partition: Partition, head: Head) -> bool:
         """Call a suspect with nothing else in flight, its attempt committed first."""
@@ -261,6 +271,7 @@ class Processor:
         self._start_slice(1.0)
         self._leftover = self._calling(records)
         self._note_positions(len(records))
+        self._note_reach()
 
     def _calling(self, records: List[Message]) -> List[Message]:
         """Call what may be called of the records, the way that suits; what was not taken in."""
@@ -268,11 +279,15 @@ class Processor:
             return records
         if self._caller.brake.holds:
             return self._probe(records)
-        if any(partition.careful_left for partition in self._ready.values()):
+        if self._is_careful:
             return self._call_carefully(records)
         if self._caller.has_workers:
             return self._hand_out(records)
         return self._call_inline(records)
+
+    @property
+    def _is_careful(self) -> bool:
+        return any(partition.careful_left for partition in self._ready.values())
 
     def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
         """The fast road: nothing is built, looked up or written for an order that succeeds at once.
@@ -398,7 +413,7 @@ class Processor:
         self._stop_if_full(partition, message)
 
     def _call_carefully(self, records: List[Message]) -> List[Message]:
-        """After an owner died: a hundred of each partition at a time, announced before the first call."""
+        """After an owner died: a chunk of each partition at a time, announced before the first call."""
         if self._caller.in_flight:
             return records
         chosen, rest = self._choose_chunk(records)
@@ -411,11 +426,13 @@ class Processor:
             self._stop_if_full(partition, message)
         self._leftover = self._without_stopped(rest)
         self._note_positions(len(chosen))
-        self._call_announced(chunk)
+        if self._call_announced(chunk):
+            for partition in {partition for partition, _ in chunk}:
+                partition.chunk = min(LARGEST_CHUNK, partition.chunk * 2)
         return self._leftover
 
     def _choose_chunk(self, records: List[Message]) -> Tuple[List[Message], List[Message]]:
-        room = {number: min(CHUNK, part.careful_left or CHUNK) for number, part in self._ready.items()}
+        room = {number: _chunk_size(partition) for number, partition in self._ready.items()}
         chosen: List[Message] = []
         rest: List[Message] = []
         for message in records:
@@ -476,13 +493,29 @@ class Processor:
 
     @property
     def _slice_s(self) -> float:
-        return SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
+        """No shorter than Kafka takes to settle, or handlers would wait for Kafka most of the time."""
+        least_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
+        return max(least_s, min(SLICE_S, self._settler.took_s))
 
     def _is_time_to_settle(self) -> bool:
         """Calls go on while the settlement before is on its way, until they have filled a slice again."""
         if self._settler.is_on_its_way:
             return self._clock() >= self._settler.sent_off_at_s + self._slice_s
         return not self._caller.has_workers or self._clock() >= self._settler.settled_at_s + POOL_SETTLE_S
+
+    def _note_reach(self) -> None:
+        """Tell the next owner how far to be careful, should this one die: two slices, each twice as long.
+
+        Workers take orders for which there is no such bound.
+        """
+        if not self._caller.has_workers:
+            self._assignment.reach = 4 * self._batch_size + len(self._leftover)
+
+    @property
+    def _announces_next(self) -> bool:
+        """Whether the next step begins with an announcement, which settles what this one did as well."""
+        is_held = self._caller.has_workers or self._caller.brake.holds or self._has_suspect_in_flight
+        return bool(self._leftover) and not is_held and self._is_careful
 
     def _pace(self, taken: int, took_s: float, polled: int) -> None:
         """Let the next batch be as large as fits into a slice."""
@@ -547,6 +580,12 @@ class Processor:
         idle = not self._leftover and self._settler.is_idle
         settled = self._assignment.is_settled and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
+
+
+def _chunk_size(partition: Partition) -> int:
+    """How many orders to announce at once: no more than can be listed."""
+    listable = max(1, partition.ledger.room - 1)
+    return min(partition.chunk, partition.careful_left or FIRST_CHUNK, listable)
 
 
 def _next_due_s(partition: Partition) -> Optional[float]:

@@ -177,6 +177,8 @@ class Session:
         self._on_lost = on_lost
         self._producer_config = producer_config
         self._transaction: Optional[Producer] = None
+        self._next: Optional[Producer] = None
+        """Made ahead: a producer that is used at once waits half a second for a connection (measured)."""
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
         self._consumer = Consumer({**consumer_config, "error_cb": self._errors.append})
@@ -477,27 +479,32 @@ class Session:
 
     def _transactional_producer(self) -> Producer:
         if self._transaction is None:
-            producer = self._new_producer(self._producer_config)
+            producer = self._take_next()
             producer.init_transactions(COMMIT_TIMEOUT_S)
             self._transaction = producer
         return self._transaction
 
     def _plain_producer(self) -> Producer:
         if self._transaction is None:
-            config = dict(self._producer_config)
-            for name in ("transactional.id", "transaction.timeout.ms", "delivery.report.only.error"):
-                config.pop(name, None)
-            # Unconfirmed must mean undelivered when the flush ends, or a retry could double it.
-            config["delivery.timeout.ms"] = int(COMMIT_TIMEOUT_S * 1000) - 1000
-            self._transaction = self._new_producer(config)
+            self._transaction = self._take_next()
         return self._transaction
+
+    def _take_next(self) -> Producer:
+        producer, self._next = self._next or self._new_producer(), None
+        return producer
 
     def _drop_plain_producer(self) -> None:
         if self._transaction is not None:
             self._transaction.purge()
             self._transaction = None
 
-    def _new_producer(self, config: Mapping[str, Any]) -> Producer:
+    def _new_producer(self) -> Producer:
+        config = dict(self._producer_config)
+        if not self.exactly_once:
+            for name in ("transactional.id", "transaction.timeout.ms", "delivery.report.only.error"):
+                config.pop(name, None)
+            # Unconfirmed must mean undelivered when the flush ends, or a retry could double it.
+            config["delivery.timeout.ms"] = int(COMMIT_TIMEOUT_S * 1000) - 1000
         own = {"on_delivery": self._delivered, "error_cb": self._errors.append}
         # Kafka holds a batch, not a record, against a topic's `max.message.bytes`.
         limits = self._max_dead_letter_bytes, self._max_result_bytes
@@ -524,7 +531,7 @@ class Session:
         self._max_dead_letter_bytes = max_dead_letter_bytes
         if max_result_bytes is not None:
             self._max_result_bytes = max_result_bytes
-        self._transaction = None
+        self._transaction, self._next = None, self._new_producer()
 
     def close(self) -> None:
         """Leave the group, so that the partitions are given to others at once."""

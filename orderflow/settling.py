@@ -64,6 +64,8 @@ class Settler:
         self.settled_at_s = 0.0
         self.sent_off_at_s = 0.0
         """When the last settlement went on its way."""
+        self.took_s = 0.0
+        """How long Kafka took for the last one that had something to send."""
         self.start_again: Callable[[str], None] = lambda why: None
         """Called when something was not committed: restore everything from what is."""
         self._session = session
@@ -158,7 +160,10 @@ class Settler:
 
     def _send(self, work: Work) -> Settlement:
         """Runs in the settling thread, the only other one that may use the session."""
-        return self._session.send(work.records, work.offsets, work.member)
+        began_s = self._clock()
+        settlement = self._session.send(work.records, work.offsets, work.member)
+        self.took_s = self._clock() - began_s
+        return settlement
 
     def _settled(self, sent: Outbox) -> None:
         self.settled_at_s = self._clock()

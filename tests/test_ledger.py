@@ -313,9 +313,9 @@ def test_capacity_never_grows_with_the_span_and_is_never_none() -> None:
 def test_the_text_is_as_documented() -> None:
     """Other tools may read it: this is the format, byte for byte."""
     entries = [Entry(1000, 1, 5), Entry(1001, 0, 0, True), Entry(1100, 31, 60, True, True)]
-    body = "of1;cb;200;1;1764000000;" + "ACF" + "DAA" + "nG_j"
+    body = "of1;cb3;200;1;1764000000;" + "ACF" + "DAA" + "nG_j"
 
-    text = write_metadata(Commit(1200, entries, True, True, 1001, WRITTEN_AT_S), base=1000)
+    text = write_metadata(Commit(1200, entries, True, True, 1001, WRITTEN_AT_S, reach=800), base=1000)
 
     assert sealed(body, 1000) == text
 
@@ -328,6 +328,19 @@ def test_the_flags_come_back(clean: bool, braked: bool, alone: Optional[int]) ->
     written = commit(17, [Entry(17, 1, 1)], clean=clean, braked=braked, alone=alone)
 
     assert written == read_metadata(write_metadata(written, 17), 17)
+
+
+@pytest.mark.parametrize(
+    ("reach", "told"), [(None, None), (0, 100), (101, 200), (25_600, 25_600), (10**6, 25_600)]
+)
+def test_the_reach_comes_back_and_no_smaller_up_to_the_largest(
+    reach: Optional[int], told: Optional[int]
+) -> None:
+    """One digit tells how far the next owner has to be careful."""
+    found = read_metadata(write_metadata(commit(0, [], reach=reach), 0), 0)
+
+    assert found is not None
+    assert found.reach == told
 
 
 @pytest.mark.parametrize("delay_s", [*range(33), 60, 61, 3600, DELAYS_S[-1]])
@@ -399,6 +412,8 @@ FORGED = [
     "of1;c;9;x;1764000000;AAA",
     "of1;;9;;1764000000;AAA",
     "of1;cc;9;;1764000000;AAA",
+    "of1;c9;9;;1764000000;AAA",
+    "of1;c3b;9;;1764000000;AAA",
     "of1;c;9;;1764000000;AAA;",
     "of2;c;9;;1764000000;AAA",
 ]

@@ -14,6 +14,7 @@ from orderflow.ledger import (
     DELAYS_S,
     HEADER_LIMIT,
     METADATA_LIMIT,
+    REACHES,
     Commit,
     Entry,
     Head,
@@ -297,7 +298,7 @@ def longest_commit(gaps: List[int], span: int) -> Commit:
     for gap in gaps:
         offsets.append(offsets[-1] + gap)
     entries = [Entry(offset, 31, 80, True, True) for offset in offsets]
-    return Commit(MAX_OFFSET, entries, False, True, offsets[-1], 9_999_999_999)
+    return Commit(MAX_OFFSET, entries, False, True, offsets[-1], 9_999_999_999, REACHES[-1])
 
 
 LIMITS = [100, 128, 256, 1000, 2999, METADATA_LIMIT]
@@ -367,7 +368,8 @@ def commits(draw: st.DrawFn) -> Tuple[Commit, int]:
     alone = draw(st.sampled_from([None, *offsets]))
     mark = base + sum(gaps)
     clean, braked, written_at_s = draw(st.tuples(st.booleans(), st.booleans(), st.integers(0, 2**33)))
-    return Commit(mark, entries, clean, braked, alone, written_at_s), base
+    reach = draw(st.sampled_from([None, *REACHES]))
+    return Commit(mark, entries, clean, braked, alone, written_at_s, reach), base
 
 
 @settings(max_examples=150, deadline=None)
@@ -433,7 +435,7 @@ def test_metadata_at_another_offset_makes_no_record_skip(committed: Tuple[Commit
     assert read_metadata(write_metadata(commit, base), base + moved) is None
 
 
-NEARLY_OURS = st.from_regex(r"\Aof1;[ocb]{0,3};-?[0-9]{0,4};[0-9]{0,3};[0-9]{0,12};[A-Za-z0-9_-]*\Z")
+NEARLY_OURS = st.from_regex(r"\Aof1;[ocb]{0,3}[0-9]?;-?[0-9]{0,4};[0-9]{0,3};[0-9]{0,12};[A-Za-z0-9_-]*\Z")
 
 
 @settings(max_examples=150, deadline=None)

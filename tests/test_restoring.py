@@ -5,7 +5,7 @@ from typing import List, Optional
 import pytest
 
 from orderflow.assignment import ALONE_CALLS, BEYOND_END_LIMIT, CAREFUL_CALLS
-from orderflow.ledger import Commit, Entry, Head, read_metadata, write_metadata
+from orderflow.ledger import REACHES, Commit, Entry, Head, read_metadata, write_metadata
 from orderflow.session import SessionLost
 from tests.memory import TIME_OF_DAY_S, Log, Restored, restore
 
@@ -19,11 +19,16 @@ def log_of(*keys: Optional[bytes]) -> Log:
 
 
 def committed(
-    entries: List[Entry], mark: int, clean: bool = True, braked: bool = False, alone: Optional[int] = None
+    entries: List[Entry],
+    mark: int,
+    clean: bool = True,
+    braked: bool = False,
+    alone: Optional[int] = None,
+    reach: Optional[int] = None,
 ) -> str:
     """The metadata that goes with the first entry's offset."""
     base = entries[0].offset if entries else mark
-    return write_metadata(Commit(mark, entries, clean, braked, alone, int(TIME_OF_DAY_S)), base)
+    return write_metadata(Commit(mark, entries, clean, braked, alone, int(TIME_OF_DAY_S), reach), base)
 
 
 def heads(restored: Restored) -> List[Head]:
@@ -172,12 +177,17 @@ def test_after_a_proper_stop_nothing_is_done_with_care() -> None:
     assert (0, 0, 0, False) == (restored.partition.careful_left, head.careful, head.suspect, head.died_alone)
 
 
-def test_after_a_crash_what_waits_and_what_is_next_is_handled_with_care() -> None:
-    """Whatever was called when the process died is among them."""
-    restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 9)], 2, clean=False))
+@pytest.mark.parametrize(
+    ("reach", "calls"), [(None, CAREFUL_CALLS), (400, 400), (REACHES[-1], CAREFUL_CALLS)]
+)
+def test_after_a_crash_what_waits_and_what_is_next_is_handled_with_care(
+    reach: Optional[int], calls: int
+) -> None:
+    """Whatever was called when the process died is among them, as far as its commit told."""
+    restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 9)], 2, clean=False, reach=reach))
 
     (head,) = heads(restored)
-    assert (CAREFUL_CALLS, CAREFUL_CALLS, 0) == (restored.partition.careful_left, head.careful, head.suspect)
+    assert (calls, calls, 0) == (restored.partition.careful_left, head.careful, head.suspect)
     assert 9.0 == head.due_s
 
 

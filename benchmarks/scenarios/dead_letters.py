@@ -7,10 +7,12 @@ Used by: __main__.
 
 import contextlib
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Tuple
 
@@ -19,8 +21,11 @@ from confluent_kafka import Producer
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median, per_s
 from benchmarks.rig import Rig, Void
+from benchmarks.work import decoder
+from orderflow.codec import OrderEncoder, single_object_prefix
 from orderflow.dead_letters import Circumstances, dead_letter
 from orderflow.errors import Failure
+from orderflow.fake_orders import FakeOrders
 from orderflow.records import Outgoing, Record
 
 SCRIPT = Path(__file__).resolve().parents[2] / "dlq_handler.py"
@@ -28,6 +33,10 @@ WANTED = 100_000
 LIMIT_MIB = 150
 FIRST_WITHIN_S = 1.0
 VERBS = (("list",), ("groups",), ("stats",))
+REPLAY = ("replay", "--all", "--yes", "--rate", "none")
+WANTED_REPLAYS = 30_000
+ORDERS = 1_000
+"""Different orders among the dead letters."""
 FAILURES = (
     ("process.retries_exhausted", "app.PaymentTimeout", "no answer in charge of order {}"),
     ("validate.quantity", "orderflow.errors.InvalidOrder", "quantity must be at least 1: 0"),
@@ -45,11 +54,11 @@ class Timed(NamedTuple):
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """Fill a topic as the engine would, then go through all of it with each verb."""
-    topic = rig.create("dead-letters", 1)
-    _fill(rig.brokers, topic, plan.orders)
+    source, topic = rig.create("orders-that-died", 3), rig.create("dead-letters", 1)
+    _fill(rig.brokers, source, topic, plan.orders)
     rows, bars = [], []
     for verb in VERBS:
-        runs = [_time(rig.brokers, topic, plan.orders, verb) for _ in range(plan.rounds)]
+        runs = [_time(rig.brokers, source, topic, plan.orders, verb) for _ in range(plan.rounds)]
         rate, peak_mib = median(one.rate for one in runs), max(one.peak_mib for one in runs)
         first_s = median(one.first_s for one in runs)
         say(f"{verb[0]}: {per_s(rate)}/s, {peak_mib:.0f} MiB, first output after {first_s:.2f} s")
@@ -58,18 +67,28 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
         bars.append(Bar(f"`{verb[0]}` under {LIMIT_MIB} MiB", f"{peak_mib:.0f} MiB", peak_mib < LIMIT_MIB))
         said = f"`{verb[0]}` shows something within a second"
         bars.append(Bar(said, f"{first_s:.2f} s", first_s < FIRST_WITHIN_S))
+    replay = _time(rig.brokers, source, topic, plan.orders, REPLAY)
+    if rig.records(source, 3) != plan.orders:
+        raise Void("not every dead letter was replayed once")
+    say(f"replay: {per_s(replay.rate)}/s, {replay.peak_mib:.0f} MiB")
+    rows.append(("`replay`, once", per_s(replay.rate), f"{replay.first_s:.2f}", f"{replay.peak_mib:.0f}"))
+    told = f"{per_s(replay.rate)}/s"
+    bars.append(Bar(f"`replay` at {WANTED_REPLAYS:,}/s, exactly once", told, replay.rate >= WANTED_REPLAYS))
     return Section(
         title="Dead letters",
-        method=f"{plan.orders:,} dead letters of ours in one partition; whole runs of `dlq_handler.py`.",
+        method=(
+            f"{plan.orders:,} dead letters of ours in one partition; whole runs of `dlq_handler.py`, the "
+            f"last of them `{' '.join(REPLAY)}` with all its checks, the result counted in the orders' topic."
+        ),
         head=("Verb", "dead letters/s", "first output, s", "peak MiB"),
         rows=rows,
         bars=bars,
     )
 
 
-def _fill(brokers: str, topic: str, number: int) -> None:
+def _fill(brokers: str, source: str, topic: str, number: int) -> None:
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 20, "compression.type": "lz4"})
-    for sent, one in enumerate(_dead_letters(topic, number)):
+    for sent, one in enumerate(_dead_letters(source, topic, number)):
         stamped: Any = {"headers": one.headers, "timestamp": one.timestamp_ms}
         producer.produce(topic, one.value, one.key, 0, **stamped)
         if sent % 10_000 == 0 and producer.flush(120):
@@ -78,21 +97,30 @@ def _fill(brokers: str, topic: str, number: int) -> None:
         raise Void(f"not all dead letters could be put on {topic}")
 
 
-def _dead_letters(topic: str, number: int) -> Iterator[Outgoing]:
+def _dead_letters(source: str, topic: str, number: int) -> Iterator[Outgoing]:
+    values = _encoded_orders()
     now_ms = int(time.time() * 1000)
     for place in range(number):
         died_ms = now_ms - 86_400_000 * (number - place) // number
         reason, kind, message = FAILURES[place % 10 == 0]
         key = b"O-%d" % place
-        source = Record("orders", place % 3, place // 3, died_ms, "CreateTime", key, key * 8, [])
+        value = values[place % ORDERS]
+        record = Record(source, place % 3, place // 3, died_ms, "CreateTime", key, value, [])
         failure = Failure(reason, reason.split(".")[0], kind, message.format(place), True)
         about = Circumstances("order-processing-group", "host-1", 4, died_ms, died_ms, None, 1)
-        yield dead_letter(source, failure, about, topic)
+        yield dead_letter(record, failure, about, topic)
 
 
-def _time(brokers: str, topic: str, number: int, verb: Tuple[str, ...]) -> Timed:
+def _encoded_orders() -> List[bytes]:
+    schema = decoder().reader
+    encode = OrderEncoder(schema, single_object_prefix(schema)).encode
+    return [encode(order) for order in islice(FakeOrders(random.Random(1)), ORDERS)]
+
+
+def _time(brokers: str, source: str, topic: str, number: int, verb: Tuple[str, ...]) -> Timed:
     """One run, its output read and thrown away; the peak is the kernel's own figure."""
-    environ = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": brokers, "DLQ_TOPIC": topic}
+    topics = {"ORDERS_TOPIC": source, "DLQ_TOPIC": topic}
+    environ = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": brokers, **topics}
     began_s = time.monotonic()
     terminal, its_end = os.openpty()
     command = [sys.executable, str(SCRIPT), *verb]

@@ -12,6 +12,7 @@ from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewShop = Callable[..., Shop]
+ORDERS = 20_000
 
 
 @pytest.fixture
@@ -69,3 +70,24 @@ def test_too_few_replicas_in_sync_keep_the_offset_until_they_are_back(
     assert running.wait(120).code == 0, running.describe()
     taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
     assert (taken.processed, taken.dead_lettered) == (50, 5)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(
+    three: LocalKafka, topic: Callable[..., str], tmp_path: Path, guarantee: str
+) -> None:
+    """What the next life does with care costs at most 2 s: compared are its first orders and the next."""
+    shop = Shop(three.bootstrap_servers, topic, tmp_path, **{**QUICK, "GUARANTEE": guarantee}).create()
+    shop.put(rows(70_000))
+    first = shop.consume("works")
+    eventually(lambda: len(shop.calls()) > 5_000, 60, first.describe)
+    first.kill()
+    crashed_after = len(shop.calls())
+    shop.drain("works")
+
+    at_s = [call.at_s for call in shop.calls()[crashed_after:]]
+    careful_s = at_s[ORDERS] - at_s[0]
+    usual_s = at_s[2 * ORDERS] - at_s[ORDERS]
+    told = f"{careful_s:.1f} s for careful calls, {usual_s:.1f} s for as many others"
+    assert careful_s - usual_s < 2.0, told
+    shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
