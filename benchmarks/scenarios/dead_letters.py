@@ -8,13 +8,14 @@ Used by: __main__.
 import contextlib
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Tuple
+from typing import Any, Iterator, List, NamedTuple, Sequence, Tuple
 
 from confluent_kafka import Producer
 
@@ -50,40 +51,67 @@ class Timed(NamedTuple):
     first_s: float
     """From the start of the process to the first line, or the first progress on the terminal."""
     peak_mib: float
+    said: str
+    """The end of what it printed."""
+
+
+class Part(NamedTuple):
+    """Rows of the table, and what they hold."""
+
+    rows: Sequence[Sequence[str]]
+    bars: List[Bar]
 
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
-    """Fill a topic as the engine would, then go through all of it with each verb."""
+    """Fill a topic as the engine would, go through all of it with each verb, and replay it."""
     source, topic = rig.create("orders-that-died", 3), rig.create("dead-letters", 1)
     _fill(rig.brokers, source, topic, plan.orders)
-    rows, bars = [], []
-    for verb in VERBS:
-        runs = [_time(rig.brokers, source, topic, plan.orders, verb) for _ in range(plan.rounds)]
-        rate, peak_mib = median(one.rate for one in runs), max(one.peak_mib for one in runs)
-        first_s = median(one.first_s for one in runs)
-        say(f"{verb[0]}: {per_s(rate)}/s, {peak_mib:.0f} MiB, first output after {first_s:.2f} s")
-        rows.append((f"`{verb[0]}`", per_s(rate), f"{first_s:.2f}", f"{peak_mib:.0f}"))
-        bars.append(Bar(f"`{verb[0]}` at {WANTED:,} dead letters/s", f"{per_s(rate)}/s", rate >= WANTED))
-        bars.append(Bar(f"`{verb[0]}` under {LIMIT_MIB} MiB", f"{peak_mib:.0f} MiB", peak_mib < LIMIT_MIB))
-        said = f"`{verb[0]}` shows something within a second"
-        bars.append(Bar(said, f"{first_s:.2f} s", first_s < FIRST_WITHIN_S))
-    replay = _time(rig.brokers, source, topic, plan.orders, REPLAY)
-    if rig.records(source, 3) != plan.orders:
-        raise Void("not every dead letter was replayed once")
-    say(f"replay: {per_s(replay.rate)}/s, {replay.peak_mib:.0f} MiB")
-    rows.append(("`replay`, once", per_s(replay.rate), f"{replay.first_s:.2f}", f"{replay.peak_mib:.0f}"))
-    told = f"{per_s(replay.rate)}/s"
-    bars.append(Bar(f"`replay` at {WANTED_REPLAYS:,}/s, exactly once", told, replay.rate >= WANTED_REPLAYS))
+    parts = [_read(rig, plan, say, source, topic, verb) for verb in VERBS]
+    parts.append(_replay(rig, plan, say, source, topic))
     return Section(
         title="Dead letters",
         method=(
             f"{plan.orders:,} dead letters of ours in one partition; whole runs of `dlq_handler.py`, the "
-            f"last of them `{' '.join(REPLAY)}` with all its checks, the result counted in the orders' topic."
+            f"last of them `{' '.join(REPLAY)}`: it first reads all to check what it would send, then reads "
+            "and checks again as it sends. What came of it is counted in the orders' topic."
         ),
         head=("Verb", "dead letters/s", "first output, s", "peak MiB"),
-        rows=rows,
-        bars=bars,
+        rows=[row for part in parts for row in part.rows],
+        bars=[bar for part in parts for bar in part.bars],
     )
+
+
+def _read(rig: Rig, plan: Plan, say: Say, source: str, topic: str, verb: Tuple[str, ...]) -> Part:
+    """The medians of one verb."""
+    name = f"`{verb[0]}`"
+    runs = [_time(rig.brokers, source, topic, plan.orders, verb) for _ in range(plan.rounds)]
+    rate, peak_mib = median(one.rate for one in runs), max(one.peak_mib for one in runs)
+    first_s = median(one.first_s for one in runs)
+    say(f"{verb[0]}: {per_s(rate)}/s, {peak_mib:.0f} MiB, first output after {first_s:.2f} s")
+    bars = [
+        Bar(f"{name} at {WANTED:,} dead letters/s", f"{per_s(rate)}/s", rate >= WANTED),
+        Bar(f"{name} under {LIMIT_MIB} MiB", f"{peak_mib:.0f} MiB", peak_mib < LIMIT_MIB),
+        Bar(f"{name} shows something within a second", f"{first_s:.2f} s", first_s < FIRST_WITHIN_S),
+    ]
+    return Part([(name, per_s(rate), f"{first_s:.2f}", f"{peak_mib:.0f}")], bars)
+
+
+def _replay(rig: Rig, plan: Plan, say: Say, source: str, topic: str) -> Part:
+    """All of them once, which changes what the verbs would find, so it comes last."""
+    timed = _time(rig.brokers, source, topic, plan.orders, REPLAY)
+    if rig.records(source, 3) != plan.orders:
+        raise Void("not every dead letter was replayed once")
+    told = re.search(r"\(([\d,]+)/s\)", timed.said)
+    if told is None:
+        raise Void(f"replay does not tell its rate: {timed.said}")
+    rate = int(told[1].replace(",", ""))
+    say(f"replay: {per_s(rate)}/s while sending, {per_s(timed.rate)}/s in all, {timed.peak_mib:.0f} MiB")
+    rows = [
+        ("`replay`, in all", per_s(timed.rate), f"{timed.first_s:.2f}", f"{timed.peak_mib:.0f}"),
+        ("`replay`, while sending", per_s(rate), "", ""),
+    ]
+    promise = f"`replay` sends {WANTED_REPLAYS:,}/s, exactly once"
+    return Part(rows, [Bar(promise, f"{per_s(rate)}/s", rate >= WANTED_REPLAYS)])
 
 
 def _fill(brokers: str, source: str, topic: str, number: int) -> None:
@@ -132,13 +160,15 @@ def _time(brokers: str, source: str, topic: str, number: int, verb: Tuple[str, .
     out: Any = process.stdout
     first = out.readline()
     shown_s.append(time.monotonic())
-    lines = bool(first) + sum(chunk.count(b"\n") for chunk in iter(lambda: out.read(1 << 20), b""))
+    lines, said = 1, first
+    for chunk in iter(lambda: out.read(1 << 20), b""):
+        lines, said = lines + chunk.count(b"\n"), chunk
     _, status, usage = os.wait4(process.pid, 0)
     took_s = time.monotonic() - began_s
     if status or (verb == ("list",) and lines != number):
         raise Void(f"{verb[0]} ended with {status} after {lines:,} lines")
     watch.join()
-    return Timed(number / took_s, min(shown_s) - began_s, usage.ru_maxrss / 1024)
+    return Timed(number / took_s, min(shown_s) - began_s, usage.ru_maxrss / 1024, said.decode())
 
 
 def _watch(terminal: int, shown_s: List[float]) -> None:
