@@ -338,7 +338,7 @@ class Consumer:
         if self.crash is not None:
             raise self.crash
         self._watch_kafka()
-        if self.identity.has_changed():
+        if not self.outage.holds and self.identity.has_changed():
             raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
         if self.status.due():
             self.status.show(self._status())

@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO
 
 from orderflow import portrait, render, topics
-from orderflow.audit import Entry
+from orderflow.audit import Entry, States
 from orderflow.audit_topic import Topics, read_entries, read_states
 from orderflow.cli import (
     CommandError,
@@ -128,13 +128,19 @@ def audit_topics(desk: Desk) -> Topics:
     return Topics(desk.client, desk.consumer_group, desk.dlq_topic, desk.audit_topic)
 
 
-def _state_of(desk: Desk) -> StateOf:
-    """The states now. Looking must not fail because nobody may read the audit topic, but it is said."""
+def states_now(desk: Desk, job: Optional[str] = None) -> States:
+    """What became of each dead letter, see `read_states`; how far it has got shows on the error stream."""
     progress = Progress(desk.err, "audit entries read")
     try:
-        states = read_states(audit_topics(desk), watcher=progress)
+        return read_states(audit_topics(desk), job, progress)
+    finally:
         progress.clear()
-        return states.of
+
+
+def _state_of(desk: Desk) -> StateOf:
+    """The states now. Looking must not fail because nobody may read the audit topic, but it is said."""
+    try:
+        return states_now(desk).of
     except CommandError as error:
         desk.note(f"all are shown as new: {error}")
         return nothing_done

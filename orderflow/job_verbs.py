@@ -9,8 +9,8 @@ import argparse
 
 from orderflow import replay_flags, replay_text, replay_verbs, topics
 from orderflow.audit import Job
-from orderflow.audit_topic import read_entries, read_jobs, read_states
-from orderflow.browse import Desk, audit_topics
+from orderflow.audit_topic import read_entries, read_jobs
+from orderflow.browse import Desk, audit_topics, states_now
 from orderflow.cli import OK, UsageError
 from orderflow.letters import FAILED_AGAIN
 from orderflow.render import to_json
@@ -60,7 +60,7 @@ def _show(desk: Desk, name: str) -> int:
 
 def _came_back(desk: Desk, job: Job) -> int:
     """How many of what it sent are dead letters again."""
-    states = read_states(audit_topics(desk))
+    states = states_now(desk)
     entries = (entry for entry in read_entries(audit_topics(desk)) if entry.job == job.id)
     places = {(entry.partition, entry.offset) for entry in entries}
     return sum(states.of(*place) == FAILED_AGAIN for place in places)

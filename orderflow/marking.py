@@ -11,8 +11,7 @@ from typing import Iterator, List, NamedTuple
 
 from orderflow import audit, topics
 from orderflow.audit import Job
-from orderflow.audit_topic import read_states
-from orderflow.browse import Desk, Topic, audit_topics, now_ms
+from orderflow.browse import Desk, Topic, now_ms, states_now
 from orderflow.cli import OK, Refused, UsageError, count
 from orderflow.confirmation import answer, confirm
 from orderflow.letters import DISCARDED, NEW, Letter
@@ -104,7 +103,7 @@ def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason:
     """Fence others, read the states anew, and write an entry for each that still is what it was."""
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
-    states = read_states(audit_topics(desk))
+    states = states_now(desk)
     at_ms = now_ms()
     job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, number, 0, reason=reason)
     with Topic(desk, states.of) as topic:

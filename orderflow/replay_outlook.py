@@ -90,9 +90,11 @@ class Bench:
         candidates = Candidates(self.newest, topics)
         dead = self.request.ends[self.desk.dlq_topic]
         spans = [span._replace(end=dead[span.partition]) for span in self.topic.reader.spans(Range())]
-        for batch in self.topic.batches(Selection(), None, spans):
+        progress = Progress(self.desk.err, "searched for where they came from")
+        for batch in self.topic.batches(Selection(), progress, spans):
             for letter in batch:
                 candidates.add(letter, self._is_in_spans(letter) and selection.takes(letter))
+        progress.clear()
         self.newest.seal()
         stop = self._stop_requested
         self.sources.read_newer(self.newest, candidates.begins, self.request.ends, stop)

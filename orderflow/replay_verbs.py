@@ -10,8 +10,8 @@ from typing import Optional
 
 from orderflow import audit, replay_text, replayer, topics
 from orderflow.audit import Job, States
-from orderflow.audit_topic import read_jobs, read_states, taken_over_by
-from orderflow.browse import Desk, audit_topics, now_ms
+from orderflow.audit_topic import read_jobs, taken_over_by
+from orderflow.browse import Desk, audit_topics, now_ms, states_now
 from orderflow.cli import INCOMPLETE, OK, CommandError, KafkaUnreachable, Outage, Refused, UsageError
 from orderflow.confirmation import confirm
 from orderflow.letters import Letter
@@ -53,7 +53,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 
 def _states(desk: Desk, job: Optional[str] = None) -> States:
     topics.require_kafka(desk.client)
-    return read_states(audit_topics(desk), job)
+    return states_now(desk, job)
 
 
 def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> int:
@@ -140,7 +140,7 @@ def _open(bench: Bench, job: Job) -> Sending:
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     replayer.at_gap("fenced")
-    bench.states = read_states(audit_topics(desk), job.id)
+    bench.states = states_now(desk, job.id)
     replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)
@@ -235,7 +235,7 @@ def resume(desk: Desk, args: argparse.Namespace) -> int:
 
 def _resume_with(bench: Bench, selection: Selection, job: Job) -> int:
     # The survey asks for states only where the selection does, and must see those of the job's start.
-    bench.states = read_states(audit_topics(bench.desk), job.id)
+    bench.states = states_now(bench.desk, job.id)
     bench.survey(selection)
     if bench.desk.signals.requested:
         return bench.desk.signals.exit_code

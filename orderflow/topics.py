@@ -188,6 +188,10 @@ def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
     return bool(partitions) and all(partition.leader is not None for partition in partitions)
 
 
+_ASK_TIMEOUT_S = 2.0
+"""A request that waits for a lost broker costs a processor meanwhile (measured with librdkafka 2.16)."""
+
+
 class Identity:
     """Whether a topic is still the one that it was, as far as its id tells.
 
@@ -220,7 +224,8 @@ class Identity:
 
     def _ask(self) -> Any:
         self._due_s = time.monotonic() + self._every_s
-        return self._admin.describe_topics(TopicCollection([self._name]))[self._name]
+        asked = TopicCollection([self._name])
+        return self._admin.describe_topics(asked, request_timeout=_ASK_TIMEOUT_S)[self._name]
 
     def _take(self) -> Optional[str]:
         """The id in the answer that has come, None where the answer is an error."""

@@ -3,13 +3,16 @@
 The long forms, with the issue's own figures, are in tests/chaos/test_engine_trouble.py.
 """
 
+import os
 import time
+from pathlib import Path
 from typing import Callable, Optional
 
 import pytest
 
 from tests.engine_tools import MORTAL, Shop, rows
-from tests.pipeline import eventually, reason
+from tests.pipeline import Running, eventually, reason
+from tools.local_kafka import LocalKafka
 
 pytestmark = pytest.mark.broker
 NewShop = Callable[..., Shop]
@@ -155,3 +158,31 @@ def assert_full_ledger_drains(shop: NewShop, key: Optional[str], orders: int, ou
 
     assert full.assert_account_closes().processed == orders
     assert len(full.calls()) == orders, "an order was handled twice"
+
+
+# --- Kafka is away
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads a process's time from /proc")
+def test_waiting_for_a_lost_kafka_costs_next_to_nothing(topic: Callable[..., str], tmp_path: Path) -> None:
+    """A request that waits for a broker costs the client a whole processor, so none is left waiting."""
+    with LocalKafka() as kafka:
+        shop = Shop(kafka.bootstrap_servers, topic, tmp_path).create()
+        shop.put(rows(20))
+        running = shop.consume("works")
+        eventually(lambda: len(shop.calls()) == 20, why=running.describe)
+        kafka.kill()
+        eventually(lambda: "is lost" in running.err, 30, running.describe)
+        before_s = processor_time_s(running)
+        time.sleep(10)
+        spent_s = processor_time_s(running) - before_s
+        running.kill()
+
+    assert spent_s < 3.0, f"{spent_s:.1f} s of 10"
+
+
+def processor_time_s(running: Running) -> float:
+    """What a process has used so far."""
+    stat = Path(f"/proc/{running.process.pid}/stat").read_text(encoding="ascii")
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
