@@ -113,16 +113,17 @@ NewShop = Callable[..., Shop]
 @pytest.fixture
 def shop(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
     """Make a shop with topics and a group of its own: `shop(WORKERS="4")`; it ends with the test."""
-    yield from _shops(kafka, topic, tmp_path)
+    yield from shops_on(kafka, topic, tmp_path)
 
 
 @pytest.fixture
 def strict_shop(strict_kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
     """The same on the broker with short time-outs."""
-    yield from _shops(strict_kafka, topic, tmp_path)
+    yield from shops_on(strict_kafka, topic, tmp_path)
 
 
-def _shops(broker: Kafka, topic: Callable[..., str], folder: Path) -> Iterator[NewShop]:
+def shops_on(broker: Kafka, topic: Callable[..., str], folder: Path) -> Iterator[NewShop]:
+    """What makes shops on this broker; nothing that they started outlives the test."""
     made: List[Shop] = []
 
     def make(**settings: str) -> Shop:

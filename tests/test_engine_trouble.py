@@ -6,10 +6,11 @@ The long forms, with the issue's own figures, are in tests/chaos/test_engine_tro
 import os
 import time
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 import pytest
 
+from tests.conftest import shops_on
 from tests.engine_tools import MORTAL, Shop, rows
 from tests.pipeline import Running, eventually, reason
 from tools.local_kafka import LocalKafka
@@ -163,20 +164,31 @@ def assert_full_ledger_drains(shop: NewShop, key: Optional[str], orders: int, ou
 # --- Kafka is away
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads a process's time from /proc")
-def test_waiting_for_a_lost_kafka_costs_next_to_nothing(topic: Callable[..., str], tmp_path: Path) -> None:
-    """A request that waits for a broker costs the client a whole processor, so none is left waiting."""
+@pytest.fixture
+def own_kafka() -> Iterator[LocalKafka]:
+    """A broker that may be killed."""
     with LocalKafka() as kafka:
-        shop = Shop(kafka.bootstrap_servers, topic, tmp_path).create()
-        shop.put(rows(20))
-        running = shop.consume("works")
-        eventually(lambda: len(shop.calls()) == 20, why=running.describe)
-        kafka.kill()
-        eventually(lambda: "is lost" in running.err, 30, running.describe)
-        before_s = processor_time_s(running)
-        time.sleep(10)
-        spent_s = processor_time_s(running) - before_s
-        running.kill()
+        yield kafka
+
+
+@pytest.fixture
+def own_shop(own_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
+    """Make shops on that broker."""
+    yield from shops_on(own_kafka, topic, tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads a process's time from /proc")
+def test_waiting_for_a_lost_kafka_costs_next_to_nothing(own_kafka: LocalKafka, own_shop: NewShop) -> None:
+    """A request that waits for a broker costs the client a whole processor, so none is left waiting."""
+    waiting = own_shop().create()
+    waiting.put(rows(20))
+    running = waiting.consume("works")
+    eventually(lambda: len(waiting.calls()) == 20, why=running.describe)
+    own_kafka.kill()
+    eventually(lambda: "is lost" in running.err, 30, running.describe)
+    before_s = processor_time_s(running)
+    time.sleep(10)
+    spent_s = processor_time_s(running) - before_s
 
     assert spent_s < 3.0, f"{spent_s:.1f} s of 10"
 

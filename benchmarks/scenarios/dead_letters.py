@@ -160,7 +160,7 @@ def _time(brokers: str, source: str, topic: str, number: int, verb: Tuple[str, .
     out: Any = process.stdout
     first = out.readline()
     shown_s.append(time.monotonic())
-    lines, said = 1, first
+    lines, said = first.count(b"\n"), first
     for chunk in iter(lambda: out.read(1 << 20), b""):
         lines, said = lines + chunk.count(b"\n"), chunk
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,12 +1,13 @@
 """Handlers that fail, at the length and size that the promises name."""
 
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, Optional
 
 import pytest
 
+from tests.conftest import shops_on
 from tests.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
-from tests.pipeline import QUICK, eventually
+from tests.pipeline import eventually
 from tests.test_engine_trouble import (
     assert_full_ledger_drains,
     assert_one_bad_key_stops_no_other,
@@ -43,25 +44,22 @@ def stingy_kafka() -> Iterator[LocalKafka]:
 
 @pytest.fixture
 def stingy_shop(stingy_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
-    """A shop on that broker, of orders most of which fail for a while."""
-    made: List[Shop] = []
+    """Make shops on that broker."""
+    yield from shops_on(stingy_kafka, topic, tmp_path)
 
-    def make(guarantee: str) -> Shop:
-        settings = {**QUICK, "GUARANTEE": guarantee, "MAX_RETRIES": "30"}
-        made.append(Shop(stingy_kafka.bootstrap_servers, topic, tmp_path, **settings).create())
-        made[-1].put(rows(2000))
-        made[-1].begin_trouble()
-        return made[-1]
 
-    yield make
-    for each in made:
-        each.kill_all()
+def full_of_trouble(new: NewShop, guarantee: str) -> Shop:
+    """A shop with 2,000 orders, most of which fail for a while."""
+    made = new(GUARANTEE=guarantee, MAX_RETRIES="30").create()
+    made.put(rows(2000))
+    made.begin_trouble()
+    return made
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, guarantee: str) -> None:
     """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
-    shop = stingy_shop(guarantee)
+    shop = full_of_trouble(stingy_shop, guarantee)
     first = shop.consume("most_fail", *MORTAL, *INSTANCE)
     eventually(lambda: "taking in no more" in first.err, 60, first.describe)
     first.kill()
@@ -78,7 +76,7 @@ def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, gua
 @pytest.mark.parametrize("gap", ["before abort_transaction", "after abort_transaction"])
 def test_a_death_around_an_abort_loses_nothing(stingy_shop: NewShop, gap: str) -> None:
     """A transaction that this broker refused is open or just ended: its records are nobody's either way."""
-    shop = stingy_shop("exactly-once")
+    shop = full_of_trouble(stingy_shop, "exactly-once")
     dying = shop.die_at(gap, 1, "most_fail", *MORTAL, *INSTANCE)
     assert dying.wait(60).code == -9, f"never passed {gap}: {dying.describe()}"
     shop.end_trouble()
