@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections import deque
 from functools import lru_cache
 from math import log2
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 from zlib import crc32
 
 METADATA_LIMIT = 4000
@@ -84,6 +84,10 @@ class Entry(NamedTuple):
     delay_s: int
     has_followers: bool = False
     announced: bool = False
+
+
+EntryFields = Tuple[int, int, int, bool, bool]
+"""An entry that is only written: to build hundreds of `Entry` a commit would take as long as the text."""
 
 
 class Commit(NamedTuple):
@@ -257,16 +261,16 @@ class Ledger:
         reach: Optional[int] = None,
     ) -> str:
         """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
-        entries = [
-            Entry(offset, head.attempts, _left_s(head.due_s, now_s), bool(head.followers), head.announced)
-            for offset, head in sorted(self.heads.items())
-        ]
-        commit = Commit(self.next, entries, clean, braked, alone, int(time_of_day_s), reach)
-        return write_metadata(commit, base=entries[0].offset if entries else self.next)
+        commit = Commit(self.next, [], clean, braked, alone, int(time_of_day_s), reach)
+        base = self.commit_point
+        return _sealed_text(commit, _write_entries(self._listed(now_s), base), base)
 
-
-def _left_s(due_s: Optional[float], now_s: float) -> int:
-    return 0 if due_s is None or due_s <= now_s else round(min(due_s - now_s, DELAYS_S[-1]))
+    def _listed(self, now_s: float) -> Iterator[EntryFields]:
+        for offset, head in sorted(self.heads.items()):
+            due_s = head.due_s
+            left_s = 0.0 if due_s is None or due_s <= now_s else due_s - now_s
+            delay_s = round(left_s) if left_s < DELAYS_S[-1] else DELAYS_S[-1]
+            yield offset, head.attempts, delay_s, bool(head.followers), head.announced
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
@@ -287,10 +291,14 @@ FLAGS = re.compile(r"([co])(b?)([0-8]?)")
 
 def write_metadata(commit: Commit, base: int) -> str:
     """The text of a commit at the offset `base`."""
+    return _sealed_text(commit, _write_entries(commit.entries, base), base)
+
+
+def _sealed_text(commit: Commit, entries: str, base: int) -> str:
     flags = ("c" if commit.clean else "o") + ("b" if commit.braked else "") + _reach_digit(commit.reach)
     alone = "" if commit.alone is None else str(commit.alone - base)
     parts = [FORMAT, flags, str(commit.next - base), alone, str(commit.written_at_s)]
-    return _sealed(";".join([*parts, _write_entries(commit.entries, base)]), base)
+    return _sealed(";".join([*parts, entries]), base)
 
 
 def _reach_digit(reach: Optional[int]) -> str:
@@ -338,19 +346,21 @@ def _is_sound(commit: Commit, base: int) -> bool:
     return first == base and rising
 
 
-def _write_entries(entries: List[Entry], base: int) -> str:
-    """Runs over hundreds of entries a commit, so what was written once is looked up."""
+def _write_entries(entries: Iterable[EntryFields], base: int) -> str:
     parts: List[str] = []
     last = base
     for offset, attempts, delay_s, has_followers, announced in entries:
-        parts.append(_number((offset - last) * 2 + has_followers))
-        parts.append(DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced])
-        parts.append(DIGITS[delay_s] if delay_s < 32 else _delay(delay_s))
+        parts.append(_entry((offset - last) * 2 + has_followers, attempts, announced, delay_s))
         last = offset
     return "".join(parts)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=20_000)
+def _entry(step: int, attempts: int, announced: bool, delay_s: int) -> str:
+    """The text of one entry. Looked up mostly: a commit has hundreds, and they are much alike."""
+    return _number(step) + DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced] + _delay(delay_s)
+
+
 def _number(number: int) -> str:
     digits = ""
     while number > 31:
@@ -359,7 +369,6 @@ def _number(number: int) -> str:
     return digits + DIGITS[number]
 
 
-@lru_cache(maxsize=1_000)
 def _delay(delay_s: int) -> str:
     """The digit of the shortest delay that can be named and is not shorter, or of the longest there is."""
     return DIGITS[min(bisect_left(DELAYS_S, delay_s), len(DELAYS_S) - 1)]
