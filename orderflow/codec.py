@@ -15,7 +15,7 @@ reader are the same and have no logical types, as the shipped schema, that proof
 from contextlib import contextmanager
 from copy import deepcopy
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
@@ -26,9 +26,9 @@ from orderflow.decode_reasons import undecodable
 from orderflow.encoder import OrderEncoder, Unencodable
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.framing import SchemaRef, confluent_prefix, read_prefix, single_object_prefix
-from orderflow.orders import INFINITY, Order
+from orderflow.orders import Order
 from orderflow.projection import projection
-from orderflow.strict_reader import Decode, compile_reader
+from orderflow.strict_reader import Check, Decode, compile_reader
 from orderflow.walk import Fault, first_fault
 
 __all__ = [
@@ -70,8 +70,9 @@ class OrderDecoder:
 
     def __init__(self, reader: Schema, find_writer: FindWriter, max_order_bytes: int) -> None:
         self.reader = reader
-        self.roads: Dict[bytes, Decode] = {}
-        """The decoder of each prefix seen so far. Every one may be called with any value of that prefix."""
+        self.checked_roads: Dict[bytes, Decode] = {}
+        """`decode` and `validate` in one, for each prefix seen so far and any value that has it."""
+        self._roads: Dict[bytes, _Road] = {}
         self._writers: Dict[bytes, Schema] = {}
         self._find_writer = find_writer
         self._max_order_bytes = max_order_bytes
@@ -81,21 +82,28 @@ class OrderDecoder:
 
         Raises `Undecodable` (permanent), `UnknownSchema` (may be known later) or `RegistryUnavailable`.
         """
-        return self.road(value)(value)  # type: ignore[arg-type]
+        return self._road(value)[1].decode(value)  # type: ignore[arg-type]
 
-    def road(self, value: Optional[bytes]) -> Decode:
-        """The decoder for this value's prefix, built on first sight. Raises as `decode` does."""
+    def checked_road(self, value: Optional[bytes]) -> Decode:
+        """That of this value's prefix, built on first sight. Raises as `decode` does."""
+        prefix, road = self._road(value)
+        if prefix not in self.checked_roads:
+            self.checked_roads[prefix] = road.proof.checked() if road.proof else _checked(road.decode)
+        return self.checked_roads[prefix]
+
+    def _road(self, value: Optional[bytes]) -> "Tuple[bytes, _Road]":
+        """The prefix of this value and the road for it, built on first sight."""
         if not value:
             raise undecodable("decode.empty", "a null value (tombstone)" if value is None else "no bytes")
         if len(value) > self._max_order_bytes:
             raise undecodable("decode.too_large", _too_large(value, self._max_order_bytes))
         ref, start = read_prefix(value)
         prefix = value[:start]
-        if prefix not in self.roads:
+        if prefix not in self._roads:
             writer = self._writer(ref)
-            self.roads[prefix] = self._build(writer, start)
+            self._roads[prefix] = self._build(writer, start)
             self._writers[prefix] = writer
-        return self.roads[prefix]
+        return prefix, self._roads[prefix]
 
     def writer_of(self, value: Optional[bytes]) -> str:
         """Framing and writer schema of a value in one line, as far as they are known without a look-up."""
@@ -126,15 +134,15 @@ class OrderDecoder:
         except SchemaRefused as error:
             raise undecodable("decode.schema_refused", f"schema {ref}: {error}") from None
 
-    def _build(self, writer: Schema, start: int) -> Decode:
+    def _build(self, writer: Schema, start: int) -> "_Road":
         problems = evolution.problems(self.reader, writer)
         same = writer.fingerprint == self.reader.fingerprint
         proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
         if problems:
-            return _unresolvable(proof, str(problems[0]))
+            return _Road(_unresolvable(proof, str(problems[0])))
         if not same:
-            return _reasoned(_resolving(proof, self.reader))
-        return _reasoned(_meaningful(proof)) if self.reader.logical else proof.read
+            return _Road(_reasoned(_resolving(proof, self.reader)))
+        return _Road(_reasoned(_meaningful(proof))) if self.reader.logical else _Road(proof.read, proof)
 
 
 class _Proof:
@@ -150,6 +158,12 @@ class _Proof:
         self._max_bytes = max_bytes
         self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
 
+    def checked(self) -> Decode:
+        """`read` with the rules, which become part of what is compiled."""
+        careful = _checked(_reasoned(self._carefully))
+        rules = Check(orders.all_hold, orders.validate)
+        return compile_reader(self.schema, self.start, self._max_bytes, careful, rules)
+
     def _carefully(self, value: bytes) -> Order:
         if len(value) > self._max_bytes:
             raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
@@ -157,6 +171,14 @@ class _Proof:
         if fault:
             raise _misread(fault)
         return read(value, self.start, self.schema.raw)
+
+
+class _Road(NamedTuple):
+    """How the values of one prefix become orders."""
+
+    decode: Decode
+    proof: Optional[_Proof] = None
+    """Where the proof alone is the road, as the values mean what is written."""
 
 
 def _reasoned(road: Decode) -> Decode:
@@ -169,6 +191,17 @@ def _reasoned(road: Decode) -> Decode:
             raise
         except Exception as error:
             raise undecodable("decode.failed", f"{type(error).__name__}: {error}") from error
+
+    return decode
+
+
+def _checked(road: Decode) -> Decode:
+    """The road, and the rules after it."""
+
+    def decode(value: bytes) -> Order:
+        order = road(value)
+        orders.validate(order)
+        return order
 
     return decode
 
@@ -273,22 +306,14 @@ def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
     Raises what they raise. Refuses (`SchemaRefused`) a reader schema that the rules cannot judge.
     """
     refuse_unruly(decoder.reader)
-    roads, build_road, validate_order = decoder.roads, decoder.road, orders.validate
+    roads, build_road = decoder.checked_roads, decoder.checked_road
 
     def read_order(value: Optional[bytes]) -> Order:
         try:
             road = roads[value[:10] if value[0] == 0xC3 else value[:5]]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
             road = build_road(value)
-        order = road(value)  # type: ignore[arg-type]
-        if (
-            order["quantity"] < 1
-            or not 0 <= order["price"] < INFINITY
-            or order["timestamp"] < 1
-            or not (order["order_id"] and order["customer_id"] and order["product_id"])
-        ):
-            validate_order(order)
-        return order
+        return road(value)  # type: ignore[arg-type]
 
     return read_order
 

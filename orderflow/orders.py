@@ -1,11 +1,11 @@
 """What an order is, and the rules that it must meet.
 
-Owns: the six fields, the types that the rules can judge, and `validate`.
+Owns: the six fields, the types that the rules can judge, the rules, and `validate`.
 Does not know: bytes, schemas, Kafka, what becomes of an order that breaks a rule.
 Used by: codec, schemas, order_source, dlq_handler.
 """
 
-from typing import Any, Dict, FrozenSet, Mapping
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple
 
 from orderflow.errors import InvalidOrder
 
@@ -21,26 +21,50 @@ FIELDS: Mapping[str, FrozenSet[str]] = {
 }
 """The fields that the rules speak of, each with the Avro types that they can judge."""
 
-INFINITY = float("inf")
+class Rule(NamedTuple):
+    """What must hold of one field."""
+
+    field: str
+    condition: str
+    """In Python, with `{}` for the value: true, or the order breaks the rule."""
+    says: str
+
+
+RULES = (
+    Rule("order_id", "{}", "must not be empty"),
+    Rule("customer_id", "{}", "must not be empty"),
+    Rule("product_id", "{}", "must not be empty"),
+    Rule("quantity", "{} >= 1", "must be at least 1"),
+    Rule("price", "0 <= {} < 1e999", "must be a finite number, not negative"),
+    Rule("timestamp", "{} >= 1", "must be positive"),
+)
+"""A price of 0 is valid, free goods are sold too; -0.0 equals 0 and is valid as well. 1e999 is infinity, and
+NaN compares false with everything."""
+
+
+def all_hold(value_of: Callable[[str], str]) -> str:
+    """One Python condition for all rules, where `value_of` writes down each field's value.
+
+    The rules are text so that the reader that is compiled for a schema can hold them against values that
+    it has at hand: once a record, this is faster than any call.
+    """
+    return " and ".join(rule.condition.format(value_of(rule.field)) for rule in RULES)
+
+
+def _of_order(field: str) -> str:
+    return f"order[{field!r}]"
+
+
+_all_hold: Callable[[Order], bool] = eval(f"lambda order: {all_hold(_of_order)}")
+_conditions: Dict[str, Callable[[Order], bool]] = {
+    rule.field: eval(f"lambda order: {rule.condition.format(_of_order(rule.field))}") for rule in RULES
+}
 
 
 def validate(order: Order) -> None:
-    """Raise `InvalidOrder` for the first rule that the order breaks; reasons are `validate.<field>`.
-
-    Ids are not empty, quantity is at least 1, price is finite and not negative, timestamp is positive.
-    A price of 0 is valid, free goods are sold too; -0.0 equals 0 and is valid as well.
-    """
-    for name in ("order_id", "customer_id", "product_id"):
-        if not order[name]:
-            raise broken(name, "must not be empty", order[name])
-    if order["quantity"] < 1:
-        raise broken("quantity", "must be at least 1", order["quantity"])
-    if not 0 <= order["price"] < INFINITY:  # false for NaN too
-        raise broken("price", "must be a finite number, not negative", order["price"])
-    if order["timestamp"] < 1:
-        raise broken("timestamp", "must be positive", order["timestamp"])
-
-
-def broken(field: str, rule: str, value: Any) -> InvalidOrder:
-    """The error for one broken rule; it names the value, which the user interface escapes."""
-    return InvalidOrder(f"{field} {rule}: {value!r}", f"validate.{field}")
+    """Raise `InvalidOrder` for the first rule that the order breaks; reasons are `validate.<field>`."""
+    if _all_hold(order):
+        return
+    rule = next(rule for rule in RULES if not _conditions[rule.field](order))
+    # The value is a stranger's: whoever shows the message escapes it.
+    raise InvalidOrder(f"{rule.field} {rule.says}: {order[rule.field]!r}", f"validate.{rule.field}")

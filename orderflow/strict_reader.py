@@ -16,7 +16,7 @@ be the one canonical encoding of it, and hands all others, however valid, to the
 """
 
 import struct
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from orderflow.avro_schema import Schema, decimal_bytes, definitions, is_free_decimal, kind_of
 
@@ -27,9 +27,13 @@ LONG_GROUPS = 9
 LENGTH_GROUPS = 4
 """The most 7-bit groups that are read. Nine cover 62 bits and the sign: more is rare, so careful."""
 
-MAX_LINES = 5_000
+MAX_LINES = 10_000
 MAX_NESTING = 12
 """Python compiles at most 20 nested loops. Schemas beyond these bounds take the careful road."""
+
+STEPS = [None if byte & 1 or byte > 127 else 1 + (byte >> 1) for byte in range(256)]
+"""By the byte of a length: from there to the end of what it announces. None: it is more than one byte, or
+odd. To look this up is faster than to judge it."""
 
 REFUSE = "return careful(value)"
 REFUSE_ODD = f"if n & 1: {REFUSE}"
@@ -39,19 +43,33 @@ class _TooComplex(Exception):
     """The schema is not worth a reader of its own."""
 
 
-def compile_reader(schema: Schema, start: int, max_bytes: int, careful: Decode) -> Decode:
+class Check(NamedTuple):
+    """What must hold of a record beyond its bytes."""
+
+    condition: Callable[[Callable[[str], str]], str]
+    """Writes it in Python; its argument says how the value of a field is written there."""
+    refuse: Callable[[Dict[str, Any]], None]
+    """Given a record of which it does not hold, raises why."""
+
+
+def compile_reader(
+    schema: Schema, start: int, max_bytes: int, careful: Decode, check: Optional[Check] = None
+) -> Decode:
     """A decoder of values whose body begins at `start`. What it cannot prove it gives to `careful`.
 
-    It gives raw values: a logical type's number or bytes, not its meaning.
+    It gives raw values: a logical type's number or bytes, not its meaning. The check is not made of what
+    `careful` gives.
     """
     writer = _Writer(schema)
     try:
-        text = writer.function(start, max_bytes)
+        text = writer.function(start, max_bytes, check)
     except _TooComplex:
         return careful
     names = {
         **writer.constants,
         "careful": careful,
+        "steps": STEPS,
+        "refuse": check and check.refuse,
         "read_float": struct.Struct("<f").unpack_from,
         "read_double": struct.Struct("<d").unpack_from,
     }
@@ -77,7 +95,7 @@ class _Writer:
             "float": lambda part, name, depth: [f"{name}, = read_float(value, at)", "at += 4"],
             "double": lambda part, name, depth: [f"{name}, = read_double(value, at)", "at += 8"],
             "bytes": lambda part, name, depth: _bytes(part, name),
-            "string": lambda part, name, depth: _sized(f"{name} = value[at:end].decode()"),
+            "string": lambda part, name, depth: _sized(f"{name} = value[at + 1:end].decode()"),
             "fixed": lambda part, name, depth: _fixed(part, name),
             "enum": self._enum,
             "union": self._union,
@@ -86,17 +104,21 @@ class _Writer:
             "record": self._record,
         }
 
-    def function(self, start: int, max_bytes: int) -> str:
+    def function(self, start: int, max_bytes: int, check: Optional[Check]) -> str:
+        reading, fields = self._fields(self._schema.parsed, 0)
         # Hostile bytes raise nearly everything: IndexError, struct.error, UnicodeDecodeError, MemoryError.
         body = [
             "size = len(value)",
             f"if size > {max_bytes}: {REFUSE}",
             f"at = {start}",
-            *self._record(self._schema.parsed, "order", 0),
-            "if at == size: return order",
+            *reading,
+            f"if at == size: record = {_record_of(fields)}",
         ]
-        lines = ["try:", *_indented(body), "except Exception: pass", REFUSE]
-        return "\n".join(["def decode(value):", *_indented(lines)]) + "\n"
+        lines = ["record = None", "try:", *_indented(body), "except Exception: pass"]
+        lines.append(f"if record is None: {REFUSE}")
+        if check:
+            lines.append(f"if not ({check.condition(fields.__getitem__)}): refuse(record)")
+        return "\n".join(["def decode(value):", *_indented(lines), " return record"]) + "\n"
 
     def _read(self, part: Any, name: str, depth: int) -> List[str]:
         """The lines that read one part into the variable `name`."""
@@ -111,14 +133,18 @@ class _Writer:
         self._variables += 1
         return f"v{self._variables}"
 
-    def _record(self, part: Any, name: str, depth: int) -> List[str]:
+    def _fields(self, part: Any, depth: int) -> Tuple[List[str], Dict[str, str]]:
+        """The lines that read all fields of a record, and the variable that each is in then."""
         lines: List[str] = []
-        items = []
+        fields: Dict[str, str] = {}
         for field in part["fields"]:
-            variable = self._variable()
+            variable = fields[field["name"]] = self._variable()
             lines += self._read(field["type"], variable, depth)
-            items.append(f"{field['name']!r}: {variable}")
-        return [*lines, f"{name} = {{{', '.join(items)}}}"]
+        return lines, fields
+
+    def _record(self, part: Any, name: str, depth: int) -> List[str]:
+        lines, fields = self._fields(part, depth)
+        return [*lines, f"{name} = {_record_of(fields)}"]
 
     def _enum(self, part: Any, name: str, depth: int) -> List[str]:
         symbols = f"symbols_{len(self.constants)}"
@@ -141,7 +167,7 @@ class _Writer:
     def _map(self, part: Any, name: str, depth: int) -> List[str]:
         key, item = self._variable(), self._variable()
         lines = [
-            *_sized(f"{key} = value[at:end].decode()"),
+            *_sized(f"{key} = value[at + 1:end].decode()"),
             f"if {key} in {name}: {REFUSE}",
             *self._read(part["values"], item, depth),
             f"{name}[{key}] = {item}",
@@ -149,24 +175,34 @@ class _Writer:
         return _block(f"{name} = {{}}", lines)
 
 
+def _record_of(fields: Dict[str, str]) -> str:
+    return f"{{{', '.join(f'{name!r}: {variable}' for name, variable in fields.items())}}}"
+
+
 def _indented(lines: List[str]) -> List[str]:
     return [" " + line for line in lines]
 
 
 def _varint(groups: int) -> List[str]:
-    """Read an unsigned variable-length number of at most so many 7-bit groups into `n`.
-
-    Each further group takes back the continuation bit (128) that the one before it has added.
-    A last group of 0 would be an over-long form.
-    """
-    lines = ["n = value[at]; at += 1"]
+    """Read an unsigned variable-length number of at most so many 7-bit groups into `n`."""
+    lines = ["n = value[at]", "if n < 128: at += 1"]
     indent = ""
     for group in range(1, groups):
-        lines.append(f"{indent}if {'n' if group == 1 else 'b'} > 127:")
+        lines += [
+            f"{indent}else:",
+            f"{indent} b{group} = value[at + {group}]",
+            f"{indent} if b{group} < 128:",
+            f"{indent}  if not b{group}: {REFUSE}",
+            f"{indent}  n += {_higher_groups(group)}; at += {group + 1}",
+        ]
         indent += " "
-        shift = 7 * group
-        lines.append(f"{indent}b = value[at]; at += 1; n += (b << {shift}) - {1 << shift}")
-    return [*lines, f"{indent}if b > 127: {REFUSE}", f" if not b: {REFUSE}"]
+    return [*lines, f"{indent}else: {REFUSE}"]
+
+
+def _higher_groups(last: int) -> str:
+    """What the groups 1 to `last` add to the first, less the continuation bit (128) of all but the last."""
+    groups = [f"(b{group} << {7 * group})" for group in range(1, last + 1)]
+    return f"{' + '.join(groups)} - {sum(128 << 7 * group for group in range(last))}"
 
 
 def _number(name: str, groups: int, bound: Optional[int]) -> List[str]:
@@ -179,14 +215,21 @@ def _boolean(name: str) -> List[str]:
 
 
 def _sized(take: str) -> List[str]:
-    """Read a length into `n`, let `take` use what lies between `at` and `end`, and go on behind it."""
-    return [*_varint(LENGTH_GROUPS), REFUSE_ODD, "end = at + (n >> 1)", take, "at = end"]
+    """Read a length, let `take` use so many bytes, from `at + 1` to `end`, and go on behind them."""
+    return [
+        "step = steps[value[at]]",
+        "if step is None:",
+        *_indented([*_varint(LENGTH_GROUPS), REFUSE_ODD, "at -= 1; step = 1 + (n >> 1)"]),
+        "end = at + step",
+        take,
+        "at = end",
+    ]
 
 
 def _bytes(part: Any, name: str) -> List[str]:
-    lines = _sized(f"{name} = value[at:end]")
+    lines = _sized(f"{name} = value[at + 1:end]")
     if is_free_decimal(part):
-        lines.insert(-2, f"if n > {2 * decimal_bytes(part['precision'])}: {REFUSE}")
+        lines.insert(-2, f"if step > {1 + decimal_bytes(part['precision'])}: {REFUSE}")
     return lines
 
 

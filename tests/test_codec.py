@@ -1,21 +1,23 @@
 """Orders to bytes and back, in both framings; what decodes is exactly what was written."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orderflow.avro_schema import crc_64_avro
 from orderflow.codec import (
     OrderEncoder,
+    Schema,
     SchemaRefused,
     Unencodable,
     confluent_prefix,
     order_reader,
     single_object_prefix,
 )
-from orderflow.errors import InvalidOrder, Undecodable, UnknownSchema
+from orderflow.errors import OrderError, Undecodable, UnknownSchema
+from orderflow.orders import validate
 from tests.schemas_for_tests import (
     ORDER,
     SHIPPED,
@@ -111,10 +113,42 @@ def test_what_is_not_framed_or_not_known_has_a_reason(value: Optional[bytes], re
     assert caught.value.retryable == isinstance(caught.value, UnknownSchema)
 
 
-def test_the_reader_for_the_engine_applies_the_rules() -> None:
-    """Decoding and validating are one call there."""
-    with pytest.raises(InvalidOrder, match="quantity must be at least 1: 0"):
-        order_reader(decoder())(encode({**ORDER, "quantity": 0}))
+def outcome(read: Callable[[bytes], Dict[str, Any]], value: bytes) -> Any:
+    """The order, or the reason why there is none."""
+    try:
+        return read(value)
+    except OrderError as error:
+        return error.reason, str(error)
+
+
+WITH_NOTE = order_schema(field("note", ["null", "string"], default=None))
+
+
+@given(ANY_ORDER, st.sampled_from([SHIPPED, WITH_NOTE]))
+@example({**ORDER, "quantity": 0}, SHIPPED)
+@example({**ORDER, "quantity": 0, "timestamp": 2**63 - 1}, SHIPPED)
+@example({**ORDER, "product_id": ""}, WITH_NOTE)
+def test_the_reader_for_the_engine_is_decoding_and_then_the_rules(
+    order: Dict[str, Any], writer: Schema
+) -> None:
+    """On every road: compiled with the rules, walked with care as for the largest numbers, or resolved."""
+    known = decoder(writers=[WITH_NOTE])
+
+    def in_two_steps(value: bytes) -> Dict[str, Any]:
+        decoded = known.decode(value)
+        validate(decoded)
+        return decoded
+
+    value = encode({**order, "note": None} if writer is WITH_NOTE else order, writer)
+
+    assert outcome(in_two_steps, value) == outcome(order_reader(known), value)
+
+
+def test_a_reader_schema_without_the_fields_of_an_order_still_decodes() -> None:
+    """Only the rules need them."""
+    schema = order_schema(fields=[field("x", "int")])
+
+    assert {"x": 3} == decoder(schema).decode(encode({"x": 3}, schema))
 
 
 def test_a_limit_on_size_holds_for_every_road() -> None:
