@@ -47,8 +47,8 @@ def _print_groups(desk: Desk, groups: Groups, about: Overview) -> None:
     for line in render.group_lines(groups, now_ms(), desk.width, desk.colour):
         desk.say(line)
     if desk.width is not None:
-        digits = short_length(group.fingerprint for group in rows)
-        desk.say(f"next: python dlq_handler.py replay -g {rows[0].fingerprint[:digits]} --dry-run")
+        digits = short_length(group.kind.fingerprint for group in rows)
+        desk.say(f"next: python dlq_handler.py replay -g {rows[0].kind.fingerprint[:digits]} --dry-run")
 
 
 class _Unresolved:

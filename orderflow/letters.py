@@ -6,9 +6,23 @@ Used by: selection, tally, render, browse, replay.
 """
 
 import re
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from functools import lru_cache
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from orderflow import dead_letters as own
+from orderflow.dead_letters import (
+    CLASS,
+    CLIENT,
+    FINGERPRINT,
+    FINGERPRINT_FORM,
+    LEFT_OUT,
+    MESSAGE,
+    OFFSET,
+    PARTITION,
+    REASON,
+    STACK,
+    STAGE,
+    TOPIC,
+)
 from orderflow.dialects import OWN, Explanation, explain
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.records import Record
@@ -16,6 +30,8 @@ from orderflow.records import Record
 Order = Dict[str, Any]
 Decode = Callable[[Optional[bytes]], Order]
 """Bytes of a value to an order. Raises `Undecodable` or `RegistryUnavailable`."""
+Values = Dict[str, Any]
+"""The last value of each header name."""
 StateOf = Callable[[int, int], str]
 """What became of the dead letter at (partition, offset): one of `STATES`."""
 
@@ -30,32 +46,36 @@ def nothing_done(partition: int, offset: int) -> str:
     return NEW
 
 
-class Glance(NamedTuple):
-    """The part of an explanation that lists, groups and totals need, cheap for dead letters of our own."""
+class Kind(NamedTuple):
+    """What a dead letter has in common with others that died of the same."""
 
     dialect: str
     fingerprint: str
-    reason: Optional[str]
-    stage: Optional[str]
-    error_class: Optional[str]
+    """16 hex digits that failures of one kind share."""
+    reason: Optional[str] = None
+    stage: Optional[str] = None
+    error_class: Optional[str] = None
     """The innermost cause where one is told."""
-    message: Optional[str]
-    topic: Optional[str]
-    partition: Optional[int]
-    offset: Optional[int]
+    topic: Optional[str] = None
+    """The source's."""
+
+
+Detail = Tuple[Optional[str], Optional[int], Optional[int]]
+"""What a dead letter tells of itself alone: message (of the innermost cause where one is told), and the
+source's partition and offset."""
 
 
 class Letter:
     """One dead letter. What costs time is worked out when it is first asked for, and kept."""
 
-    __slots__ = ("_decode", "_glance", "_mark", "_order", "_state_of", "_told", "record")
+    __slots__ = ("_decode", "_kind", "_order", "_own_values", "_state_of", "_told", "record")
 
     def __init__(self, record: Record, decode: Decode, state_of: StateOf = nothing_done) -> None:
         self.record = record
         self._decode = decode
         self._state_of = state_of
-        self._mark: Optional[str] = None
-        self._glance: Optional[Glance] = None
+        self._own_values: Optional[Values] = None
+        self._kind: Optional[Kind] = None
         self._told: Optional[Explanation] = None
         self._order: Any = _UNTRIED
 
@@ -72,20 +92,28 @@ class Letter:
         return self._told
 
     @property
-    def glance(self) -> Glance:
-        """What a line about it needs."""
-        if self._glance is None:
-            self._glance = _own_glance(self.record) or _glance(self.told)
-        return self._glance
+    def kind(self) -> Kind:
+        """What it died of, quick for dead letters of our own."""
+        if self._kind is None:
+            self._kind = _own_kind(self.own_values) or _kind(self.told)
+        return self._kind
+
+    @property
+    def detail(self) -> Detail:
+        """What a line about it needs beside that, as quick."""
+        return _own_detail(self.own_values) or _detail(self.told)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that failures of one kind share."""
-        if self._glance is not None:
-            return self._glance.fingerprint
-        if self._mark is None:
-            self._mark = _own_mark(self.record) or self.told.fingerprint
-        return self._mark
+        return self.kind.fingerprint
+
+    @property
+    def own_values(self) -> Values:
+        """The headers by name where it is surely a dead letter of our own, else nothing."""
+        if self._own_values is None:
+            self._own_values = _own_values(self.record)
+        return self._own_values
 
     @property
     def state(self) -> str:
@@ -105,65 +133,51 @@ class Letter:
 
 
 _UNTRIED = object()
-_LAST_OF_OURS = (own.CLIENT, own.STACK, own.LEFT_OUT)
-_COMPLETE = frozenset(OWN.complete)
-_MARK = re.compile(own.FINGERPRINT_FORM.pattern.encode())
+_LAST_OF_OURS = (CLIENT, STACK, LEFT_OUT)
+_MARK = re.compile(FINGERPRINT_FORM.pattern.encode())
 
 
-def _own_values(record: Record) -> Optional[Dict[str, Any]]:
-    """The headers of a dead letter of ours by name; None where it is not surely one.
-
-    The engine puts its headers behind all others, so the last one tells.
-    """
+def _own_values(record: Record) -> Values:
+    """The engine puts its headers behind all others, so the last one tells."""
     headers = record.headers
-    if not headers or headers[-1][0] not in _LAST_OF_OURS:
-        return None
-    values = dict(headers)
-    return values if _MARK.fullmatch(values.get(own.FINGERPRINT) or b"") else None
+    return dict(headers) if headers and headers[-1][0] in _LAST_OF_OURS else {}
 
 
-def _own_mark(record: Record) -> Optional[str]:
-    values = _own_values(record)
-    if values is None or not values.keys() >= _COMPLETE:
-        return None
-    mark: str = values[own.FINGERPRINT].decode("ascii")
-    return mark
-
-
-def _own_glance(record: Record) -> Optional[Glance]:
+def _own_kind(values: Values) -> Optional[Kind]:
     """The short way; None where anything is not as we write it."""
-    values = _own_values(record)
-    if values is None:
-        return None
     try:
-        partition, offset = values[own.PARTITION], values[own.OFFSET]
-        if not (partition.isdigit() and offset.isdigit()):
-            return None
-        return Glance(
-            "orderflow",
-            values[own.FINGERPRINT].decode("ascii"),
-            values[own.REASON].decode(),
-            values[own.STAGE].decode(),
-            values[own.CLASS].decode(),
-            values[own.MESSAGE].decode(),
-            values[own.TOPIC].decode(),
-            int(partition),
-            int(offset),
-        )
-    except (AttributeError, KeyError, ValueError):
+        if PARTITION in values and OFFSET in values:
+            return _kind_of(values[FINGERPRINT], values[REASON], values[STAGE], values[CLASS], values[TOPIC])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
+@lru_cache(2_000)
+def _kind_of(mark: bytes, reason: bytes, stage: bytes, error_class: bytes, topic: bytes) -> Optional[Kind]:
+    """Looked up mostly: most dead letters are of a few kinds. Raises what values of another sort raise."""
+    if not _MARK.fullmatch(mark):
         return None
+    text = mark.decode("ascii")
+    return Kind(OWN.name, text, reason.decode(), stage.decode(), error_class.decode(), topic.decode())
 
 
-def _glance(told: Explanation) -> Glance:
-    by_cause = told.root_class is not None
-    return Glance(
-        told.dialect,
-        told.fingerprint,
-        told.reason,
-        told.stage,
-        told.root_class if by_cause else told.error_class,
-        told.root_message if by_cause else told.message,
-        told.topic,
-        told.partition,
-        told.offset,
-    )
+def _own_detail(values: Values) -> Optional[Detail]:
+    """The short way; None where anything is not as we write it."""
+    try:
+        partition, offset = values[PARTITION], values[OFFSET]
+        if partition.isdigit() and offset.isdigit():
+            return values[MESSAGE].decode(), int(partition), int(offset)
+    except (AttributeError, KeyError, ValueError):
+        pass
+    return None
+
+
+def _kind(told: Explanation) -> Kind:
+    error_class = told.error_class if told.root_class is None else told.root_class
+    return Kind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+
+
+def _detail(told: Explanation) -> Detail:
+    message = told.message if told.root_class is None else told.root_message
+    return message, told.partition, told.offset

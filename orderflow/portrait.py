@@ -194,9 +194,10 @@ def history_lines(letters: List[Letter], entries: Mapping[str, Entry]) -> Lines:
     yield from _field("history", plural(len(letters), "death"))
     for letter in letters:
         at_ms = letter.record.timestamp_ms
-        reason = escape(letter.glance.reason or letter.glance.error_class or "-")
+        kind, (message, _, _) = letter.kind, letter.detail
+        reason = escape(kind.reason or kind.error_class or "-")
         place = f"{clock(at_ms)}  {letter.position:<10}  {letter.state:<13}"
-        yield f"  {place}  {reason}  {summary(letter.glance)}"
+        yield f"  {place}  {reason}  {summary(kind.error_class, message)}"
         if letter.position in entries:
             yield _deed(entries[letter.position])
 

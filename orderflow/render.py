@@ -12,9 +12,9 @@ import json
 import math
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from orderflow.letters import Glance, Letter
+from orderflow.letters import Kind, Letter
 from orderflow.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
 from orderflow.text import escape
 
@@ -84,21 +84,21 @@ def plain(value: Any) -> Any:
 
 def group_row(group: Group, groups: Groups) -> Json:
     """One group as an object."""
-    example = group.example
+    kind = group.kind
     return {
-        "fingerprint": group.fingerprint,
+        "fingerprint": kind.fingerprint,
         "count": group.count,
         "first_ts": group.first_ms,
         "last_ts": group.last_ms,
         "window": {"from_ts": groups.window.begin_ms, "to_ts": groups.window.end_ms, "counts": group.parts},
-        "dialect": example.dialect,
+        "dialect": kind.dialect,
         "error": {
-            "reason": example.reason,
-            "stage": example.stage,
-            "class": example.error_class,
-            "message": example.message,
+            "reason": kind.reason,
+            "stage": kind.stage,
+            "class": kind.error_class,
+            "message": group.message,
         },
-        "source_topic": example.topic,
+        "source_topic": kind.topic,
     }
 
 
@@ -239,13 +239,8 @@ def shown_bytes(value: Optional[bytes]) -> str:
     return f"0x{value.hex()}" if text is None else escape(text)
 
 
-def summary(glance: Glance) -> str:
+def summary(error_class: Optional[str], message: Optional[str]) -> str:
     """The error in a few words: its class, bare, and the message's first line."""
-    return summary_of(glance.error_class, glance.message)
-
-
-def summary_of(error_class: Optional[str], message: Optional[str]) -> str:
-    """The same of a class and a message."""
     kind = _bare(error_class)
     message = (message or "").partition("\n")[0]
     if not kind or message.startswith(kind):
@@ -259,14 +254,6 @@ def _bare(error_class: Optional[str]) -> str:
     return "" if error_class is None else error_class.rpartition(".")[2]
 
 
-def source(glance: Glance) -> str:
-    """Where it came from, `topic-partition-offset`, with `?` for what is not carried."""
-    if glance.topic is not None and glance.offset is not None:
-        return escape(f"{glance.topic}-{glance.partition}-{glance.offset}")
-    parts = (glance.topic, glance.partition, glance.offset)
-    return escape("-".join("?" if part is None else str(part) for part in parts))
-
-
 class LetterLines:
     """Dead letters one by one, a line each, in columns. Remembers what repeats: most lines are alike."""
 
@@ -274,27 +261,41 @@ class LetterLines:
         f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  "
         f"{'FROM':<18}  {'KEY':<12}  ERROR"
     )
+
     def __init__(self, width: Optional[int] = None) -> None:
         self._width = width
         self._shortener = Shortener()
-        self._label = lru_cache(1_000)(self._new_label)
+        self._shared = lru_cache(2_000)(self._new_shared)
         self._died = lru_cache(10_000)(_second)
 
     def line(self, letter: Letter) -> str:
         """The dead letter's line."""
-        record, glance = letter.record, letter.glance
-        label = self._label(glance.fingerprint, glance.reason, letter.state)
-        error = summary_of(glance.error_class, glance.message)
+        record, kind, (message, partition, offset) = letter.record, letter.kind, letter.detail
         at_ms, key = record.timestamp_ms, shown_bytes(record.key)
-        died = NOT_CARRIED if at_ms is None else self._died(at_ms // 1000)
-        place, origin = f"{record.partition}:{record.offset}", source(glance)
-        cells = (place.ljust(10), died.ljust(19), label, origin.ljust(18), key.ljust(12), error)
+        label, topic = self._shared(kind, letter.state)
+        origin = f"{topic}-{partition}-{offset}"
+        if partition is None or offset is None:
+            origin = f"{topic}-{_known(partition)}-{_known(offset)}"
+        cells = (
+            f"{record.partition}:{record.offset}".ljust(10),
+            f"{NOT_CARRIED:<19}" if at_ms is None else self._died(at_ms // 1000),
+            label,
+            origin.ljust(18),
+            key.ljust(12),
+            summary(kind.error_class, message),
+        )
         line = "  ".join(cells)
         return line if self._width is None else fit(line, self._width)
 
-    def _new_label(self, fingerprint: str, reason: Optional[str], state: str) -> str:
-        told = escape(reason or "-") + ("" if state == "new" else f" [{state}]")
-        return f"{self._shortener.short(fingerprint):<5}  {told:<25}"
+    def _new_shared(self, kind: Kind, state: str) -> Tuple[str, str]:
+        """The cells of group and reason, and the topic, which lines of a kind have in common."""
+        told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
+        return f"{self._shortener.short(kind.fingerprint):<5}  {told:<25}", escape(_known(kind.topic))
+
+
+def _known(part: Union[str, int, None]) -> str:
+    """The part of a position, `?` where it is not carried."""
+    return "?" if part is None else str(part)
 
 
 def _second(at_s: int) -> str:
@@ -345,7 +346,7 @@ def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
 def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool) -> Lines:
     """The table of groups."""
     rows = groups.rows()
-    digits = short_length(group.fingerprint for group in rows)
+    digits = short_length(group.kind.fingerprint for group in rows)
     span = _span(groups.window.end_ms - groups.window.begin_ms)
     table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
     table += [_group_cells(group, digits, now_ms) for group in rows]
@@ -359,15 +360,15 @@ def _span(span_ms: int) -> str:
 
 
 def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
-    example = group.example
+    kind = group.kind
     return (
-        group.fingerprint[:digits],
+        kind.fingerprint[:digits],
         f"{group.count:,}",
         ago(group.last_ms, now_ms),
         sparkline(group.parts),
-        escape(example.stage or "-"),
-        escape(example.reason or "-"),
-        summary(example),
+        escape(kind.stage or "-"),
+        escape(kind.reason or "-"),
+        summary(kind.error_class, group.message),
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
 from orderflow import dead_letters as own
-from orderflow.dialects import user_headers
+from orderflow.dialects import OWN, user_headers
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.letters import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
 from orderflow.records import Headers, Outgoing, Record
@@ -267,13 +267,14 @@ _STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
 
 def origin_of(letter: Letter) -> Origin:
     """Where it came from and what it carries; quick for dead letters of our own, which are most."""
-    glance, headers = letter.glance, letter.record.headers
-    if glance.dialect == "orderflow":
+    kind, headers = letter.kind, letter.record.headers
+    if kind.dialect == OWN.name:
         kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
         named = dict(headers)
         whole = own.LEFT_OUT not in named
         replays = _count(named.get(own.REPLAY_COUNT))
-        return Origin(glance.topic, glance.partition, glance.offset, replays, kept, whole, whole)
+        _, partition, offset = letter.detail
+        return Origin(kind.topic, partition, offset, replays, kept, whole, whole)
     return _foreign_origin(letter)
 
 

@@ -154,7 +154,7 @@ class Outlook:
         if len(kept) < EXAMPLES_KEPT:
             kept.append(f"{letter.position} {verdict.detail}".strip())
         if verdict.why == replay.FOREIGN:
-            self.foreign[letter.glance.topic or ""] += 1
+            self.foreign[letter.kind.topic or ""] += 1
 
 
 Watch = Callable[[Letter, Verdict], None]

@@ -85,11 +85,11 @@ def selection(wanted: Wanted, order_fields: Sequence[str], now_ms: int) -> Selec
     filters = [
         *_times(found),
         *_any(_groups(wanted.groups)),
-        *_any([_by_glob(lambda letter: letter.glance.reason, glob) for glob in wanted.reason_codes]),
+        *_any([_by_glob(lambda letter: letter.kind.reason, glob) for glob in wanted.reason_codes]),
         *_any([_by_error(glob) for glob in wanted.errors]),
         *_any([_by_key(key) for key in wanted.keys]),
         *_any([_by_header(text) for text in wanted.headers]),
-        *_any([_by_glob(lambda letter: letter.glance.topic, glob) for glob in wanted.source_topics]),
+        *_any([_by_glob(lambda letter: letter.kind.topic, glob) for glob in wanted.source_topics]),
         *_any(_states(wanted.states)),
         *_any([_by_condition(text, order_fields) for text in wanted.where]),
     ]
@@ -231,6 +231,11 @@ def _by_header(text: str) -> Filter:
     return lambda letter: (name, wanted) in letter.record.headers
 
 
+def _source_place(letter: Letter) -> Tuple[Optional[int], Optional[int]]:
+    _, partition, offset = letter.detail
+    return partition, offset
+
+
 META: Dict[str, Callable[[Letter], Any]] = {
     "partition": lambda letter: letter.record.partition,
     "offset": lambda letter: letter.record.offset,
@@ -238,16 +243,16 @@ META: Dict[str, Callable[[Letter], Any]] = {
     "key": lambda letter: None if letter.record.key is None else letter.record.key.decode("utf-8", "replace"),
     "state": lambda letter: letter.state,
     "fingerprint": lambda letter: letter.fingerprint,
-    "dialect": lambda letter: letter.glance.dialect,
+    "dialect": lambda letter: letter.kind.dialect,
     "attempts": lambda letter: letter.told.attempts,
     "replays": lambda letter: letter.told.replay_count,
     "consumer_group": lambda letter: letter.told.group,
-    "source.topic": lambda letter: letter.glance.topic,
-    "source.partition": lambda letter: letter.glance.partition,
-    "source.offset": lambda letter: letter.glance.offset,
+    "source.topic": lambda letter: letter.kind.topic,
+    "source.partition": lambda letter: _source_place(letter)[0],
+    "source.offset": lambda letter: _source_place(letter)[1],
     "source.timestamp": lambda letter: letter.told.timestamp_ms,
-    "error.reason": lambda letter: letter.glance.reason,
-    "error.stage": lambda letter: letter.glance.stage,
+    "error.reason": lambda letter: letter.kind.reason,
+    "error.stage": lambda letter: letter.kind.stage,
     "error.class": lambda letter: letter.told.error_class,
     "error.cause": lambda letter: letter.told.root_class,
     "error.message": lambda letter: letter.told.message,

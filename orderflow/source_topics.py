@@ -107,8 +107,7 @@ class Candidates:
 
     def add(self, letter: Letter, is_chosen: bool) -> None:
         """Take a dead letter in."""
-        origin = letter.glance
-        topic, partition, offset = origin.topic, origin.partition, origin.offset
+        topic, (_, partition, offset) = letter.kind.topic, letter.detail
         if topic not in self._topics or topic is None or partition is None or offset is None:
             return
         self._newest.died(topic, partition, offset)

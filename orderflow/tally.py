@@ -8,7 +8,7 @@ Used by: browse.
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from orderflow.letters import Glance, Letter
+from orderflow.letters import Kind, Letter
 
 MOST_GROUPS = 5_000
 """Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
@@ -35,11 +35,12 @@ class Window(NamedTuple):
 
 
 class Group:
-    """One kind of failure: how often, when, and one example of it."""
+    """One kind of failure: how often, when, and what the first of them said."""
 
-    def __init__(self, fingerprint: str, example: Glance, parts: int) -> None:
-        self.fingerprint = fingerprint
-        self.example = example
+    def __init__(self, kind: Kind, message: Optional[str], parts: int) -> None:
+        self.kind = kind
+        self.message = message
+        """That of the first."""
         self.count = 0
         self.first_ms: Optional[int] = None
         self.last_ms: Optional[int] = None
@@ -55,7 +56,7 @@ class Group:
             self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
 
 
-NOTHING = Glance("none", OTHERS, None, None, None, None, None, None, None)
+ANY_OTHER = Kind("none", OTHERS)
 
 
 class Groups:
@@ -68,19 +69,18 @@ class Groups:
     def add(self, letter: Letter) -> None:
         """Count one dead letter in its group."""
         at_ms = letter.record.timestamp_ms
-        group = self._groups.get(letter.fingerprint) or self._new(letter.glance)
+        group = self._groups.get(letter.kind.fingerprint) or self._new(letter)
         group.add(at_ms, None if at_ms is None else self.window.part(at_ms))
 
     def rows(self) -> List[Group]:
         """The groups, the most frequent first, then the latest."""
         return sorted(self._groups.values(), key=lambda group: (-group.count, -(group.last_ms or 0)))
 
-    def _new(self, glance: Glance) -> Group:
+    def _new(self, letter: Letter) -> Group:
+        group = Group(letter.kind, letter.detail[0], self.window.parts)
         if len(self._groups) >= MOST_GROUPS:
-            glance = NOTHING
-        return self._groups.setdefault(
-            glance.fingerprint, Group(glance.fingerprint, glance, self.window.parts)
-        )
+            group = Group(ANY_OTHER, None, self.window.parts)
+        return self._groups.setdefault(group.kind.fingerprint, group)
 
 
 class Totals:
@@ -99,14 +99,14 @@ class Totals:
     def add(self, letter: Letter) -> None:
         """Count one dead letter."""
         self.count += 1
-        glance, at_ms = letter.glance, letter.record.timestamp_ms
-        place = (glance.topic, letter.record.partition)
-        labels: Labels = (letter.state, glance.stage, glance.reason, glance.dialect, *place)
+        kind, record = letter.kind, letter.record
+        of_kind = (kind.stage, kind.reason, kind.dialect, kind.topic)
+        labels: Labels = (letter.state, *of_kind, record.partition)
         if labels not in self._alike and len(self._alike) >= MOST_LABELS:
             labels = (OTHERS,) * len(labels)
         self._alike[labels] = self._alike.get(labels, 0) + 1
-        if at_ms is not None:
-            self._add_time(at_ms)
+        if record.timestamp_ms is not None:
+            self._add_time(record.timestamp_ms)
 
     def by_label(self) -> Dict[str, Dict[str, int]]:
         """For each of `TOLD_BY`, how many there are of each label, the most frequent first."""

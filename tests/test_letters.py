@@ -1,13 +1,13 @@
 """The lazy view of a dead letter: the short way must tell the same as the long one."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import pytest
 
 from orderflow import dead_letters as own
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter
 from orderflow.errors import Failure, Undecodable
-from orderflow.letters import Glance, Letter
+from orderflow.letters import Detail, Kind, Letter
 from orderflow.records import Headers, Record
 
 ABOUT = Circumstances("g", "host-1", 4, 1, 2, None, 1)
@@ -23,21 +23,21 @@ def letter(headers: Headers) -> Letter:
     return Letter(Record("d", 0, 7, 2, "CreateTime", b"k", b"v", headers), decode)
 
 
-def the_long_way(one: Letter) -> Glance:
+def the_long_way(one: Letter) -> Tuple[Kind, Detail]:
     told = one.told
-    kind, message = (
+    error_class, message = (
         (told.root_class, told.root_message) if told.root_class else (told.error_class, told.message)
     )
-    facts = (told.dialect, told.fingerprint, told.reason, told.stage, kind, message)
-    return Glance(*facts, told.topic, told.partition, told.offset)
+    kind = Kind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+    return kind, (message, told.partition, told.offset)
 
 
 @pytest.mark.parametrize("shrink", list(Shrink))
 def test_the_short_way_tells_the_same(shrink: Shrink) -> None:
-    """A dead letter of ours is glanced at without explaining it, with the same result."""
+    """A dead letter of ours is summed up without explaining it, with the same result."""
     one = letter(dead_letter(SOURCE, FAILURE, ABOUT, "d", shrink).headers)
 
-    assert one.glance == the_long_way(one)
+    assert (one.kind, one.detail) == the_long_way(one)
 
 
 @pytest.mark.parametrize("name", [own.FINGERPRINT, own.REASON, own.TOPIC, own.OFFSET])
@@ -51,7 +51,7 @@ def test_headers_that_we_do_not_write_go_the_long_way(name: str, value: Optional
 
     assert own.FINGERPRINT_FORM.fullmatch(one.fingerprint)
     assert one.fingerprint == one.told.fingerprint
-    assert one.glance == the_long_way(one)
+    assert (one.kind, one.detail) == the_long_way(one)
 
 
 def test_another_systems_death_after_ours_is_theirs() -> None:
@@ -59,7 +59,7 @@ def test_another_systems_death_after_ours_is_theirs() -> None:
     broker: Headers = [(f"__dlq.errors.{name}", b"1") for name in ("topic", "partition", "offset", "group")]
     one = letter(dead_letter(SOURCE, FAILURE, ABOUT, "d").headers + broker)
 
-    assert one.glance.dialect == "share-group"
+    assert one.kind.dialect == "share-group"
 
 
 def test_an_order_that_cannot_be_decoded_is_none() -> None:

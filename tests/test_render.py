@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from orderflow import portrait, render
 from orderflow.codec import Inspection
+from orderflow.dead_letters import CLIENT, MESSAGE, OFFSET, PARTITION
 from orderflow.errors import Undecodable
-from orderflow.letters import Glance, Letter
+from orderflow.letters import Kind, Letter
 from orderflow.portrait import Shown
 from orderflow.records import Headers, Record
 from orderflow.render import Overview, Retention
@@ -94,7 +95,7 @@ def test_first_expiry(retention_ms: Optional[int], oldest_ms: int, told: str) ->
 )
 def test_summary(kind: Optional[str], message: Optional[str], told: str) -> None:
     """The bare class and the first line, made safe."""
-    assert render.summary_of(kind, message) == told
+    assert render.summary(kind, message) == told
 
 
 def test_json_values() -> None:
@@ -140,9 +141,8 @@ def test_table_of_groups() -> None:
     groups = Groups(Window(NOW_MS - DAY_MS, NOW_MS + 1))
     for mark, number in (("7f3a0000", 12), ("c01d0000", 1)):
         for _ in range(number):
-            one = letter([])
-            facts = ("process.failed", "process", "KeyError", "sku")
-            one._glance = Glance("orderflow", mark, *facts, "orders", 0, 0)
+            one = letter([(PARTITION, b"0"), (OFFSET, b"0"), (MESSAGE, b"sku"), (CLIENT, b"here")])
+            one._kind = Kind("orderflow", mark, "process.failed", "process", "KeyError", "orders")
             groups.add(one)
 
     assert list(render.group_lines(groups, NOW_MS, None, colour=False)) == [

@@ -6,7 +6,7 @@ import pytest
 
 from orderflow import tally
 from orderflow.errors import Undecodable
-from orderflow.letters import Glance, Letter
+from orderflow.letters import Kind, Letter
 from orderflow.records import Record
 from orderflow.tally import OTHERS, Groups, Shortener, Totals, Window, short_length
 
@@ -19,7 +19,7 @@ def letter(
     mark: str = "aa", at_ms: Optional[int] = 0, reason: str = "process.failed", partition: int = 0
 ) -> Letter:
     one = Letter(Record("dlq", partition, 0, at_ms, "CreateTime", None, None, []), decode)
-    one._glance = Glance("orderflow", mark, reason, "process", "KeyError", "no sku", "orders", 0, 0)
+    one._kind = Kind("orderflow", mark, reason, "process", "KeyError", "orders")
     return one
 
 
@@ -36,9 +36,9 @@ def test_groups_count_and_keep_the_first_example() -> None:
         groups.add(one)
     first, second = groups.rows()
 
-    assert (first.fingerprint, first.count, first.first_ms, first.last_ms) == ("aa", 4, 20, 500)
+    assert (first.kind.fingerprint, first.count, first.first_ms, first.last_ms) == ("aa", 4, 20, 500)
     assert first.parts == [1, 1]
-    assert (second.fingerprint, second.count) == ("bb", 1)
+    assert (second.kind.fingerprint, second.count) == ("bb", 1)
 
 
 def test_kinds_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_kinds_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyPa
     for mark in "abcde":
         groups.add(letter(mark))
 
-    assert {group.fingerprint: group.count for group in groups.rows()} == {"a": 1, "b": 1, OTHERS: 3}
+    assert {group.kind.fingerprint: group.count for group in groups.rows()} == {"a": 1, "b": 1, OTHERS: 3}
 
 
 def test_totals_by_everything_that_is_told() -> None:
