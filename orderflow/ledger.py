@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections import deque
 from functools import lru_cache
 from math import log2
-from typing import Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from zlib import crc32
 
 METADATA_LIMIT = 4000
@@ -84,10 +84,6 @@ class Entry(NamedTuple):
     delay_s: int
     has_followers: bool = False
     announced: bool = False
-
-
-EntryFields = Tuple[int, int, int, bool, bool]
-"""An entry that is only written: to build hundreds of `Entry` a commit would take as long as the text."""
 
 
 class Commit(NamedTuple):
@@ -261,16 +257,25 @@ class Ledger:
         reach: Optional[int] = None,
     ) -> str:
         """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
-        commit = Commit(self.next, [], clean, braked, alone, int(time_of_day_s), reach)
         base = self.commit_point
-        return _sealed_text(commit, _write_entries(self._listed(now_s), base), base)
+        flags = ("c" if clean else "o") + ("b" if braked else "") + _reach_digit(reach)
+        alone_at = "" if alone is None else str(alone - base)
+        parts = [FORMAT, flags, str(self.next - base), alone_at, str(int(time_of_day_s))]
+        return _sealed(";".join([*parts, self._entries(base, now_s)]), base)
 
-    def _listed(self, now_s: float) -> Iterator[EntryFields]:
-        for offset, head in sorted(self.heads.items()):
-            due_s = head.due_s
-            left_s = 0.0 if due_s is None or due_s <= now_s else due_s - now_s
-            delay_s = round(left_s) if left_s < DELAYS_S[-1] else DELAYS_S[-1]
-            yield offset, head.attempts, delay_s, bool(head.followers), head.announced
+    def _entries(self, base: int, now_s: float) -> str:
+        """Runs over hundreds of heads a commit, so the text of each is looked up, and no object is built."""
+        texts: List[str] = []
+        last = base
+        for offset in sorted(self.heads):
+            head = self.heads[offset]
+            due_s, delay_s = head.due_s, 0
+            if due_s is not None and due_s > now_s:
+                delay_s = round(min(due_s - now_s, DELAYS_S[-1]))
+            step = (offset - last) * 2 + (1 if head.followers else 0)
+            texts.append(_entry(step, head.attempts, head.announced, delay_s))
+            last = offset
+        return "".join(texts)
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
@@ -287,18 +292,6 @@ class Ledger:
 
 
 FLAGS = re.compile(r"([co])(b?)([0-8]?)")
-
-
-def write_metadata(commit: Commit, base: int) -> str:
-    """The text of a commit at the offset `base`."""
-    return _sealed_text(commit, _write_entries(commit.entries, base), base)
-
-
-def _sealed_text(commit: Commit, entries: str, base: int) -> str:
-    flags = ("c" if commit.clean else "o") + ("b" if commit.braked else "") + _reach_digit(commit.reach)
-    alone = "" if commit.alone is None else str(commit.alone - base)
-    parts = [FORMAT, flags, str(commit.next - base), alone, str(commit.written_at_s)]
-    return _sealed(";".join([*parts, entries]), base)
 
 
 def _reach_digit(reach: Optional[int]) -> str:
@@ -346,18 +339,9 @@ def _is_sound(commit: Commit, base: int) -> bool:
     return first == base and rising
 
 
-def _write_entries(entries: Iterable[EntryFields], base: int) -> str:
-    parts: List[str] = []
-    last = base
-    for offset, attempts, delay_s, has_followers, announced in entries:
-        parts.append(_entry((offset - last) * 2 + has_followers, attempts, announced, delay_s))
-        last = offset
-    return "".join(parts)
-
-
 @lru_cache(maxsize=20_000)
 def _entry(step: int, attempts: int, announced: bool, delay_s: int) -> str:
-    """The text of one entry. Looked up mostly: a commit has hundreds, and they are much alike."""
+    """The text of one entry. Looked up mostly, since they are much alike."""
     return _number(step) + DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced] + _delay(delay_s)
 
 

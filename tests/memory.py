@@ -1,13 +1,15 @@
 """A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it.
 
-Owns: `Log` (records and holes), and stand-ins for the session and the recovery that read from it.
-Does not know: ledgers. The assignment that is driven with it is the real one.
-Used by: the property tests of the ledger and the tests of restoring.
+Owns: `Log` (records and holes), stand-ins for the session and the recovery that read from it, and
+`write_metadata`, which brings a ledger into the state that a commit tells of.
+Does not know: what is tested. The assignment that is driven with it is the real one.
+Used by: the tests of the ledger, of restoring and of the canary.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from orderflow.assignment import Assignment, Limits, Partition
+from orderflow.ledger import Commit, Ledger
 from orderflow.records import Headers
 from orderflow.recovery import Found, Recovery
 from orderflow.retry import OutageBrake
@@ -15,6 +17,21 @@ from orderflow.session import SETTLED, Session, Settlement
 
 TIME_OF_DAY_S = 1_764_000_000.0
 LIMITS = Limits(10_000, 64 * 1024 * 1024)
+
+
+def write_metadata(commit: Commit, base: int) -> str:
+    """What the ledger that `commit` tells of writes at the offset `base`."""
+    ledger = Ledger(commit.next)
+    for entry in commit.entries:
+        head = ledger.take_in(None, entry.offset, b"%d" % entry.offset, entry.attempts)
+        ledger.wait(head, float(entry.delay_s))
+        head.announced = entry.announced
+        if entry.has_followers:
+            ledger.queue(b"%d" % entry.offset, None, entry.offset + 1, 0)
+    assert base == ledger.commit_point
+    return ledger.metadata(
+        0.0, float(commit.written_at_s), commit.clean, commit.braked, commit.alone, commit.reach
+    )
 
 
 class Stored:

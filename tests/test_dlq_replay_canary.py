@@ -5,7 +5,8 @@ from typing import Callable, List
 import pytest
 
 from orderflow.canary import is_past
-from orderflow.ledger import Commit, Entry, write_metadata
+from orderflow.ledger import Commit, Entry
+from tests.memory import write_metadata
 from tests.pipeline import Finished, Pipeline
 
 ORDERS = [(f"A{number:03}", "BAD") for number in range(12)]

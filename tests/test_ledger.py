@@ -15,8 +15,8 @@ from orderflow.ledger import (
     Ledger,
     capacity,
     read_metadata,
-    write_metadata,
 )
+from tests.memory import write_metadata
 
 WRITTEN_AT_S = 1_764_000_000
 

@@ -21,9 +21,8 @@ from orderflow.ledger import (
     Ledger,
     capacity,
     read_metadata,
-    write_metadata,
 )
-from tests.memory import TIME_OF_DAY_S, Log, restore
+from tests.memory import TIME_OF_DAY_S, Log, restore, write_metadata
 
 KEYS = [None, b"", b"a", b"b", b"c"]
 HOLES = [0, 0, 0, 1, 15, 600, 40_000]

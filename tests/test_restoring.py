@@ -5,9 +5,9 @@ from typing import List, Optional
 import pytest
 
 from orderflow.assignment import ALONE_CALLS, BEYOND_END_LIMIT, CAREFUL_CALLS
-from orderflow.ledger import REACHES, Commit, Entry, Head, read_metadata, write_metadata
+from orderflow.ledger import REACHES, Commit, Entry, Head, read_metadata
 from orderflow.session import SessionLost
-from tests.memory import TIME_OF_DAY_S, Log, Restored, restore
+from tests.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
 
 
 def log_of(*keys: Optional[bytes]) -> Log:
