@@ -7,7 +7,7 @@ Used by: processor.
 
 from collections import OrderedDict, deque
 from itertools import repeat
-from typing import Deque, Hashable, NamedTuple, Optional, Tuple, Union
+from typing import Deque, Hashable, NamedTuple, Optional, Union
 
 from orderflow.errors import Failure
 
@@ -77,10 +77,6 @@ def _because(failure: Failure, reason: str) -> Failure:
     return failure if failure.stage == "decode" else failure._replace(reason=reason)
 
 
-SUCCEEDED = (True, None)
-"""A first call that succeeded, as the evidence of an outage lists it; of one that failed the key counts."""
-
-
 class OutageBrake:
     """Tells an outage of what the handler needs from faults of single orders.
 
@@ -98,27 +94,28 @@ class OutageBrake:
     def __init__(self, window_s: float, holds: bool = False) -> None:
         self.window_s = window_s
         self.holds = holds
-        self._first_calls: Deque[Tuple[bool, Hashable]] = deque(maxlen=self.CALLS)
+        self._first_calls: Deque[Optional[Hashable]] = deque(maxlen=self.CALLS)
+        """The keys of those that failed, None for one that succeeded."""
         self._probes: Deque[bool] = deque(maxlen=self.RELEASE_CALLS)
         self._given_up_at_s: Optional[float] = None
 
     def succeeded(self, first_calls: int) -> None:
         """So many first calls in a row succeeded."""
-        self._first_calls.extend(repeat(SUCCEEDED, min(first_calls, self.CALLS)))
+        self._first_calls.extend(repeat(None, min(first_calls, self.CALLS)))
 
     def failed(self, key: Hashable) -> bool:
-        """A first call of an order of this key failed. True when that engages the brake."""
-        self._first_calls.append((False, key))
+        """A first call of an order of this key, never None, failed. True when that engages the brake."""
+        self._first_calls.append(key)
         if self.holds or not self._is_outage():
             return False
         self.engage()
         return True
 
     def _is_outage(self) -> bool:
-        failed = len(self._first_calls) - self._first_calls.count(SUCCEEDED)
-        if len(self._first_calls) < self.CALLS or failed < self.FAILED:
+        succeeded = self._first_calls.count(None)
+        if len(self._first_calls) < self.CALLS or self.CALLS - succeeded < self.FAILED:
             return False
-        return len({key for succeeded, key in self._first_calls if not succeeded}) >= self.KEYS
+        return len(set(self._first_calls) - {None}) >= self.KEYS
 
     def engage(self) -> None:
         """Hold, as when the evidence is complete or the last owner's metadata says so."""
