@@ -91,7 +91,9 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
     everybody = contestants(say)
     results: Results = {(each.name, each.settings): [] for each in everybody}
     for number in range(plan.rounds):
-        for each in everybody:
+        # A round begins elsewhere each time: who comes after a long run of another finds a cold broker.
+        first = number * len(everybody) // plan.rounds
+        for each in [*everybody[first:], *everybody[:first]]:
             found = attempt(partial(each.start, rig, few if each.is_slow else many), each.name, say)
             results[each.name, each.settings] += found
             say(f"round {number + 1}: {each.name}, {each.settings}: {_rates(found)}")
