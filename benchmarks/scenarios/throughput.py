@@ -91,7 +91,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
     everybody = contestants(say)
     results: Results = {(each.name, each.settings): [] for each in everybody}
     for number in range(plan.rounds):
-        # A round begins elsewhere each time: who comes after a long run of another finds a cold broker.
+        # Nobody always comes first, or always right after the slowest.
         first = number * len(everybody) // plan.rounds
         for each in [*everybody[first:], *everybody[:first]]:
             found = attempt(partial(each.start, rig, few if each.is_slow else many), each.name, say)
