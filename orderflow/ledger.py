@@ -52,7 +52,7 @@ class Head:
     """One unfinished order below `next`: it waits for its time, or it is in flight."""
 
     __slots__ = (
-        "announced", "attempts", "careful", "died_alone", "due_s", "failure", "first_failed_at_ms",
+        "announced", "attempts", "careful", "died_alone", "due_s", "first_failed_at_ms",
         "followers", "key", "offset", "record", "suspect",
     )  # fmt: skip
 
@@ -72,7 +72,6 @@ class Head:
         """A process died while nothing but this was called."""
         self.careful = 0
         """The last owner did not stop properly: so many calls of its key are announced."""
-        self.failure: Any = None
         self.first_failed_at_ms: Optional[int] = None
 
 

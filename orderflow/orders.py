@@ -29,6 +29,10 @@ class Rule(NamedTuple):
     """In Python, with `{}` for the value: true, or the order breaks the rule."""
     says: str
 
+    def of(self, value_of: Callable[[str], str]) -> str:
+        """The condition, where `value_of` writes down the field's value."""
+        return self.condition.format(value_of(self.field))
+
 
 RULES = (
     Rule("order_id", "{}", "must not be empty"),
@@ -48,7 +52,7 @@ def all_hold(value_of: Callable[[str], str]) -> str:
     The rules are text so that the reader that is compiled for a schema can hold them against values that
     it has at hand: once a record, this is faster than any call.
     """
-    return " and ".join(rule.condition.format(value_of(rule.field)) for rule in RULES)
+    return " and ".join(rule.of(value_of) for rule in RULES)
 
 
 def _of_order(field: str) -> str:
@@ -57,7 +61,7 @@ def _of_order(field: str) -> str:
 
 _all_hold: Callable[[Order], bool] = eval(f"lambda order: {all_hold(_of_order)}")
 _conditions: Dict[str, Callable[[Order], bool]] = {
-    rule.field: eval(f"lambda order: {rule.condition.format(_of_order(rule.field))}") for rule in RULES
+    rule.field: eval(f"lambda order: {rule.of(_of_order)}") for rule in RULES
 }
 
 

@@ -270,7 +270,7 @@ def origin_of(letter: Letter) -> Origin:
     kind, headers = letter.kind, letter.record.headers
     if kind.dialect == OWN.name:
         kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
-        named = dict(headers)
+        named = letter.own_values or dict(headers)
         whole = own.LEFT_OUT not in named
         replays = _count(named.get(own.REPLAY_COUNT))
         _, partition, offset = letter.detail

@@ -16,7 +16,7 @@ from orderflow.codec import (
     order_reader,
     single_object_prefix,
 )
-from orderflow.errors import OrderError, Undecodable, UnknownSchema
+from orderflow.errors import InvalidOrder, OrderError, Undecodable, UnknownSchema
 from orderflow.orders import validate
 from tests.schemas_for_tests import (
     ORDER,
@@ -111,6 +111,12 @@ def test_what_is_not_framed_or_not_known_has_a_reason(value: Optional[bytes], re
 
     assert reason == caught.value.reason
     assert caught.value.retryable == isinstance(caught.value, UnknownSchema)
+
+
+def test_the_reader_for_the_engine_applies_the_rules() -> None:
+    """Decoding and validating are one call there."""
+    with pytest.raises(InvalidOrder, match="quantity must be at least 1: 0"):
+        order_reader(decoder())(encode({**ORDER, "quantity": 0}))
 
 
 def outcome(read: Callable[[bytes], Dict[str, Any]], value: bytes) -> Any:
