@@ -54,7 +54,7 @@ bench: $(STAMP) ## Speed, latency and memory, measured on the local Kafka
 	$(PY) -m benchmarks
 
 chaos: $(STAMP) ## The tests that kill, pause and overload things, for minutes
-	$(PY) -m pytest -m chaos
+	$(PY) -m pytest -m chaos --timeout 1800
 
 fuzz: $(STAMP) ## Hostile bytes against the codec, for minutes
 	$(PY) tools/fuzz_codec.py
