@@ -101,7 +101,7 @@ class Processor:
         self._collect()
         self._call_due(has_fresh=bool(fresh or self._leftover))
         self._call_fresh(fresh)
-        if self._is_time_to_settle() and not self._announces_next:
+        if self._is_time_to_settle(len(fresh)) and not self._announces_next:
             self._settler.settle()
         self._steer_intake()
 
@@ -236,7 +236,7 @@ class Processor:
             begun += 1
             if self._clock() >= self._caller.deadline_s:
                 self._call_s = (self._clock() - began_s) / begun
-                if self._is_time_to_settle():
+                if self._is_time_to_settle(begun):
                     self._settler.settle()
                 self._start_slice(1.0)
                 begun, began_s = 0, self._clock()
@@ -300,16 +300,14 @@ class Processor:
         brake, publish, publishes = self._caller.brake, self._publish, self._publishes
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
         look_every = LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
-        keys_matter = bool(busy or failing or stopped)
         rejected: List[Tuple[Message, Failure]] = []
         taken = undone = counted = 0
         next_look = 1
         for taken, message in enumerate(records, 1):
-            if keys_matter and (
-                (stopped and message.partition() in stopped)
-                or (message.key() in busy and self._queue(message))
-            ):
+            if busy and message.key() in busy and self._queue(message):
                 undone += 1
+                if stopped:
+                    break
                 continue
             try:
                 order = read(message.value())
@@ -324,8 +322,7 @@ class Processor:
                     brake.succeeded(taken - undone - counted)
                     counted = taken - undone
                     self._fresh_failed(message, error)
-                    keys_matter = bool(busy or failing or stopped)
-                    if brake.holds:
+                    if brake.holds or stopped:
                         break
             else:
                 if failing and message.key() in failing:
@@ -337,7 +334,7 @@ class Processor:
         brake.succeeded(taken - undone - counted)
         self._settler.outbox.done += taken - undone - len(rejected)
         self._caller.reject(rejected)
-        self._pace(taken, clock() - began_s, len(records))
+        self._pace(taken, clock() - began_s)
         return self._without_stopped(records[taken:])
 
     def _publish(self, message: Message, result: object) -> None:
@@ -497,11 +494,14 @@ class Processor:
         least_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
         return max(least_s, min(SLICE_S, self._settler.took_s))
 
-    def _is_time_to_settle(self) -> bool:
+    def _is_time_to_settle(self, polled: int) -> bool:
         """Calls go on while the settlement before is on its way, until they have filled a slice again."""
         if self._settler.is_on_its_way:
             return self._clock() >= self._settler.sent_off_at_s + self._slice_s
-        return not self._caller.has_workers or self._clock() >= self._settler.settled_at_s + POOL_SETTLE_S
+        if self._caller.has_workers:
+            return self._clock() >= self._settler.settled_at_s + POOL_SETTLE_S
+        has_more = polled == MAX_BATCH and not self._leftover
+        return not has_more or self._clock() >= self._settler.settled_at_s + SLICE_S / 2
 
     def _note_reach(self) -> None:
         """Tell the next owner how far to be careful, should this one die: two slices, each twice as long.
@@ -517,13 +517,13 @@ class Processor:
         is_held = self._caller.has_workers or self._caller.brake.holds or self._has_suspect_in_flight
         return bool(self._leftover) and not is_held and self._is_careful
 
-    def _pace(self, taken: int, took_s: float, polled: int) -> None:
+    def _pace(self, taken: int, took_s: float) -> None:
         """Let the next batch be as large as fits into a slice."""
         if not taken:
             return
         self._call_s = took_s / taken
-        if taken < polled:
-            self._batch_size = max(1, taken)
+        if self._clock() >= self._caller.deadline_s:
+            self._batch_size = taken
         elif taken >= self._batch_size and took_s < SLICE_S / 2:
             self._batch_size = min(MAX_BATCH, self._batch_size * 2)
 

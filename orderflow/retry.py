@@ -6,8 +6,7 @@ Used by: processor.
 """
 
 from collections import OrderedDict, deque
-from itertools import repeat
-from typing import Deque, Hashable, NamedTuple, Optional, Union
+from typing import Deque, Hashable, NamedTuple, Optional, Tuple, Union
 
 from orderflow.errors import Failure
 
@@ -94,28 +93,31 @@ class OutageBrake:
     def __init__(self, window_s: float, holds: bool = False) -> None:
         self.window_s = window_s
         self.holds = holds
-        self._first_calls: Deque[Optional[Hashable]] = deque(maxlen=self.CALLS)
-        """The keys of those that failed, None for one that succeeded."""
+        self._first_calls = 0
+        self._failed: Deque[Tuple[int, Hashable]] = deque(maxlen=self.CALLS)
+        """Which of the last first calls failed, by their number, and their keys."""
         self._probes: Deque[bool] = deque(maxlen=self.RELEASE_CALLS)
         self._given_up_at_s: Optional[float] = None
 
     def succeeded(self, first_calls: int) -> None:
         """So many first calls in a row succeeded."""
-        self._first_calls.extend(repeat(None, min(first_calls, self.CALLS)))
+        self._first_calls += first_calls
 
     def failed(self, key: Hashable) -> bool:
         """A first call of an order of this key, never None, failed. True when that engages the brake."""
-        self._first_calls.append(key)
+        self._first_calls += 1
+        self._failed.append((self._first_calls, key))
         if self.holds or not self._is_outage():
             return False
         self.engage()
         return True
 
     def _is_outage(self) -> bool:
-        succeeded = self._first_calls.count(None)
-        if len(self._first_calls) < self.CALLS or self.CALLS - succeeded < self.FAILED:
+        while self._failed[0][0] <= self._first_calls - self.CALLS:
+            self._failed.popleft()
+        if self._first_calls < self.CALLS or len(self._failed) < self.FAILED:
             return False
-        return len(set(self._first_calls) - {None}) >= self.KEYS
+        return len({key for _, key in self._failed}) >= self.KEYS
 
     def engage(self) -> None:
         """Hold, as when the evidence is complete or the last owner's metadata says so."""
@@ -129,7 +131,8 @@ class OutageBrake:
         if self._probes.count(True) * 2 < self.RELEASE_CALLS:
             return False
         self.holds = False
-        self._first_calls.clear()
+        self._first_calls = 0
+        self._failed.clear()
         self._given_up_at_s = None
         return True
 
