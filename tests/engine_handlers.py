@@ -5,15 +5,20 @@ Does not know: the consumer, beyond the contract of a handler.
 Used by: tests/test_engine_*.py and tests/chaos/test_engine_*.py, as tests/engine_handlers.py:function.
 """
 
+import json
 import os
+import signal
 import time
 import zlib
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from orderflow import RejectOrder
 from tests.handlers import TROUBLE, Trouble, works
 
 Order = Dict[str, Any]
+
+LIFE = int(os.environ.get("LIFE", "0"))
+_calls_at_s: List[float] = []
 
 
 def most_fail(order: Order, delivery: Any) -> Order:
@@ -51,3 +56,12 @@ def bad_ones_are_rejected(order: Order, delivery: Any) -> Order:
     if order["order_id"].startswith("BAD"):
         raise RejectOrder("not sold any more")
     return works(order, delivery)
+
+
+def dies_at_full_speed(order: Order) -> None:
+    """Do nothing LIFE times; then tell JOURNAL when each call was, and die as by kill -9."""
+    _calls_at_s.append(time.monotonic())
+    if len(_calls_at_s) == LIFE:
+        with open(os.environ["JOURNAL"], "w", encoding="utf-8") as journal:
+            json.dump(_calls_at_s, journal)
+        os.kill(os.getpid(), signal.SIGKILL)

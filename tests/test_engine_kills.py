@@ -3,6 +3,7 @@
 The long form, tests/chaos/test_engine_kills.py, takes all gaps, each on topics of its own.
 """
 
+import json
 from typing import Callable, Dict, List
 
 import pytest
@@ -54,3 +55,14 @@ def test_the_gravest_gaps_are_gaps() -> None:
     """A gap that was renamed must not go untested."""
     for guarantee in GUARANTEES:
         assert set(GRAVEST[guarantee]) <= set(gaps(guarantee))
+
+
+def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -> None:
+    """However fast the handler is: what is not committed was called in the last 200 ms, and a little."""
+    shop = strict_shop(LIFE="380000").create(partitions=4)
+    shop.put(rows(400_000))
+    assert shop.consume("dies_at_full_speed").wait(60).code == -9
+
+    calls_at_s: List[float] = json.loads(shop.journal_path.read_text("utf-8"))
+    committed = sum(told.offset for told in shop.told().values())
+    assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.35
