@@ -334,7 +334,7 @@ class Processor:
         brake.succeeded(taken - undone - counted)
         self._settler.outbox.done += taken - undone - len(rejected)
         self._caller.reject(rejected)
-        self._pace(taken, clock() - began_s)
+        self._pace(taken, clock() - began_s, len(records))
         return self._without_stopped(records[taken:])
 
     def _publish(self, message: Message, result: object) -> None:
@@ -517,12 +517,12 @@ class Processor:
         is_held = self._caller.has_workers or self._caller.brake.holds or self._has_suspect_in_flight
         return bool(self._leftover) and not is_held and self._is_careful
 
-    def _pace(self, taken: int, took_s: float) -> None:
+    def _pace(self, taken: int, took_s: float, polled: int) -> None:
         """Let the next batch be as large as fits into a slice."""
         if not taken:
             return
         self._call_s = took_s / taken
-        if self._clock() >= self._caller.deadline_s:
+        if taken < polled and self._clock() >= self._caller.deadline_s:
             self._batch_size = taken
         elif taken >= self._batch_size and took_s < SLICE_S / 2:
             self._batch_size = min(MAX_BATCH, self._batch_size * 2)
