@@ -69,10 +69,10 @@ def replayed_from(record: Record) -> Optional[str]:
     return None
 
 
-def read_jobs(topics: Topics) -> List[Job]:
-    """All jobs, the latest first."""
+def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:
+    """All jobs, the latest first. Raises TopicMissing, if `must_exist`, where there is no audit topic."""
     found: Dict[str, Job] = {}
-    for record in _audit_records(topics):
+    for record in _audit_records(topics, must_exist=must_exist):
         job = audit.read_job(record.key, record.value)
         if job is not None:
             found[job.id] = job
@@ -80,8 +80,11 @@ def read_jobs(topics: Topics) -> List[Job]:
 
 
 def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
-    """The job of another process that wrote after this one did; None where nobody has taken over."""
-    others = [other for other in read_jobs(topics) if other.run != job.run]
+    """The job of another process that wrote after this one did; None where nobody has taken over.
+
+    Raises TopicMissing: there is an audit topic since this job began.
+    """
+    others = [other for other in read_jobs(topics, must_exist=True) if other.run != job.run]
     latest = max(others, key=lambda other: other.changed_ms, default=None)
     return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
 
@@ -94,11 +97,15 @@ def read_entries(topics: Topics) -> Iterator[Entry]:
             yield entry
 
 
-def _audit_records(topics: Topics, watcher: Optional[Watcher] = None) -> Iterator[Record]:
+def _audit_records(
+    topics: Topics, watcher: Optional[Watcher] = None, must_exist: bool = False
+) -> Iterator[Record]:
     with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
         try:
             spans = reader.spans(Range())
         except TopicMissing:
+            if must_exist:
+                raise
             return
         if watcher:
             watcher.expect(sum(span.end - span.begin for span in spans))

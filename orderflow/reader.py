@@ -58,6 +58,10 @@ def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
     }
 
 
+class Unreadable(CommandError):
+    """A topic cannot be read for now: Kafka, or the leader of one of its partitions, is away."""
+
+
 class Reader:
     """Reads one topic. Use as a context manager: it holds a connection."""
 
@@ -79,7 +83,7 @@ class Reader:
             return sorted(found.partitions)
         if found.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             raise TopicMissing(f"topic {self.topic} does not exist")
-        raise CommandError(f"cannot read topic {self.topic}: {found.error.str()}")
+        raise self._failure(found.error)
 
     def bounds(self, partition: int) -> Bounds:
         """What the partition holds now, records of open transactions not counted."""
@@ -147,7 +151,7 @@ class Reader:
             records, at_end = self._poll(1)
             if records or at_end:
                 return records[0] if records else None
-        raise CommandError(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
+        raise Unreadable(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
 
     def _chosen(self, wanted: Range) -> List[int]:
         existing = self.partitions()
@@ -185,8 +189,8 @@ class Reader:
                 records.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 at_end.append((message.partition(), message.offset()))
-            elif not error.retriable() and error.code() not in PASSING:
-                raise CommandError(f"cannot read topic {self.topic}: {error.str()}")
+            elif not _passes(error):
+                raise self._failure(error)
         return records, at_end
 
     def _drop_finished(self, unread: Set[int], ends: Mapping[int, int]) -> None:
@@ -202,8 +206,13 @@ class Reader:
         try:
             return call()
         except KafkaException as error:
-            reason: Any = error.args[0]
-            raise CommandError(f"cannot read topic {self.topic}: {reason.str()}") from error
+            raise self._failure(error.args[0]) from error
+
+    def _failure(self, error: KafkaError) -> CommandError:
+        # A partition that has no leader yet is "unknown" to whoever asks for its offsets.
+        for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
+        kind = Unreadable if for_now else CommandError
+        return kind(f"cannot read topic {self.topic}: {error.str()}")
 
 
 def _place(position: Position, held: Bounds) -> int:
@@ -218,6 +227,10 @@ def _place(position: Position, held: Bounds) -> int:
 
 PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Reported while Kafka is away; the client goes on by itself when it is back."""
+
+
+def _passes(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in PASSING
 
 
 def _later(one: Mapping[int, int], other: Mapping[int, int]) -> Dict[int, int]:

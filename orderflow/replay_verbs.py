@@ -6,16 +6,27 @@ Used by: dlq_handler.py, job_verbs.
 """
 
 import argparse
+import time
 from typing import Optional
 
 from orderflow import audit, replay_text, replayer, topics
 from orderflow.audit import Job, States
 from orderflow.audit_topic import read_jobs, taken_over_by
 from orderflow.browse import Desk, audit_topics, now_ms, states_now
-from orderflow.cli import INCOMPLETE, OK, CommandError, KafkaUnreachable, Outage, Refused, UsageError
+from orderflow.cli import (
+    INCOMPLETE,
+    OK,
+    CommandError,
+    KafkaUnreachable,
+    Outage,
+    Refused,
+    TopicMissing,
+    UsageError,
+)
 from orderflow.confirmation import confirm
 from orderflow.letters import Letter
 from orderflow.plan_file import Drift, Plan, PlanWriter, read_plan
+from orderflow.reader import Unreadable
 from orderflow.render import to_json
 from orderflow.replay import Verdict
 from orderflow.replay_flags import rate_of, refuse_everything, request_of, selection_of, wanted_of
@@ -27,6 +38,7 @@ from orderflow.replayer import Sending, Sent, new_job_id, who
 from orderflow.selection import Selection
 from orderflow.text import escape
 
+AGAIN_S = 0.5
 STILL_AT_WORK_MS = 60_000
 """A job that is running and was changed since then is probably still at work."""
 
@@ -122,15 +134,14 @@ def _send(bench: Bench, selection: Selection, job: Job) -> int:
     """Send, and after an outage of Kafka go on, unless someone else has taken over meanwhile."""
     desk = bench.desk
     outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    sending = _open(bench, job)
     while True:
-        sending = _open(bench, job)
-        outage.back()
         try:
             return _tell_end(desk, sending, sending.run(selection))
         except Interrupted as error:
             outage.lost(str(error))
-            job = sending.job
-            _wait_for_kafka(desk, sending)
+            sending = _open_again(bench, sending)
+            outage.back()
 
 
 def _open(bench: Bench, job: Job) -> Sending:
@@ -146,22 +157,27 @@ def _open(bench: Bench, job: Job) -> Sending:
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)
 
 
-def _wait_for_kafka(desk: Desk, sending: Sending) -> None:
-    """Return when it is back. Raises CommandError when asked to stop, Fenced if someone was quicker."""
-    while not _answers(desk):
-        if desk.signals.requested:
-            raise CommandError(f"Kafka is still away; {sending.how_to_go_on()}")
+def _open_again(bench: Bench, sending: Sending) -> Sending:
+    """Return when Kafka is back. Raises CommandError when asked to stop, Fenced if someone was quicker.
+
+    A broker that answers may still know no leader of a partition, or not all topics.
+    """
+    desk = bench.desk
+    while True:
+        try:
+            topics.require_kafka(desk.client)
+            _refuse_if_taken_over(desk, sending)
+            return _open(bench, sending.job)
+        except (KafkaUnreachable, Unreadable, TopicMissing) as error:
+            if desk.signals.requested:
+                raise CommandError(f"Kafka is still away; {sending.how_to_go_on()}") from error
+        time.sleep(AGAIN_S)
+
+
+def _refuse_if_taken_over(desk: Desk, sending: Sending) -> None:
     other = taken_over_by(audit_topics(desk), sending.job)
     if other is not None:
         raise Fenced(f"job {other.id} of {other.by} has taken over; {sending.how_to_go_on()}")
-
-
-def _answers(desk: Desk) -> bool:
-    try:
-        topics.require_kafka(desk.client)
-    except KafkaUnreachable:
-        return False
-    return True
 
 
 def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:

@@ -1,11 +1,14 @@
 """The states of dead letters, as entries of the audit topic tell them."""
 
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import pytest
 
 from orderflow import audit
 from orderflow.audit import CHUNK, Entry, Job, Marks, States
+from orderflow.audit_topic import Topics, read_jobs, taken_over_by
+from orderflow.cli import TopicMissing
+from tests.conftest import Kafka
 
 
 def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> Entry:
@@ -125,3 +128,16 @@ def test_marks_are_apart_and_counted() -> None:
         marks.get(*place) for place in ((0, 0), (0, 1), (0, CHUNK - 1), (0, CHUNK), (1, 0), (0, 10**15))
     ]
     assert marks.count == 4
+
+
+@pytest.mark.broker
+def test_to_a_job_at_work_a_missing_audit_topic_is_none_without_jobs(
+    kafka: Kafka, topic: Callable[..., str]
+) -> None:
+    """It was there when the job began: a broker that knows none has not all of its topics back yet."""
+    topics = Topics({"bootstrap.servers": kafka.bootstrap_servers}, "g", topic("dlq"), topic("audit"))
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3)
+
+    assert [] == read_jobs(topics)
+    with pytest.raises(TopicMissing):
+        taken_over_by(topics, job)
