@@ -495,7 +495,10 @@ class Processor:
         return max(least_s, min(SLICE_S, self._settler.took_s))
 
     def _is_time_to_settle(self, polled: int) -> bool:
-        """Calls go on while the settlement before is on its way, until they have filled a slice again."""
+        """Calls go on while the settlement before is on its way, until they have filled a slice again.
+
+        `polled`: a full batch that was done in time tells of more, and each settlement has its price.
+        """
         if self._settler.is_on_its_way:
             return self._clock() >= self._settler.sent_off_at_s + self._slice_s
         if self._caller.has_workers:

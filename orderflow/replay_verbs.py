@@ -39,6 +39,7 @@ from orderflow.selection import Selection
 from orderflow.text import escape
 
 AGAIN_S = 0.5
+"""Between two looks whether all topics can be read again."""
 STILL_AT_WORK_MS = 60_000
 """A job that is running and was changed since then is probably still at work."""
 

@@ -58,11 +58,11 @@ def test_the_gravest_gaps_are_gaps() -> None:
 
 
 def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -> None:
-    """However fast the handler is: what is not committed was called in the last 200 ms, and a little."""
-    shop = strict_shop(LIFE="380000").create(partitions=4)
-    shop.put(rows(400_000))
+    """However fast the handler is: what is not committed was called within 225 ms (here with a margin)."""
+    shop = strict_shop(LIFE="580000").create(partitions=4)
+    shop.put(rows(600_000))
     assert shop.consume("dies_at_full_speed").wait(60).code == -9
 
     calls_at_s: List[float] = json.loads(shop.journal_path.read_text("utf-8"))
     committed = sum(told.offset for told in shop.told().values())
-    assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.35
+    assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.5
