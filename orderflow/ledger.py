@@ -264,15 +264,15 @@ class Ledger:
 
     def _entries(self, base: int, now_s: float) -> str:
         """Runs over hundreds of heads a commit, so the text of each is looked up, and no object is built."""
+        heads, entry, longest_s = self.heads, _entry, float(DELAYS_S[-1])
         texts: List[str] = []
         last = base
-        for offset in sorted(self.heads):
-            head = self.heads[offset]
-            due_s, delay_s = head.due_s, 0
-            if due_s is not None and due_s > now_s:
-                delay_s = round(min(due_s - now_s, DELAYS_S[-1]))
+        for offset in sorted(heads):
+            head = heads[offset]
+            delay_s = 0.0 if head.due_s is None else head.due_s - now_s
+            whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
             step = (offset - last) * 2 + (1 if head.followers else 0)
-            texts.append(_entry(step, head.attempts, head.announced, delay_s))
+            texts.append(entry(step, head.attempts, head.announced, whole_s))
             last = offset
         return "".join(texts)
 

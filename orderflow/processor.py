@@ -188,10 +188,12 @@ class Processor:
 
     def _due_heads(self) -> Iterator[Task]:
         waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
-        while waiting and self._clock() < self._caller.deadline_s and self._caller.has_free_worker:
-            still = []
+        while waiting and self._caller.has_free_worker:
+            now_s, still = self._clock(), []
+            if now_s >= self._caller.deadline_s:
+                return
             for partition in waiting:
-                head = partition.ledger.take_due(self._clock())
+                head = partition.ledger.take_due(now_s)
                 if head is not None:
                     still.append(partition)
                     yield partition, head
