@@ -136,7 +136,8 @@ class Shop(Pipeline):
         try:
             described = consumer.list_topics(self.orders_topic, timeout=10).topics[self.orders_topic]
             asked = [TopicPartition(self.orders_topic, partition) for partition in described.partitions]
-            found = consumer.committed(asked, timeout=20)
+            # Not told while a transaction that was refused is open: until the next try, or its time-out.
+            found = consumer.committed(asked, timeout=60)
         finally:
             consumer.close()
         return {place.partition: _told(place) for place in found if place.offset >= 0}
