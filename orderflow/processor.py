@@ -238,7 +238,7 @@ class Processor:
             begun += 1
             if self._clock() >= self._caller.deadline_s:
                 self._call_s = (self._clock() - began_s) / begun
-                if self._is_time_to_settle(begun):
+                if self._is_time_to_settle(polled=0):
                     self._settler.settle()
                 self._start_slice(1.0)
                 begun, began_s = 0, self._clock()

@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 from typing import Counter as CounterOf
@@ -21,7 +22,7 @@ from orderflow import audit, canary, replay
 from orderflow.audit import Job
 from orderflow.audit_topic import taken_over_by
 from orderflow.browse import audit_topics, now_ms
-from orderflow.cli import CommandError, StatusLine, Tripped, count, duration
+from orderflow.cli import CommandError, StatusLine, TopicMissing, Tripped, count, duration
 from orderflow.letters import Letter
 from orderflow.records import Outgoing
 from orderflow.replay_outlook import Bench
@@ -241,8 +242,9 @@ class Sending:
         """Who took over, as the audit topic tells it once the other has begun."""
         deadline_s = time.monotonic() + ANNOUNCE_S
         while time.monotonic() < deadline_s:
-            other = taken_over_by(audit_topics(self._desk), self.job)
-            if other is not None:
-                return f": job {other.id} of {other.by}"
+            with suppress(TopicMissing):
+                other = taken_over_by(audit_topics(self._desk), self.job)
+                if other is not None:
+                    return f": job {other.id} of {other.by}"
             time.sleep(0.1)
         return ", or Kafka ended the transaction because it was open for too long"

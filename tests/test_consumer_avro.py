@@ -79,7 +79,7 @@ def registered(real: LocalRegistry, subject: str, schema: Schema) -> int:
     from confluent_kafka.schema_registry import Schema as Registered
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-    client = SchemaRegistryClient({"url": real.url})
+    client = SchemaRegistryClient({"url": real.url, "timeout": 10})
     return int(client.register_schema(subject, Registered(schema.text, "AVRO")))
 
 
