@@ -31,6 +31,7 @@ from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
 from orderflow.recovery import Recovery
+from orderflow.results import require_outcome
 from orderflow.retry import OutageBrake, Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, producer_config
@@ -171,6 +172,7 @@ def _told(handler: Handler, status: StatusLine) -> Handler:
 
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
+        require_outcome(result)
         status.note(escape(f"done {delivery.id} key {_readable(delivery.key)}"))
         return result
 

@@ -9,11 +9,12 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.dead_letters import Circumstances
-from orderflow.errors import Failure, OrderError, RegistryUnavailable, describe
-from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
+from orderflow.errors import Failure, RegistryUnavailable, UnusableResult, describe
+from orderflow.handler import Handler, Order, delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.outbox import Dead, Outbox
 from orderflow.records import Message, Outgoing, record_of
+from orderflow.results import encode_result, require_outcome
 from orderflow.retry import Decision, GiveUp, KeyBrake, OutageBrake, Policy, decide
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
@@ -143,7 +144,10 @@ class Caller:
 
     def value_of(self, result: object) -> Optional[bytes]:
         """What is to be published of a handler's result, or None. Raises OrderError where it cannot be."""
-        if result is None or self._to.processed_topic is None:
+        if result is None:
+            return None
+        require_outcome(result)
+        if self._to.processed_topic is None:
             return None
         value = encode_result(result)
         if len(value) > self._to.max_result_bytes:
@@ -329,10 +333,8 @@ class Caller:
             self._assignment.release(partition, "outage")
 
 
-class ResultTooLarge(OrderError):
-    """What the handler returned does not fit into its topic, now or ever."""
-
-    stage = "publish"
+class ResultTooLarge(UnusableResult):
+    """What the handler returned does not fit into its topic."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "publish.too_large")

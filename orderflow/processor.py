@@ -18,6 +18,7 @@ from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanen
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.records import Message
+from orderflow.results import PLAIN
 from orderflow.session import Session
 from orderflow.settling import Settler
 
@@ -314,7 +315,7 @@ class Processor:
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
-                if publishes and result is not None:
+                if result is not None and (publishes or type(result) not in PLAIN):
                     publish(message, result)
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
