@@ -129,7 +129,9 @@ class Caller:
         self._watchdog.busy()
         try:
             value = self.attempt((partition, head))
-        except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+        except SystemExit:  # the handler ends the process: no failure of its order yet
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
             return self.failed(partition, head, error)
         return self._succeeded(partition, head, value)
 
@@ -185,7 +187,7 @@ class Caller:
             self._take_outcome(*finished)
         self._watchdog.busy_since(self._workers.oldest_start_s())
 
-    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[Exception]) -> None:
+    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[BaseException]) -> None:
         partition, head = task
         partition.in_flight -= 1
         if self._ready.get(partition.number) is not partition:
@@ -224,7 +226,7 @@ class Caller:
         assert self._to.processed_topic is not None
         self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
 
-    def failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
+    def failed(self, partition: Partition, head: Head, error: BaseException) -> Optional[Head]:
         """Wait, or give the order up; in the second case, the next of its key."""
         if isinstance(error, RegistryUnavailable):
             self._uncalled(partition, head)

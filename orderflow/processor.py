@@ -292,7 +292,7 @@ class Processor:
     def _is_careful(self) -> bool:
         return any(partition.careful_left for partition in self._ready.values())
 
-    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
         """The fast road: nothing is built, looked up or written for an order that succeeds at once.
 
         What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
@@ -317,7 +317,9 @@ class Processor:
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
                 if result is not None and (publishes or type(result) not in PLAIN):
                     publish(message, result)
-            except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            except SystemExit:  # the handler ends the process: no failure of its order yet
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
                     rejected.append((message, describe(error, keep_stack)))
                 else:
@@ -345,7 +347,7 @@ class Processor:
         if value is not None:
             self._caller.publish(message, value)
 
-    def _fresh_failed(self, message: Message, error: Exception) -> None:
+    def _fresh_failed(self, message: Message, error: BaseException) -> None:
         """A first call failed and may succeed later: only now the order gets an entry in its ledger."""
         partition = self._ready[message.partition()]
         if isinstance(error, RegistryUnavailable):
@@ -375,7 +377,7 @@ class Processor:
         self._stopped[partition.number] = offset
         self._assignment.hold(partition, why, until_s)
 
-    def _wait_for_registry(self, partition: Partition, offset: int, error: Exception) -> None:
+    def _wait_for_registry(self, partition: Partition, offset: int, error: RegistryUnavailable) -> None:
         if self._clock() >= self._next_registry_line_s:
             self._next_registry_line_s = self._clock() + REGISTRY_LINE_S
             self._report("registry_down", partition=partition.number, detail=str(error))

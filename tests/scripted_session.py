@@ -376,7 +376,7 @@ class _NoWatchdog:
         """Nothing is called."""
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     """Raised by a script's handler or answer: the process is dead, as by kill -9."""
 
 

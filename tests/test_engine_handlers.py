@@ -1,13 +1,18 @@
 """What a handler does, and what the engine makes of it: each call has one fate, whatever it is."""
 
+import asyncio
+import concurrent.futures
 import functools
+import sys
 from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from orderflow.retry import Policy
 from tests.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
 
 Order = Dict[str, Any]
+SOON = Policy(max_retries=1, backoff_s=0.01, backoff_max_s=0.01)
 WORKERS = pytest.mark.parametrize("workers", [1, 3])
 
 
@@ -71,3 +76,69 @@ def test_a_result_that_nobody_publishes_may_be_anything_that_has_run() -> None:
     life = Life(topic, lambda order: object()).drain()
 
     assert [] == fates(life)
+
+
+# --- whatever a handler raises
+
+
+class PanicException(BaseException):
+    """As extensions written in Rust raise it."""
+
+
+def too_deep(order: Order) -> Any:
+    """Call itself without an end."""
+    return too_deep(order)
+
+
+RAISED: List[BaseException] = [
+    asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), PanicException("a bug in Rust"),
+    MemoryError(), StopIteration(), StopAsyncIteration(), concurrent.futures.CancelledError(),
+]  # fmt: skip
+
+
+@WORKERS
+@pytest.mark.parametrize("error", RAISED, ids=repr)
+def test_whatever_a_handler_raises_is_the_failure_of_its_order(workers: int, error: BaseException) -> None:
+    """A cancelled task, a closed generator, a panic in Rust: retried, then dead-lettered, a line each."""
+    topic, called = Topic(), []
+    topic.fill(5)
+
+    def handler(order: Order) -> None:
+        called.append(order["value"])
+        if order["value"] == b"0:1":
+            raise error
+
+    life = Life(topic, handler, workers=workers, policy=SOON).drain()
+
+    assert [(b"0:1", "process.retries_exhausted")] == fates(life)
+    assert (2, 4) == (called.count(b"0:1"), len(set(called) - {b"0:1"}))
+    assert 1 == life.names().count("retry")
+
+
+@WORKERS
+def test_a_handler_that_recurses_for_ever_fails(workers: int) -> None:
+    """The interpreter ends it, and its order has a fate like any other."""
+    topic = Topic()
+    topic.fill(3)
+
+    def handler(order: Order) -> Any:
+        return order["value"] == b"0:1" and too_deep(order)
+
+    life = Life(topic, handler, workers=workers, policy=SOON).drain()
+
+    assert [(b"0:1", "process.retries_exhausted")] == fates(life)
+
+
+@WORKERS
+def test_a_handler_that_ends_the_process_ends_it(workers: int) -> None:
+    """sys.exit is no failure of the order yet: after a restart it is called alone, as every killer is."""
+    topic = Topic()
+    topic.fill(3)
+
+    def handler(order: Order) -> None:
+        if order["value"] == b"0:1":
+            sys.exit("no more")
+
+    with pytest.raises(SystemExit, match="no more"):
+        Life(topic, handler, workers=workers).drain(steps=500)
+    assert [] == topic.of(DEAD_LETTERS)
