@@ -36,6 +36,7 @@ from orderflow.retry import OutageBrake, Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, producer_config
 from orderflow.settling import Settler
+from orderflow.streams import HandlerStreams
 from orderflow.text import escape
 from orderflow.watchdog import Watchdog
 
@@ -91,13 +92,18 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     """Consume as the arguments say; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
+    with HandlerStreams(err) as streams:
+        return _consume(settings, flags, streams)
+
+
+def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
-    with StopSignals(err) as stop:
+    with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        consumer = Consumer(settings, handler, flags, stop, err)
+        consumer = Consumer(settings, handler, flags, stop, streams)
         _collect_less_often()
         return consumer.run()
 
@@ -192,15 +198,17 @@ class Consumer:
         handler: Handler,
         flags: argparse.Namespace,
         stop: StopSignals,
-        err: TextIO,
+        streams: HandlerStreams,
     ) -> None:
         self.settings = settings
         self.until_drained = flags.until_drained
         self.stop = stop
-        self.err = err
-        self.status = StatusLine(err)
+        self.streams = streams
+        self.err = streams.err
+        self.status = StatusLine(self.err)
         self.outage = Outage(self.status.note, settings.bootstrap_servers)
         self.crash: Optional[BaseException] = None
+        self.pid = os.getpid()
         self.metrics = _metrics(flags.metrics_port)
         if flags.verbose:
             handler = _told(handler, self.status)
@@ -308,6 +316,7 @@ class Consumer:
             self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
             return code
         except BaseException as crash:
+            self._end_if_child(crash)
             # No clean mark either: should an order be to blame, the next owner has to find out which.
             self.processor.abandon()
             if isinstance(crash, SystemExit):
@@ -322,6 +331,8 @@ class Consumer:
         while not self.stop.requested:
             self.processor.step()
             self._look_around()
+            if self.streams.reader_left:
+                return cli.OK
             if drain is None:
                 continue
             if self.processor.is_drained() and drain.others_are_done(self.assignment.ready):
@@ -344,6 +355,9 @@ class Consumer:
             raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
         if self.status.due():
             self.status.show(self._status())
+        lost = self.streams.take_loss()
+        if lost is not None:
+            self.report("output_lost", detail=lost)
         if self.metrics is not None and time.monotonic() >= self.metrics_due_s:
             self.metrics_due_s = time.monotonic() + METRICS_EVERY_S
             self.metrics.show(self._figures())
@@ -433,7 +447,16 @@ class Consumer:
         self.settler.wait()
 
     def _crashed(self, crash: BaseException) -> None:
+        self._end_if_child(crash)
         self.crash = crash
+
+    def _end_if_child(self, crash: BaseException) -> None:
+        """A child that a handler forked wants to end: all but its own memory is its parent's."""
+        if os.getpid() == self.pid:
+            return
+        sys.stdout.flush()
+        code = crash.code if isinstance(crash, SystemExit) else cli.FAILED
+        os._exit(code if isinstance(code, int) else cli.FAILED if code else cli.OK)
 
     def _stalled(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

@@ -142,6 +142,11 @@ EVENTS: Dict[str, Event] = {
         lambda after_s: f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
         "held is done again after a restart, unless Kafka has it",
     ),
+    "output_lost": Event(
+        "warn",
+        "stdout or stderr takes nothing, because the disk is full or the terminal gone; it is dropped",
+        lambda detail: f"what is printed gets lost ({detail}); orders are processed all the same",
+    ),
     "stalled": Event(
         "ERROR",
         "a handler call did not return in time; the process ends",

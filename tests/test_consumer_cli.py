@@ -2,14 +2,17 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Tuple
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.engine_tools import encode
 from tests.pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
 
 NewPipeline = Callable[..., Pipeline]
@@ -213,6 +216,52 @@ def test_nothing_but_data_on_stdout_and_one_line_an_order_when_verbose(pipeline:
     assert finished.out == ""
     for order, _ in FEW[:10]:
         assert sum(order in line for line in finished.err.splitlines()) == 1
+
+
+PRINTING = """
+import io, os, sys
+if os.environ.get("REPLACED"):
+    sys.stderr = io.StringIO()
+
+def process(order, delivery):
+    print("order", order["order_id"], "\\u20ac" * 300)
+    print("to stderr", file=sys.stderr)
+    return {"order_id": order["order_id"], "delivery": delivery.id}
+"""
+
+
+@pytest.mark.broker
+def test_what_a_handler_prints_is_no_failure_of_its_order(pipeline: NewPipeline, tmp_path: Path) -> None:
+    """A reader that leaves ends the consumer with 0; a full disk or closed streams do not end it."""
+    handler = tmp_path / "printing.py"
+    handler.write_text(PRINTING, encoding="utf-8")
+    shop = pipeline(WORKERS="2")
+    shop.succeed("producer.py", "--count", "1")
+
+    def consume(shell: str, **environ: str) -> Tuple[int, str]:
+        """The exit code, and what is on stderr."""
+        code, err = tmp_path / "code", tmp_path / "err"
+        script = f'{{ "$@" {shell.format(err=err)}; echo $? > {code}; }} | head -1'
+        consumer = [sys.executable, str(ROOT / "consumer.py"), "--until-drained"]
+        command = [*consumer, "--handler", f"{handler}:process"]
+        subprocess.run(
+            ["sh", "-c", script, "sh", *command], env={**shop.environ, **environ}, cwd=tmp_path, timeout=60,
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        return int(code.read_text("ascii")), err.read_text("utf-8") if err.exists() else ""
+
+    for shell, environ, said in (
+        ("2> {err}", {}, ""),
+        ("> /dev/full 2> {err}", {"PYTHONIOENCODING": "ascii"}, "No space left on device"),
+        ("> /dev/null 2> {err}", {"REPLACED": "1"}, ""),
+        ("<&- >&- 2>&-", {}, ""),
+    ):
+        shop.publish_bytes([encode(order) for order, _ in FEW])
+        code, err = consume(shell, **environ)
+        assert code == 0
+        assert said in err and "Traceback" not in err
+    taken = shop.assert_account_closes()
+    assert (taken.processed, taken.dead_lettered) == (4 * len(FEW) + 1, 0)
 
 
 @pytest.mark.broker
