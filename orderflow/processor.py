@@ -18,7 +18,7 @@ from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanen
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.records import Message
-from orderflow.results import PLAIN
+from orderflow.results import PLAIN, require_outcome
 from orderflow.session import Session
 from orderflow.settling import Settler
 
@@ -315,8 +315,11 @@ class Processor:
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
-                if result is not None and (publishes or type(result) not in PLAIN):
-                    publish(message, result)
+                if result is not None:
+                    if publishes:
+                        publish(message, result)
+                    elif type(result) not in PLAIN:
+                        require_outcome(result)
             except SystemExit:  # the handler ends the process: no failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise

@@ -50,9 +50,11 @@ def require_outcome(result: object) -> None:
     if kind not in _NESTED:
         _require_run((result,))
         return
-    parts: Any = result.values() if isinstance(result, dict) else result
-    if not _PLAIN_PARTS.issuperset(map(type, parts)):
-        _require_run(parts)
+    parts: Any = result.values() if kind is dict else result  # type: ignore[attr-defined]
+    for part in parts:
+        if type(part) not in _PLAIN_PARTS:
+            _require_run(parts)
+            return
 
 
 def _require_run(parts: Iterable[object]) -> None:
