@@ -26,7 +26,7 @@ from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageEr
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.drain import Drain
 from orderflow.events import line_of
-from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
+from orderflow.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
 from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
@@ -138,10 +138,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _handler(settings: config.Settings) -> Handler:
-    if settings.handler is None:
-        return process
-    sys.path.insert(0, os.getcwd())
     try:
+        if settings.handler is None:
+            require_usable(process, "process of consumer.py")
+            return process
+        sys.path.insert(0, os.getcwd())
         return load(settings.handler)
     except HandlerUnusable as error:
         raise UsageError(str(error)) from error

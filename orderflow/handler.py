@@ -66,15 +66,16 @@ def load(name: str) -> Handler:
         raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
     if not callable(function):
         raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
-    _check(function, name)
+    require_usable(function, name)
     return function  # type: ignore[no-any-return]
 
 
-def _check(function: Handler, name: str) -> None:
-    """Refuse what would count as done when it is called, although nothing of it has run."""
+def require_usable(function: Handler, name: str) -> None:
+    """Raise `HandlerUnusable` for what does not run when it is called, or takes no order."""
     runs_later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     if any(kind(layer) for layer in _layers(function) for kind in runs_later):
-        raise HandlerUnusable(f"handler {name!r} is async or a generator: calling it does not run it")
+        why = "is async or a generator: calling it does not run it"
+        raise HandlerUnusable(f"handler {name!r} {why}. Use a plain `def`; it may call asyncio.run(...)")
     if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
         raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an object of it instead")
     wants_delivery(function)

@@ -72,6 +72,16 @@ def test_a_handler_that_cannot_be_loaded_is_named_with_its_reason(
     assert "Traceback" not in finished.err
 
 
+def test_a_handler_written_into_the_script_is_looked_at_too(nowhere: Pipeline) -> None:
+    """The obvious place for business logic takes no async function either."""
+    async_script = (ROOT / "consumer.py").read_text("utf-8").replace("\ndef process(", "\nasync def process(")
+    (nowhere.folder / "consumer.py").write_text(async_script, encoding="utf-8")
+    finished = nowhere.run(str(nowhere.folder / "consumer.py"), PYTHONPATH=str(ROOT))
+
+    assert finished.code == 2
+    assert "process of consumer.py" in finished.err and "async" in finished.err
+
+
 def test_every_wrong_setting_is_told_at_once(nowhere: Pipeline) -> None:
     finished = nowhere.run("consumer.py", "--workers", "none", MAX_RETRIES="-1", GUARANTEE="exactly_once")
 
@@ -238,11 +248,11 @@ def test_what_a_handler_prints_is_no_failure_of_its_order(pipeline: NewPipeline,
     shop = pipeline(WORKERS="2")
     shop.succeed("producer.py", "--count", "1")
 
-    def consume(shell: str, **environ: str) -> Tuple[int, str]:
+    def consume(shell: str, *flags: str, **environ: str) -> Tuple[int, str]:
         """The exit code, and what is on stderr."""
         code, err = tmp_path / "code", tmp_path / "err"
         script = f'{{ "$@" {shell.format(err=err)}; echo $? > {code}; }} | head -1'
-        consumer = [sys.executable, str(ROOT / "consumer.py"), "--until-drained"]
+        consumer = [sys.executable, str(ROOT / "consumer.py"), *flags]
         command = [*consumer, "--handler", f"{handler}:process"]
         subprocess.run(
             ["sh", "-c", script, "sh", *command], env={**shop.environ, **environ}, cwd=tmp_path, timeout=60,
@@ -250,14 +260,15 @@ def test_what_a_handler_prints_is_no_failure_of_its_order(pipeline: NewPipeline,
         )  # fmt: skip
         return int(code.read_text("ascii")), err.read_text("utf-8") if err.exists() else ""
 
-    for shell, environ, said in (
-        ("2> {err}", {}, ""),
-        ("> /dev/full 2> {err}", {"PYTHONIOENCODING": "ascii"}, "No space left on device"),
-        ("> /dev/null 2> {err}", {"REPLACED": "1"}, ""),
-        ("<&- >&- 2>&-", {}, ""),
+    drained = "--until-drained"
+    for shell, flags, environ, said in (
+        ("2> {err}", (), {}, "processed"),  # nothing but `head` ends it
+        ("> /dev/full 2> {err}", (drained,), {"PYTHONIOENCODING": "ascii"}, "No space left on device"),
+        ("> /dev/null 2> {err}", (drained,), {"REPLACED": "1"}, "processed"),
+        ("<&- >&- 2>&-", (drained,), {}, ""),
     ):
         shop.publish_bytes([encode(order) for order, _ in FEW])
-        code, err = consume(shell, **environ)
+        code, err = consume(shell, *flags, **environ)
         assert code == 0
         assert said in err and "Traceback" not in err
     taken = shop.assert_account_closes()
