@@ -59,7 +59,7 @@ chaos: $(STAMP) ## The tests that kill, pause and overload things, for minutes
 fuzz: $(STAMP) ## Hostile bytes against the codec, for minutes
 	$(PY) tools/fuzz_codec.py
 
-readme: $(STAMP) ## Write the generated parts of README.md and .env.example again
+readme: $(STAMP) ## Rewrite the generated parts of README.md, docs/ and .env.example
 	$(PY) tools/readme.py
 	$(PY) tools/env_example.py > .env.example
 
