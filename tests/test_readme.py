@@ -1,4 +1,4 @@
-"""The README and the pages in docs/ tell the truth: tables, help texts, commands, links, names and outputs."""
+"""The README and the pages in docs/ tell the truth: tables, help texts, commands, links and outputs."""
 
 import re
 import shlex
@@ -15,9 +15,9 @@ import producer
 from tests.pipeline import ROOT
 from tools import readme
 
-FOLDERS = ("*", "benchmarks/**/*", "docs/*", "examples/*", "orderflow/**/*", "schemas/*", "tests/**/*", "tools/*")
+FOLDERS = ("", "benchmarks/**/", "docs/", "examples/", "orderflow/**/", "schemas/", "tests/**/", "tools/")
 FILES: Dict[str, Path] = {
-    path.relative_to(ROOT).as_posix(): path for folder in FOLDERS for path in ROOT.glob(folder)
+    path.relative_to(ROOT).as_posix(): path for folder in FOLDERS for path in ROOT.glob(f"{folder}*")
 }
 PAGES: Dict[str, str] = {
     name: path.read_text(encoding="utf-8") for name, path in sorted(FILES.items()) if path.suffix == ".md"

@@ -132,7 +132,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
     add("--check", action="store_true", help="change nothing; exit 1 if a table or a help text is stale")
-    add("--sessions", action="store_true", help="also run the sessions again, each page on a Kafka of its own")
+    add("--sessions", action="store_true", help="also run the sessions again, each page's on its own Kafka")
     flags = parser.parse_args(argv)
     if flags.check:
         return int(any(renewed(_text(path)) != _text(path) for path in DOCUMENTS))
