@@ -92,7 +92,10 @@ def test_make_targets_that_are_named_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
 
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", PAGES[page], re.M)) <= targets
+    named = re.findall(r"`make ([a-z-]+)", PAGES[page])
+    typed = re.findall(r"^make ([a-z-]+)", "\n".join(_blocks(PAGES[page])), re.M)
+
+    assert {*named, *typed} <= targets
 
 
 @each_page
@@ -108,6 +111,33 @@ OTHER_PROGRAMS_NAMES = {
     *("OFFSET_METADATA_TOO_LARGE", "UNKNOWN_MEMBER_ID", "MSG_SIZE_TOO_LARGE", "OUT_OF_ORDER_SEQUENCE_NUMBER"),
 }
 """Errors of Kafka's protocol."""
+
+
+def test_a_failing_order_can_be_followed() -> None:
+    """Its road in docs/architecture.md leads through at most eight files, by functions that are there."""
+    section = PAGES["docs/architecture.md"].split("\n## One failing order", 1)[1].split("\n## ", 1)[0]
+    steps = re.findall(r"\| `([\w/]+\.py)` \| `(\w+)` \|", section)
+    sources = {file: _source(file) for file, _ in steps}
+
+    assert len(steps) >= 5
+    assert len(sources) <= FILES_ON_THE_ROAD
+    assert [step for step in steps if f"def {step[1]}(" not in sources[step[0]]] == []
+
+
+FILES_ON_THE_ROAD = 8
+
+
+def _source(name: str) -> str:
+    """The text of the package's file of that name, in whichever folder it is."""
+    (path,) = (ROOT / "orderflow").rglob(name)
+    return path.read_text(encoding="utf-8")
+
+
+@each_page
+def test_examples_in_python_run(page: str) -> None:
+    """A block of Python that is shown compiles, and finds what it imports."""
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGES[page], re.S | re.M):
+        exec(compile(block, page, "exec"), {})
 
 
 # --- commands
@@ -193,7 +223,14 @@ def _anchors(text: str) -> Set[str]:
 
 
 def _without_blocks(text: str) -> str:
-    return re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
+    return _BLOCK.sub("", text)
+
+
+def _blocks(text: str) -> List[str]:
+    return _BLOCK.findall(text)
+
+
+_BLOCK = re.compile(r"^```.*?^```$", re.S | re.M)
 
 
 def _all_steps(sessions: List[List[readme.Step]]) -> List[readme.Step]:
