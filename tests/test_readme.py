@@ -80,8 +80,9 @@ def test_every_page_is_on_the_map() -> None:
 
 @each_page
 def test_files_that_are_named_exist(page: str) -> None:
-    """A path is one from the top folder; a bare name is that of some file."""
+    """A path is one from the top folder; a bare name is that of some file. Help texts name examples, too."""
     named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|avsc|csv|md))`", PAGES[page]))
+    named |= set(re.findall(r"\bexamples/[\w-]+\.\w+", PAGES[page]))
     names = {path.name for path in FILES.values()}
 
     assert {name for name in named if name not in FILES and ("/" in name or name not in names)} == set()
@@ -131,6 +132,14 @@ def _source(name: str) -> str:
     """The text of the package's file of that name, in whichever folder it is."""
     (path,) = (ROOT / "orderflow").rglob(name)
     return path.read_text(encoding="utf-8")
+
+
+def test_the_words_of_the_glossary_are_the_codes() -> None:
+    """Each class, function and attribute that it names stands in the file that it names beside it."""
+    named = re.findall(r"`([\w.]+)`(?:, `\w+`)? in `(\w+\.py)`", PAGES["docs/glossary.md"])
+
+    assert len(named) >= 8
+    assert [pair for pair in named if pair[0].rpartition(".")[2] not in _source(pair[1])] == []
 
 
 @each_page
