@@ -142,6 +142,21 @@ def test_the_words_of_the_glossary_are_the_codes() -> None:
     assert [pair for pair in named if pair[0].rpartition(".")[2] not in _source(pair[1])] == []
 
 
+def test_the_tests_that_are_named_exist() -> None:
+    """docs/failures.md says of each promise which test shows it: a file, or a part of a test's name."""
+    tests = {name for name in FILES if name.startswith("tests/") and name.endswith(".py")}
+    names = [re.sub(r"\W", " ", test) for test in tests]
+    names += [f"{found} " for test in tests for found in re.findall(r"def (test_\w+)", _text(test))]
+    named = re.findall(r"`(?:test_\w+::)?((?:test|…)\w+…?\w*)`", PAGES["docs/failures.md"])
+
+    assert len(named) >= 30
+    assert [part for part in named if not any(part.strip("…") in name for name in names)] == []
+
+
+def _text(name: str) -> str:
+    return FILES[name].read_text(encoding="utf-8")
+
+
 @each_page
 def test_examples_in_python_run(page: str) -> None:
     """A block of Python that is shown compiles, and finds what it imports."""
