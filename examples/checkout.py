@@ -1,8 +1,8 @@
 """The handler of the demo: charges the customer, with two kinds of trouble that every shop knows.
 
-A payment times out for one order in fifty and works on the second attempt. A bug hits every order of ten CDs or
-more; `charge_fixed` is the same handler without it. Nothing here knows about Kafka, retries or dead letters: the
-handler raises, and the consumer does the rest.
+A payment times out for one order in fifty and works on the second attempt. A bug hits every order of ten CDs
+or more; `charge_fixed` is the same handler without it. Nothing here knows about Kafka, retries or dead
+letters: the handler raises, and the consumer does the rest.
 
     python consumer.py --handler examples/checkout.py:charge
 """
@@ -34,13 +34,13 @@ def charge_fixed(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
 
 
 def call_payment_provider(order_id: str, attempt: int) -> None:
-    """Stand in for a call over the network. Whether it fails depends on the order id, so every run is the same."""
+    """Stand in for a call over the network. It fails or not by the order's id, so every run is the same."""
     if attempt == 1 and zlib.crc32(order_id.encode()) % ONE_IN == 0:
         raise PaymentTimeout("no answer from the payment provider")
 
 
 def receipt(order: Dict[str, Any], delivery_id: str, discount_percent: int) -> Dict[str, Any]:
-    """What is published to PROCESSED_TOPIC. `delivery` says which record it came from, so results can be counted."""
+    """What is published to PROCESSED_TOPIC. `delivery` names the source record, so results can be counted."""
     full = order["quantity"] * order["price"]
     return {
         "order_id": order["order_id"],
