@@ -81,6 +81,6 @@ compat-python-%:
 compat-kafka-%: $(STAMP)
 	ORDERFLOW_TEST_KAFKA_VERSION=$* $(PY) -m pytest -q -m "broker and not registry and not chaos"
 
-clean: ## Remove what was made here, but for what git knows and .env
+clean: ## Remove everything that was generated here, except .env
 	rm -rf $(VENV) .venv-* build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,6 +53,13 @@ def test_tables_and_help_texts_are_those_of_the_code(page: str) -> None:
     assert readme.renewed(PAGES[page]) == PAGES[page]
 
 
+def test_the_help_of_every_verb_is_shown() -> None:
+    """docs/reference.md has a block for each verb of dlq_handler.py."""
+    shown = re.findall(r"<!-- generated: help dlq_handler\.py (\w+) -->", PAGES["docs/reference.md"])
+
+    assert set(shown) == {verb.names[0] for verb in dlq_handler.VERBS}
+
+
 # --- links and names
 
 
@@ -196,7 +203,7 @@ def test_commands_are_found() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page != TYPED_BY_HAND])
 def test_every_output_that_is_shown_was_printed(page: str) -> None:
     """A block with commands and their output is run (a session) or generated; nothing is made up."""
-    made = len(re.findall(r"<!-- (?:session|generated: help \S+) -->\n```console\n", PAGES[page]))
+    made = len(re.findall(r"<!-- (?:session|generated: help [^>]+) -->\n```console\n", PAGES[page]))
 
     assert PAGES[page].count("```console\n") == made
 

@@ -26,7 +26,9 @@ from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
-SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
+SHOWS_SHARED_FLAGS = "dlq_handler.py list"
+SHARED_FLAGS = "selection ("
+"""Where the flags begin that all verbs have. They are shown once."""
 LINES_SHOWN = 20
 """Of one command's output; what is longer is cut in the middle."""
 
@@ -47,12 +49,12 @@ class Step(NamedTuple):
 
 def renewed(text: str) -> str:
     """The document with every generated block as the code of today makes it."""
-    return _GENERATED.sub(lambda block: block[1] + _blocks()[block[2]]() + block[3], text)
+    return _GENERATED.sub(lambda block: block[1] + _generated(block[2]) + block[3], text)
 
 
-def _blocks() -> Dict[str, Callable[[], str]]:
-    helps = {f"help {script}": _help_of(script) for script in SCRIPTS}
-    return {"settings": settings_table, "modules": modules_table, **helps}
+def _generated(name: str) -> str:
+    kind, _, command = name.partition(" ")
+    return _help_of(command) if kind == "help" else _TABLES[name]()
 
 
 def settings_table() -> str:
@@ -78,8 +80,16 @@ def _cell(text: str) -> str:
     return re.sub(r"(<[^>]+>)", r"`\1`", text.replace("|", "\\|"))
 
 
-def _help_of(script: str) -> Callable[[], str]:
-    return lambda: f"```console\n$ python {script} --help\n{_run(f'python {script} --help', {}).output}```\n"
+def _help_of(command: str) -> str:
+    """The help text of a script or of one of its verbs."""
+    output = _run(f"python {command} --help", {}).output
+    own, _, shared = output.partition(SHARED_FLAGS)
+    if shared and command != SHOWS_SHARED_FLAGS:
+        output = f"{own.rstrip()}\n...\n"
+    return f"```console\n$ python {command} --help\n{output}```\n"
+
+
+_TABLES: Dict[str, Callable[[], str]] = {"settings": settings_table, "modules": modules_table}
 
 
 # --- sessions
