@@ -26,6 +26,7 @@ from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageEr
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.drain import Drain
 from orderflow.events import line_of
+from orderflow.failing import Failing
 from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
 from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
@@ -74,6 +75,11 @@ LOOK_FOR_KAFKA_S = 2.0
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
 for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
+UNASSIGNED_S = 30.0
+"""A group has given out its partitions long before; asked so often then."""
+OUT_S = 45.0
+"""Asked twice without a change: the client will not find out by itself."""
+READ_AGAIN_S = 10.0
 STUCK_S = 600.0
 """No outage of Kafka has to end the process, but a client that never comes back from a call must."""
 REPLACED = (
@@ -215,6 +221,10 @@ class Consumer:
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.unheard_since_s: Optional[float] = None
+        self.unassigned_since_s = time.monotonic()
+        self.ask_group_s = self.unassigned_since_s + UNASSIGNED_S
+        self.read_fault_s = 0.0
+        self.failing = Failing(time.monotonic, self.report)
         self.brake = OutageBrake(settings.outage_window_s)
         self.identity = topics.Identity(conf, settings.orders_topic)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -322,15 +332,17 @@ class Consumer:
             self._look_around()
             if drain is None:
                 continue
-            if self.processor.is_drained() and drain.others_are_done(self.assignment.ready):
-                return cli.OK
-            if self.processor.has_only_held():
+            if self.processor.is_drained() and drain.ours_are_done(self.assignment.ready):
+                if drain.others_are_done(self.assignment.ready):
+                    return cli.OK
+            elif self.processor.has_only_held() and drain.ours_are_done(self.assignment.ready):
                 return cli.TRIPPED
         return self.stop.exit_code
 
     def _drain(self) -> Drain:
         try:
-            return Drain(self.session, time.monotonic)
+            ends = topics.ends_of_log(config.client_config(self.settings), self.settings.orders_topic)
+            return Drain(self.session, ends, time.monotonic, self.report)
         except KafkaException as error:
             raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
 
@@ -349,8 +361,11 @@ class Consumer:
     def _wait_for_kafka(self, waited_s: float) -> None:
         """A settlement has had no answer for so long: say so, and never stall in silence."""
         self.watchdog.idle()
-        if waited_s > SILENCE_S:
-            self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
+        if waited_s > SILENCE_S and time.monotonic() >= self.look_for_kafka_s:
+            # Kafka may be there, and only what this commit needs is not: then the settlement says what.
+            self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
+            if not self.session.answers(timeout_s=1.0):
+                self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
         if waited_s > STUCK_S:
             self.report("settlement_stuck", after_s=STUCK_S)
             os._exit(cli.FAILED)
@@ -359,10 +374,45 @@ class Consumer:
         for error in self.session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self.outage.lost(topics.plain_reason(error))
+        self._watch_reading()
+        self._watch_group()
         idle = not self.session.assigned
         if (idle or self.outage.holds) and time.monotonic() >= self.look_for_kafka_s:
             self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
             self._look_for_kafka()
+
+    def _watch_reading(self) -> None:
+        faults = self.session.take_faults()
+        if faults:
+            self.read_fault_s = time.monotonic()
+            self.failing.failed("reading orders", faults[-1].str())
+        elif time.monotonic() > self.read_fault_s + READ_AGAIN_S:
+            self.failing.succeeded("reading orders")
+
+    def _watch_group(self) -> None:
+        """Who has no partitions for long, and was not simply given none, is not idle but out of the group."""
+        now_s = time.monotonic()
+        if self.session.assigned or self.outage.holds:
+            self.unassigned_since_s, self.ask_group_s = now_s, now_s + UNASSIGNED_S
+        elif now_s >= self.ask_group_s:
+            self.ask_group_s = now_s + UNASSIGNED_S
+            self._ask_group(now_s - self.unassigned_since_s)
+
+    def _ask_group(self, for_s: float) -> None:
+        """Say what the group says of us; end where it waits for nobody, and our client does not see that."""
+        conf, group = config.client_config(self.settings), self.settings.consumer_group
+        standing = topics.standing(conf, group, self.session.member_id())
+        if standing.is_idle:
+            self.unassigned_since_s = time.monotonic()
+            return
+        word = self.session.last_word
+        detail = f"{standing.detail}{'; the last word of the client: ' if word else ''}{word}"
+        self.report("out_of_group", for_s=for_s, detail=detail)
+        if standing.is_settled and for_s > OUT_S:
+            raise SessionLost(
+                f"group {group} has not let this consumer in for {for_s:.0f} s: {detail}. Nothing is lost: "
+                "start the consumer again"
+            )
 
     def _look_for_kafka(self) -> None:
         """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""

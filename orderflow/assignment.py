@@ -13,6 +13,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 
 from confluent_kafka import KafkaException
 
+from orderflow.failing import Failing
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
@@ -32,6 +33,7 @@ ALONE_CALLS = 100
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
+STEP = "restoring what is committed"
 BEYOND_END_LIMIT = 10
 """Looks, a second apart, before a committed offset beyond the end of the log is believed."""
 
@@ -114,6 +116,7 @@ class Assignment:
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
         self._retry_at_s = 0.0
+        self._failing = Failing(clock, report)
 
     @property
     def is_settled(self) -> bool:
@@ -137,8 +140,12 @@ class Assignment:
             self._finish_all()
         except KafkaException as error:
             # As long again as it may have blocked, or the partitions that are ready would starve.
-            self._retry_at_s = self._clock() + COMMITTED_TIMEOUT_S
-            self._report("restore_delayed", detail=error.args[0].str())
+            self._delay(COMMITTED_TIMEOUT_S, error.args[0].str())
+
+    def _delay(self, delay_s: float, detail: str) -> None:
+        self._retry_at_s = self._clock() + delay_s
+        self._report("restore_delayed", detail=detail)
+        self._failing.failed(STEP, detail)
 
     def _read_back(self) -> None:
         """Go on with the searches for a moment; partitions that are ready wait meanwhile."""
@@ -269,6 +276,7 @@ class Assignment:
             self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
+        self._failing.succeeded(STEP)
         self._report("partition_ready", partition=number, offset=partition.ledger.next,
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 
@@ -279,8 +287,7 @@ class Assignment:
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:
             self._unlistable(partition)
-        self._retry_at_s = self._clock() + 0.2
-        self._report("restore_delayed", detail=settlement.detail)
+        self._delay(0.2, settlement.detail)
         return False
 
     def _unlistable(self, partition: Partition) -> None:

@@ -103,6 +103,39 @@ EVENTS: Dict[str, Event] = {
     "unblocked": Event(
         "info", "Kafka takes dead letters and results again", lambda: "forwarding works again"
     ),
+    "settlement_delayed": Event(
+        "warn",
+        "what was done could not be written or committed; it is kept, and only the writing is tried again",
+        lambda detail: f"not settled yet ({detail}): what was done is kept, and written again until it is",
+    ),
+    "time_refused": Event(
+        "warn",
+        "the broker refuses the timestamp of what we write: this machine's clock, or the broker's, is wrong",
+        lambda detail: (
+            f"Kafka refuses the time of day of this machine ({detail}): check its clock and the broker's. "
+            "Dead letters get their order's timestamp or none, results none; failed-at keeps our time"
+        ),
+    ),
+    "out_of_group": Event(
+        "ERROR",
+        "the consumer has no partitions, and was not simply given none",
+        lambda for_s, detail: f"no partitions for {for_s:.0f} s, and nothing is processed here: {detail}",
+    ),
+    "open_transaction": Event(
+        "warn",
+        "--until-drained waits for a transaction of a producer of orders that is still open",
+        lambda partition, offset, until: (
+            f"partition {partition}: a producer's open transaction holds back offsets {offset} to "
+            f"{until - 1}; waiting until it ends (kafka-transactions.sh find-hanging shows whose it is)"
+        ),
+    ),
+    "failing": Event(
+        "ERROR",
+        "a step has failed for a minute, and for every minute more",
+        lambda step, detail, for_s: (
+            f"{step} has failed for {for_s:.0f} s: {detail}; nothing is lost, it is tried again"
+        ),
+    ),
     "dead_letter_too_large": Event(
         "warn",
         "a dead letter was larger than its topic takes and is sent shrunk",
@@ -110,7 +143,7 @@ EVENTS: Dict[str, Event] = {
     ),
     "start_again": Event(
         "warn",
-        "a settlement was not committed, or not known to be; what it held is done again",
+        "what was done can not be committed by us any more; it is done again by whoever has the partitions",
         lambda detail: f"not committed ({detail}): going back to what is committed",
     ),
     "restore_delayed": Event(

@@ -145,7 +145,7 @@ class Processor:
         """What is not settled of partitions that were taken away belongs to their next owner."""
         self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
-        if self._settler.outbox:
+        if not self._settler.is_idle:
             self._start_again("partitions were taken away before what was done for them was settled")
 
     def _start_again(self, why: str) -> None:

@@ -192,7 +192,7 @@ def test_a_member_that_the_group_has_dropped_can_commit_nothing(
     eventually(lambda: rival.poll(0.1) is None and rival.assignment())
     proxy.heal()
     for _ in range(30):
-        assert tested.settle() is Outcome.NOT_COMMITTED, tested.told
+        assert tested.settle() is Outcome.EXPELLED, tested.told
         rival.poll(0.05)
     rival.close()
     assert_all_or_nothing(tested, {1})
