@@ -25,9 +25,11 @@ from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.drain import Drain
+from orderflow.earlier_work import EarlierWork, last_dead
 from orderflow.events import line_of
 from orderflow.failing import Failing
 from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
+from orderflow.membership import Membership
 from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
@@ -75,10 +77,6 @@ LOOK_FOR_KAFKA_S = 2.0
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
 for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
-UNASSIGNED_S = 30.0
-"""A group has given out its partitions long before; asked so often then."""
-OUT_S = 45.0
-"""Asked twice without a change: the client will not find out by itself."""
 READ_AGAIN_S = 10.0
 STUCK_S = 600.0
 """No outage of Kafka has to end the process, but a client that never comes back from a call must."""
@@ -221,8 +219,7 @@ class Consumer:
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.unheard_since_s: Optional[float] = None
-        self.unassigned_since_s = time.monotonic()
-        self.ask_group_s = self.unassigned_since_s + UNASSIGNED_S
+        self.membership = Membership(time.monotonic, self._ask_group, self.report)
         self.read_fault_s = 0.0
         self.failing = Failing(time.monotonic, self.report)
         self.brake = OutageBrake(settings.outage_window_s)
@@ -237,6 +234,7 @@ class Consumer:
             time.time,
             self.report,
             conf.get("auto.offset.reset") in ("latest", "end", "largest"),
+            EarlierWork(self.session, self._last_dead).trace,
         )
         self.processor, self.settler = self._engine(handler, conf, client)
 
@@ -375,7 +373,8 @@ class Consumer:
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self.outage.lost(topics.plain_reason(error))
         self._watch_reading()
-        self._watch_group()
+        is_at_work = bool(self.session.assigned) or self.outage.holds
+        self.membership.look(is_at_work, self.session.last_word)
         idle = not self.session.assigned
         if (idle or self.outage.holds) and time.monotonic() >= self.look_for_kafka_s:
             self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
@@ -389,30 +388,13 @@ class Consumer:
         elif time.monotonic() > self.read_fault_s + READ_AGAIN_S:
             self.failing.succeeded("reading orders")
 
-    def _watch_group(self) -> None:
-        """Who has no partitions for long, and was not simply given none, is not idle but out of the group."""
-        now_s = time.monotonic()
-        if self.session.assigned or self.outage.holds:
-            self.unassigned_since_s, self.ask_group_s = now_s, now_s + UNASSIGNED_S
-        elif now_s >= self.ask_group_s:
-            self.ask_group_s = now_s + UNASSIGNED_S
-            self._ask_group(now_s - self.unassigned_since_s)
+    def _last_dead(self) -> Dict[int, int]:
+        conf, settings = config.client_config(self.settings), self.settings
+        return last_dead(conf, settings.dlq_topic, settings.orders_topic, settings.consumer_group)
 
-    def _ask_group(self, for_s: float) -> None:
-        """Say what the group says of us; end where it waits for nobody, and our client does not see that."""
+    def _ask_group(self) -> topics.Standing:
         conf, group = config.client_config(self.settings), self.settings.consumer_group
-        standing = topics.standing(conf, group, self.session.member_id())
-        if standing.is_idle:
-            self.unassigned_since_s = time.monotonic()
-            return
-        word = self.session.last_word
-        detail = f"{standing.detail}{'; the last word of the client: ' if word else ''}{word}"
-        self.report("out_of_group", for_s=for_s, detail=detail)
-        if standing.is_settled and for_s > OUT_S:
-            raise SessionLost(
-                f"group {group} has not let this consumer in for {for_s:.0f} s: {detail}. Nothing is lost: "
-                "start the consumer again"
-            )
+        return topics.standing(conf, group, self.session.member_id())
 
     def _look_for_kafka(self) -> None:
         """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""

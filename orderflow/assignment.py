@@ -98,7 +98,9 @@ class Assignment:
         time_of_day: Callable[[], float],
         report: Report,
         from_latest: bool = False,
+        find_trace: Callable[[int, Optional[int]], Optional[str]] = lambda number, committed: None,
     ) -> None:
+        """`find_trace`: what shows that the group worked on a partition of which it has no ledger."""
         self.ready: Dict[int, Partition] = {}
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
@@ -112,6 +114,7 @@ class Assignment:
         self._time_of_day = time_of_day
         self._report = report
         self._from_latest = from_latest
+        self._find_trace = find_trace
         self._restoring: Dict[int, _Restoring] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
@@ -178,6 +181,7 @@ class Assignment:
 
     def _begin_one(self, number: int, offset: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+        committed = offset
         if offset is None:
             offset = high if self._from_latest else low
         commit = read_metadata(metadata, offset)
@@ -189,9 +193,18 @@ class Assignment:
         self._beyond_end.pop(number, None)
         if mark < low:
             self._report("lost_by_retention", partition=number, offset=mark, until=low)
+        if commit is None:
+            self._look_for_lost_ledger(number, committed, max(mark, low), high)
         restoring = self._new(number, max(mark, low), high, commit)
         self._restoring[number] = restoring
         self._search(restoring)
+
+    def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
+        """Offsets that expired, or were reset, took the list of the waiting orders with them: say so."""
+        trace = self._find_trace(number, committed)
+        if trace is not None:
+            self._report("ledger_lost", partition=number, committed=committed, offset=start, until=end,
+                         trace=trace)  # fmt: skip
 
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
         """A new leader may know less of the log for a moment; a topic made anew stays that way."""

@@ -64,6 +64,17 @@ def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
     return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
 
 
+def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: int, trace: str) -> str:
+    what = "has no offset any more (expired?)"
+    if committed is not None:
+        what = f"has offset {committed} without the list of the orders that waited (reset?)"
+    return (
+        f"partition {partition}: the group {what}, but it worked here before, as {trace} shows; which orders "
+        f"were done and which waited is not known: all {until - offset} offsets from {offset} to the end are "
+        f"called, those that were done again; what waited before {offset} is not"
+    )
+
+
 EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed and will be made again", _retry),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
@@ -158,6 +169,11 @@ EVENTS: Dict[str, Event] = {
             f"partition {partition}: the metadata of the committed offset {offset} is not "
             f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
         ),
+    ),
+    "ledger_lost": Event(
+        "ERROR",
+        "the group has worked on a partition, but its offset or the list of its waiting orders is gone",
+        _ledger_lost,
     ),
     "lost_by_retention": Event(
         "ERROR",

@@ -133,6 +133,24 @@ def is_fatal(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() in FATAL
 
 
+RAISED = (KafkaException, SystemError)
+"""What a call of the client raises.
+
+A fatal error is raised amid the error callback, which Python takes for an error of its own (measured).
+"""
+
+
+def error_of(raised: BaseException) -> KafkaError:
+    """What the client says in what it raised."""
+    cause: Optional[BaseException] = raised
+    while cause is not None:
+        if isinstance(cause, KafkaException):
+            error: KafkaError = cause.args[0]
+            return error
+        cause = cause.__cause__ or cause.__context__
+    raise raised
+
+
 class SessionLost(Exception):
     """The member cannot go on. The committed offsets stand; a new process takes over from them."""
 
@@ -170,6 +188,15 @@ OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
     Outcome.REFUSED: REFUSALS,
 }
 """What Kafka's answers mean; every other one is "not committed", so no answer has to be known to us."""
+RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on {topics}",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
+        "the right IDEMPOTENT_WRITE on the cluster, or WRITE on {topics}"
+    ),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the right WRITE on transactional id {id}",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the right READ on group {group}",
+}
+"""What is missing where Kafka only says that something is."""
 COMMIT = "commit_transaction"
 SETTLED = Settlement(Outcome.SETTLED)
 DROPPED = Settlement(Outcome.EXPELLED, "the group has dropped this consumer")
@@ -209,6 +236,10 @@ class Session:
         """Made ahead: a producer that is used at once waits half a second for a connection (measured)."""
         self._step = ""
         """What the thread that sends is at, for the words in which a failure is told."""
+        self._denied: Set[str] = set()
+        self._topics: Set[str] = set()
+        """Where the records go that are being sent."""
+        self._group = str(consumer_config["group.id"])
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
         self._faults: List[KafkaError] = []
@@ -241,8 +272,8 @@ class Session:
                 # What is there already, without waiting for more: the batch is as large as the load.
                 messages += self._consumer.consume(max_records - 1, 0)
             return messages
-        except KafkaException as error:
-            self._heard(error.args[0])
+        except RAISED as raised:
+            self._heard(error_of(raised))
             return []
 
     def _heard(self, error: KafkaError) -> None:
@@ -442,6 +473,7 @@ class Session:
         """
         if member is None:
             return DROPPED
+        self._topics = {record.topic for record in outgoing}
         if self.exactly_once:
             return self._transact(outgoing, offsets, member)
         return self._confirm(outgoing)
@@ -454,6 +486,7 @@ class Session:
 
     def _transact(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
         self._delivery_errors.clear()
+        self._denied.clear()
         self._step = "init_transactions"
         try:
             producer = self._transactional_producer()
@@ -466,8 +499,8 @@ class Session:
             self._send(producer, outgoing)
             self._step = COMMIT
             producer.commit_transaction(COMMIT_TIMEOUT_S)
-        except KafkaException as error:
-            return self._not_transacted(error.args[0], offsets)
+        except RAISED as raised:
+            return self._not_transacted(error_of(raised), offsets)
         return SETTLED
 
     def _not_transacted(self, error: KafkaError, offsets: Offsets) -> Settlement:
@@ -490,8 +523,8 @@ class Session:
             try:
                 producer.abort_transaction(COMMIT_TIMEOUT_S)
                 return True
-            except KafkaException as second:
-                log.warning("abort failed, replacing the producer: %s", second.args[0].str())
+            except RAISED as second:
+                log.warning("abort failed, replacing the producer: %s", error_of(second).str())
         self._transaction = None
         return False
 
@@ -508,14 +541,15 @@ class Session:
             self._transactional_producer()
             self._step = "committed"
             found = self.committed(sorted(offsets), COMMIT_TIMEOUT_S)
-        except KafkaException as error:
-            return Settlement(Outcome.UNKNOWN, f"{self._step}: {error.args[0].str()}")
+        except RAISED as raised:
+            return Settlement(Outcome.UNKNOWN, f"{self._step}: {error_of(raised).str()}")
         if found == dict(offsets):
             return SETTLED
         return Settlement(Outcome.NOT_COMMITTED, "a transaction was aborted")
 
     def _confirm(self, outgoing: Sequence[Outgoing]) -> Settlement:
         self._delivery_errors.clear()
+        self._denied.clear()
         confirmed: Set[int] = set()
         failure = self._send_and_wait(outgoing, confirmed)
         if failure is None:
@@ -531,17 +565,16 @@ class Session:
             for place, record in enumerate(outgoing):
                 self._send_one(producer, record, self._confirmation(place, confirmed))
             producer.flush(COMMIT_TIMEOUT_S)
-        except KafkaException as error:
-            failure: KafkaError = error.args[0]
-            return failure
+        except RAISED as raised:
+            return error_of(raised)
         return None if len(confirmed) == len(outgoing) else KafkaError(KafkaError._TIMED_OUT)
 
     def _confirmation(self, place: int, confirmed: Set[int]) -> Callable[[Optional[KafkaError], Any], None]:
-        def delivered(error: Optional[KafkaError], _: Any) -> None:
+        def delivered(error: Optional[KafkaError], record: Any) -> None:
             if error is None:
                 confirmed.add(place)
             else:
-                self._delivery_errors.append(error)
+                self._delivered(error, record)
 
         return delivered
 
@@ -565,9 +598,12 @@ class Session:
             except BufferError:
                 producer.poll(0.1)
 
-    def _delivered(self, error: Optional[KafkaError], _: Any) -> None:
-        if error is not None:
-            self._delivery_errors.append(error)
+    def _delivered(self, error: Optional[KafkaError], record: Any) -> None:
+        if error is None:
+            return
+        self._delivery_errors.append(error)
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._denied.add(record.topic())
 
     def _first_cause(self, error: KafkaError) -> KafkaError:
         """A failed delivery says why the commit failed; the commit itself only says that it did."""
@@ -611,13 +647,19 @@ class Session:
         }
         return Producer({**config, **own, **sizes})
 
-    @staticmethod
-    def _settlement(error: KafkaError, step: str) -> Settlement:
-        code, detail = error.code(), f"{step}: {error.str()}"
+    def _settlement(self, error: KafkaError, step: str) -> Settlement:
+        code, detail = error.code(), f"{step}: {error.str()}{self._missing_right(error.code())}"
         for outcome, codes in OUTCOMES.items():
             if code in codes:
                 return Settlement(outcome, detail)
         return Settlement(Outcome.NOT_COMMITTED, detail)
+
+    def _missing_right(self, code: int) -> str:
+        if code not in RIGHTS:
+            return ""
+        topics = "topic " + " and ".join(sorted(self._denied or self._topics))
+        transactional_id = self._producer_config["transactional.id"]
+        return "; it takes " + RIGHTS[code].format(topics=topics, id=transactional_id, group=self._group)
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
         """What the topics take from now on: no record, and no batch for them, is larger."""
