@@ -57,9 +57,9 @@ def test_the_traces_are_looked_for_once() -> None:
 def test_a_reset_that_takes_waiting_orders_along_is_told_at_the_start(shop: NewShop) -> None:
     """With the offsets and the numbers; a first start and a proper restart say nothing of it."""
     reset = shop(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600").create()
-    reset.put([*rows(20), ("BAD-1", "C1")])
+    reset.put([*rows(20), ("POISON-1", "C1")])
     first = reset.consume("poison_is_rejected")
-    eventually(lambda: "dead-lettered" in first.err)
+    eventually(lambda: ": dead-lettered" in first.err)
     first.stop()
     second = reset.consume("works")
     eventually(lambda: "is ready" in second.err)
