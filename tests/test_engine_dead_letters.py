@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.acls import allow_writing, deny_writing
-from tests.engine_tools import Shop, encode, rows
+from tests.engine_tools import Shop, attempts, encode, rows
 from tests.fault_proxy import FaultProxy
 from tests.pipeline import Running, eventually
 
@@ -120,3 +120,17 @@ def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(
         assert running.wait(90).code == 0, running.describe()
 
     assert_all_accounted_for(far, guarantee)
+
+
+@GUARANTEES
+def test_a_refused_timestamp_calls_no_order_again(shop: NewShop, guarantee: str) -> None:
+    """The topic takes no time but that of this millisecond, as a broker whose clock is off takes none."""
+    late = shop(GUARANTEE=guarantee).create(message_timestamp_before_max_ms="1")
+    late.put([*rows(20), *rows(3, prefix="POISON")])
+    finished = late.drain("poison_fails", timeout_s=12)
+
+    assert "check its clock and the broker's" in finished.err
+    taken = late.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert (taken.processed, taken.dead_lettered) == (20, 3)
+    told = attempts(late)
+    assert sorted(map(len, told.values())) == [1] * 20 + [4] * 3
