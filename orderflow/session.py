@@ -517,16 +517,24 @@ class Session:
         return settlement if found.outcome is Outcome.NOT_COMMITTED else found
 
     def _has_aborted(self, error: KafkaError) -> bool:
-        """Abort, or drop the producer: its successor's `init_transactions` ends what it left open."""
-        producer, broken = self._transaction, error.code() in TOO_LARGE or self._delivery_errors
-        if producer is not None and error.txn_requires_abort() and not broken:
-            try:
-                producer.abort_transaction(COMMIT_TIMEOUT_S)
-                return True
-            except RAISED as second:
-                log.warning("abort failed, replacing the producer: %s", error_of(second).str())
-        self._transaction = None
-        return False
+        """Abort, so that the broker is done with it; drop a producer that is broken, or cannot.
+
+        The successor's `init_transactions` ends what a producer left open, but may take seconds for it.
+        """
+        producer, is_broken = self._transaction, error.code() in TOO_LARGE or self._delivery_errors
+        has_aborted = producer is not None and error.txn_requires_abort() and self._abort(producer)
+        if is_broken or not has_aborted:
+            self._transaction = None
+        return has_aborted
+
+    @staticmethod
+    def _abort(producer: Producer) -> bool:
+        try:
+            producer.abort_transaction(COMMIT_TIMEOUT_S)
+            return True
+        except RAISED as second:
+            log.warning("abort failed, replacing the producer: %s", error_of(second).str())
+            return False
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Whether the transaction with these offsets, the last one, was committed although nobody said so.
