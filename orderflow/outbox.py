@@ -6,7 +6,7 @@ Used by: processor.
 """
 
 import enum
-from typing import FrozenSet, List, NamedTuple, Optional
+from typing import AbstractSet, FrozenSet, List, NamedTuple, Optional
 
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter, is_small, size_of
 from orderflow.errors import Failure
@@ -73,6 +73,16 @@ class Outbox:
     def clear(self) -> None:
         """None of it counts any more."""
         self.results, self.dead, self.sent, self.done = [], [], [], 0
+
+    def forget(self, partitions: AbstractSet[int]) -> bool:
+        """Drop what was done for these partitions of the source; whether there was anything to send.
+
+        How many orders were done for them is not known: those of others stay counted.
+        """
+        before = len(self.results) + len(self.dead)
+        self.results = [result for result in self.results if result.source not in partitions]
+        self.dead = [dead for dead in self.dead if dead.record.partition not in partitions]
+        return len(self.results) + len(self.dead) < before
 
     def confirm(self, places: FrozenSet[int]) -> None:
         """The records at these places of `records()` are in Kafka: do not send them again."""

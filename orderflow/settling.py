@@ -43,6 +43,14 @@ class Work(NamedTuple):
     """It was sent, and what became of it is not known yet."""
 
 
+def _without(work: Work, numbers: Set[int]) -> Optional[Work]:
+    """What is left of it, None for nothing: whether it was committed can be told by any partition of it."""
+    work.outbox.forget(numbers)
+    partitions = [partition for partition in work.partitions if partition.number not in numbers]
+    offsets = {number: commit for number, commit in work.offsets.items() if number not in numbers}
+    return work._replace(partitions=partitions, offsets=offsets) if offsets else None
+
+
 class Counts:
     """What this process has done, counted when it is settled."""
 
@@ -172,6 +180,17 @@ class Settler:
         self._unsure = self._kept_since_s = None
         self._failing.succeeded(STEP)
         self._unblock()
+
+    def forget(self, numbers: Set[int]) -> bool:
+        """Drop what was done for partitions that were taken away; whether there was anything."""
+        had = self.outbox.forget(numbers)
+        if self._unsure is not None:
+            had = bool(numbers & set(self._unsure.offsets)) or had
+            self._unsure = _without(self._unsure, numbers)
+        is_dirty = any(partition.dirty for partition in self._assignment.ready.values())
+        if not is_dirty and self._unsure is None:
+            self.drop()
+        return had
 
     def _be_patient(self) -> None:
         self._watchdog.idle()

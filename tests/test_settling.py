@@ -107,6 +107,40 @@ def test_partitions_that_are_taken_away_take_an_unknown_outcome_with_them() -> N
     assert len(shop.topic.of(RESULTS)) == ORDERS - 1
 
 
+@pytest.mark.parametrize(
+    "outcome", [Outcome.NOT_COMMITTED, Outcome.REFUSED, Outcome.MOVED_ON, Outcome.UNKNOWN]
+)
+def test_what_was_done_for_partitions_that_stay_is_kept(outcome: Outcome) -> None:
+    """One of two is taken away amid the trouble: no order of the other is called again, all are settled."""
+    topic = Topic(partitions=2)
+    calls: Count[bytes] = Counter()
+    topic.fill(ORDERS, 0)
+    topic.fill(ORDERS, 1)
+
+    def handle(order: Dict[str, Any]) -> Dict[str, str]:
+        calls[order["value"]] += 1
+        return {"of": order["value"].decode()}
+
+    life = Life(topic, handle, publishes=True)
+    life.session.pause([0, 1])
+    life.until(lambda: life.names().count("partition_ready") == 2)
+    life.session.answers.extend([Answer(Settlement(outcome, "no"))] * 100)
+    life.session.doubts.extend([Settlement(Outcome.UNKNOWN, "no")] * 100)
+    life.until(lambda: len(calls) == 2 * ORDERS)
+    life.step(3)
+    life.session.revoke(0)
+    life.step(3)
+    life.session.answers.clear()
+    life.session.doubts.clear()
+    life.drain(STEPS)
+
+    assert [count for value, count in calls.items() if count > 1] == []
+    results = [record.value for record in topic.of(RESULTS)]
+    assert len(results) == len(set(results)) == ORDERS
+    assert 0 not in topic.committed or topic.committed[0][0] == 0
+    assert topic.committed[1][0] == ORDERS
+
+
 def test_what_a_dropped_member_did_is_void() -> None:
     """The group may have given its partitions to others: it starts again from what is committed."""
     shop = begun()
