@@ -175,6 +175,22 @@ EVENTS: Dict[str, Event] = {
         "the group has worked on a partition, but its offset or the list of its waiting orders is gone",
         _ledger_lost,
     ),
+    "handed_over_again": Event(
+        "warn",
+        "the Kafka client handed over orders a second time; they were left alone",
+        lambda partition, first, last: (
+            f"partition {partition}: the client handed over offsets {first} to {last} again; "
+            "nothing was processed twice"
+        ),
+    ),
+    "came_late": Event(
+        "ERROR",
+        "the Kafka client handed over an order after later ones; it is processed out of order",
+        lambda partition, offset: (
+            f"partition {partition}: the client handed over offset {offset} after later ones; it is "
+            "processed now, perhaps after later orders of its key"
+        ),
+    ),
     "lost_by_retention": Event(
         "ERROR",
         "orders were deleted by retention before they were processed",
