@@ -25,8 +25,11 @@ from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.drain import Drain
+from orderflow.earlier_work import EarlierWork, last_dead
 from orderflow.events import line_of
+from orderflow.failing import Failing
 from orderflow.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.membership import Membership
 from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
@@ -76,6 +79,7 @@ LOOK_FOR_KAFKA_S = 2.0
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
 for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
+READ_AGAIN_S = 10.0
 STUCK_S = 600.0
 """No outage of Kafka has to end the process, but a client that never comes back from a call must."""
 REPLACED = (
@@ -226,6 +230,9 @@ class Consumer:
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.unheard_since_s: Optional[float] = None
+        self.membership = Membership(time.monotonic, self._ask_group, self.report)
+        self.read_fault_s = 0.0
+        self.failing = Failing(time.monotonic, self.report)
         self.brake = OutageBrake(settings.outage_window_s)
         self.identity = topics.Identity(conf, settings.orders_topic)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -238,6 +245,7 @@ class Consumer:
             time.time,
             self.report,
             conf.get("auto.offset.reset") in ("latest", "end", "largest"),
+            EarlierWork(self.session, self._last_dead).trace,
         )
         self.processor, self.settler = self._engine(handler, conf, client)
 
@@ -336,15 +344,17 @@ class Consumer:
                 return cli.OK
             if drain is None:
                 continue
-            if self.processor.is_drained() and drain.others_are_done(self.assignment.ready):
-                return cli.OK
-            if self.processor.has_only_held():
+            if self.processor.is_drained() and drain.ours_are_done(self.assignment.ready):
+                if drain.others_are_done(self.assignment.ready):
+                    return cli.OK
+            elif self.processor.has_only_held() and drain.ours_are_done(self.assignment.ready):
                 return cli.TRIPPED
         return self.stop.exit_code
 
     def _drain(self) -> Drain:
         try:
-            return Drain(self.session, time.monotonic)
+            ends = topics.ends_of_log(config.client_config(self.settings), self.settings.orders_topic)
+            return Drain(self.session, ends, time.monotonic, self.report)
         except KafkaException as error:
             raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
 
@@ -366,8 +376,11 @@ class Consumer:
     def _wait_for_kafka(self, waited_s: float) -> None:
         """A settlement has had no answer for so long: say so, and never stall in silence."""
         self.watchdog.idle()
-        if waited_s > SILENCE_S:
-            self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
+        if waited_s > SILENCE_S and time.monotonic() >= self.look_for_kafka_s:
+            # Kafka may be there, and only what this commit needs is not: then the settlement says what.
+            self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
+            if not self.session.answers(timeout_s=1.0):
+                self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
         if waited_s > STUCK_S:
             self.report("settlement_stuck", after_s=STUCK_S)
             os._exit(cli.FAILED)
@@ -376,10 +389,29 @@ class Consumer:
         for error in self.session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self.outage.lost(topics.plain_reason(error))
+        self._watch_reading()
+        is_at_work = bool(self.session.assigned) or self.outage.holds
+        self.membership.look(is_at_work, self.session.last_word)
         idle = not self.session.assigned
         if (idle or self.outage.holds) and time.monotonic() >= self.look_for_kafka_s:
             self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
             self._look_for_kafka()
+
+    def _watch_reading(self) -> None:
+        faults = self.session.take_faults()
+        if faults:
+            self.read_fault_s = time.monotonic()
+            self.failing.failed("reading orders", faults[-1].str())
+        elif time.monotonic() > self.read_fault_s + READ_AGAIN_S:
+            self.failing.succeeded("reading orders")
+
+    def _last_dead(self) -> Dict[int, int]:
+        conf, settings = config.client_config(self.settings), self.settings
+        return last_dead(conf, settings.dlq_topic, settings.orders_topic, settings.consumer_group)
+
+    def _ask_group(self) -> topics.Standing:
+        conf, group = config.client_config(self.settings), self.settings.consumer_group
+        return topics.standing(conf, group, self.session.member_id())
 
     def _look_for_kafka(self) -> None:
         """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""

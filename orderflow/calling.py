@@ -224,7 +224,9 @@ class Caller:
     def publish(self, message: Message, value: bytes) -> None:
         """Have the result sent, under the order's key, when what was done is settled."""
         assert self._to.processed_topic is not None
-        self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
+        self._outbox.results.append(
+            Outgoing(self._to.processed_topic, message.key(), value, [], source=message.partition())
+        )
 
     def failed(self, partition: Partition, head: Head, error: BaseException) -> Optional[Head]:
         """Wait, or give the order up; in the second case, the next of its key."""

@@ -178,11 +178,15 @@ class Processor:
         return braked or self._settler.is_held_up or self._has_suspect_in_flight
 
     def _forget(self, partitions: Set[int]) -> None:
-        """What is not settled of partitions that were taken away belongs to their next owner."""
+        """What is not settled of partitions that were taken away belongs to their next owner.
+
+        What was done for those that stay is kept, and so are their calls.
+        """
         self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
-        if self._settler.outbox:
-            self._start_again("partitions were taken away before what was done for them was settled")
+        if self._settler.forget(partitions):
+            detail = "partitions were taken away before what was done for them was settled"
+            self._report("start_again", detail=detail)
 
     def _start_again(self, why: str) -> None:
         """Restore everything from what is committed."""

@@ -33,6 +33,10 @@ SAMPLES: Dict[str, Any] = {
     "timeout_s": 300.0,
     "max_bytes": 750,
     "detail": "Broker: not available",
+    "step": "settling",
+    "committed": None,
+    "trace": "the dead letter of its offset 7",
+    "for_s": 60.0,
     "metadata": "somebody's",
     "failure": FAILED,
 }
