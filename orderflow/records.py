@@ -30,8 +30,15 @@ class Record(NamedTuple):
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
+PARTITIONER = "murmur2_random"
+"""Who writes a key, whichever program of whichever language, puts it into the partition of this number.
+
+Java's clients choose so; the client's own default is another. A record without a key goes anywhere.
+"""
+
+
 class Outgoing(NamedTuple):
-    """One record to send. `partition` None leaves the choice to the key."""
+    """One record to send. `partition` None leaves the choice to the key, by PARTITIONER."""
 
     topic: str
     key: Optional[bytes]
