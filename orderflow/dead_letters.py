@@ -39,6 +39,8 @@ CLIENT = OWN_PREFIX + "client"
 STACK = OWN_PREFIX + "stack"
 LEFT_OUT = OWN_PREFIX + "left-out"
 """Only on a pointer: which parts of the source did not fit, of `value`, `headers` and `key`."""
+HEADERS_LEFT_OUT = OWN_PREFIX + "headers-left-out"
+"""Why none of the source's headers is here: no Python client can read them, so a replay cannot carry them."""
 
 REPLAY_JOB = REPLAY_PREFIX + "job"
 REPLAY_COUNT = REPLAY_PREFIX + "count"
@@ -190,6 +192,7 @@ def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink:
         (FAILED_AT, b"%d" % about.failed_at_ms),
         _time(TIMESTAMP, record.timestamp_ms),
         schema,
+        _left_out(record.headers_left_out),
         client,
         _stack(failure.stack, STACK_LIMIT[shrink]),
     ]
@@ -222,6 +225,10 @@ def _shared(
 
 def _time(name: str, at_ms: Optional[int]) -> Optional[Header]:
     return None if at_ms is None else (name, b"%d" % at_ms)
+
+
+def _left_out(why: Optional[str]) -> Optional[Header]:
+    return None if why is None else (HEADERS_LEFT_OUT, _head(why, LABEL_LIMIT))
 
 
 def _stack(stack: Optional[str], limit: int) -> Optional[Header]:

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from orderflow.records import Headers, Message
+from orderflow.errors import OrderError
+from orderflow.records import Headers, Message, headers_of
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
@@ -32,21 +33,42 @@ class Delivery(NamedTuple):
     """Milliseconds since the epoch, or None where the broker gave none."""
     attempt: int
     """1 for the first call."""
+    headers_left_out: Optional[str] = None
+    """Why the headers cannot be read: to ask for them then raises HeadersUnreadable. None where they can."""
+
+
+class HeadersUnreadable(OrderError):
+    """The handler asks for headers that the Kafka client cannot give, now or ever."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the order's headers cannot be read: {why}", "process.headers_unreadable")
+
+
+class DeliveryWithoutHeaders(Delivery):
+    """Its handler can do all but look at the headers: none would be a lie, and nothing must rest on it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Raises HeadersUnreadable, which dead-letters the order at once."""
+        raise HeadersUnreadable(self.headers_left_out or "")
 
 
 def delivery_of(message: Message, attempt: int) -> Delivery:
     """The delivery of a record that is called for the `attempt`-th time."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     kind, timestamp_ms = message.timestamp()
-    return Delivery(
+    headers, left_out = headers_of(message)
+    form = Delivery if left_out is None else DeliveryWithoutHeaders
+    return form(
         id=f"{topic}-{partition}-{offset}",
         topic=topic,
         partition=partition,
         offset=offset,
         key=message.key(),
-        headers=list(message.headers() or []),
+        headers=list(headers),
         timestamp=timestamp_ms if kind else None,
         attempt=attempt,
+        headers_left_out=left_out,
     )
 
 

@@ -101,6 +101,8 @@ class Source(NamedTuple):
     key: Optional[bytes]
     value: Optional[bytes]
     headers: Headers
+    headers_left_out: bool = False
+    """It has some that no client of ours can read."""
 
 
 class Verdict(NamedTuple):
@@ -113,6 +115,8 @@ class Verdict(NamedTuple):
     detail: str = ""
     is_stale: bool = False
     """It is sent although its key has a newer order."""
+    headers_left_out: bool = False
+    """It is sent without the headers of its source, which no client of ours can read."""
     before: Optional[Order] = None
     after: Optional[Order] = None
     """The order around a repair."""
@@ -168,7 +172,8 @@ class Judge:
         fetched = self._fetch(origin)
         if fetched is not None:
             own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
-            return Source(fetched.key, fetched.value, _without_replays(own_headers))
+            left_out = fetched.headers_left_out is not None
+            return Source(fetched.key, fetched.value, _without_replays(own_headers), left_out)
         # Only the source's headers are missing, and this system loses them for good.
         return Source(record.key, record.value, origin.headers) if origin.has_value else None
 
@@ -199,7 +204,8 @@ class Judge:
         outgoing = self._outgoing(letter, origin, source, target)
         if not self._fits(source, outgoing):
             return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
-        return Verdict(outgoing, "", "", is_stale, before, after)
+        left_out = letter.headers_left_out or source.headers_left_out
+        return Verdict(outgoing, "", "", is_stale, left_out, before, after)
 
     def _repaired(self, value: Optional[bytes]) -> "_Repair":
         try:
@@ -301,7 +307,9 @@ def _told(origin: Origin) -> str:
 
 
 def _without_replays(headers: Headers) -> Headers:
-    return [header for header in headers if not header[0].startswith(own.REPLAY_PREFIX)]
+    """The source's own: neither the life story of earlier replays nor the mark that headers are missing."""
+    ours = (own.REPLAY_PREFIX, own.HEADERS_LEFT_OUT)
+    return [header for header in headers if not header[0].startswith(ours)]
 
 
 def digest(outgoing: Outgoing) -> str:

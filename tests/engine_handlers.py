@@ -58,6 +58,12 @@ def bad_ones_are_rejected(order: Order, delivery: Any) -> Order:
     return works(order, delivery)
 
 
+def reads_headers(order: Order, delivery: Any) -> Order:
+    """Look at all headers of every order."""
+    assert dict(delivery.headers) is not None
+    return works(order, delivery)
+
+
 def dies_at_full_speed(order: Order) -> None:
     """Do nothing LIFE times; then tell JOURNAL when each call was, and die as by kill -9."""
     _calls_at_s.append(time.monotonic())

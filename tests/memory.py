@@ -67,6 +67,9 @@ class Stored:
         """None: it has none."""
         return None
 
+    def set_headers(self, headers: Headers) -> None:
+        """What it has can always be read."""
+
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
         return 1, 1_764_000_000_000

@@ -102,6 +102,9 @@ class Stored(NamedTuple):
         """Its headers in order, or None where it has none."""
         return self.its_headers
 
+    def set_headers(self, headers: Headers) -> None:
+        """What it has can always be read."""
+
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
         return 1, int(BEGAN_S * 1000)
