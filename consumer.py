@@ -68,6 +68,10 @@ EXITED = (
     "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
     "when it keeps doing this"
 )
+NO_TOPIC_ID = (
+    "this Kafka gives topics no ids (it is older than 2.8): delivery.id is an order's place alone, and comes "
+    "again when the topic is deleted and created anew"
+)
 METRICS_EVERY_S = 1.0
 SILENCE_S = 5.0
 LOOK_FOR_KAFKA_S = 2.0
@@ -171,7 +175,8 @@ def _told(handler: Handler, status: StatusLine) -> Handler:
 
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
-        status.note(escape(f"done {delivery.id} key {_readable(delivery.key)}"))
+        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
+        status.note(escape(f"done {place} key {_readable(delivery.key)}"))
         return result
 
     return told
@@ -233,7 +238,12 @@ class Consumer:
     def _engine(self, handler: Handler, conf: Dict[str, Any], client: str) -> Tuple[Processor, Settler]:
         settings, decoder = self.settings, _decoder(self.settings)
         watchdog = Watchdog(settings.handler_timeout_s, self._stalled)
-        business = Business(order_reader(decoder), handler, decoder.writer_of, settings.dead_letter_stack)
+        topic_id = self.identity.learn()
+        if topic_id is None:
+            self.status.note(f"warn {NO_TOPIC_ID}")
+        business = Business(
+            order_reader(decoder), handler, decoder.writer_of, settings.dead_letter_stack, topic_id
+        )
         outbox = Outbox(settings.dlq_topic, self._max_dead_letter_bytes() or DEFAULT_MAX_BYTES)
         destination = Destination(
             topics.partition_count(conf, settings.dlq_topic),

@@ -9,6 +9,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.dead_letters import Circumstances
+from orderflow.delivery_id import delivery_id
 from orderflow.errors import Failure, OrderError, RegistryUnavailable, describe
 from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
 from orderflow.ledger import Head
@@ -52,6 +53,8 @@ class Business(NamedTuple):
     schema_of: Callable[[Optional[bytes]], Optional[str]]
     """Says of a value which schema it was written with, for its dead letter."""
     keep_stack: bool
+    topic_id: Optional[str] = None
+    """Kafka's id of the orders' topic: a part of what each order is called."""
 
 
 class Caller:
@@ -137,7 +140,8 @@ class Caller:
         partition, head = task
         order = self._business.read(head.record.value())
         if self._wants_delivery:
-            delivery = delivery_of(head.record, self._attempt_number(partition, head))
+            attempt = self._attempt_number(partition, head)
+            delivery = delivery_of(head.record, attempt, self._business.topic_id)
             return self.value_of(self._business.handler(order, delivery))
         return self.value_of(self._business.handler(order))
 
@@ -291,6 +295,7 @@ class Caller:
             failed_at_ms=failed_at_ms,
             schema=None if failure is KILLED else self._business.schema_of(record.value),
             partitions=self._to.dlq_partitions,
+            delivery_id=delivery_id(*record[:3], record.headers, self._business.topic_id),
         )
         self._outbox.dead.append(Dead(record, failure, about))
 

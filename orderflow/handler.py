@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
+from orderflow.delivery_id import delivery_id
 from orderflow.errors import OrderError
 from orderflow.records import Headers, Message, headers_of
 
@@ -21,7 +22,11 @@ Handler = Callable[..., Any]
 
 
 class Delivery(NamedTuple):
-    """Where an order came from. `id` is the same at every attempt: use it to make side effects idempotent."""
+    """Where an order came from.
+
+    `id` is the same at every attempt, after every crash and in every replay, and no other order has it: use
+    it to make side effects idempotent.
+    """
 
     id: str
     topic: str
@@ -53,14 +58,14 @@ class DeliveryWithoutHeaders(Delivery):
         raise HeadersUnreadable(self.headers_left_out or "")
 
 
-def delivery_of(message: Message, attempt: int) -> Delivery:
+def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) -> Delivery:
     """The delivery of a record that is called for the `attempt`-th time."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     kind, timestamp_ms = message.timestamp()
     headers, left_out = headers_of(message)
     form = Delivery if left_out is None else DeliveryWithoutHeaders
     return form(
-        id=f"{topic}-{partition}-{offset}",
+        id=delivery_id(topic, partition, offset, headers, topic_id),
         topic=topic,
         partition=partition,
         offset=offset,

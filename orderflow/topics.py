@@ -208,6 +208,20 @@ class Identity:
         self._answer: Any = None
         self._id: Optional[str] = None
 
+    def learn(self, timeout_s: float = 10.0) -> Optional[str]:
+        """Ask now. The topic's id, None where the broker gives none. Raises CommandError."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._id = _id_of(_describe(self._admin, self._name, timeout_s))
+                return self._id
+            except KafkaException as error:
+                # A broker may hear of a new topic a little later than the one that created it.
+                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not is_new or time.monotonic() >= deadline_s:
+                    raise _unseen(self._name, error.args[0]) from error
+            time.sleep(0.02)
+
     def has_changed(self) -> bool:
         """True once the topic's id is another than at the first look. Never waits for an answer."""
         if self._answer is None:
@@ -228,13 +242,22 @@ class Identity:
         return self._admin.describe_topics(asked, request_timeout=_ASK_TIMEOUT_S)[self._name]
 
     def _take(self) -> Optional[str]:
-        """The id in the answer that has come, None where the answer is an error."""
+        """The id in the answer that has come, None where it is an error or has none."""
         answer, self._answer = self._answer, None
-        return None if answer.exception() is not None else str(answer.result().topic_id)
+        return None if answer.exception() is not None else _id_of(answer.result())
 
     def _differs(self, found: Optional[str]) -> bool:
         self._id = self._id or found
         return found is not None and found != self._id
+
+
+NO_ID = "A" * 22
+"""How the client spells the id that is all zeros."""
+
+
+def _id_of(described: Any) -> Optional[str]:
+    found = described.topic_id
+    return None if found is None or str(found) == NO_ID else str(found)
 
 
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:

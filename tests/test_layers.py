@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 
 PURE = (
-    "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "dialects", "encoder", "errors",
-    "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait", "projection",
-    "records", "render", "replay", "retry", "schema_references", "selection", "staleness", "strict_reader",
-    "tally", "text", "values", "walk", "where",
+    "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "delivery_id", "dialects", "encoder",
+    "errors", "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait",
+    "projection", "records", "render", "replay", "retry", "schema_references", "selection", "staleness",
+    "strict_reader", "tally", "text", "values", "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
 
@@ -38,7 +38,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "retry": {"errors"},
     "orders": {"errors"},
     "session": {"records", "workers"},
-    "dead_letters": {"errors", "records"},
+    "delivery_id": {"records"},
+    "dead_letters": {"delivery_id", "errors", "records"},
 }
 """The modules that others lean on, and all that each may lean on: an arrow the other way is a knot."""
 
