@@ -9,7 +9,7 @@ the mark "open" is committed. Until then nothing of it is taken in: a later orde
 could overtake. After a settlement that is not certain, every partition goes this way again.
 """
 
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -95,8 +95,9 @@ class Assignment:
         clock: Callable[[], float],
         time_of_day: Callable[[], float],
         report: Report,
-        from_latest: bool = False,
+        from_end: FrozenSet[int] = frozenset(),
     ) -> None:
+        """`from_end`: where nothing is committed for these partitions, they begin at their end."""
         self.ready: Dict[int, Partition] = {}
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
@@ -109,7 +110,7 @@ class Assignment:
         self._clock = clock
         self._time_of_day = time_of_day
         self._report = report
-        self._from_latest = from_latest
+        self._from_end = from_end
         self._restoring: Dict[int, _Restoring] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
@@ -172,7 +173,7 @@ class Assignment:
     def _begin_one(self, number: int, offset: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
         if offset is None:
-            offset = high if self._from_latest else low
+            offset = high if number in self._from_end else low
         commit = read_metadata(metadata, offset)
         if metadata and commit is None:
             self._report("metadata_foreign", partition=number, offset=offset, metadata=metadata[:80])

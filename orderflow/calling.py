@@ -38,7 +38,6 @@ Task = Tuple[Partition, Head]
 class Destination(NamedTuple):
     """Where the engine sends, and what it says of itself in a dead letter."""
 
-    dlq_partitions: int
     processed_topic: Optional[str]
     max_result_bytes: int
     group: str
@@ -294,7 +293,6 @@ class Caller:
             first_failed_at_ms=first_failed_at_ms,
             failed_at_ms=failed_at_ms,
             schema=None if failure is KILLED else self._business.schema_of(record.value),
-            partitions=self._to.dlq_partitions,
             delivery_id=delivery_id(*record[:3], record.headers, self._business.topic_id),
         )
         self._outbox.dead.append(Dead(record, failure, about))

@@ -85,8 +85,8 @@ class Circumstances(NamedTuple):
     failed_at_ms: int
     schema: Optional[str]
     """Framing and writer schema as the codec describes them; None where not even that is known."""
-    partitions: int
-    """Of the dead letter topic."""
+    partitions: int = 1
+    """Of the dead letter topic when it is sent."""
     delivery_id: Optional[str] = None
     """What the order was called; None where only its place tells."""
 

@@ -422,7 +422,7 @@ class Life:
             self.assignment,
             outbox,
             business,
-            Destination(1, results, 1_000_000, "group", "client"),
+            Destination(results, 1_000_000, "group", "client"),
             policy,
             self.brake,
             watchdog,
