@@ -7,6 +7,7 @@ Used by: people, tools/demo.py.
 """
 
 import argparse
+import contextlib
 import gc
 import os
 import random
@@ -14,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, Optional, Sequence, Set, TextIO, Tuple
+from typing import Any, Dict, FrozenSet, Optional, Sequence, Set, TextIO, Tuple
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -37,7 +38,7 @@ from orderflow.recovery import Recovery
 from orderflow.results import require_outcome
 from orderflow.retry import OutageBrake, Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
-from orderflow.session import Session, SessionLost, consumer_config, producer_config
+from orderflow.session import Session, SessionLost, consumer_config, partitions_from_end, producer_config
 from orderflow.settling import Settler
 from orderflow.streams import HandlerStreams
 from orderflow.text import escape
@@ -73,9 +74,16 @@ EXITED = (
     "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
     "when it keeps doing this"
 )
+NO_TOPIC_ID = (
+    "this Kafka gives topics no ids (it is older than 2.8): delivery.id is an order's place alone, and comes "
+    "again when the topic is deleted and created anew"
+)
 METRICS_EVERY_S = 1.0
 SILENCE_S = 5.0
 LOOK_FOR_KAFKA_S = 2.0
+DLQ_LOOK_S = 60.0
+"""Partitions that are added to the dead letter topic are used after this time at the latest."""
+ASK_AGAIN_S = 1.0
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
 for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
@@ -168,6 +176,14 @@ def _is_there(settings: config.Settings) -> bool:
         return False
 
 
+def _from_end(reading: Dict[str, Any], settings: config.Settings) -> FrozenSet[int]:
+    try:
+        return partitions_from_end(reading, settings.orders_topic)
+    except KafkaException as error:
+        group = settings.consumer_group
+        raise CommandError(f"cannot ask what {group} has committed: {error.args[0].str()}") from error
+
+
 def _metrics(port: Optional[int]) -> Optional[Metrics]:
     if port is None:
         return None
@@ -184,7 +200,8 @@ def _told(handler: Handler, status: StatusLine) -> Handler:
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
         require_outcome(result)
-        status.note(escape(f"done {delivery.id} key {_readable(delivery.key)}"))
+        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
+        status.note(escape(f"done {place} key {_readable(delivery.key)}"))
         return result
 
     return told
@@ -219,9 +236,11 @@ class Consumer:
             handler = _told(handler, self.status)
         conf = config.client_config(settings)
         client = f"{socket.gethostname()}-{os.getpid()}"
+        reading = consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300)
+        from_end = _from_end(reading, settings)
         self.session = Session(
             settings.orders_topic,
-            consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300),
+            reading,
             producer_config(conf, f"{settings.consumer_group}.{client}-{uuid.uuid4().hex[:8]}"),
             settings.guarantee == "exactly-once",
             on_revoke=self._revoked,
@@ -235,6 +254,7 @@ class Consumer:
         self.failing = Failing(time.monotonic, self.report)
         self.brake = OutageBrake(settings.outage_window_s)
         self.identity = topics.Identity(conf, settings.orders_topic)
+        self.dead_letter_topic = topics.Identity(conf, settings.dlq_topic, DLQ_LOOK_S)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.assignment = Assignment(
             self.session,
@@ -244,7 +264,7 @@ class Consumer:
             time.monotonic,
             time.time,
             self.report,
-            conf.get("auto.offset.reset") in ("latest", "end", "largest"),
+            from_end,
             EarlierWork(self.session, self._last_dead).trace,
         )
         self.processor, self.settler = self._engine(handler, conf, client)
@@ -252,10 +272,19 @@ class Consumer:
     def _engine(self, handler: Handler, conf: Dict[str, Any], client: str) -> Tuple[Processor, Settler]:
         settings, decoder = self.settings, _decoder(self.settings)
         watchdog = Watchdog(settings.handler_timeout_s, self._stalled)
-        business = Business(order_reader(decoder), handler, decoder.writer_of, settings.dead_letter_stack)
-        outbox = Outbox(settings.dlq_topic, self._max_dead_letter_bytes() or DEFAULT_MAX_BYTES)
+        topic_id = self.identity.learn()
+        if topic_id is None:
+            self.status.note(f"warn {NO_TOPIC_ID}")
+        business = Business(
+            order_reader(decoder), handler, decoder.writer_of, settings.dead_letter_stack, topic_id
+        )
+        self.dead_letter_topic.learn()
+        outbox = Outbox(
+            settings.dlq_topic,
+            self._max_bytes(settings.dlq_topic) or DEFAULT_MAX_BYTES,
+            lambda: self.dead_letter_topic.partitions,
+        )
         destination = Destination(
-            topics.partition_count(conf, settings.dlq_topic),
             settings.processed_topic,
             self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES,
             settings.consumer_group,
@@ -284,7 +313,7 @@ class Consumer:
             watchdog,
             time.monotonic,
             self.report,
-            self._max_dead_letter_bytes,
+            self._ask_dead_letter_topic,
             self._crashed,
         )
         self.watchdog = watchdog
@@ -362,6 +391,8 @@ class Consumer:
         if self.crash is not None:
             raise self.crash
         self._watch_kafka()
+        if not self.outage.holds:
+            self.dead_letter_topic.look()
         if not self.outage.holds and self.identity.has_changed():
             raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
         if self.status.due():
@@ -463,7 +494,10 @@ class Consumer:
         """Show an event of the engine."""
         self.status.note(line_of(event, fields))
 
-    def _max_dead_letter_bytes(self) -> Optional[int]:
+    def _ask_dead_letter_topic(self) -> Optional[int]:
+        """What it takes, and how many partitions it has: it refused something, and may be another by now."""
+        with contextlib.suppress(CommandError):
+            self.dead_letter_topic.learn(ASK_AGAIN_S)
         return self._max_bytes(self.settings.dlq_topic)
 
     def _max_bytes(self, topic: Optional[str]) -> Optional[int]:

@@ -9,7 +9,7 @@ the mark "open" is committed. Until then nothing of it is taken in: a later orde
 could overtake. After a settlement that is not certain, every partition goes this way again.
 """
 
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -98,10 +98,13 @@ class Assignment:
         clock: Callable[[], float],
         time_of_day: Callable[[], float],
         report: Report,
-        from_latest: bool = False,
+        from_end: FrozenSet[int] = frozenset(),
         find_trace: Callable[[int, Optional[int]], Optional[str]] = lambda number, committed: None,
     ) -> None:
-        """`find_trace`: what shows that the group worked on a partition of which it has no ledger."""
+        """`from_end`: where nothing is committed for these partitions, they begin at their end.
+
+        `find_trace`: what shows that the group worked on a partition of which it has no ledger.
+        """
         self.ready: Dict[int, Partition] = {}
         self.intake = Intake()
         """What was handed over of those that are ready."""
@@ -116,7 +119,7 @@ class Assignment:
         self._clock = clock
         self._time_of_day = time_of_day
         self._report = report
-        self._from_latest = from_latest
+        self._from_end = from_end
         self._find_trace = find_trace
         self._restoring: Dict[int, _Restoring] = {}
         self._metadata_limits: Dict[int, int] = {}
@@ -187,7 +190,7 @@ class Assignment:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
         committed = offset
         if offset is None:
-            offset = high if self._from_latest else low
+            offset = high if number in self._from_end else low
         commit = read_metadata(metadata, offset)
         if metadata and commit is None:
             self._report("metadata_foreign", partition=number, offset=offset, metadata=metadata[:80])

@@ -9,6 +9,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.dead_letters import Circumstances
+from orderflow.delivery_id import delivery_id
 from orderflow.errors import Failure, RegistryUnavailable, UnusableResult, describe
 from orderflow.handler import Handler, Order, delivery_of, wants_delivery
 from orderflow.ledger import Head
@@ -38,7 +39,6 @@ Task = Tuple[Partition, Head]
 class Destination(NamedTuple):
     """Where the engine sends, and what it says of itself in a dead letter."""
 
-    dlq_partitions: int
     processed_topic: Optional[str]
     max_result_bytes: int
     group: str
@@ -53,6 +53,8 @@ class Business(NamedTuple):
     schema_of: Callable[[Optional[bytes]], Optional[str]]
     """Says of a value which schema it was written with, for its dead letter."""
     keep_stack: bool
+    topic_id: Optional[str] = None
+    """Kafka's id of the orders' topic: a part of what each order is called."""
 
 
 class Caller:
@@ -140,7 +142,8 @@ class Caller:
         partition, head = task
         order = self._business.read(head.record.value())
         if self._wants_delivery:
-            delivery = delivery_of(head.record, self._attempt_number(partition, head))
+            attempt = self._attempt_number(partition, head)
+            delivery = delivery_of(head.record, attempt, self._business.topic_id)
             return self.value_of(self._business.handler(order, delivery))
         return self.value_of(self._business.handler(order))
 
@@ -298,7 +301,7 @@ class Caller:
             first_failed_at_ms=first_failed_at_ms,
             failed_at_ms=failed_at_ms,
             schema=None if failure is KILLED else self._business.schema_of(record.value),
-            partitions=self._to.dlq_partitions,
+            delivery_id=delivery_id(*record[:3], record.headers, self._business.topic_id),
         )
         self._outbox.dead.append(Dead(record, failure, about))
 

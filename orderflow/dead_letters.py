@@ -11,6 +11,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import List, NamedTuple, Optional, Tuple
 
+from orderflow.delivery_id import delivery_id
 from orderflow.errors import Failure
 from orderflow.records import Header, Headers, Outgoing, Record
 
@@ -39,6 +40,10 @@ CLIENT = OWN_PREFIX + "client"
 STACK = OWN_PREFIX + "stack"
 LEFT_OUT = OWN_PREFIX + "left-out"
 """Only on a pointer: which parts of the source did not fit, of `value`, `headers` and `key`."""
+ID = OWN_PREFIX + "id"
+"""The id under which the order was called, which a replay hands on."""
+HEADERS_LEFT_OUT = OWN_PREFIX + "headers-left-out"
+"""Why none of the source's headers is here: no Python client can read them, so a replay cannot carry them."""
 
 REPLAY_JOB = REPLAY_PREFIX + "job"
 REPLAY_COUNT = REPLAY_PREFIX + "count"
@@ -80,8 +85,10 @@ class Circumstances(NamedTuple):
     failed_at_ms: int
     schema: Optional[str]
     """Framing and writer schema as the codec describes them; None where not even that is known."""
-    partitions: int
-    """Of the dead letter topic."""
+    partitions: int = 1
+    """Of the dead letter topic when it is sent."""
+    delivery_id: Optional[str] = None
+    """What the order was called; None where only its place tells."""
 
 
 def dead_letter(
@@ -190,6 +197,8 @@ def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink:
         (FAILED_AT, b"%d" % about.failed_at_ms),
         _time(TIMESTAMP, record.timestamp_ms),
         schema,
+        _left_out(record.headers_left_out),
+        _id(record, about),
         client,
         _stack(failure.stack, STACK_LIMIT[shrink]),
     ]
@@ -222,6 +231,14 @@ def _shared(
 
 def _time(name: str, at_ms: Optional[int]) -> Optional[Header]:
     return None if at_ms is None else (name, b"%d" % at_ms)
+
+
+def _id(record: Record, about: Circumstances) -> Header:
+    return ID, _head(about.delivery_id or delivery_id(*record[:3], record.headers), LABEL_LIMIT)
+
+
+def _left_out(why: Optional[str]) -> Optional[Header]:
+    return None if why is None else (HEADERS_LEFT_OUT, _head(why, LABEL_LIMIT))
 
 
 def _stack(stack: Optional[str], limit: int) -> Optional[Header]:

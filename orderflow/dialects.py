@@ -58,6 +58,8 @@ class Explanation(NamedTuple):
     """False: the source's value is not here and has to be fetched. None: there is no source record."""
     headers_are_original: Optional[bool] = True
     """None: this system does not always copy the source's own headers, and this record has none."""
+    headers_left_out: Optional[str] = None
+    """Why there are none: the Kafka client could not read them, here or when it died."""
     note: Optional[str] = None
     replay_job: Optional[str] = None
     replay_count: Optional[int] = None
@@ -121,6 +123,7 @@ def explain(record: Record) -> Explanation:
     facts.update(_life_story(values))
     if dialect.refine:
         facts.update(dialect.refine(facts, record, values))
+    facts.update(_without_headers(facts, record, values))
     facts["fingerprint"] = facts.get("fingerprint") or _fingerprint(facts)
     return Explanation(**facts)
 
@@ -281,6 +284,19 @@ def _life_story(values: Values) -> Facts:
         "replay_count": decimal_of(_pick(values, (own.REPLAY_COUNT,), False)),
         "replay_from": text_of(_pick(values, (own.REPLAY_FROM,), False)),
     }
+
+
+CANNOT_CARRY = "its headers were left out, and a replay cannot carry them"
+
+
+def _without_headers(facts: Facts, record: Record, values: Values) -> Facts:
+    """What is told where the headers could not be read; of a stranger's dead letter then nothing else is."""
+    why = record.headers_left_out or text_of(_pick(values, (own.HEADERS_LEFT_OUT,), False))
+    if why is None:
+        return {}
+    told = {"message": f"its headers cannot be read: {why}"} if facts["dialect"] == NONE.name else {}
+    notes = [note for note in (facts.get("note"), f"{CANNOT_CARRY}: {why}") if note]
+    return {**told, "headers_left_out": why, "headers_are_original": False, "note": "; ".join(notes)}
 
 
 def _refine_own(facts: Facts, record: Record, values: Values) -> Facts:

@@ -13,6 +13,7 @@ import json
 import re
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from orderflow.dead_letters import HEADERS_LEFT_OUT
 from orderflow.letters import Letter
 from orderflow.records import Header, Headers, Outgoing
 from orderflow.render import clock_ms, envelope, to_json
@@ -99,7 +100,7 @@ def read_line(line: str, topic: str) -> Outgoing:
         topic,
         _bytes(row["key_b64"], "key_b64"),
         _bytes(row["payload_b64"], "payload_b64"),
-        _headers(row["headers"]),
+        _headers(row["headers"]) + _mark_of_left_out(row),
         _whole(row["partition"], "partition") or 0,
         _whole(row["ts"], "ts"),
     )
@@ -120,6 +121,16 @@ def _whole(number: Any, name: str) -> Optional[int]:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
         raise BadLine(f"{name} is no whole number from 0")
     return number
+
+
+def _mark_of_left_out(row: Dict[str, Any]) -> Headers:
+    """Where headers could not be read when this was written: the copy says so too, unless it does already."""
+    why = row.get("headers_left_out")
+    if why is None or any(header[0] == HEADERS_LEFT_OUT for header in row["headers"]):
+        return []
+    if not isinstance(why, str):
+        raise BadLine("headers_left_out is no text")
+    return [(HEADERS_LEFT_OUT, why.encode("utf-8", "surrogatepass"))]
 
 
 def _headers(rows: Any) -> Headers:

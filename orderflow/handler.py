@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
-from orderflow.records import Headers, Message
+from orderflow.delivery_id import delivery_id
+from orderflow.errors import OrderError
+from orderflow.records import Headers, Message, headers_of
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
@@ -21,7 +23,11 @@ MAX_LAYERS = 20
 
 
 class Delivery(NamedTuple):
-    """Where an order came from. `id` is the same at every attempt: use it to make side effects idempotent."""
+    """Where an order came from.
+
+    `id` is the same at every attempt, after every crash and in every replay, and no other order has it: use
+    it to make side effects idempotent.
+    """
 
     id: str
     topic: str
@@ -33,21 +39,42 @@ class Delivery(NamedTuple):
     """Milliseconds since the epoch, or None where the broker gave none."""
     attempt: int
     """1 for the first call."""
+    headers_left_out: Optional[str] = None
+    """Why the headers cannot be read: to ask for them then raises HeadersUnreadable. None where they can."""
 
 
-def delivery_of(message: Message, attempt: int) -> Delivery:
+class HeadersUnreadable(OrderError):
+    """The handler asks for headers that the Kafka client cannot give, now or ever."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the order's headers cannot be read: {why}", "process.headers_unreadable")
+
+
+class DeliveryWithoutHeaders(Delivery):
+    """Its handler can do all but look at the headers: none would be a lie, and nothing must rest on it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Raises HeadersUnreadable, which dead-letters the order at once."""
+        raise HeadersUnreadable(self.headers_left_out or "")
+
+
+def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) -> Delivery:
     """The delivery of a record that is called for the `attempt`-th time."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     kind, timestamp_ms = message.timestamp()
-    return Delivery(
-        id=f"{topic}-{partition}-{offset}",
+    headers, left_out = headers_of(message)
+    form = Delivery if left_out is None else DeliveryWithoutHeaders
+    return form(
+        id=delivery_id(topic, partition, offset, headers, topic_id),
         topic=topic,
         partition=partition,
         offset=offset,
         key=message.key(),
-        headers=list(message.headers() or []),
+        headers=list(headers),
         timestamp=timestamp_ms if kind else None,
         attempt=attempt,
+        headers_left_out=left_out,
     )
 
 

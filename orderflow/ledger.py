@@ -288,9 +288,18 @@ class Ledger:
 # plus 1 if announced; one digit of delay (DELAYS_S). The check is the CRC-32, in hex, of the committed
 # offset and all before it: a text that was cut, or that a mirror carried over to the offset of another
 # cluster, would list too little, and what is not listed counts as finished.
+# The check keeps nobody from forging a text. So what is read is bounded: offsets that can exist, times
+# of ten digits, no longer than we write. All else counts as foreign.
 
 
-FLAGS = re.compile(r"([co])(b?)([0-8]?)")
+TEXT = re.compile(
+    rf"{FORMAT};([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}});([A-Za-z0-9_-]*);[0-9a-f]{{8}}",
+    re.ASCII,
+)
+"""Whatever is longer, or spelt otherwise, was not written here: anyone who may commit may forge a text."""
+MAX_OFFSET = 2**63 - 1
+LONGEST_NUMBER = 13
+"""Digits of 5 bits that a doubled distance between two offsets takes."""
 
 
 def _reach_digit(reach: Optional[int]) -> str:
@@ -306,24 +315,23 @@ def read_metadata(text: str, base: int) -> Optional[Commit]:
     """What the metadata of the committed offset `base` says; None where it is not ours to read."""
     try:
         return _read(text, base)
-    except (ValueError, KeyError):
+    except ValueError:
         return None
 
 
 def _read(text: str, base: int) -> Commit:
-    body = text.rpartition(";")[0]
-    form, flags, span, alone, written_at_s, entries = body.split(";")
-    marks = FLAGS.fullmatch(flags)
-    if form != FORMAT or marks is None or text != _sealed(body, base):
+    found = TEXT.fullmatch(text) if len(text) <= METADATA_LIMIT else None
+    if found is None or text != _sealed(text.rpartition(";")[0], base):
         raise ValueError(text)
+    state, brake, reach, span, alone, written_at_s, entries = found.groups()
     commit = Commit(
         next=base + int(span),
         entries=list(_read_entries(entries, base)),
-        clean=marks[1] == "c",
-        braked=bool(marks[2]),
+        clean=state == "c",
+        braked=bool(brake),
         alone=base + int(alone) if alone else None,
         written_at_s=int(written_at_s),
-        reach=REACHES[int(marks[3])] if marks[3] else None,
+        reach=REACHES[int(reach)] if reach else None,
     )
     if not _is_sound(commit, base):
         raise ValueError(text)
@@ -331,11 +339,12 @@ def _read(text: str, base: int) -> Commit:
 
 
 def _is_sound(commit: Commit, base: int) -> bool:
-    """A commit that could make a record skip is not ours: offsets rise, and begin at the base."""
+    """A commit that could make a record skip is not ours: offsets rise, begin at the base, and exist."""
     offsets = [entry.offset for entry in commit.entries]
     first = offsets[0] if offsets else commit.next
     rising = all(low < high for low, high in zip(offsets, [*offsets[1:], commit.next]))
-    return first == base and rising
+    known = commit.alone is None or base <= commit.alone < commit.next
+    return first == base and rising and known and 0 <= base <= commit.next <= MAX_OFFSET
 
 
 @lru_cache(maxsize=20_000)
@@ -373,8 +382,8 @@ def _read_number(digit: int, values: Iterator[int]) -> int:
     number, shift = digit & 31, 5
     while digit >= 32:
         following = next(values, None)
-        if following is None:
-            raise ValueError("cut off")
+        if following is None or shift >= 5 * LONGEST_NUMBER:
+            raise ValueError("cut off, or no distance between two offsets")
         digit = following
         number |= (digit & 31) << shift
         shift += 5

@@ -14,6 +14,7 @@ from orderflow.dead_letters import (
     CLIENT,
     FINGERPRINT,
     FINGERPRINT_FORM,
+    HEADERS_LEFT_OUT,
     LEFT_OUT,
     MESSAGE,
     OFFSET,
@@ -114,6 +115,12 @@ class Letter:
         if self._own_values is None:
             self._own_values = _own_values(self.record)
         return self._own_values
+
+    @property
+    def headers_left_out(self) -> bool:
+        """Whether headers are missing that no client of ours can read."""
+        values = self.own_values or dict(self.record.headers)
+        return self.record.headers_left_out is not None or HEADERS_LEFT_OUT in values
 
     @property
     def state(self) -> str:

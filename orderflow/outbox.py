@@ -6,7 +6,7 @@ Used by: processor.
 """
 
 import enum
-from typing import AbstractSet, FrozenSet, List, NamedTuple, Optional
+from typing import AbstractSet, Callable, FrozenSet, List, NamedTuple, Optional
 
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter, is_small, size_of
 from orderflow.errors import Failure
@@ -40,10 +40,16 @@ class Outbox:
     """Results and dead letters of one settlement."""
 
     def __init__(
-        self, dlq_topic: str, max_bytes: int = DEFAULT_MAX_BYTES, stamp: Stamp = Stamp.OURS
+        self,
+        dlq_topic: str,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        partitions: Callable[[], int] = lambda: 1,
+        stamp: Stamp = Stamp.OURS,
     ) -> None:
+        """`partitions` tells how many the dead letter topic has now: it may have been created anew."""
         self.dlq_topic = dlq_topic
         self.stamp = stamp
+        self._partitions = partitions
         self.max_bytes = max_bytes
         """What the dead letter topic takes, as far as we know."""
         self.results: List[Outgoing] = []
@@ -58,7 +64,7 @@ class Outbox:
 
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
-        taken = Outbox(self.dlq_topic, self.max_bytes, self.stamp)
+        taken = Outbox(self.dlq_topic, self.max_bytes, self._partitions, self.stamp)
         taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
         self.clear()
         return taken
@@ -110,10 +116,11 @@ class Outbox:
         return True
 
     def _fitting(self, dead: Dead) -> Outgoing:
+        about = dead.about._replace(partitions=self._partitions())
         if is_small(dead.record, self.max_bytes):
-            return dead_letter(dead.record, dead.failure, dead.about, self.dlq_topic)
+            return dead_letter(dead.record, dead.failure, about, self.dlq_topic)
         for shrink in Shrink:
-            outgoing = dead_letter(dead.record, dead.failure, dead.about, self.dlq_topic, shrink)
+            outgoing = dead_letter(dead.record, dead.failure, about, self.dlq_topic, shrink)
             if size_of(outgoing) <= self.max_bytes:
                 return outgoing
         return outgoing

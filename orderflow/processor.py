@@ -75,6 +75,7 @@ class Processor:
         self._handler = business.handler
         self._keep_stack = business.keep_stack
         self._wants_delivery = wants_delivery(business.handler)
+        self._topic_id = business.topic_id
         self._publishes = publishes
         self._clock = clock
         self._report = report
@@ -338,6 +339,7 @@ class Processor:
         """
         keep_stack = self._keep_stack
         read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
+        topic_id = self._topic_id
         busy, failing, stopped = self._assignment.busy, self._caller.key_brake.failing, self._stopped
         brake, publish, publishes = self._caller.brake, self._publish, self._publishes
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
@@ -353,7 +355,9 @@ class Processor:
                 continue
             try:
                 order = read(message.value())
-                result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
+                result = (
+                    handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
+                )
                 if result is not None:
                     if publishes:
                         publish(message, result)

@@ -19,13 +19,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from orderflow.cli import Outage
 from orderflow.client_properties import started
+from orderflow.records import PARTITIONER
 from orderflow.topics import plain_reason
 
 CLIENT_PROFILE: Mapping[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "delivery.report.only.error": True,
-    "partitioner": "murmur2_random",  # Java's choice of partition: a key keeps its order whoever writes
+    "partitioner": PARTITIONER,
     "linger.ms": 5,
     "batch.num.messages": 10_000,
     "reconnect.backoff.max.ms": 2_000,

@@ -66,6 +66,7 @@ def envelope(letter: Letter) -> Json:
         "fingerprint": told.fingerprint,
         "state": letter.state,
         "replays": told.replay_count,
+        "headers_left_out": told.headers_left_out,
     }
 
 
@@ -272,7 +273,7 @@ class LetterLines:
         """The dead letter's line."""
         record, kind, (message, partition, offset) = letter.record, letter.kind, letter.detail
         at_ms, key = record.timestamp_ms, shown_bytes(record.key)
-        label, topic = self._shared(kind, letter.state)
+        label, topic = self._shared(kind, letter.state, letter.headers_left_out)
         origin = f"{topic}-{partition}-{offset}"
         if partition is None or offset is None:
             origin = f"{topic}-{_known(partition)}-{_known(offset)}"
@@ -287,9 +288,10 @@ class LetterLines:
         line = "  ".join(cells)
         return line if self._width is None else fit(line, self._width)
 
-    def _new_shared(self, kind: Kind, state: str) -> Tuple[str, str]:
+    def _new_shared(self, kind: Kind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
         told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
+        told += " [headers left out]" if headers_left_out else ""
         return f"{self._shortener.short(kind.fingerprint):<5}  {told:<25}", escape(_known(kind.topic))
 
 

@@ -12,6 +12,7 @@ import hashlib
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
 from orderflow import dead_letters as own
+from orderflow.delivery_id import REPLAY_ID, claimed_id, id_of, place_id
 from orderflow.dialects import OWN, user_headers
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.letters import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
@@ -91,6 +92,8 @@ class Origin(NamedTuple):
     """The source's own."""
     is_whole: bool
     """Key, value and headers of the source are here as they were."""
+    known_id: Optional[str]
+    """What the order was called, as the dead letter tells."""
     has_value: Optional[bool]
     """False: it stands in the source only. None: there is no source."""
 
@@ -101,6 +104,10 @@ class Source(NamedTuple):
     key: Optional[bytes]
     value: Optional[bytes]
     headers: Headers
+    headers_left_out: bool = False
+    """It has some that no client of ours can read."""
+    known_id: Optional[str] = None
+    """What the order was called, as the source tells."""
 
 
 class Verdict(NamedTuple):
@@ -113,6 +120,8 @@ class Verdict(NamedTuple):
     detail: str = ""
     is_stale: bool = False
     """It is sent although its key has a newer order."""
+    headers_left_out: bool = False
+    """It is sent without the headers of its source, which no client of ours can read."""
     before: Optional[Order] = None
     after: Optional[Order] = None
     """The order around a repair."""
@@ -168,7 +177,9 @@ class Judge:
         fetched = self._fetch(origin)
         if fetched is not None:
             own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
-            return Source(fetched.key, fetched.value, _without_replays(own_headers))
+            left_out = fetched.headers_left_out is not None
+            known_id = claimed_id(fetched.headers)
+            return Source(fetched.key, fetched.value, _without_replays(own_headers), left_out, known_id)
         # Only the source's headers are missing, and this system loses them for good.
         return Source(record.key, record.value, origin.headers) if origin.has_value else None
 
@@ -199,7 +210,8 @@ class Judge:
         outgoing = self._outgoing(letter, origin, source, target)
         if not self._fits(source, outgoing):
             return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
-        return Verdict(outgoing, "", "", is_stale, before, after)
+        left_out = letter.headers_left_out or source.headers_left_out
+        return Verdict(outgoing, "", "", is_stale, left_out, before, after)
 
     def _repaired(self, value: Optional[bytes]) -> "_Repair":
         try:
@@ -235,7 +247,9 @@ class Judge:
         partition = origin.partition if target == origin.topic else None
         if partition is not None and not 0 <= partition < self._aids.partitions(target):
             partition = None
+        first_id = origin.known_id or source.known_id or _guessed_id(letter)
         story: Headers = [
+            (REPLAY_ID, first_id.encode()),
             (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
             (own.REPLAY_FROM, letter.record.position.encode()),
         ]
@@ -274,7 +288,8 @@ def origin_of(letter: Letter) -> Origin:
         whole = own.LEFT_OUT not in named
         replays = _count(named.get(own.REPLAY_COUNT))
         _, partition, offset = letter.detail
-        return Origin(kind.topic, partition, offset, replays, kept, whole, whole)
+        known_id = id_of(named.get(own.ID)) or claimed_id(headers)
+        return Origin(kind.topic, partition, offset, replays, kept, whole, known_id, whole)
     return _foreign_origin(letter)
 
 
@@ -288,8 +303,23 @@ def _foreign_origin(letter: Letter) -> Origin:
         told.replay_count or 0,
         _without_replays(user_headers(letter.record.headers)),
         all(part is True for part in parts),
+        claimed_id(letter.record.headers),
         told.value_is_original and told.key_is_original,
     )
+
+
+def _guessed_id(letter: Letter) -> str:
+    """What to call an order whose dead letter does not say it; always the same for one dead letter.
+
+    An older version of ours called it by its place, and its handler may know it so. A stranger's order was
+    not called by us before; its time keeps it apart from another of a topic that was created again.
+    """
+    record, told = letter.record, letter.told
+    place = (told.topic, told.partition, told.offset)
+    is_ours = told.dialect == OWN.name
+    if place[0] is None or place[1] is None or place[2] is None:
+        return place_id(record.topic, record.partition, record.offset, record.timestamp_ms)
+    return place_id(place[0], place[1], place[2], None if is_ours else told.timestamp_ms)
 
 
 def _count(value: Optional[bytes]) -> int:
@@ -301,7 +331,9 @@ def _told(origin: Origin) -> str:
 
 
 def _without_replays(headers: Headers) -> Headers:
-    return [header for header in headers if not header[0].startswith(own.REPLAY_PREFIX)]
+    """The source's own: neither the life story of earlier replays nor the mark that headers are missing."""
+    ours = (own.REPLAY_PREFIX, own.HEADERS_LEFT_OUT)
+    return [header for header in headers if not header[0].startswith(ours)]
 
 
 def digest(outgoing: Outgoing) -> str:

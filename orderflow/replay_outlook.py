@@ -117,6 +117,7 @@ class Outlook:
         self.chosen = 0
         self.by_target: CounterOf[str] = Counter()
         self.stale = 0
+        self.headers_left_out = 0
         self.by_reason: CounterOf[str] = Counter()
         self.examples: Dict[str, List[str]] = {}
         """By reason: positions and details of the first few."""
@@ -143,6 +144,7 @@ class Outlook:
             return
         self.by_target[verdict.outgoing.topic] += 1
         self.stale += verdict.is_stale
+        self.headers_left_out += verdict.headers_left_out
         if verdict.after is not None and len(self.repaired) < EXAMPLES_KEPT:
             self.repaired.append((letter.position, verdict))
 

@@ -42,6 +42,8 @@ def outlook_lines(outlook: Outlook, rate_per_s: Optional[float]) -> Lines:
         yield f"{number:>8,}  into {escape(topic)} {speed(rate_per_s)}"
     if outlook.stale:
         yield f"{outlook.stale:>8,}  of them although their key has a newer order (--stale)"
+    if outlook.headers_left_out:
+        yield f"{outlook.headers_left_out:>8,}  of them without their headers, which cannot be carried"
     for why, number in outlook.by_reason.most_common():
         yield f"{number:>8,}  not: {why}"
         for example in outlook.examples.get(why, ()):
@@ -74,6 +76,7 @@ def verdict_row(letter: Letter, verdict: Verdict) -> Json:
         "why": verdict.why or None,
         "detail": verdict.detail or None,
         "stale": verdict.is_stale,
+        "headers_left_out": verdict.headers_left_out,
         "before": plain(verdict.before),
         "after": plain(verdict.after),
         "sha256": None if outgoing is None else digest(outgoing),

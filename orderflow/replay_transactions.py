@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.cli import CommandError
-from orderflow.records import Outgoing
+from orderflow.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
 STEP_S = 5.0
@@ -32,7 +32,7 @@ DEFAULTS: Dict[str, Any] = {
     "retry.backoff.ms": 2,
     "retry.backoff.max.ms": 1000,
     "queue.buffering.max.messages": 200_000,
-    "partitioner": "murmur2_random",
+    "partitioner": PARTITIONER,
 }
 SILENT = logging.getLogger(f"{__name__}.client")
 """What the client says to the terminal of a refusal, `FATAL` included, is said here in one sentence."""

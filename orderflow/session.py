@@ -37,7 +37,7 @@ from confluent_kafka import (
 )
 from confluent_kafka import Message as Fetched
 
-from orderflow.records import Message, Outgoing
+from orderflow.records import PARTITIONER, Message, Outgoing
 from orderflow.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ CLASSIC_GROUP_ONLY = ("session.timeout.ms", "heartbeat.interval.ms", "partition.
 PRODUCER_DEFAULTS: Dict[str, Any] = {
     # A settlement is a batch already, and somebody waits for its end.
     "linger.ms": 0,
+    # A result gets the partition number of its order, where both topics have as many.
+    "partitioner": PARTITIONER,
     # The broker answers "concurrent transactions" until the last one has settled; at the default of
     # 100 ms each transaction with offsets takes 104 ms, at 2 ms it takes 5 (measured).
     "retry.backoff.ms": 2,
@@ -668,6 +670,43 @@ class Session:
     def close(self) -> None:
         """Leave the group, so that the partitions are given to others at once."""
         self._consumer.close()
+
+
+LATEST = ("latest", "end", "largest")
+MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+BEGIN_TIMEOUT_S = 20.0
+
+
+def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]:
+    """Which partitions begin at their end although nothing is committed: none, unless it is set up so.
+
+    That is a choice about what was there before the group began. A partition that was added later holds
+    nothing but orders that the group has yet to see, and a group commits for each partition as soon as it has
+    it. So it is asked before the group is joined, and where the group has committed anything, every other
+    partition begins at its beginning. Raises KafkaException.
+    """
+    if config.get("auto.offset.reset") not in LATEST:
+        return frozenset()
+    of_members = ("group.instance.id", "group.protocol")
+    consumer = Consumer({name: value for name, value in config.items() if name not in of_members})
+    try:
+        numbers = consumer.list_topics(topic, timeout=BEGIN_TIMEOUT_S).topics[topic].partitions
+        committed = _committed(consumer, [TopicPartition(topic, number) for number in numbers])
+    finally:
+        consumer.close()
+    return frozenset() if any(place.offset >= 0 for place in committed) else frozenset(numbers)
+
+
+def _committed(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
+    """What is committed; asked again while the group's coordinator is moving."""
+    until_s = time.monotonic() + BEGIN_TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(asked, timeout=BEGIN_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING or time.monotonic() > until_s:
+                raise
+            time.sleep(0.2)
 
 
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)

@@ -204,7 +204,7 @@ _ASK_TIMEOUT_S = 2.0
 
 
 class Identity:
-    """Whether a topic is still the one that it was, as far as its id tells.
+    """What a topic is now: how many partitions it has, and whether it is still the one that it was.
 
     A topic that is deleted and created again under a running consumer keeps its name: the client reads
     on in the new one where it stood in the old one (measured), and what lies before is skipped.
@@ -218,14 +218,38 @@ class Identity:
         self._due_s = time.monotonic()
         self._answer: Any = None
         self._id: Optional[str] = None
+        self._is_another = False
+        self.partitions = 1
+        """How many it had when last asked."""
+
+    def learn(self, timeout_s: float = 10.0) -> Optional[str]:
+        """Ask now. The topic's id, None where the broker gives none. Raises CommandError."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = _describe(self._admin, self._name, timeout_s)
+                self.partitions = len(found.partitions)
+                self._id = _id_of(found)
+                return self._id
+            except KafkaException as error:
+                # A broker may hear of a new topic a little later than the one that created it.
+                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not is_new or time.monotonic() >= deadline_s:
+                    raise _unseen(self._name, error.args[0]) from error
+            time.sleep(0.02)
+
+    def look(self) -> None:
+        """Learn again now and then. Never waits for an answer."""
+        if self._answer is not None:
+            if self._answer.done():
+                self._take()
+        elif time.monotonic() >= self._due_s:
+            self._answer = self._ask()
 
     def has_changed(self) -> bool:
         """True once the topic's id is another than at the first look. Never waits for an answer."""
-        if self._answer is None:
-            if time.monotonic() >= self._due_s:
-                self._answer = self._ask()
-            return False
-        return self._answer.done() and self._differs(self._take())
+        self.look()
+        return self._is_another
 
     def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
         """The same, by a look of its own that is waited for."""
@@ -238,14 +262,23 @@ class Identity:
         asked = TopicCollection([self._name])
         return self._admin.describe_topics(asked, request_timeout=_ASK_TIMEOUT_S)[self._name]
 
-    def _take(self) -> Optional[str]:
-        """The id in the answer that has come, None where the answer is an error."""
+    def _take(self) -> None:
         answer, self._answer = self._answer, None
-        return None if answer.exception() is not None else str(answer.result().topic_id)
+        if answer.exception() is not None:
+            return
+        found = answer.result()
+        self.partitions = len(found.partitions)
+        self._id = self._id or _id_of(found)
+        self._is_another = self._is_another or _id_of(found) not in (None, self._id)
 
-    def _differs(self, found: Optional[str]) -> bool:
-        self._id = self._id or found
-        return found is not None and found != self._id
+
+NO_ID = "A" * 22
+"""How the client spells the id that is all zeros."""
+
+
+def _id_of(described: Any) -> Optional[str]:
+    found = described.topic_id
+    return None if found is None or str(found) == NO_ID else str(found)
 
 
 class Standing(NamedTuple):

@@ -58,6 +58,19 @@ def bad_ones_are_rejected(order: Order, delivery: Any) -> Order:
     return works(order, delivery)
 
 
+def reads_headers(order: Order, delivery: Any) -> Order:
+    """Look at all headers of every order."""
+    assert dict(delivery.headers) is not None
+    return works(order, delivery)
+
+
+def tells_its_id(order: Order, delivery: Any) -> Order:
+    """Reject every order while there is trouble, else return what it is called."""
+    if os.path.exists(TROUBLE):
+        raise RejectOrder("not today")
+    return {"id": delivery.id}
+
+
 def dies_at_full_speed(order: Order) -> None:
     """Do nothing LIFE times; then tell JOURNAL when each call was, and die as by kill -9."""
     _calls_at_s.append(time.monotonic())

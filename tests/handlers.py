@@ -31,7 +31,7 @@ def works(order: Order, delivery: Any) -> Order:
     """Process every order."""
     _journal(delivery, "called")
     time.sleep(CALL_S)
-    return {"order_id": order["order_id"], "delivery": delivery.id}
+    return {"order_id": order["order_id"], "delivery": _place(delivery)}
 
 
 def unlucky_ones_fail(order: Order, delivery: Any) -> Order:
@@ -130,12 +130,17 @@ def is_unlucky(order_id: str) -> bool:
     return zlib.crc32(order_id.encode()) % UNLUCKY_ONE_IN == 0
 
 
+def _place(delivery: Any) -> str:
+    """Where the order stands, which is not its id once it was replayed."""
+    return f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
+
+
 def _journal(delivery: Any, outcome: str) -> None:
     """One line a call, written at once: what a killed process has begun is on record."""
     if JOURNAL is None:
         return
     key = "-" if delivery.key is None else delivery.key.decode("ascii", "replace")
-    line = f"{time.monotonic():.4f} {os.getpid()} {delivery.id} {delivery.attempt} {outcome} {key}\n"
+    line = f"{time.monotonic():.4f} {os.getpid()} {_place(delivery)} {delivery.attempt} {outcome} {key}\n"
     journal = os.open(JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(journal, line.encode())
     os.close(journal)

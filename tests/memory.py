@@ -6,7 +6,7 @@ Does not know: what is tested. The assignment that is driven with it is the real
 Used by: the tests of the ledger, of restoring and of the canary.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from orderflow.assignment import Assignment, Limits, Partition
 from orderflow.ledger import Commit, Ledger
@@ -66,6 +66,9 @@ class Stored:
     def headers(self) -> Optional[Headers]:
         """None: it has none."""
         return None
+
+    def set_headers(self, headers: Headers) -> None:
+        """What it has can always be read."""
 
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
@@ -182,7 +185,7 @@ class Restored(NamedTuple):
 
 def restore(
     log: Log, offset: Optional[int], metadata: str, now_s: float = 0.0, later_s: float = 0.0,
-    limits: Limits = LIMITS, looks: int = 1,
+    limits: Limits = LIMITS, looks: int = 1, from_end: FrozenSet[int] = frozenset(),
 ) -> Restored:  # fmt: skip
     """Let a new owner take the partition over, `later_s` seconds after the commit was written.
 
@@ -199,6 +202,7 @@ def restore(
         clock=lambda: clock_s[0],
         time_of_day=lambda: TIME_OF_DAY_S + later_s,
         report=lambda name, **fields: events.append((name, fields)),
+        from_end=from_end,
     )
     for look in range(looks):
         clock_s[0] = now_s + look * 5.0

@@ -102,6 +102,9 @@ class Stored(NamedTuple):
         """Its headers in order, or None where it has none."""
         return self.its_headers
 
+    def set_headers(self, headers: Headers) -> None:
+        """What it has can always be read."""
+
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
         return 1, int(BEGAN_S * 1000)
@@ -424,7 +427,7 @@ class Life:
             self.assignment,
             outbox,
             business,
-            Destination(1, results, 1_000_000, "group", "client"),
+            Destination(results, 1_000_000, "group", "client"),
             policy,
             self.brake,
             watchdog,

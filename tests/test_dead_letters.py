@@ -71,6 +71,7 @@ def test_diagnostics_name_origin_failure_and_circumstances() -> None:
         "orders.dlq.failed-at": b"1700000035000",
         "orders.dlq.timestamp": b"1699999999000",
         "orders.dlq.schema": b"single-object",
+        "orders.dlq.id": b"orders-2-41",
         "orders.dlq.client": b"host-1-77",
     } == found
     assert mark is not None and 16 == len(mark)

@@ -98,6 +98,18 @@ def test_workers_handle_orders_in_parallel_one_of_a_key_at_a_time(pipeline: NewP
 
 
 @pytest.mark.broker
+def test_a_result_has_the_partition_of_its_order(pipeline: NewPipeline) -> None:
+    """Who reads both topics finds a customer's orders and their results in partitions of one number."""
+    shop = pipeline()
+    shop.publish([(f"A{number:04}", "C") for number in range(60)])
+    shop.drain("works")
+
+    partitions = {order.key: order.position.partition for order in shop.orders()}
+    assert {result.key: result.position.partition for result in shop.results()} == partitions
+    assert len(set(partitions.values())) == 3
+
+
+@pytest.mark.broker
 def test_two_consumers_share_the_work(pipeline: NewPipeline) -> None:
     """Both get partitions; a stop of one in the middle repeats nothing, and a handover at most one batch."""
     shop = pipeline(CALL_S="0.005")

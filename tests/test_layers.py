@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 
 PURE = (
-    "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "dialects", "encoder", "errors",
-    "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait", "projection",
-    "records", "render", "replay", "results", "retry", "schema_references", "selection", "staleness",
+    "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "delivery_id", "dialects", "encoder",
+    "errors", "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait",
+    "projection", "records", "render", "replay", "results", "retry", "schema_references", "selection",
+    "staleness",
     "strict_reader", "tally", "text", "values", "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
@@ -38,7 +39,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "retry": {"errors"},
     "orders": {"errors"},
     "session": {"records", "workers"},
-    "dead_letters": {"errors", "records"},
+    "delivery_id": {"records"},
+    "dead_letters": {"delivery_id", "errors", "records"},
 }
 """The modules that others lean on, and all that each may lean on: an arrow the other way is a knot."""
 
@@ -171,6 +173,24 @@ def one_reader_of_the_environment(modules: Modules) -> List[str]:
     ]
 
 
+def one_reader_of_headers(modules: Modules) -> List[str]:
+    """Only records.py asks a message for its headers, which is dangerous to do twice."""
+    return [
+        f"{module.name} asks a message for its headers in line {node.lineno}"
+        for module in modules.values()
+        if module.name != "orderflow.records"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and _asked_for(node) == "headers"
+    ]
+
+
+def _asked_for(call: ast.Call) -> object:
+    """The method that is called, be it with `methodcaller`."""
+    if getattr(call.func, "id", "") == "methodcaller":
+        return getattr(call.args[0], "value", None)
+    return getattr(call.func, "attr", None)
+
+
 def every_module_has_a_head(modules: Modules) -> List[str]:
     """Each file opens with what it owns, what it does not know, and who uses it."""
     return [
@@ -188,6 +208,7 @@ RULES: List[Rule] = [
     foundations_stand_alone,
     no_cycles,
     one_reader_of_the_environment,
+    one_reader_of_headers,
     every_module_has_a_head,
 ]
 
@@ -227,6 +248,9 @@ def test_the_project_is_there() -> None:
         (no_cycles, "orderflow/a.py", "from orderflow import a"),
         (one_reader_of_the_environment, "orderflow/topics.py", "import os\nos.environ.get('X')"),
         (one_reader_of_the_environment, "producer.py", "import os\nos.getenv('X')"),
+        (one_reader_of_headers, "orderflow/reader.py", "def f(message):\n    return message.headers() or []"),
+        (one_reader_of_headers, "orderflow/session.py", "ask = methodcaller('headers')"),
+        (one_reader_of_headers, "tools/demo.py", "def f(message):\n    return list(message.headers())"),
         (every_module_has_a_head, "orderflow/topics.py", '"""Topics.\n\nOwns: topics.\n"""'),
         (every_module_has_a_head, "producer.py", ""),
     ],

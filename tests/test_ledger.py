@@ -416,6 +416,18 @@ FORGED = [
     "of1;c3b;9;;1764000000;AAA",
     "of1;c;9;;1764000000;AAA;",
     "of2;c;9;;1764000000;AAA",
+    "of1;c;9;;" + 400 * "9" + ";AAA",  # no time that a clock can show
+    "of1;c;9;;" + 5_000 * "9" + ";AAA",  # more digits than Python turns into a number
+    "of1;c;" + 400 * "9" + ";;1764000000;AAA",
+    "of1;c;9223372036854775807;;1764000000;AAA",  # beyond the last offset there can be
+    "of1;c;9;9223372036854775807;1764000000;AAA",
+    "of1;c;9;9;1764000000;AAA",  # called alone, and not yet seen
+    "of1;c;9;;1764000000;" + 20 * "g" + "AAA",  # a distance that no two offsets have
+    "of1;c; 9;;1764000000;AAA",
+    "of1;c;+9;;1764000000;AAA",
+    "of1;c;1_0;;1764000000;AAA",
+    "of1;c;\u0669;;1764000000;AAA",  # a digit, though not of ours
+    "of1;c;9;;1764000000;AAA\n",
 ]
 
 

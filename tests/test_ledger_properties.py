@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orderflow import render
 from orderflow.assignment import Limits, Partition, size_of
 from orderflow.ledger import (
     DELAYS_S,
@@ -435,20 +436,53 @@ def test_metadata_at_another_offset_makes_no_record_skip(committed: Tuple[Commit
 
 
 NEARLY_OURS = st.from_regex(r"\Aof1;[ocb]{0,3}[0-9]?;-?[0-9]{0,4};[0-9]{0,3};[0-9]{0,12};[A-Za-z0-9_-]*\Z")
+ABSURD = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from(["9" * 400, "9" * 5_000, "0" * 400, "-0", "1e3", " 1", "1_0", "\u0663", "nan", ""]),
+)
+"""What may stand where a number should."""
+BASES = st.one_of(st.integers(0, 2**62), st.integers(MAX_OFFSET - 100, MAX_OFFSET))
+
+
+def assert_sound(found: Optional[Commit], base: int) -> None:
+    """Foreign, or what the rest of the program can work with: it begins at its offset, rises, and exists."""
+    if found is None:
+        return
+    offsets = [entry.offset for entry in found.entries]
+    assert offsets == sorted(set(offsets))
+    assert [base] == offsets[:1] or (not offsets and found.next == base)
+    assert all(offset < found.next for offset in offsets)
+    assert 0 <= base <= found.next <= MAX_OFFSET
+    assert found.alone is None or base <= found.alone < found.next
+    assert 0 <= found.written_at_s < 10**10
+    assert all(0 <= entry.attempts <= 31 and 0 <= entry.delay_s <= DELAYS_S[-1] for entry in found.entries)
+    assert found.reach is None or found.reach in REACHES
+    assert render.until((found.written_at_s + max(DELAYS_S)) * 1000, 0)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(), NEARLY_OURS), st.integers(0, 2**62), st.booleans())
+@given(st.one_of(st.text(), NEARLY_OURS), BASES, st.booleans())
 def test_any_text_is_read_without_an_error(text: str, base: int, seal: bool) -> None:
-    """Even with a right check, what is read is sound: it begins at the committed offset, and rises."""
+    """Even with a right check, what is read is sound."""
     found = read_metadata(sealed(text, base) if seal else text, base)
 
-    if found is not None:
-        offsets = [entry.offset for entry in found.entries]
-        assert seal
-        assert offsets == sorted(set(offsets))
-        assert [base] == offsets[:1] or (not offsets and found.next == base)
-        assert all(offset < found.next for offset in offsets)
+    assert seal or found is None
+    assert_sound(found, base)
+
+
+@settings(max_examples=300, deadline=None)
+@given(commits(), st.data())
+def test_a_forged_text_is_foreign_or_sound(committed: Tuple[Commit, int], data: st.DataObject) -> None:
+    """Whoever may commit may change any field of a text of ours, and make the check fit again."""
+    commit, base = committed
+    fields = write_metadata(commit, base).split(";")[:-1]
+    for place in data.draw(st.sets(st.integers(0, len(fields) - 1), max_size=2)):
+        fields[place] = data.draw(st.one_of(ABSURD, st.just(fields[place] * 2)))
+    body = ";".join(fields)
+    if data.draw(st.booleans()):
+        body = damaged(body, data)
+
+    assert_sound(read_metadata(sealed(body, base), base), base)
 
 
 def sealed(body: str, base: int) -> str:

@@ -55,6 +55,21 @@ def test_results_and_dead_letters_are_sent_together() -> None:
     assert [b"1", b"2"] == [dict(letter.headers)["__dlq.errors.offset"] for letter in sent[1:]]
 
 
+def test_dead_letters_go_to_a_partition_that_there_is_when_they_are_sent() -> None:
+    """Their topic may be created again with fewer partitions while they wait to be sent, or get more."""
+    partitions = [3]
+    box = Outbox("dlq", partitions=lambda: partitions[0])
+    one = dead()
+    box.dead.append(one._replace(record=one.record._replace(partition=5)))
+    taken = box.take()
+
+    found = []
+    for partitions[0] in (3, 1, 4):
+        found += [letter.partition for letter in taken.records()]
+
+    assert [2, 0, 1] == found
+
+
 def test_an_outbox_with_nothing_in_it_is_false() -> None:
     """Then a plain commit does; anything at all needs more."""
     box = Outbox("dlq")

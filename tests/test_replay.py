@@ -55,6 +55,7 @@ def test_what_is_sent_is_what_died() -> None:
     sent = judged(letter(ours(5, headers=own, partition=2), offset=41)).outgoing
 
     story: Headers = [
+        ("orders.replay.id", b"orders-2-5"),
         ("orders.replay.count", b"1"),
         ("orders.replay.from", b"dlq-0-41"),
         ("orders.replay.job", b"J-1"),
@@ -69,8 +70,8 @@ def test_a_second_replay_is_told_in_place_of_the_first() -> None:
     sent = judged(letter(ours(5, headers=before))).outgoing
 
     assert sent is not None
-    assert [("tenant", b"a"), ("orders.replay.count", b"2")] == sent.headers[:2]
-    assert len(sent.headers) == 4
+    assert [("tenant", b"a"), ("orders.replay.count", b"2")] == [sent.headers[0], sent.headers[2]]
+    assert len(sent.headers) == 5
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def test_a_group_without_a_commit_begins_at_the_beginning() -> None:
     assert ["partition_ready"] == restored.names()
 
 
+def test_only_what_was_there_when_the_group_began_may_begin_at_its_end() -> None:
+    """With `auto.offset.reset=latest`; a partition that came later is read from its beginning."""
+    log = log_of(b"a", b"b")
+    there, later = (restore(log, None, "", from_end=frozenset([begun])) for begun in (0, 1))
+
+    assert (2, 0) == (there.session.position, later.session.position)
+
+
 def test_it_goes_on_at_the_mark_and_not_at_the_committed_offset() -> None:
     """What is between and is not listed is finished."""
     restored = restore(log_of(b"a", b"b", b"c"), 0, committed([Entry(0, 1, 0)], 3))

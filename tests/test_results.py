@@ -133,7 +133,7 @@ def test_a_coroutine_that_runs_elsewhere_is_left_alone() -> None:
         None, b"", "", 0, 1.5, True, {}, [], (), {"id": 1, "lines": [1], "total": decimal.Decimal(1)},
         {1, 2}, datetime.date(2024, 5, 17), object(), iter([1]), range(3), collections.OrderedDict(a=1),
     ],
-    ids=repr,
+    ids=lambda result: type(result).__name__,
 )  # fmt: skip
 def test_what_is_no_promise_is_an_outcome(result: Any) -> None:
     """A cursor of a database is an iterator, and has run."""
