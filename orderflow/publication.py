@@ -21,6 +21,8 @@ _PATIENCE_S = 0.1
 """How long to wait for anything before looking for a signal again."""
 _FULL_S = 0.005
 """How long to wait for room in the client's queue; nothing tells when there is some."""
+_ENOUGH_REFUSALS = 100
+"""Made-up orders that are refused, and none published between, after which nothing else can be expected."""
 _EARLY_S = 0.005
 """How far a record may run ahead of its turn: at high rates one wait serves many."""
 
@@ -53,6 +55,7 @@ class Publication:
         self._turns = 0
         self._held_back = False
         """Whether the record read last was not handed over."""
+        self._read_all = False
         self._bad_lines = 0
         self._fault: Optional[CommandError] = None
         """What ended the reading before its time. What was read before it is published all the same."""
@@ -73,6 +76,11 @@ class Publication:
             self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
         )
 
+    @property
+    def _pointless(self) -> bool:
+        """Whether making up more orders would only fill the disk. Orders of a file are kept to the last."""
+        return self._source.file is None and self._publisher.refused_in_a_row >= _ENOUGH_REFUSALS
+
     def _feed(self) -> None:
         if self._limits.records == 0:
             return
@@ -84,8 +92,9 @@ class Publication:
                 self._skip(item)
             elif item is not None:
                 self._hand_over(item)
-            if self._over or self._sent >= self._limits.records:
+            if self._over or self._pointless or self._sent >= self._limits.records:
                 return
+        self._read_all = not self._held_back
 
     def _skip(self, line: BadLine) -> None:
         self._bad_lines += 1
@@ -160,7 +169,12 @@ class Publication:
             yield str(self._fault)
         if self._publisher.hopeless is not None:
             yield f"no order can be published any more: {self._publisher.hopeless}"
-        stopped_before = self._source.resume_from(not self._held_back) if self._over else None
+        elif self._pointless:
+            yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
+        if self._publisher.on_its_way:
+            yield f"what became of {count(self._publisher.on_its_way)} more orders is not known"
+        cut_short = self._over and not self._read_all
+        stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
         if stopped_before is not None:
             yield f"stopped before {stopped_before}"
 
@@ -169,7 +183,7 @@ class Publication:
         """Failures count more than a signal, a signal more than bad lines."""
         if self._fault is not None:
             return self._fault.exit_code
-        if self._publisher.failed or self._publisher.hopeless is not None:
+        if self._publisher.failed or self._publisher.on_its_way or self._publisher.hopeless is not None:
             return cli.FAILED
         if self._stop.requested:
             return self._stop.exit_code
