@@ -58,7 +58,7 @@ class RecordSource:
         if self.file is None:
             return None
         done = handed_over and not self._inserted
-        return f"{self.file.name}:{self.file.line + done}"
+        return self.file.next_position if done else self.file.position
 
     @property
     def spoiled(self) -> int:
