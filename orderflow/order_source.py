@@ -10,15 +10,14 @@ passes has every field, of its type; whether a price may be negative is for the 
 may also be a record as it stood in a topic, `{"key_b64": …, "payload_b64": …}`: it is passed on unchanged.
 """
 
-import base64
 import csv
-import json
 import re
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from orderflow.cli import UsageError
 from orderflow.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
-from orderflow.order_fields import Field, json_reader, text_reader
+from orderflow.logical_fields import base64_bytes
+from orderflow.order_fields import Field, faults, json_value, record_reader
 from orderflow.text import escape
 
 Order = Dict[str, Any]
@@ -52,15 +51,18 @@ class _CsvRow:
         names = [name.strip() for name in header]
         _check_header(names, fields)
         self._width = len(names)
-        self._columns = [(f.name, names.index(f.name), text_reader(f)) for f in fields if f.name in names]
+        there = [field for field in fields if field.name in names]
+        self._columns = [(each.name, names.index(each.name), each.spelling.from_text) for each in there]
+        self._defaults = {field.name: field.default for field in fields if field.name not in names}
 
     def __call__(self, cells: Sequence[str]) -> Order:
         if len(cells) != self._width:
             raise ValueError(f"has {len(cells)} columns, not {self._width}")
         try:
-            return {name: read(cells[index]) for name, index, read in self._columns}
+            order = {name: read(cells[index]) for name, index, read in self._columns}
         except (ValueError, RecursionError):
-            raise _faults((name, read, cells[index]) for name, index, read in self._columns) from None
+            raise faults((name, read, cells[index]) for name, index, read in self._columns) from None
+        return {**self._defaults, **order} if self._defaults else order
 
 
 def _is_blank(row: Sequence[str]) -> bool:
@@ -86,65 +88,22 @@ class _JsonLine:
     """Reads the lines of a JSON Lines file."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._readers = {field.name: json_reader(field) for field in fields}
-        self._required = {field.name for field in fields if field.required}
+        self._read = record_reader(fields)
 
     def __call__(self, line: str) -> Union[Order, RawRecord]:
-        value = _json(line)
+        value = json_value(line)
         if not isinstance(value, dict):
             raise ValueError("is not a JSON object")
         if value.keys() == {"key_b64", "payload_b64"}:
             return RawRecord(_bytes(value["key_b64"]), _bytes(value["payload_b64"]))
-        self._check_names(value)
-        try:
-            return {name: self._readers[name](part) for name, part in value.items()}
-        except ValueError:
-            raise _faults((name, self._readers[name], part) for name, part in value.items()) from None
-
-    def _check_names(self, order: Order) -> None:
-        missing = [name for name in self._required if name not in order]
-        unknown = [escape(name) for name in order if name not in self._readers]
-        if missing:
-            raise ValueError(f"lacks {', '.join(sorted(missing))}")
-        if unknown:
-            raise ValueError(f"has what is no field of an order: {', '.join(unknown)}")
-
-
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-
-
-def _object(pairs: List[Tuple[str, Any]]) -> Order:
-    """JSON's last-one-wins would change an order silently."""
-    order = dict(pairs)
-    if len(order) != len(pairs):
-        raise ValueError("has a name twice")
-    return order
+        return self._read(value)
 
 
 def _bytes(text: Any) -> Optional[bytes]:
-    if text is None:
-        return None
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError):
+        return None if text is None else base64_bytes(text)
+    except ValueError:
         raise ValueError("key_b64 and payload_b64 must be base64 or null") from None
-
-
-def _faults(parts: Iterator[Tuple[str, Callable[[Any], Any], Any]]) -> ValueError:
-    """What is wrong with each field, in one sentence."""
-    reasons = []
-    for name, read, value in parts:
-        try:
-            read(value)
-        except (ValueError, RecursionError) as error:
-            reasons.append(f"{name}: {error}")
-    return ValueError("; ".join(reasons))
 
 
 # --- The file ---

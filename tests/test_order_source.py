@@ -119,6 +119,9 @@ def test_real_orders_are_read_without_a_complaint() -> None:
         ("O-1,C-1,P-1,1_0,9.5,1", "quantity: '1_0' is not a whole number"),
         ("O-1,C-1,P-1,٣,9.5,1", "quantity: '٣' is not a whole number"),
         ("O-1,C-1,P-1,2147483648,9.5,1", "quantity: 2147483648 does not fit into 32 bits"),
+        ("O-1,C-1,P-1,2,9007199254740993,1", "price: '9007199254740993' cannot be held exactly"),
+        ("O-1,C-1,P-1,2,1e999,1", "price: '1e999' cannot be held exactly"),
+        ("O-1,C-1,P-1,2,1e-999,1", "price: '1e-999' cannot be held exactly"),
         ("O-1,C-1,P-1,2,9;5,1", "price: '9;5' is not a number"),
         ("O-1,C-1,P-1,2,,", "price: '' is not a number; timestamp: '' is not a whole number"),
         ("O-1,C-1,P-1,2,9.5,9223372036854775808", "timestamp: 9223372036854775808 does not fit into 64 bits"),
@@ -154,6 +157,8 @@ def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str,
         (a_json(price="9.5"), "price: '9.5' is not a number"),
         (a_json(price=2**53 + 1), "price: 9007199254740993 cannot be held exactly"),
         (a_json(price=10**400), f"price: 1{'0' * 39}… cannot be held exactly"),
+        (a_json().replace("9.5", "1e999"), "price: '1e999' cannot be held exactly"),
+        (a_json().replace("9.5", "9007199254740993.0"), "price: '9007199254740993.0' cannot be held exactly"),
         ('{"key_b64": "!", "payload_b64": null}', "key_b64 and payload_b64 must be base64 or null"),
         ('{"key_b64": 7, "payload_b64": null}', "key_b64 and payload_b64 must be base64 or null"),
     ],
@@ -339,7 +344,7 @@ def test_the_end_is_known_of_a_file_and_not_of_a_pipe(tmp_path: Path) -> None:
 # --- other schemas
 
 
-def test_a_field_may_be_optional_null_or_of_a_type_that_only_the_encoder_knows(tmp_path: Path) -> None:
+def test_a_field_may_be_optional_null_or_nested(tmp_path: Path) -> None:
     fields = fields_of({
         "fields": [
             {"name": "id", "type": "string"},
@@ -349,10 +354,11 @@ def test_a_field_may_be_optional_null_or_of_a_type_that_only_the_encoder_knows(t
         ]
     })  # fmt: skip
 
-    gift = {"id": "a", "gift": True, "note": None}
+    gift = {"id": "a", "gift": True, "note": None, "lines": []}
     assert read(tmp_path, "id,gift,note", "a,true,", fields=fields).items == [gift]
-    lines = {"id": "a", "lines": ["x"]}
-    assert read(tmp_path, json.dumps(lines), fields=fields).items == [lines]
+    lines = {"id": "a", "note": None, "gift": False, "lines": ["x"]}
+    assert read(tmp_path, '{"id": "a", "lines": ["x"]}', fields=fields).items == [lines]
+    assert read(tmp_path, 'id,lines,gift', 'a,"[""x""]",', fields=fields).items == [lines]
     assert read(tmp_path, "id,lines", 'a,"[""x""]"', fields=fields).items == [lines]
     assert read(tmp_path, "id,gift", "a,maybe", fields=fields).reasons == [
         "orders:2: gift: 'maybe' is neither true nor false"
