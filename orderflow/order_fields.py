@@ -214,7 +214,7 @@ class LongNumber:
 def json_value(text: str) -> Any:
     """The value of a JSON text: no name twice, no number rounded. What it raises is a ValueError."""
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_float=_float)
+        return _decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
@@ -233,6 +233,9 @@ def _float(text: str) -> Any:
     number = float(text)
     return number if _reads_back(text, number) else LongNumber(text)
 
+
+_decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
+"""Made once: json.loads would make one for each line."""
 
 _SAFE_DIGITS = 15
 """Any decimal of so many digits comes back from a double as it was written."""
@@ -325,8 +328,11 @@ def _null_text(text: str) -> None:
         raise ValueError(f"{shown(text)} is not empty")
 
 
+_is_integer = re.compile("[+-]?[0-9]{1,40}", re.ASCII).fullmatch
+
+
 def _integer_text(text: str) -> int:
-    if not re.fullmatch("[+-]?[0-9]{1,40}", text, re.ASCII):
+    if not _is_integer(text):
         raise ValueError(f"{shown(text)} is not a whole number")
     return int(text)
 
