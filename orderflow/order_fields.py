@@ -2,7 +2,7 @@
 
 Owns: `Field`, the readers of each type; each says what is wrong with a value that does not fit.
 Does not know: lines, files, the rules of business.
-Used by: order_source.
+Used by: order_source, record_source, producer.py.
 
 Each type is spelt as is usual: times in ISO 8601 (or as the number that Avro holds), decimals as digits,
 bytes in base64, what is nested as JSON. No value is rounded or cut: what cannot be held is refused.
@@ -43,6 +43,11 @@ class Field(NamedTuple):
 def fields_of(schema: Mapping[str, Any]) -> List[Field]:
     """The fields of an Avro record schema (fastavro's form of it)."""
     return _Types(definitions(schema)).fields(schema["fields"])
+
+
+def defaults_of(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an order has in each field that has a default, by its name."""
+    return {field.name: field.default for field in fields_of(schema) if not field.required}
 
 
 class _Types:
