@@ -173,7 +173,7 @@ def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[
         missing = sorted(required.difference(value))
         if missing:
             raise ValueError(f"lacks {', '.join(missing)}")
-        unknown = [escape(key) for key in value if key not in readers]
+        unknown = [escape(key[:_NAME_CHARS]) for key in value if key not in readers][:_NAMES]
         if unknown:
             raise ValueError(f"has what is no field of {name}: {', '.join(unknown)}")
         try:
@@ -182,6 +182,10 @@ def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[
             raise faults((key, readers[key], part) for key, part in value.items()) from None
 
     return read
+
+
+_NAMES, _NAME_CHARS = 10, 40
+"""How much of what a stranger wrote stands in a message."""
 
 
 def faults(parts: Any) -> ValueError:

@@ -6,8 +6,9 @@ Used by: producer.py.
 """
 
 import math
+import re
 import time
-from typing import Iterator, NamedTuple, Optional
+from typing import Dict, Iterator, NamedTuple, Optional
 
 from orderflow import cli
 from orderflow.cli import CommandError, StatusLine, StopSignals, count, duration
@@ -40,6 +41,39 @@ class Limits(NamedTuple):
     """How long to wait for what is on its way after a request to stop."""
 
 
+class Faults:
+    """The bad lines of an input: each kind of fault is told by its first lines, and then only counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counts: Dict[str, int] = {}
+        self._last: Dict[str, BadLine] = {}
+
+    def add(self, line: BadLine) -> bool:
+        """Count a bad line. True while its kind of fault is still worth a line of its own."""
+        self.count += 1
+        kind = _VALUES.sub("…", line.reason[:_KIND_CHARS])
+        if kind not in self._counts and len(self._counts) >= _MAX_KINDS:
+            kind = _OTHERS
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._last[kind] = line
+        return self._counts[kind] <= _TOLD_LINES
+
+    def untold(self) -> Iterator[str]:
+        """What was only counted, a sentence a kind."""
+        for kind, number in self._counts.items():
+            if number > _TOLD_LINES:
+                more = f"{count(number - _TOLD_LINES)} more lines with this fault"
+                yield f"{more}, the last is {self._last[kind].where}: {kind}"
+
+
+_VALUES = re.compile(r"'[^']*'|\S*…|-?[0-9][0-9.,]*")
+"""What differs between the lines that have the same fault."""
+_TOLD_LINES = 5
+_MAX_KINDS, _KIND_CHARS = 100, 200
+_OTHERS = "one of many faults"
+
+
 class Publication:
     """One run of the producer, from the first record to the account at the end."""
 
@@ -56,7 +90,7 @@ class Publication:
         self._held_back = False
         """Whether the record read last was not handed over."""
         self._read_all = False
-        self._bad_lines = 0
+        self._faults = Faults()
         self._fault: Optional[CommandError] = None
         """What ended the reading before its time. What was read before it is published all the same."""
 
@@ -97,8 +131,8 @@ class Publication:
         self._read_all = not self._held_back
 
     def _skip(self, line: BadLine) -> None:
-        self._bad_lines += 1
-        self._status.note(f"{line.where}: {line.reason}")
+        if self._faults.add(line):
+            self._status.note(f"{line.where}: {line.reason}")
         if self._limits.strict:
             raise CommandError("stopped at the first bad line, because of --strict")
 
@@ -159,12 +193,13 @@ class Publication:
     @property
     def account(self) -> str:
         """The last line: published, failed, rate, and what is remarkable about them."""
-        spoiled, bad = self._source.spoiled, self._bad_lines
+        spoiled, bad = self._source.spoiled, self._faults.count
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
         return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
 
     def troubles(self) -> Iterator[str]:
         """What the user must know, a sentence each."""
+        yield from self._faults.untold()
         if self._fault is not None:
             yield str(self._fault)
         if self._publisher.hopeless is not None:
@@ -187,4 +222,4 @@ class Publication:
             return cli.FAILED
         if self._stop.requested:
             return self._stop.exit_code
-        return cli.INCOMPLETE if self._bad_lines else cli.OK
+        return cli.INCOMPLETE if self._faults.count else cli.OK

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from orderflow import publisher as module
 from orderflow.cli import Outage, StatusLine, StopSignals
 from orderflow.codec import OrderDecoder, OrderEncoder, single_object_prefix
-from orderflow.publication import Limits, Publication
+from orderflow.order_source import BadLine
+from orderflow.publication import Faults, Limits, Publication
 from orderflow.publisher import CLIENT_PROFILE, Publisher, Undelivered
 from orderflow.record_source import RecordSource, Wire
 from tests.schemas_for_tests import SHIPPED
@@ -214,6 +215,20 @@ def test_orders_that_cannot_be_kept_end_it(tmp_path: Path) -> None:
     assert publisher.hopeless == "what is not published cannot be kept"
     assert (undelivered.kept, publisher.failed) == (0, 1)
     assert "No such file or directory" in (undelivered.lost or "")
+
+
+def test_a_fault_that_comes_again_and_again_is_told_a_few_times_and_then_counted() -> None:
+    """Whatever the values; and a hostile file cannot make the list of faults endless."""
+    faults = Faults()
+    told = [faults.add(BadLine(f"f:{n}", f"price: '{n}x' is not a number")) for n in range(2, 1002)]
+
+    assert told.count(True) == 5
+    assert list(faults.untold()) == [
+        "995 more lines with this fault, the last is f:1001: price: … is not a number"
+    ]
+    letters = [BadLine("f:1", "x" * n) for n in range(1, 1000)]
+    assert 100 < [faults.add(line) for line in letters].count(True) < 110
+    assert faults.count == 1999
 
 
 def run_of_made_up_orders(choose: Choose) -> Publication:
