@@ -208,7 +208,8 @@ class Publication:
             yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
         if self._publisher.on_its_way:
             yield f"what became of {count(self._publisher.on_its_way)} more orders is not known"
-        cut_short = self._over and not self._read_all
+        # A signal may have ended the writer of a pipe too: then its end is no end of the orders.
+        cut_short = self._over and (self._stop.requested or not self._read_all)
         stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
         if stopped_before is not None:
             yield f"stopped before {stopped_before}"

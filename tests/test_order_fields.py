@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.codec import OrderDecoder, OrderEncoder, load_schema, single_object_prefix
@@ -90,6 +90,10 @@ SCHEMA = load_schema(json.dumps({
 ORDERS = st.fixed_dictionaries({name: kind.values for name, kind in zip(NAMES, KINDS.values())})
 
 
+ENCODER = OrderEncoder(SCHEMA, single_object_prefix(SCHEMA))
+DECODER = OrderDecoder(SCHEMA, lambda ref: SCHEMA, 1_000_000)
+
+
 def read(content: str, fields: List[Field]) -> List[Item]:
     with tempfile.TemporaryFile() as stream:
         stream.write(content.encode())
@@ -99,8 +103,7 @@ def read(content: str, fields: List[Field]) -> List[Item]:
 
 def through_the_topic(order: Any) -> Dict[str, Any]:
     """The order as a handler gets it."""
-    value = OrderEncoder(SCHEMA, single_object_prefix(SCHEMA)).encode(order)
-    return OrderDecoder(SCHEMA, lambda ref: SCHEMA, 1_000_000).decode(value)
+    return DECODER.decode(ENCODER.encode(order))
 
 
 def cell(spelt: Any) -> str:
@@ -110,6 +113,7 @@ def cell(spelt: Any) -> str:
     return spelt if isinstance(spelt, str) else json.dumps(spelt)
 
 
+@settings(deadline=None)
 @given(ORDERS)
 def test_an_order_of_every_type_comes_through_a_file_and_the_topic_as_it_was(order: Dict[str, Any]) -> None:
     """In CSV and in JSON Lines."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import config
@@ -270,6 +270,7 @@ def read_in_pieces(content: bytes, piece_bytes: int) -> List[Item]:
         return [item for item in OrderFile(stream, "f", TWO_TEXTS) if item is not None]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(A_TEXT, A_TEXT), max_size=5), st.sampled_from(["\n", "\r\n"]), st.integers(1, 50))
 def test_what_the_csv_module_writes_is_read_again(rows: List[Tuple[str, str]], end: str, piece: int) -> None:
     """Any text in any cell, in pieces of any size."""
@@ -284,6 +285,7 @@ def test_what_the_csv_module_writes_is_read_again(rows: List[Tuple[str, str]], e
     assert found == [{"a": a, "b": b} for a, b in rows]
 
 
+@settings(deadline=None)
 @given(st.text('a,"\n', max_size=40), st.integers(1, 50))
 def test_only_whole_records_pass_for_orders(text: str, piece: int) -> None:
     """Whatever stands in the file: what is read is a record of it, and no record is read twice or missed."""

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow import publisher as module
@@ -146,6 +146,7 @@ def publish(publisher: Publisher, records: List[Record]) -> List[Record]:
     return handed_over
 
 
+@settings(deadline=None)
 @given(script=st.data())
 def test_each_record_is_published_or_kept_whatever_the_client_does(script: st.DataObject) -> None:
     """Refusals, full queues and fatal errors at any point: nothing is raised, and the account adds up."""
