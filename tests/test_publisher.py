@@ -188,6 +188,16 @@ def test_a_fatal_error_is_told_by_its_cause_wherever_it_came_out_first() -> None
     assert "producer id" in (publisher.hopeless or "")
 
 
+def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
+    """None will come: what is on its way is taken back at once, not at the end of the time to stop in."""
+    publisher, _, kept = scripted(replies("take", "die"))
+    publisher.send(b"k", b"v")
+    publisher.flush(0)
+
+    assert publisher.flush(0)
+    assert kept == [(b"k", b"v")]
+
+
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
     """There will never be room for it; waiting would last for ever."""
     kept: List[Record] = []
