@@ -402,7 +402,11 @@ def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: L
             faults.append(f"-X {name}: must be name=value")
         else:
             found[name] = (value, f"-X {name}")
-    set_ones = {name: (value, where) for name, (value, where) in found.items() if value}
+    set_ones = {
+        name: (value, where)
+        for name, (value, where) in found.items()
+        if value and not client_properties.is_as_we_set(name, value)
+    }
     for name, (value, where) in set_ones.items():
         fault = client_properties.fault(name, value)
         if fault is not None:

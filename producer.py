@@ -73,13 +73,14 @@ def _publish(settings: config.Settings, limits: Limits, source: RecordSource, wi
 
 def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
     """Where the orders are that were not published."""
-    if undelivered.path is not None:
-        why = "; ".join(sorted(publisher.reasons))
-        doubt = "; some may have arrived all the same" if publisher.doubtful else ""
-        yield (f"{count(publisher.failed)} orders were not published ({why}){doubt}\n"
-               f"next: python producer.py --input {undelivered.path}")
+    if not publisher.failed:
+        return
+    why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
+    doubt = "; some may have arrived all the same" if publisher.doubtful else ""
+    next_step = f"\nnext: python producer.py --input {undelivered.path}" if undelivered.kept else ""
+    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}{next_step}"
     if undelivered.lost is not None:
-        yield f"orders that were not published could not be kept either: {undelivered.lost}"
+        yield f"{count(publisher.failed - undelivered.kept)} of them could not be kept: {undelivered.lost}"
 
 
 def _schema_store(settings: config.Settings) -> SchemaStore:

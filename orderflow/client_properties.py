@@ -30,6 +30,15 @@ PROTECTED: Mapping[str, str] = {
 }
 """Properties that nobody may set, because a promise rests on each; with what to do, or why."""
 
+_AS_WE_SET = frozenset(
+    {
+        *(("acks", "all"), ("acks", "-1"), ("request.required.acks", "all"), ("request.required.acks", "-1")),
+        *(("enable.idempotence", "true"), ("enable.auto.commit", "false"), ("auto.commit.enable", "false")),
+        *(("enable.auto.offset.store", "false"), ("isolation.level", "read_committed")),
+    }
+)
+"""What may stand in an environment that others read too, as it is what we set ourselves."""
+
 COMMON = (
     *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
     *("sasl.oauthbearer.config", "sasl.kerberos.service.name", "ssl.ca.location"),
@@ -59,6 +68,11 @@ _LAST = "orderflow.no.such.property"
 def exists(name: str) -> bool:
     """Whether the client has this property."""
     return _UNKNOWN not in _refusal(name, "").lower()
+
+
+def is_as_we_set(name: str, text: str) -> bool:
+    """Whether a property that nobody may set is asked for as it is set anyway."""
+    return (name, text.strip().lower()) in _AS_WE_SET
 
 
 def fault(name: str, text: str) -> Optional[str]:

@@ -1,35 +1,30 @@
-"""Orders from a file or a pipe: CSV and JSON Lines, told apart by content, read line by line.
+"""Orders from a file or a pipe: CSV and JSON Lines, told apart by content, read record by record.
 
-Owns: `OrderFile`, the check that a line has the schema's fields and types, what is said of a bad line.
+Owns: `OrderFile`, the check that a record has the schema's fields and types, what is said of a bad one.
 Does not know: the rules of business (orders.py), encoding, Kafka.
 Used by: producer.py.
 
-A line is a record: a stray quote spoils its own line and no other. What passes has every field, of its type;
-whether a price may be negative is for the consumer to say. A JSON line may also be a record as it stood in a
-topic, `{"key_b64": …, "payload_b64": …}`: it is passed on byte for byte.
+CSV is what the standard library's csv module takes for it in strict mode: a quoted cell may hold line breaks,
+and what does not parse is refused whole, under the number of its first line. A JSON line is a record. What
+passes has every field, of its type; whether a price may be negative is for the consumer to say. A JSON line
+may also be a record as it stood in a topic, `{"key_b64": …, "payload_b64": …}`: it is passed on unchanged.
 """
 
-import base64
 import csv
-import json
-import os
-import select
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+import re
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
-from orderflow.cli import CommandError, UsageError
-from orderflow.order_fields import Field, json_reader, text_reader
+from orderflow.cli import UsageError
+from orderflow.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
+from orderflow.logical_fields import base64_bytes
+from orderflow.order_fields import Field, faults, json_value, record_reader
 from orderflow.text import escape
 
 Order = Dict[str, Any]
-Parse = Callable[[str], Union[Order, "RawRecord"]]
-
-MAX_LINE_BYTES = 16 * 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
-_IDLE_S = 0.1
 
 
 class BadLine(NamedTuple):
-    """A line that is no order: `file:line`, and why."""
+    """A record that is no order: `file:line` of its first line, and why."""
 
     where: str
     reason: str
@@ -46,42 +41,42 @@ Item = Union[Order, RawRecord, BadLine, None]
 """What reading brings. None: nothing came for a moment, so there is time to do something else."""
 
 
-# --- One line ---
+# --- One record ---
 
 
-class _CsvLine:
-    """Reads the lines of a CSV file under one header."""
+class _CsvRow:
+    """Turns the rows of a CSV file into orders, by its header."""
 
-    def __init__(self, header: str, fields: Sequence[Field]) -> None:
-        self._delimiter = max(",;\t", key=header.count)
-        names = [name.strip() for name in self._cells(header)]
+    def __init__(self, header: Sequence[str], fields: Sequence[Field]) -> None:
+        names = [name.strip() for name in header]
         _check_header(names, fields)
         self._width = len(names)
-        self._columns = [(f.name, names.index(f.name), text_reader(f)) for f in fields if f.name in names]
+        there = [field for field in fields if field.name in names]
+        self._columns = [(each.name, names.index(each.name), each.spelling.from_text) for each in there]
+        self._defaults = {field.name: field.default for field in fields if field.name not in names}
 
-    def __call__(self, line: str) -> Order:
-        cells = self._cells(line)
+    def __call__(self, cells: Sequence[str]) -> Order:
         if len(cells) != self._width:
             raise ValueError(f"has {len(cells)} columns, not {self._width}")
         try:
-            return {name: read(cells[index]) for name, index, read in self._columns}
+            order = {name: read(cells[index]) for name, index, read in self._columns}
         except (ValueError, RecursionError):
-            raise _faults((name, read, cells[index]) for name, index, read in self._columns) from None
+            raise faults((name, read, cells[index]) for name, index, read in self._columns) from None
+        return {**self._defaults, **order} if self._defaults else order
 
-    def _cells(self, line: str) -> List[str]:
-        if '"' not in line:
-            return line.split(self._delimiter)
-        try:
-            return next(csv.reader([line], delimiter=self._delimiter, strict=True))
-        except csv.Error as error:
-            raise ValueError(f"quotes do not match: {error}") from None
+
+def _is_blank(row: Sequence[str]) -> bool:
+    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
 
 
 def _check_header(names: Sequence[str], fields: Sequence[Field]) -> None:
+    """A first column without a name is the row number that pandas writes: nobody needs it."""
     known = {field.name for field in fields}
+    unknown = [name for name in names[1:] if name not in known]
+    unknown += [name for name in names[:1] if name and name not in known]
     faults = {
         "missing": [field.name for field in fields if field.required and field.name not in names],
-        "no field of an order": [escape(name) for name in names if name not in known],
+        "no field of an order": [escape(name) or "a column without a name" for name in unknown],
         "there twice": sorted({name for name in names if name in known and names.count(name) > 1}),
     }
     told = [f"{fault}: {', '.join(found)}" for fault, found in faults.items() if found]
@@ -93,65 +88,22 @@ class _JsonLine:
     """Reads the lines of a JSON Lines file."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._readers = {field.name: json_reader(field) for field in fields}
-        self._required = {field.name for field in fields if field.required}
+        self._read = record_reader(fields)
 
     def __call__(self, line: str) -> Union[Order, RawRecord]:
-        value = _json(line)
+        value = json_value(line)
         if not isinstance(value, dict):
             raise ValueError("is not a JSON object")
         if value.keys() == {"key_b64", "payload_b64"}:
             return RawRecord(_bytes(value["key_b64"]), _bytes(value["payload_b64"]))
-        self._check_names(value)
-        try:
-            return {name: self._readers[name](part) for name, part in value.items()}
-        except ValueError:
-            raise _faults((name, self._readers[name], part) for name, part in value.items()) from None
-
-    def _check_names(self, order: Order) -> None:
-        missing = [name for name in self._required if name not in order]
-        unknown = [escape(name) for name in order if name not in self._readers]
-        if missing:
-            raise ValueError(f"lacks {', '.join(sorted(missing))}")
-        if unknown:
-            raise ValueError(f"has what is no field of an order: {', '.join(unknown)}")
-
-
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-
-
-def _object(pairs: List[Tuple[str, Any]]) -> Order:
-    """JSON's last-one-wins would change an order silently."""
-    order = dict(pairs)
-    if len(order) != len(pairs):
-        raise ValueError("has a name twice")
-    return order
+        return self._read(value)
 
 
 def _bytes(text: Any) -> Optional[bytes]:
-    if text is None:
-        return None
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError):
+        return None if text is None else base64_bytes(text)
+    except ValueError:
         raise ValueError("key_b64 and payload_b64 must be base64 or null") from None
-
-
-def _faults(parts: Iterator[Tuple[str, Callable[[Any], Any], Any]]) -> ValueError:
-    """What is wrong with each field, in one sentence."""
-    reasons = []
-    for name, read, value in parts:
-        try:
-            read(value)
-        except (ValueError, RecursionError) as error:
-            reasons.append(f"{name}: {error}")
-    return ValueError("; ".join(reasons))
 
 
 # --- The file ---
@@ -165,95 +117,135 @@ class OrderFile:
 
     def __init__(self, stream: BinaryIO, name: str, fields: Sequence[Field]) -> None:
         self.name = name
-        self.line = 0
-        """Number of the line read last, from 1."""
-        self._fd = stream.fileno()
-        self._size = os.fstat(self._fd).st_size
-        self._bytes = 0
+        self._lines = Lines(stream, name)
         self._fields = fields
-        self._parse: Optional[Union[_CsvLine, _JsonLine]] = None
 
     @property
     def fraction(self) -> Optional[float]:
         """How much has been read, 0 to 1; None where the end is not known, as with a pipe."""
-        return self._bytes / self._size if self._size else None
+        return self._lines.fraction
 
     @property
     def position(self) -> str:
-        """`file:line` of the line read last."""
-        return f"{self.name}:{self.line}"
+        """`file:line` of the first line of the record read last."""
+        return f"{self.name}:{self._lines.first}"
+
+    @property
+    def next_position(self) -> str:
+        """`file:line` of what comes after it."""
+        return f"{self.name}:{self._lines.last + 1}"
 
     def __iter__(self) -> Iterator[Item]:
-        for line in self._lines():
-            if line is None:
+        first = ""
+        while not first.strip():
+            self._lines.begin()
+            try:
+                first = next(self._lines).lstrip("\ufeff")
+            except Silent:
                 yield None
-                continue
-            self.line += 1
-            self._bytes += len(line) + 1
-            if not line.isspace() and line:
-                yield self._item(line)
-
-    def _item(self, line: bytes) -> Item:
-        """The order of one line; None for a header."""
-        try:
-            text = line.decode().rstrip("\r")
-        except UnicodeDecodeError as error:
-            self._refuse_first_line("is not UTF-8 text")
-            return BadLine(
-                self.position, f"is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}"
-            )
-        try:
-            return self._parse(text) if self._parse else self._begin(text.lstrip("\ufeff"))
-        except ValueError as error:
-            return BadLine(self.position, str(error))
-
-    def _begin(self, text: str) -> Item:
-        """Find out by the first line what the file is; None if that was a header."""
-        if text.lstrip().startswith("["):
+            except StopIteration:
+                return
+        self._refuse_what_is_not_text(first)
+        if first.lstrip().startswith("["):
             raise UsageError(
                 f"{self.position}: is a JSON array; JSON Lines has an object a line: jq -c '.[]' FILE"
             )
-        if text.lstrip().startswith("{"):
-            self._parse = _JsonLine(self._fields)
-            return self._parse(text)
+        if first.lstrip().startswith("{"):
+            yield from self._json()
+        else:
+            yield from self._csv(first)
+
+    def _refuse_what_is_not_text(self, first: str) -> None:
         try:
-            self._parse = _CsvLine(text, self._fields)
+            check_text([first])
+        except ValueError as error:
+            raise UsageError(
+                f"{self.position}: {error}; if it is compressed or UTF-16, convert it on the way: "
+                "zcat or iconv FILE | producer.py --input -"
+            ) from None
+
+    def _json(self) -> Iterator[Item]:
+        parse, lines = _JsonLine(self._fields), self._lines
+        lines.rewind("\ufeff")
+        while True:
+            lines.begin()
+            try:
+                line = next(lines).rstrip("\r\n")
+                if line and not line.isspace():
+                    yield self._judged(parse, line, [line])
+            except Silent:
+                yield None
+            except StopIteration:
+                return
+
+    def _csv(self, first: str) -> Iterator[Item]:
+        named = re.fullmatch('"?sep=(.)"?\\s*', first)
+        if not named:
+            self._lines.rewind("\ufeff")
+        rows = self._rows(named[1] if named else max(",;\t", key=first.count))
+        parse: Optional[_CsvRow] = None
+        for row in rows:
+            if parse is None and row is not None:
+                parse = self._header(row)
+            elif not isinstance(row, list):
+                yield row
+            elif parse and not _is_blank(row):
+                yield self._judged(parse, row, row)
+
+    def _header(self, row: Union[Sequence[str], BadLine]) -> _CsvRow:
+        try:
+            if isinstance(row, BadLine):
+                raise ValueError(row.reason)
+            check_text(row)
+            return _CsvRow(row, self._fields)
         except (UsageError, ValueError) as error:
             raise UsageError(f"{self.position}: is neither JSON Lines nor CSV: {error}") from None
-        return None
 
-    def _refuse_first_line(self, why: str) -> None:
-        if self._parse is None:
-            raise UsageError(
-                f"{self.position}: {why}; if it is compressed or UTF-16, convert it on the way: "
-                "zcat or iconv FILE | producer.py --input -"
-            )
+    def _rows(self, delimiter: str) -> Iterator[Union[List[str], BadLine, None]]:
+        """The rows of a CSV file, and the records that are none.
 
-    def _lines(self) -> Iterator[Optional[bytes]]:
-        """The lines without their ends; None whenever nothing came for a moment."""
-        rest = b""
-        for chunk in self._chunks():
-            if chunk is None:
-                yield None
-                continue
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
-            yield from lines
-            if len(rest) > MAX_LINE_BYTES:
-                raise CommandError(f"{self.name}:{self.line + 1}: is longer than {MAX_LINE_BYTES:,} bytes")
-        if rest:
-            yield rest
-
-    def _chunks(self) -> Iterator[Optional[bytes]]:
-        """What can be read now. Waiting is cut into moments, so that a silent pipe holds up nobody."""
+        After a fault the record is read again with the csv module's patience, to learn where it ends: the
+        second half of a quoted cell must not pass for an order.
+        """
+        csv.field_size_limit(MAX_RECORD_BYTES)
+        lines = self._lines
+        strict, patient = (csv.reader(lines, delimiter=delimiter, strict=way) for way in (True, False))
+        reader, fault = strict, ""
         while True:
-            if not select.select([self._fd], [], [], _IDLE_S)[0]:
-                yield None
-                continue
             try:
-                chunk = os.read(self._fd, _CHUNK_BYTES)
-            except OSError as error:
-                raise CommandError(f"{self.name}: cannot be read: {error.strerror}") from error
-            if not chunk:
+                if not fault:
+                    lines.begin()
+                row = next(reader)
+            except StopIteration:
                 return
-            yield chunk
+            except Silent:
+                lines.rewind()
+                yield None
+            except csv.Error as error:
+                fault = fault or str(error)
+                lines.rewind("\r")
+                reader = patient
+            else:
+                yield BadLine(self.position, self._told(fault)) if fault else row
+                reader, fault = strict, ""
+
+    def _told(self, fault: str) -> str:
+        said = next((said for words, said in _CSV_FAULTS.items() if words in fault), fault)
+        first, last = self._lines.first, self._lines.last
+        return said if last == first else f"{said} (lines {first} to {last} are one record)"
+
+    def _judged(self, parse: Callable[[Any], Union[Order, RawRecord]], record: Any, parts: List[str]) -> Item:
+        try:
+            if self._lines.suspect:
+                check_text(parts)
+            return parse(record)
+        except ValueError as error:
+            return BadLine(self.position, str(error))
+
+
+_CSV_FAULTS = {
+    "unexpected end of data": "a quote is never closed",
+    "expected after": "text follows a closing quote",
+    "new-line character": "has a carriage return in the middle of a line",
+}
+"""The csv module's words, and ours."""

@@ -6,8 +6,9 @@ Used by: producer.py.
 """
 
 import math
+import re
 import time
-from typing import Iterator, NamedTuple, Optional
+from typing import Dict, Iterator, NamedTuple, Optional
 
 from orderflow import cli
 from orderflow.cli import CommandError, StatusLine, StopSignals, count, duration
@@ -21,6 +22,8 @@ _PATIENCE_S = 0.1
 """How long to wait for anything before looking for a signal again."""
 _FULL_S = 0.005
 """How long to wait for room in the client's queue; nothing tells when there is some."""
+_ENOUGH_REFUSALS = 100
+"""Made-up orders that are refused, and none published between, after which nothing else can be expected."""
 _EARLY_S = 0.005
 """How far a record may run ahead of its turn: at high rates one wait serves many."""
 
@@ -38,6 +41,39 @@ class Limits(NamedTuple):
     """How long to wait for what is on its way after a request to stop."""
 
 
+class Faults:
+    """The bad lines of an input: each kind of fault is told by its first lines, and then only counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counts: Dict[str, int] = {}
+        self._last: Dict[str, BadLine] = {}
+
+    def add(self, line: BadLine) -> bool:
+        """Count a bad line. True while its kind of fault is still worth a line of its own."""
+        self.count += 1
+        kind = _VALUES.sub("…", line.reason[:_KIND_CHARS])
+        if kind not in self._counts and len(self._counts) >= _MAX_KINDS:
+            kind = _OTHERS
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._last[kind] = line
+        return self._counts[kind] <= _TOLD_LINES
+
+    def untold(self) -> Iterator[str]:
+        """What was only counted, a sentence a kind."""
+        for kind, number in self._counts.items():
+            if number > _TOLD_LINES:
+                more = f"{count(number - _TOLD_LINES)} more lines with this fault"
+                yield f"{more}, the last is {self._last[kind].where}: {kind}"
+
+
+_VALUES = re.compile(r"'[^']*'|\S*…|-?[0-9][0-9.,]*")
+"""What differs between the lines that have the same fault."""
+_TOLD_LINES = 5
+_MAX_KINDS, _KIND_CHARS = 100, 200
+_OTHERS = "one of many faults"
+
+
 class Publication:
     """One run of the producer, from the first record to the account at the end."""
 
@@ -53,7 +89,8 @@ class Publication:
         self._turns = 0
         self._held_back = False
         """Whether the record read last was not handed over."""
-        self._bad_lines = 0
+        self._read_all = False
+        self._faults = Faults()
         self._fault: Optional[CommandError] = None
         """What ended the reading before its time. What was read before it is published all the same."""
 
@@ -73,6 +110,11 @@ class Publication:
             self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
         )
 
+    @property
+    def _pointless(self) -> bool:
+        """Whether making up more orders would only fill the disk. Orders of a file are kept to the last."""
+        return self._source.file is None and self._publisher.refused_in_a_row >= _ENOUGH_REFUSALS
+
     def _feed(self) -> None:
         if self._limits.records == 0:
             return
@@ -84,12 +126,13 @@ class Publication:
                 self._skip(item)
             elif item is not None:
                 self._hand_over(item)
-            if self._over or self._sent >= self._limits.records:
+            if self._over or self._pointless or self._sent >= self._limits.records:
                 return
+        self._read_all = not self._held_back
 
     def _skip(self, line: BadLine) -> None:
-        self._bad_lines += 1
-        self._status.note(f"{line.where}: {line.reason}")
+        if self._faults.add(line):
+            self._status.note(f"{line.where}: {line.reason}")
         if self._limits.strict:
             raise CommandError("stopped at the first bad line, because of --strict")
 
@@ -150,17 +193,24 @@ class Publication:
     @property
     def account(self) -> str:
         """The last line: published, failed, rate, and what is remarkable about them."""
-        spoiled, bad = self._source.spoiled, self._bad_lines
+        spoiled, bad = self._source.spoiled, self._faults.count
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
         return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
 
     def troubles(self) -> Iterator[str]:
         """What the user must know, a sentence each."""
+        yield from self._faults.untold()
         if self._fault is not None:
             yield str(self._fault)
         if self._publisher.hopeless is not None:
             yield f"no order can be published any more: {self._publisher.hopeless}"
-        stopped_before = self._source.resume_from(not self._held_back) if self._over else None
+        elif self._pointless:
+            yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
+        if self._publisher.on_its_way:
+            yield f"what became of {count(self._publisher.on_its_way)} more orders is not known"
+        # A signal may have ended the writer of a pipe too: then its end is no end of the orders.
+        cut_short = self._over and (self._stop.requested or not self._read_all)
+        stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
         if stopped_before is not None:
             yield f"stopped before {stopped_before}"
 
@@ -169,8 +219,8 @@ class Publication:
         """Failures count more than a signal, a signal more than bad lines."""
         if self._fault is not None:
             return self._fault.exit_code
-        if self._publisher.failed or self._publisher.hopeless is not None:
+        if self._publisher.failed or self._publisher.on_its_way or self._publisher.hopeless is not None:
             return cli.FAILED
         if self._stop.requested:
             return self._stop.exit_code
-        return cli.INCOMPLETE if self._bad_lines else cli.OK
+        return cli.INCOMPLETE if self._faults.count else cli.OK

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
 from orderflow.cli import CommandError
 from orderflow.codec import OrderDecoder, OrderEncoder, Unencodable
 from orderflow.fake_orders import FakeOrders, Spoiler, steady_clock_ms
+from orderflow.order_fields import defaults_of
 from orderflow.order_source import BadLine, Item, OrderFile
 
 Order = Dict[str, Any]
@@ -22,6 +23,7 @@ class Wire:
     """How orders stand in the topic: their bytes both ways, and their key."""
 
     def __init__(self, encoder: OrderEncoder, decoder: OrderDecoder, key_field: str) -> None:
+        self.schema = encoder.schema
         self.encode = encoder.encode
         self.decode = decoder.decode
         self._key_field = key_field
@@ -46,7 +48,7 @@ class RecordSource:
         self._share = invalid
         self._random = random.Random(seed)
         self._spoiler = Spoiler(wire.encode, self._random)
-        self._orders: Iterable[Item] = _made_up(self._random, seed is not None) if file is None else file
+        self._orders: Iterable[Item] = self._made_up(seed is not None) if file is None else file
 
     @property
     def fraction(self) -> Optional[float]:
@@ -58,7 +60,7 @@ class RecordSource:
         if self.file is None:
             return None
         done = handed_over and not self._inserted
-        return f"{self.file.name}:{self.file.line + done}"
+        return self.file.next_position if done else self.file.position
 
     @property
     def spoiled(self) -> int:
@@ -93,6 +95,9 @@ class RecordSource:
             raise CommandError(f"made-up orders do not fit the order schema: {error}; use --input")
         return BadLine(self.file.position, str(error))
 
-
-def _made_up(source: random.Random, reproducible: bool) -> FakeOrders:
-    return FakeOrders(source, steady_clock_ms()) if reproducible else FakeOrders(source)
+    def _made_up(self, reproducible: bool) -> Iterable[Order]:
+        """Made-up orders; a field that they do not know has its default."""
+        chance = self._random
+        orders = FakeOrders(chance, steady_clock_ms()) if reproducible else FakeOrders(chance)
+        defaults = defaults_of(self._wire.schema.parsed)
+        return ({**defaults, **order} for order in orders) if defaults else orders

@@ -2,7 +2,7 @@
 
 Owns: the two bindings that it takes.
 Does not know: who is tested.
-Used by: test_engine_dead_letters, test_dlq_replay_cli.
+Used by: test_engine_dead_letters, test_dlq_replay_cli, test_producer.
 """
 
 from typing import Any, Dict
@@ -21,13 +21,16 @@ ANYBODY: Any = None
 """The client takes None for "whoever", which its types do not say."""
 
 
-def deny_writing(client: Dict[str, Any], topic: str) -> None:
-    """Let nobody write to the topic any more."""
-    everything = _acl(topic, AclOperation.ALL, AclPermissionType.ALLOW)
-    writing = _acl(topic, AclOperation.WRITE, AclPermissionType.DENY)
+def deny_writing(client: Dict[str, Any], topic: str, everywhere: bool = False) -> None:
+    """Let nobody write to the topic any more; `everywhere`: nor write anything without a transaction."""
+    bindings = [_acl(topic, AclOperation.ALL, AclPermissionType.ALLOW)]
+    bindings.append(_acl(topic, AclOperation.WRITE, AclPermissionType.DENY))
+    if everywhere:
+        bindings.append(_on_cluster(AclOperation.ALL, AclPermissionType.ALLOW))
+        bindings.append(_on_cluster(AclOperation.IDEMPOTENT_WRITE, AclPermissionType.DENY))
     admin = AdminClient(client)
-    for done in admin.create_acls([everything, writing]).values():
-        done.result(20)
+    for binding in bindings:
+        admin.create_acls([binding])[binding].result(20)
 
 
 def allow_writing(client: Dict[str, Any], topic: str) -> None:
@@ -44,4 +47,11 @@ def allow_writing(client: Dict[str, Any], topic: str) -> None:
 def _acl(topic: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
     return AclBinding(
         ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission
+    )
+
+
+def _on_cluster(operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+    whole = ResourcePatternType.LITERAL
+    return AclBinding(
+        ResourceType.BROKER, "kafka-cluster", whole, "User:*", "*", operation, permission
     )

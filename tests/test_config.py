@@ -197,6 +197,18 @@ def test_a_property_that_a_promise_rests_on_cannot_be_set(name: str, advice: str
     assert advice in found[0]
 
 
+@pytest.mark.parametrize(
+    "pair", ["acks=all", "acks=-1", "enable.idempotence=True", "enable.auto.commit=false",
+             "isolation.level=read_committed"],
+)  # fmt: skip
+def test_a_property_that_asks_for_what_we_set_anyway_is_no_fault(pair: str) -> None:
+    """`KAFKA_ACKS=all` stands in the environment for other programs."""
+    name, _, value = pair.partition("=")
+
+    assert settings(client=[pair]).client == {}
+    assert settings({f"KAFKA_{name.replace('.', '_').upper()}": value}).client == {}
+
+
 def test_a_property_that_the_client_does_not_have_is_a_fault_on_the_command_line() -> None:
     assert "did you mean sasl.password?" in faults(client=["sasl.passwort=x"])[0]
     assert "has no property logger" in faults(client=["logger=x"])[0]

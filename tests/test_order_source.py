@@ -1,15 +1,20 @@
 """Orders from files and pipes: what is read, and what is said of what cannot be."""
 
 import base64
+import csv
+import io
 import json
 import os
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import config
-from orderflow import order_source
+from orderflow import file_lines
 from orderflow.cli import CommandError, UsageError
 from orderflow.order_fields import Field, fields_of
 from orderflow.order_source import BadLine, Item, OrderFile, RawRecord
@@ -114,10 +119,16 @@ def test_real_orders_are_read_without_a_complaint() -> None:
         ("O-1,C-1,P-1,1_0,9.5,1", "quantity: '1_0' is not a whole number"),
         ("O-1,C-1,P-1,٣,9.5,1", "quantity: '٣' is not a whole number"),
         ("O-1,C-1,P-1,2147483648,9.5,1", "quantity: 2147483648 does not fit into 32 bits"),
+        ("O-1,C-1,P-1,2,9007199254740993,1", "price: '9007199254740993' cannot be held exactly"),
+        ("O-1,C-1,P-1,2,1e999,1", "price: '1e999' cannot be held exactly"),
+        ("O-1,C-1,P-1,2,1e-999,1", "price: '1e-999' cannot be held exactly"),
         ("O-1,C-1,P-1,2,9;5,1", "price: '9;5' is not a number"),
         ("O-1,C-1,P-1,2,,", "price: '' is not a number; timestamp: '' is not a whole number"),
         ("O-1,C-1,P-1,2,9.5,9223372036854775808", "timestamp: 9223372036854775808 does not fit into 64 bits"),
-        ('O-1,"C-1,P-1,2,9.5,1', "quotes do not match: unexpected end of data"),
+        ('"O-1"x,C-1,P-1,2,9.5,1', "text follows a closing quote"),
+        ("O-1,C-1\r,P-1,2,9.5,1", "has a carriage return in the middle of a line"),
+        ("O-1,C\0-1,P-1,2,9.5,1", "is not UTF-8 text: a NUL byte in column 2"),
+        ('O-1,"C\0-1",P-1,2,9.5,1', "is not UTF-8 text: a NUL byte in column 2"),
         ("O-1,C-1,P-1,\x1b[31m,9.5,1", "quantity: '\\u001b[31m' is not a whole number"),
         (f"O-1,C-1,P-1,{'9' * 5000},9.5,1", f"quantity: {'9' * 40}… is not a whole number"),
     ],
@@ -146,6 +157,8 @@ def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str,
         (a_json(price="9.5"), "price: '9.5' is not a number"),
         (a_json(price=2**53 + 1), "price: 9007199254740993 cannot be held exactly"),
         (a_json(price=10**400), f"price: 1{'0' * 39}… cannot be held exactly"),
+        (a_json().replace("9.5", "1e999"), "price: '1e999' cannot be held exactly"),
+        (a_json().replace("9.5", "9007199254740993.0"), "price: '9007199254740993.0' cannot be held exactly"),
         ('{"key_b64": "!", "payload_b64": null}', "key_b64 and payload_b64 must be base64 or null"),
         ('{"key_b64": 7, "payload_b64": null}', "key_b64 and payload_b64 must be base64 or null"),
     ],
@@ -161,7 +174,7 @@ def test_a_bad_json_line_is_told_with_place_and_reason(tmp_path: Path, line: str
 def test_a_line_that_is_not_text_is_told_with_the_byte(tmp_path: Path) -> None:
     content = f"{HEADER}\nO-1,C-\xe9,P-1,2,9.5,1\n".encode("latin-1")
 
-    assert Read(tmp_path, content).reasons == ["orders:2: is not UTF-8: byte 0xe9 at column 7"]
+    assert Read(tmp_path, content).reasons == ["orders:2: is not UTF-8 text: byte 0xe9 in column 2"]
 
 
 # --- what is no file of orders
@@ -188,10 +201,100 @@ def test_a_file_that_is_no_file_of_orders_is_refused_before_the_first(
     assert why in str(refusal.value)
 
 
-def test_an_endless_line_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_source, "MAX_LINE_BYTES", 100_000)
-    with pytest.raises(CommandError, match="orders:2: is longer than 100,000 bytes"):
-        Read(tmp_path, f"{HEADER}\n{'x' * 300_000}".encode())
+@pytest.mark.parametrize("endless", ["x" * 300_000, '"' + "x\n" * 150_000], ids=["line", "quoted cell"])
+def test_an_endless_record_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: str
+) -> None:
+    monkeypatch.setattr(file_lines, "MAX_RECORD_BYTES", 100_000)
+    with pytest.raises(CommandError, match="orders:2: is longer than 100,000 bytes, the limit of a record"):
+        Read(tmp_path, f"{HEADER}\n{endless}".encode())
+
+
+# --- CSV as RFC 4180 and the spreadsheets write it
+
+
+def test_a_line_break_in_a_quoted_cell_is_part_of_the_cell(tmp_path: Path) -> None:
+    """In any column, of any kind; and the lines after it keep their numbers."""
+    row = '"O\r\n,x""\n",C-1,"P\n\n1",2,9.5,1'
+    found = read(tmp_path, HEADER, row, "O-1,C-1,P-1,2,9.5,1", row, "bad")
+
+    broken = {**ORDER, "order_id": 'O\r\n,x"\n', "product_id": "P\n\n1"}
+    assert found.items[:3] == [broken, ORDER, broken]
+    assert found.reasons == ["orders:13: has 1 columns, not 6"]
+
+
+def test_a_quote_in_the_middle_of_a_cell_is_a_quote(tmp_path: Path) -> None:
+    assert read(tmp_path, HEADER, 'O-1,C-1,5" disk,2,9.5,1').items == [{**ORDER, "product_id": '5" disk'}]
+
+
+def test_the_rest_of_a_record_that_does_not_parse_is_never_taken_for_an_order(tmp_path: Path) -> None:
+    """It is refused whole, by its first line: here the second line of a cell looks like an order."""
+    good = "O-1,C-1,P-1,2,9.5,1"
+    found = read(tmp_path, HEADER, f'"a"b,"\n{good}\n",x', good, f'a\rb,"\n{good}\n"', good)
+
+    assert found.reasons == [
+        "orders:2: text follows a closing quote (lines 2 to 4 are one record)",
+        "orders:6: has a carriage return in the middle of a line (lines 6 to 8 are one record)",
+    ]
+    assert [item for item in found.items if isinstance(item, dict)] == [ORDER, ORDER]
+
+
+def test_a_quote_that_is_never_closed_is_told_by_the_line_that_opens_it(tmp_path: Path) -> None:
+    found = read(tmp_path, HEADER, "O-1,C-1,P-1,2,9.5,1", 'O-2,"C-1,P-1,2,9.5,1', "O-3,C-1,P-1,2,9.5,1")
+
+    assert found.items[0] == ORDER
+    assert found.reasons == ["orders:3: a quote is never closed (lines 3 to 4 are one record)"]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "\ufeffsep=;\r"])
+def test_the_line_that_excel_puts_before_the_header_names_the_delimiter(tmp_path: Path, first: str) -> None:
+    lines = (HEADER.replace(",", ";"), "O-1;C,1;P-1;2;9.5;1")
+
+    assert read(tmp_path, first, *lines).items == [{**ORDER, "customer_id": "C,1"}]
+
+
+def test_the_row_number_that_pandas_writes_is_left_out(tmp_path: Path) -> None:
+    assert read(tmp_path, f",{HEADER}", "0,O-1,C-1,P-1,2,9.5,1").items == [ORDER]
+
+
+TWO_TEXTS = fields_of({"fields": [{"name": "a", "type": "string"}, {"name": "b", "type": "string"}]})
+A_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8)
+
+
+def read_in_pieces(content: bytes, piece_bytes: int) -> List[Item]:
+    """What is read of a file of two texts a row, however it comes."""
+    with tempfile.TemporaryFile() as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_lines, "_CHUNK_BYTES", piece_bytes)
+        stream.write(content)
+        stream.seek(0)
+        return [item for item in OrderFile(stream, "f", TWO_TEXTS) if item is not None]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(A_TEXT, A_TEXT), max_size=5), st.sampled_from(["\n", "\r\n"]), st.integers(1, 50))
+def test_what_the_csv_module_writes_is_read_again(rows: List[Tuple[str, str]], end: str, piece: int) -> None:
+    """Any text in any cell, in pieces of any size."""
+    file = io.StringIO(newline="")
+    if end == "\r\n":
+        csv.writer(file, lineterminator=end).writerows([("a", "b"), *rows])
+    else:  # then it leaves a carriage return at the end of a cell unquoted
+        csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
+
+    found = read_in_pieces(file.getvalue().encode(), piece)
+
+    assert found == [{"a": a, "b": b} for a, b in rows]
+
+
+@settings(deadline=None)
+@given(st.text('a,"\n', max_size=40), st.integers(1, 50))
+def test_only_whole_records_pass_for_orders(text: str, piece: int) -> None:
+    """Whatever stands in the file: what is read is a record of it, and no record is read twice or missed."""
+    records = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    found = read_in_pieces(b"a,b\n" + text.encode(), piece)
+
+    assert len(found) == len(records)
+    for item, row in zip(found, records):
+        assert isinstance(item, BadLine) or list(item.values()) == row  # type: ignore[union-attr]
 
 
 # --- a pipe
@@ -209,6 +312,29 @@ def test_lines_are_passed_on_as_they_come_and_waiting_gives_time_for_other_thing
         assert next(items) == ORDER
 
 
+def test_an_order_is_read_when_its_line_arrives_and_not_when_the_next_one_does() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+        items = iter(OrderFile(stream, "stdin", FIELDS))
+        pipe.write(f"{HEADER}\n".encode())
+        for number in range(3):
+            assert next(items) is None
+            pipe.write(f"O-{number},C-1,P-1,2,9.5,1\n".encode())
+            assert next(items) == {**ORDER, "order_id": f"O-{number}"}
+
+
+def test_a_pipe_that_is_silent_within_a_quoted_cell_gives_time_for_other_things_too() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+        file = OrderFile(stream, "stdin", FIELDS)
+        items = iter(file)
+        pipe.write(f'{HEADER}\n"O\n'.encode())
+        assert [next(items), next(items), file.next_position] == [None, None, "stdin:2"]
+        pipe.write(b'1",C-1,P-1,2,9.5,1\n')
+        assert next(items) == {**ORDER, "order_id": "O\n1"}
+        assert [file.position, file.next_position] == ["stdin:2", "stdin:4"]
+
+
 def test_the_end_is_known_of_a_file_and_not_of_a_pipe(tmp_path: Path) -> None:
     assert read(tmp_path, HEADER, "O-1,C-1,P-1,2,9.5,1").file.fraction == 1
     reading, writing = os.pipe()
@@ -220,7 +346,7 @@ def test_the_end_is_known_of_a_file_and_not_of_a_pipe(tmp_path: Path) -> None:
 # --- other schemas
 
 
-def test_a_field_may_be_optional_null_or_of_a_type_that_only_the_encoder_knows(tmp_path: Path) -> None:
+def test_a_field_may_be_optional_null_or_nested(tmp_path: Path) -> None:
     fields = fields_of({
         "fields": [
             {"name": "id", "type": "string"},
@@ -230,10 +356,11 @@ def test_a_field_may_be_optional_null_or_of_a_type_that_only_the_encoder_knows(t
         ]
     })  # fmt: skip
 
-    gift = {"id": "a", "gift": True, "note": None}
+    gift = {"id": "a", "gift": True, "note": None, "lines": []}
     assert read(tmp_path, "id,gift,note", "a,true,", fields=fields).items == [gift]
-    lines = {"id": "a", "lines": ["x"]}
-    assert read(tmp_path, json.dumps(lines), fields=fields).items == [lines]
+    lines = {"id": "a", "note": None, "gift": False, "lines": ["x"]}
+    assert read(tmp_path, '{"id": "a", "lines": ["x"]}', fields=fields).items == [lines]
+    assert read(tmp_path, 'id,lines,gift', 'a,"[""x""]",', fields=fields).items == [lines]
     assert read(tmp_path, "id,lines", 'a,"[""x""]"', fields=fields).items == [lines]
     assert read(tmp_path, "id,gift", "a,maybe", fields=fields).reasons == [
         "orders:2: gift: 'maybe' is neither true nor false"

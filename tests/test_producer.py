@@ -22,7 +22,9 @@ from orderflow.errors import OrderError, UnknownSchema
 from orderflow.fake_orders import KINDS
 from orderflow.orders import validate
 from tests.account import Line
-from tests.conftest import start_kafka
+from tests.acls import allow_writing, deny_writing
+from tests.conftest import NewShop, start_kafka
+from tests.engine_tools import STRICT
 from tests.pipeline import COLUMNS, ROOT, SAMPLE, Finished, Pipeline, eventually
 
 NewPipeline = Callable[..., Pipeline]
@@ -401,6 +403,47 @@ def test_a_file_of_undelivered_orders_is_never_touched_again(shop: Pipeline) -> 
     assert "next: python producer.py --input undelivered-2.jsonl" in finished.err
     assert (shop.folder / name).read_bytes() == before
     assert (shop.folder / "undelivered-2.jsonl").read_bytes() == before
+
+
+def twenty_rows() -> List[str]:
+    return [GOOD.replace("O-1", f"O-{number}") for number in range(20)]
+
+
+@pytest.mark.broker
+def test_without_the_right_to_write_each_order_is_kept_and_the_right_named(strict_shop: NewShop) -> None:
+    """One line that the cluster's administrator can act on, and nothing of the file is lost."""
+    shop = strict_shop().create()
+    deny_writing(shop.client, shop.orders_topic)
+    name = write(shop, "orders.csv", COLUMNS, *twenty_rows())
+    finished = produce(shop, "--input", name, code=1)
+
+    assert f"any more: the right WRITE on topic {shop.orders_topic} is missing\n" in finished.err
+    assert last_line(finished).startswith("published 0, failed 20, ")
+    kept = (shop.folder / "undelivered.jsonl").read_text("ascii").splitlines()
+    assert [json.loads(line)["order_id"] for line in kept] == [f"O-{number}" for number in range(20)]
+
+    allow_writing(shop.client, shop.orders_topic)
+    eventually(lambda: shop.run("producer.py", "--input", "undelivered.jsonl").code == 0)
+
+
+@pytest.mark.broker
+@pytest.mark.chaos
+def test_without_a_right_to_write_anywhere_each_order_is_kept_too(
+    topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Then Kafka gives no producer id, which ends the client by a fatal error before anything is sent."""
+    with start_kafka(settings=STRICT) as broker:
+        shop = Pipeline(broker.bootstrap_servers, topic, tmp_path)
+        produce(shop, "--count", "0")
+        deny_writing(shop.client, "*", everywhere=True)
+        name = write(shop, "orders.csv", COLUMNS, *twenty_rows())
+        finished = produce(shop, "--input", name, code=1)
+
+    assert len(finished.err.splitlines()) == 4, finished.err
+    assert f"the right WRITE on topic {shop.orders_topic} is missing, or" in finished.err
+    assert "stopped before" not in finished.err
+    assert last_line(finished).startswith("published 0, failed 20, ")
+    assert len((shop.folder / "undelivered.jsonl").read_text("ascii").splitlines()) == 20
 
 
 @pytest.mark.broker

@@ -123,6 +123,17 @@ def test_an_order_that_only_the_encoder_can_judge_is_a_bad_line(tmp_path: Path) 
     assert good[0] == b"b"
 
 
+def test_made_up_orders_have_the_defaults_of_the_fields_that_they_do_not_know() -> None:
+    grown = json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
+    grown["fields"].append({"name": "shop", "type": "string", "default": "web"})
+    grown["fields"].append({"name": "tags", "type": {"type": "array", "items": "string"}, "default": []})
+    schema = load_schema(json.dumps(grown))
+    (_, value), = records(RecordSource(wire(schema=schema), None, 0.0, 1), 1)
+
+    order = wire(schema=schema).decode(value)
+    assert (order["shop"], order["tags"]) == ("web", [])
+
+
 def test_made_up_orders_say_so_when_the_schema_has_outgrown_them() -> None:
     grown = json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
     grown["fields"].append({"name": "shop", "type": "string"})
