@@ -165,7 +165,7 @@ class Outcome(enum.Enum):
     MOVED_ON = "not committed: the group is in a new generation, in which we may still be the owner"
     TOO_LARGE = "a record is larger than its topic takes"
     METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
-    TIME_REFUSED = "a record's timestamp is too far from the broker's clock"
+    TIME_REFUSED = "a record is not valid, and most likely since its timestamp is far from the broker's clock"
     REFUSED = "Kafka refuses the records: somebody has to repair something"
 
 
@@ -183,7 +183,8 @@ OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
     Outcome.MOVED_ON: NEW_GENERATION,
     Outcome.EXPELLED: EXPULSIONS,
     Outcome.METADATA_TOO_LARGE: (KafkaError.OFFSET_METADATA_TOO_LARGE,),
-    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP,),
+    # Where the time of several records in a batch is refused, Kafka only says "invalid record" (measured).
+    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD),
     Outcome.REFUSED: REFUSALS,
 }
 """What Kafka's answers mean; every other one is "not committed", so no answer has to be known to us."""
