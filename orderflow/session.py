@@ -237,8 +237,8 @@ class Session:
         self._step = ""
         """What the thread that sends is at, for the words in which a failure is told."""
         self._denied: Set[str] = set()
-        self._topics: Set[str] = set()
-        """Where the records go that are being sent."""
+        self._sending: Sequence[Outgoing] = ()
+        """The records that were sent last."""
         self._group = str(consumer_config["group.id"])
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
@@ -463,7 +463,7 @@ class Session:
         """
         if member is None:
             return DROPPED
-        self._topics = {record.topic for record in outgoing}
+        self._sending = outgoing
         if self.exactly_once:
             return self._transact(outgoing, offsets, member)
         return self._confirm(outgoing)
@@ -655,7 +655,7 @@ class Session:
     def _missing_right(self, code: int) -> str:
         if code not in RIGHTS:
             return ""
-        topics = "topic " + " and ".join(sorted(self._denied or self._topics))
+        topics = "topic " + " and ".join(sorted(self._denied or {record.topic for record in self._sending}))
         transactional_id = self._producer_config["transactional.id"]
         return "; it takes " + RIGHTS[code].format(topics=topics, id=transactional_id, group=self._group)
 
