@@ -123,8 +123,9 @@ EVENTS: Dict[str, Event] = {
         "warn",
         "the broker refuses the timestamp of what we write: this machine's clock, or the broker's, is wrong",
         lambda detail: (
-            f"Kafka refuses the time of day of this machine ({detail}): check its clock and the broker's. "
-            "Dead letters get their order's timestamp or none, results none; failed-at keeps our time"
+            f"Kafka refuses a record, most likely for its time of day ({detail}): check this machine's clock "
+            "and the broker's. Dead letters get their order's timestamp or none, results none; failed-at "
+            "keeps our time"
         ),
     ),
     "out_of_group": Event(

@@ -167,7 +167,7 @@ class Outcome(enum.Enum):
     MOVED_ON = "not committed: the group is in a new generation, in which we may still be the owner"
     TOO_LARGE = "a record is larger than its topic takes"
     METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
-    TIME_REFUSED = "a record's timestamp is too far from the broker's clock"
+    TIME_REFUSED = "a record is not valid, and most likely since its timestamp is far from the broker's clock"
     REFUSED = "Kafka refuses the records: somebody has to repair something"
 
 
@@ -185,7 +185,8 @@ OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
     Outcome.MOVED_ON: NEW_GENERATION,
     Outcome.EXPELLED: EXPULSIONS,
     Outcome.METADATA_TOO_LARGE: (KafkaError.OFFSET_METADATA_TOO_LARGE,),
-    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP,),
+    # Where the time of several records in a batch is refused, Kafka only says "invalid record" (measured).
+    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD),
     Outcome.REFUSED: REFUSALS,
 }
 """What Kafka's answers mean; every other one is "not committed", so no answer has to be known to us."""
@@ -238,8 +239,8 @@ class Session:
         self._step = ""
         """What the thread that sends is at, for the words in which a failure is told."""
         self._denied: Set[str] = set()
-        self._topics: Set[str] = set()
-        """Where the records go that are being sent."""
+        self._sending: Sequence[Outgoing] = ()
+        """The records that were sent last."""
         self._group = str(consumer_config["group.id"])
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
@@ -464,7 +465,7 @@ class Session:
         """
         if member is None:
             return DROPPED
-        self._topics = {record.topic for record in outgoing}
+        self._sending = outgoing
         if self.exactly_once:
             return self._transact(outgoing, offsets, member)
         return self._confirm(outgoing)
@@ -656,7 +657,7 @@ class Session:
     def _missing_right(self, code: int) -> str:
         if code not in RIGHTS:
             return ""
-        topics = "topic " + " and ".join(sorted(self._denied or self._topics))
+        topics = "topic " + " and ".join(sorted(self._denied or {record.topic for record in self._sending}))
         transactional_id = self._producer_config["transactional.id"]
         return "; it takes " + RIGHTS[code].format(topics=topics, id=transactional_id, group=self._group)
 

@@ -129,9 +129,9 @@ def test_a_clock_two_hours_ahead_calls_no_order_again(shop: NewShop, guarantee: 
     shift = "import time; now = time.time; time.time = lambda: now() + 7200"
     (ahead.folder / "sitecustomize.py").write_text(shift, "utf-8")
     ahead.put([*rows(20), *rows(3, prefix="POISON")])
-    finished = ahead.drain("poison_fails", PYTHONPATH=str(ahead.folder))
+    finished = ahead.drain("poison_is_rejected", PYTHONPATH=str(ahead.folder))
 
-    assert "check its clock and the broker's" in finished.err
+    assert "check this machine's clock and the broker's" in finished.err
     taken = ahead.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
     assert (taken.processed, taken.dead_lettered) == (20, 3)
-    assert sorted(map(len, attempts(ahead).values())) == [1] * 20 + [4] * 3
+    assert set(map(len, attempts(ahead).values())) == {1}

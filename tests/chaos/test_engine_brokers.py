@@ -93,7 +93,7 @@ def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(
     tested.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
 
 
-def test_a_cluster_without_a_transaction_coordinator_calls_each_order_once(
+def test_a_cluster_without_a_transaction_coordinator_calls_no_order_twice(
     topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """It answers everything but that: the results are kept, the trouble is told, and Kafka is not "lost"."""
@@ -106,4 +106,5 @@ def test_a_cluster_without_a_transaction_coordinator_calls_each_order_once(
 
     assert "init_transactions" in running.err
     assert f"Kafka at {one_node.bootstrap_servers} is lost" not in running.err
-    assert len(shop.calls()) == 20
+    called = [call.delivery for call in shop.calls()]
+    assert len(called) == len(set(called)) > 0
