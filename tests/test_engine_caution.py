@@ -1,0 +1,200 @@
+"""Deaths, whole lives of them in memory: every killer is found within its budget, and nobody else pays."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orderflow.ledger import read_metadata
+from orderflow.retry import Policy
+from orderflow.session import SETTLED
+from tests.scripted_session import DEAD_LETTERS, Killed, Life, Topic
+
+LIVES = 400
+
+
+class _DiesBefore:
+    """A commit that the process does not live to make."""
+
+    settlement = SETTLED
+
+    @property
+    def took_effect(self) -> bool:
+        """Nothing took effect."""
+        raise Killed
+
+
+class _DiesAfter:
+    """A commit whose answer the process does not live to see."""
+
+    took_effect = True
+
+    @property
+    def settlement(self) -> Any:
+        """No answer."""
+        raise Killed
+
+
+class Past(NamedTuple):
+    """What became of a topic through any number of deaths."""
+
+    lives: int
+    calls: Dict[bytes, int]
+    """How often each order was called."""
+    deaths: Dict[bytes, int]
+    """How often the process died from without while it was called."""
+    done: Dict[bytes, int]
+    letters: List[bytes]
+    causes: List[str]
+
+
+class World:
+    """A topic, the orders that end the process, and a hand that ends it from without."""
+
+    def __init__(self, topic: Topic, killers: List[bytes], max_retries: int = 3, call_s: float = 0.0) -> None:
+        self.topic = topic
+        self.killers = set(killers)
+        self.policy = Policy(max_retries, 1.0, 8.0)
+        self.call_s = call_s
+        self.calls: Dict[bytes, int] = {}
+        self.deaths: Dict[bytes, int] = {}
+        self.done: Dict[bytes, int] = {}
+        self.left: Optional[int] = None
+        """Calls until a death from without, in this life."""
+        self.fails: Callable[[bytes], bool] = lambda value: False
+
+    def handler(self, order: Dict[str, Any]) -> None:
+        """Process an order, unless it is a killer or the process's time has come."""
+        value = order["value"]
+        self.calls[value] = self.calls.get(value, 0) + 1
+        self.topic.clock.pass_by(self.call_s)
+        if value in self.killers:
+            raise Killed
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.deaths[value] = self.deaths.get(value, 0) + 1
+                raise Killed
+        if self.fails(value):
+            raise ValueError("not now")
+        self.done[value] = self.done.get(value, 0) + 1
+
+    def life(self, partitions: Optional[List[int]] = None) -> Life:
+        """A new process, which owns all partitions or some."""
+        return Life(self.topic, self.handler, policy=self.policy, partitions=partitions)
+
+    def live(self, hand: Sequence[int] = (), shares: Sequence[List[int]] = ()) -> Past:
+        """Start again until the topic is drained. `hand`: deaths from without, one a life.
+
+        After so many calls, or, where negative, before or after so many commits. `shares`: the partitions
+        that each of the first lives owns, as when there are other members.
+        """
+        lives, deaths, owned = 0, list(hand), list(shares)
+        while True:
+            lives += 1
+            assert lives < LIVES, f"no end: {sorted(self.calls.items(), key=lambda it: -it[1])[:5]}"
+            share = owned.pop(0) if owned else None
+            life = self.life(share)
+            death = deaths.pop(0) if deaths else None
+            self.left = death if death is not None and death >= 0 else None
+            if death is not None and death < 0:
+                self._die_at_commit(life, -death)
+            try:
+                life.drain()
+                if share is None:
+                    break
+            except Killed:
+                continue
+        letters = self.topic.of(DEAD_LETTERS)
+        causes = [_header(record.headers, "orders.dlq.reason") for record in letters]
+        return Past(
+            lives, self.calls, self.deaths, self.done, [record.value or b"" for record in letters], causes
+        )
+
+    def _die_at_commit(self, life: Life, number: int) -> None:
+        commit, seen = life.session.commit, [0]
+
+        def mortal(offsets: Any) -> Any:
+            seen[0] += 1
+            if seen[0] == (number + 1) // 2:
+                answer: Any = _DiesBefore() if number % 2 else _DiesAfter()
+                life.session.answers.append(answer)
+                self._note_alone(offsets)
+            return commit(offsets)
+
+        life.session.commit = mortal  # type: ignore[method-assign]
+
+
+    def _note_alone(self, offsets: Dict[int, Tuple[int, str]]) -> None:
+        """Who is named as called alone by the last commit died so, as far as anybody can tell."""
+        for number, (offset, text) in offsets.items():
+            commit = read_metadata(text, offset)
+            if commit is not None and commit.alone is not None:
+                value = b"%d:%d" % (number, commit.alone)
+                self.deaths[value] = self.deaths.get(value, 0) + 1
+
+
+def _header(headers: Any, name: str) -> str:
+    return next(value.decode() for key, value in headers if key == name)
+
+
+def budget(max_retries: int) -> int:
+    """The calls that a killer may get: its budget, and one; but one death has to be alone."""
+    return max(max_retries + 2, 3)
+
+
+def topic_of(orders: int, partitions: int, keys: int) -> Topic:
+    """Orders in all partitions, of so many keys each."""
+    topic = Topic(partitions)
+    for partition in range(partitions):
+        topic.fill(orders, partition, keys)
+    return topic
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 2, 3, 10])
+@pytest.mark.parametrize("keys", [1, 7, 1000])
+def test_two_killers_in_two_partitions_are_both_found(max_retries: int, keys: int) -> None:
+    """They take turns to end the process, and neither makes the engine forget the other."""
+    world = World(topic_of(150, 2, keys), [b"0:70", b"1:3"], max_retries)
+
+    past = world.live()
+
+    assert sorted(past.letters) == [b"0:70", b"1:3"]
+    assert past.causes == ["process.killed_consumer"] * 2
+    assert max(past.calls[killer] for killer in world.killers) <= budget(max_retries)
+    assert len(past.done) == 298
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Any few partitions, any keys, any killers."""
+    partitions, orders = draw(st.integers(1, 3)), draw(st.sampled_from([1, 5, 20, 120]))
+    topic = topic_of(orders, partitions, draw(st.sampled_from([1, 3, 1000])))
+    places = st.tuples(st.integers(0, partitions - 1), st.integers(0, orders - 1))
+    killers = [b"%d:%d" % place for place in draw(st.lists(places, max_size=5, unique=True))]
+    return World(topic, killers, draw(st.sampled_from([0, 1, 2, 3, 5])), draw(st.sampled_from([0.0, 0.004])))
+
+
+SHARES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=True), max_size=8)
+HANDS = st.lists(st.one_of(st.integers(0, 150), st.integers(-30, -1)), max_size=6)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(worlds(), HANDS, SHARES)
+def test_whatever_dies_and_when_it_ends_and_the_budgets_hold(
+    world: World, hand: List[int], shares: List[List[int]]
+) -> None:
+    """Any killers, any deaths from without between them, at a call or at a commit, and any owners."""
+    partitions = len(world.topic.records)
+    past = world.live(hand, [sorted({number % partitions for number in share}) for share in shares])
+
+    for killer in world.killers:
+        assert past.calls[killer] <= budget(world.policy.max_retries), (killer, past.calls[killer], hand)
+    assert world.killers <= set(past.letters)
+    others = set(past.letters) - world.killers
+    alone = 1 if world.policy.max_retries < 3 else world.policy.max_retries - 1
+    assert all(past.deaths.get(value, 0) >= alone for value in others), others
+    assert past.lives <= sum(past.calls[killer] for killer in world.killers) + len(hand) + len(shares) + 1
+    assert len(past.done) + len(set(past.letters)) >= sum(len(part) for part in world.topic.records.values())
+    assert len(past.letters) == len(set(past.letters))
