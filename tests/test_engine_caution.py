@@ -1,15 +1,17 @@
 """Deaths, whole lives of them in memory: every killer is found within its budget, and nobody else pays."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.ledger import read_metadata
+from orderflow.ledger import Commit, Entry, read_metadata
 from orderflow.retry import Policy
-from orderflow.session import SETTLED
-from tests.scripted_session import DEAD_LETTERS, Killed, Life, Topic
+from orderflow.session import DROPPED, SETTLED, Settlement
+from tests.memory import write_metadata
+from tests.scripted_session import BEGAN_S, DEAD_LETTERS, Killed, Life, Topic
 
 LIVES = 400
 
@@ -57,17 +59,19 @@ class World:
         self.killers = set(killers)
         self.policy = Policy(max_retries, 1.0, 8.0)
         self.call_s = call_s
+        self.workers = 1
+        self.lock = threading.Lock()
         self.calls: Dict[bytes, int] = {}
         self.deaths: Dict[bytes, Set[int]] = {}
         self.done: Dict[bytes, int] = {}
         self.left: Optional[int] = None
         """Calls until a death from without, in this life."""
-        self.fails: Callable[[bytes], bool] = lambda value: False
 
     def handler(self, order: Dict[str, Any]) -> None:
         """Process an order, unless it is a killer or the process's time has come."""
         value = order["value"]
-        self.calls[value] = self.calls.get(value, 0) + 1
+        with self.lock:
+            self.calls[value] = self.calls.get(value, 0) + 1
         self.topic.clock.pass_by(self.call_s)
         if value in self.killers:
             raise Killed
@@ -75,13 +79,30 @@ class World:
             self.left -= 1
             if self.left < 0:
                 raise Killed
-        if self.fails(value):
-            raise ValueError("not now")
-        self.done[value] = self.done.get(value, 0) + 1
+        with self.lock:
+            self.done[value] = self.done.get(value, 0) + 1
 
     def life(self, partitions: Optional[List[int]] = None) -> Life:
-        """A new process, which owns all partitions or some."""
-        return Life(self.topic, self.handler, policy=self.policy, partitions=partitions)
+        """A new process, which owns all partitions or some. Once it is dead, nothing of it takes effect."""
+        is_dead = threading.Event()
+
+        def mortal(order: Dict[str, Any]) -> None:
+            if is_dead.is_set():
+                raise Killed
+            try:
+                self.handler(order)
+            except Killed:
+                is_dead.set()
+                raise
+
+        life = Life(self.topic, mortal, policy=self.policy, partitions=partitions, workers=self.workers)
+        settle = life.session._settle
+
+        def settled(outgoing: Any, offsets: Any) -> Settlement:
+            return DROPPED if is_dead.is_set() else settle(outgoing, offsets)
+
+        life.session._settle = settled  # type: ignore[method-assign]
+        return life
 
     def live(self, hand: Sequence[int] = (), shares: Sequence[List[int]] = ()) -> Past:
         """Start again until the topic is drained. `hand`: deaths from without, one a life.
@@ -135,7 +156,8 @@ class World:
 
 
 def _header(headers: Any, name: str) -> str:
-    return next(value.decode() for key, value in headers if key == name)
+    found: bytes = next(value for key, value in headers if key == name)
+    return found.decode()
 
 
 def budget(max_retries: int) -> int:
@@ -165,6 +187,56 @@ def test_two_killers_in_two_partitions_are_both_found(max_retries: int, keys: in
     assert len(past.done) == 298
 
 
+@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("keys", [5, 1000])
+def test_killers_among_orders_of_many_workers_are_found(workers: int, keys: int) -> None:
+    """Several may be running when one of them ends the process, and one may stand right behind another."""
+    killers = [b"0:3", b"0:4", b"0:60", b"1:4"]
+    world = World(topic_of(100, 2, keys), killers)
+    world.workers = workers
+
+    past = world.live()
+
+    assert sorted(past.letters) == killers
+    assert max(past.calls[killer] for killer in killers) <= budget(3)
+    assert len(past.done) == 196
+
+
+NEVER = 1_000_000
+
+
+def test_a_death_amid_caution_does_not_shorten_it() -> None:
+    """The killer stands far beyond what the second life got to; the third is careful up to there."""
+    world = World(topic_of(20_000, 1, 20_000), [b"0:15000"])
+
+    past = world.live([NEVER, 3, 3])
+
+    assert past.calls[b"0:15000"] <= budget(3)
+    assert past.causes == ["process.killed_consumer"]
+
+
+def test_a_killer_deep_in_the_queue_of_its_key_is_found() -> None:
+    """All orders are of one key, so that each runs on behind the one before it."""
+    world = World(topic_of(2_000, 1, 1), [b"0:777", b"0:1500"])
+
+    past = world.live([NEVER, 3, 300])
+
+    assert max(past.calls[killer] for killer in world.killers) <= budget(3)
+    assert len(past.done) == 1_998
+
+
+def test_an_order_that_failed_before_and_was_in_flight_is_called_again() -> None:
+    """Its budget is all but used up by failures; a death that another one caused does not count for it."""
+    world = World(topic_of(10, 1, 10), [b"0:9"])
+    entries = [Entry(4, 3, 0, announced=True), Entry(9, 0, 0, announced=True)]
+    world.topic.committed[0] = 4, write_metadata(Commit(10, entries, False, False, None, int(BEGAN_S)), 4)
+
+    past = world.live()
+
+    assert past.letters == [b"0:9"]
+    assert past.done[b"0:4"] == 1
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Any few partitions, any keys, any killers."""
@@ -179,7 +251,7 @@ SHARES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=Tru
 HANDS = st.lists(st.one_of(st.integers(0, 150), st.integers(-30, -1)), max_size=6)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(worlds(), HANDS, SHARES)
 def test_whatever_dies_and_when_it_ends_and_the_budgets_hold(
     world: World, hand: List[int], shares: List[List[int]]
