@@ -52,7 +52,7 @@ def process(order: Dict[str, Any]) -> Any:
 EXAMPLES = (
     "python consumer.py                                    until Ctrl-C, with process() of this file",
     "python consumer.py --handler shop.billing:charge      a function of a module",
-    "python consumer.py --handler examples/flaky.py:process --retry-backoff 1",
+    "python consumer.py --handler examples/checkout.py:charge --retry-backoff 1",
     "python consumer.py --workers 64                       for handlers that wait on I/O",
     "python consumer.py --processed-topic orders-processed publish what the handler returns",
     "python consumer.py --until-drained                    stop when all that is there is done",

@@ -14,6 +14,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 from confluent_kafka import KafkaException
 
 from orderflow import caution
+from orderflow.intake import Intake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
@@ -103,6 +104,8 @@ class Assignment:
         from_latest: bool = False,
     ) -> None:
         self.ready: Dict[int, Partition] = {}
+        self.intake = Intake()
+        """What was handed over of those that are ready."""
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
         self.reach: Optional[int] = None
@@ -161,6 +164,7 @@ class Assignment:
         for number in gone:
             self._restoring.pop(number, None)
             partition = self.ready.pop(number, None)
+            self.intake.forget(number)
             if partition is not None:
                 self._release_keys(partition.ledger)
 
@@ -247,7 +251,10 @@ class Assignment:
     def _list(self, restoring: _Restoring, entry: Entry, record: Message) -> None:
         commit, partition = restoring.commit, restoring.partition
         assert commit is not None
-        head = partition.ledger.take_in(record, entry.offset, record.key(), entry.attempts)
+        key = record.key()
+        # One that came late was listed beside a head of its key, so it waits for itself alone.
+        key = None if key in partition.ledger.by_key else key
+        head = partition.ledger.take_in(record, entry.offset, key, entry.attempts)
         if not commit.clean:
             head.careful = self.care.followers
         suspicion = restoring.suspicions.get(entry.offset)
@@ -278,6 +285,7 @@ class Assignment:
             self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
+        self.intake.begin(number, partition.ledger.next)
         self._report("partition_ready", partition=number, offset=partition.ledger.next,
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 
@@ -309,10 +317,10 @@ class Assignment:
         text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, reach)
         return ledger.commit_point, text
 
-    def first_offset(self, number: int) -> Optional[int]:
-        """Where the log begins now, or None where it cannot be asked."""
+    def bounds(self, number: int) -> Optional[Tuple[int, int]]:
+        """Where the log begins and ends now, or None where it cannot be asked."""
         try:
-            return self._session.bounds(number, BOUNDS_TIMEOUT_S)[0]
+            return self._session.bounds(number, BOUNDS_TIMEOUT_S)
         except KafkaException:
             return None
 
@@ -330,9 +338,26 @@ class Assignment:
         partition.holds[why] = until_s
 
     def release(self, partition: Partition, why: str) -> None:
-        """One reason not to fetch is gone."""
-        if partition.holds.pop(why, -1.0) != -1.0 and not partition.holds:
-            self._session.resume([partition.number])
+        """One reason not to fetch is gone. Where it was the last, say from where to go on.
+
+        The client's own idea of that place can be stale after a pause, and then it repeats (seen).
+        """
+        if why not in partition.holds:
+            return
+        if len(partition.holds) == 1 and not self._go_on(partition.number):
+            partition.holds[why] = self._clock()
+            return
+        del partition.holds[why]
+
+    def _go_on(self, number: int) -> bool:
+        offset = self.intake.expected(number)
+        try:
+            self._session.resume_at(number, offset)
+        except KafkaException:  # the assignment is still settling: held until the next look
+            self._session.pause([number])
+            return False
+        self.intake.go_back(number, offset)
+        return True
 
     def release_expired(self) -> None:
         """Let go of the holds whose time has come."""

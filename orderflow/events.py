@@ -126,6 +126,22 @@ EVENTS: Dict[str, Event] = {
             f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
         ),
     ),
+    "handed_over_again": Event(
+        "warn",
+        "the Kafka client handed over orders a second time; they were left alone",
+        lambda partition, first, last: (
+            f"partition {partition}: the client handed over offsets {first} to {last} again; "
+            "nothing was processed twice"
+        ),
+    ),
+    "came_late": Event(
+        "ERROR",
+        "the Kafka client handed over an order after later ones; it is processed out of order",
+        lambda partition, offset: (
+            f"partition {partition}: the client handed over offset {offset} after later ones; it is "
+            "processed now, perhaps after later orders of its key"
+        ),
+    ),
     "lost_by_retention": Event(
         "ERROR",
         "orders were deleted by retention before they were processed",

@@ -125,11 +125,46 @@ class Processor:
         lost = self._session.take_lost()
         if lost:
             self._forget(lost)
-        elif self._assignment.is_settled:
-            return records
-        # The client may hand over records of partitions that it took away in the same call.
-        self._leftover = self._of_ready(self._leftover)
-        return self._of_ready(records)
+            self._leftover = self._of_ready(self._leftover)
+        return self._new_ones(records)
+
+    def _new_ones(self, records: List[Message]) -> List[Message]:
+        """Those that were not handed over before, of partitions that are ours."""
+        sifted = self._assignment.intake.sift(records, self._clock())
+        for message in sifted.late:
+            self._take_late(message)
+        for number, offset in sifted.back_to:
+            self._go_back(number, offset)
+        for number, messages in _by_partition(sifted.repeated).items():
+            if number in self._ready:
+                self._note_repeated(number, messages)
+        return sifted.fresh
+
+    def _note_repeated(self, number: int, messages: Sequence[Message]) -> None:
+        """Leave them alone, unless the log has lost its end: then other records stand at these offsets."""
+        first, last = messages[0].offset(), messages[-1].offset()
+        self._report("handed_over_again", partition=number, first=first, last=last)
+        bounds = self._assignment.bounds(number)
+        if bounds is not None and bounds[1] < self._assignment.intake.expected(number):
+            self._start_again(f"partition {number} ends at offset {bounds[1]} now, before what was read")
+
+    def _take_late(self, message: Message) -> None:
+        """Its place was taken for a hole. Whatever came of its key meanwhile, it has to be processed."""
+        partition = self._ready[message.partition()]
+        self._report("came_late", partition=partition.number, offset=message.offset())
+        partition.ledger.wait(partition.ledger.take_in(message, message.offset(), None), self._clock())
+        partition.dirty = True
+
+    def _go_back(self, number: int, offset: int) -> None:
+        """Have the client read on from there, as if it had not handed over more."""
+        if number not in self._ready:
+            return
+        try:
+            self._session.seek(number, offset)
+        except KafkaException as error:
+            self._start_again(f"cannot seek back: {error.args[0].str()}")
+            return
+        self._assignment.intake.go_back(number, offset)
 
     def _of_ready(self, records: List[Message]) -> List[Message]:
         return [message for message in records if message.partition() in self._ready]
@@ -500,19 +535,29 @@ class Processor:
 
     def _note_positions(self, polled: int) -> None:
         """Raise each `next` to the first record that was not taken in, past markers and holes."""
-        places = self._session.positions(list(self._ready))
-        for message in reversed(self._leftover):
-            places[message.partition()] = message.offset()
+        places = {message.partition(): message.offset() for message in reversed(self._leftover)}
         places.update(self._stopped)
+        for number, position in self._session.positions(list(self._ready)).items():
+            if number not in places:
+                places[number] = self._reached(number, position)
         for number, place in places.items():
-            partition = self._ready[number]
-            if place < partition.ledger.next:
-                return self._start_again(f"partition {number} went back to offset {place}")
-            if place > partition.ledger.next:
+            partition = self._ready.get(number)
+            if partition is not None and place > partition.ledger.next:
                 self._look_for_loss(partition, place, polled)
                 partition.ledger.next = place
                 partition.dirty = True
-        self._seek_back()
+        stopped, self._stopped = self._stopped, {}
+        for number, offset in stopped.items():
+            self._go_back(number, offset)
+
+    def _reached(self, number: int, position: int) -> int:
+        """How far the partition has got, past markers and holes."""
+        intake = self._assignment.intake
+        reached = intake.reached(number, position, self._clock())
+        if reached is None:
+            reached = intake.expected(number)
+            self._go_back(number, reached)
+        return reached
 
     def _look_for_loss(self, partition: Partition, place: int, polled: int) -> None:
         """Offsets were skipped: say so if it was retention that took them, while we were too slow."""
@@ -520,18 +565,10 @@ class Processor:
         if skipped <= 0 or self._clock() < self._next_loss_look_s:
             return
         self._next_loss_look_s = self._clock() + LOSS_LOOK_S
-        first = self._assignment.first_offset(partition.number)
-        if first is not None and first > partition.ledger.next:
+        bounds = self._assignment.bounds(partition.number)
+        if bounds is not None and bounds[0] > partition.ledger.next:
             offset = partition.ledger.next
-            self._report("lost_by_retention", partition=partition.number, offset=offset, until=first)
-
-    def _seek_back(self) -> None:
-        try:
-            for number, offset in self._stopped.items():
-                self._session.seek(number, offset)
-        except KafkaException as error:
-            return self._start_again(f"cannot seek back: {error.args[0].str()}")
-        self._stopped.clear()
+            self._report("lost_by_retention", partition=partition.number, offset=offset, until=bounds[0])
 
     # --- pace ------------------------------------------------------------------------------------
 
@@ -657,6 +694,13 @@ class Processor:
         idle = not self._leftover and self._settler.is_idle
         settled = self._assignment.is_settled and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
+
+
+def _by_partition(messages: Sequence[Message]) -> Dict[int, List[Message]]:
+    found: Dict[int, List[Message]] = {}
+    for message in messages:
+        found.setdefault(message.partition(), []).append(message)
+    return found
 
 
 def _chunk_size(partition: Partition) -> int:

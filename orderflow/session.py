@@ -28,7 +28,6 @@ from typing import (
 )
 
 from confluent_kafka import (
-    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -36,6 +35,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+from confluent_kafka import Message as Fetched
 
 from orderflow.records import Message, Outgoing
 from orderflow.workers import Workers
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 10.0
 WAIT_S = 0.1
-WAKE_S = 0.001
 FRAME_BYTES = 4096
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -194,11 +193,11 @@ class Session:
         if messages and max_records > 1:
             # What is there already, without waiting for more: the batch is as large as the load.
             messages += self._consumer.consume(max_records - 1, 0)
-        faults = [message for message in messages if message.error() is not None]
-        if not faults:
+        if not any(map(Fetched.error, messages)):
             return messages
-        for fault in faults:
-            self._note(fault)
+        for fault in messages:
+            if fault.error() is not None:
+                self._note(fault)
         return [message for message in messages if message.error() is None]
 
     def partitions(self, timeout_s: float) -> List[int]:
@@ -274,25 +273,15 @@ class Session:
         """Fetch nothing of these partitions for now."""
         self._consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
 
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Fetch these partitions again, from where they were paused."""
-        self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
-        self._wake(partitions)
-
     def resume_at(self, partition: int, offset: int) -> None:
-        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does."""
+        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does.
+
+        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep;
+        the seek after it wakes it (measured). And it says where to go on: left to itself the client has
+        been seen to go on at a stale place.
+        """
         self._consumer.resume([TopicPartition(self.topic, partition)])
         self.seek(partition, offset)
-
-    def _wake(self, partitions: Sequence[int]) -> None:
-        """Have the client fetch now.
-
-        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep
-        (measured). A request to the same broker wakes it, and so does a seek; the answer does not matter.
-        """
-        asked = [TopicPartition(self.topic, partition, OFFSET_END) for partition in partitions]
-        with contextlib.suppress(KafkaException):
-            self._consumer.offsets_for_times(asked, WAKE_S)
 
     def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
         self._joined_as = consumer.memberid()

@@ -275,13 +275,9 @@ class ScriptedSession:
         """Hand over nothing of these."""
         self.paused.update(partitions)
 
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Hand them over again."""
-        self.paused.difference_update(partitions)
-
     def resume_at(self, partition: int, offset: int) -> None:
         """Hand them over again, from an offset on."""
-        self.resume([partition])
+        self.paused.discard(partition)
         self.seek(partition, offset)
 
     def take_errors(self) -> List[KafkaError]:

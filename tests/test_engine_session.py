@@ -228,7 +228,7 @@ def test_a_topic_that_is_not_there_commits_nothing(bench: NewBench) -> None:
 
 
 def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
-    """The client's fetching thread sleeps for up to a second by then, and a resume alone does not wake it."""
+    """The client's fetching thread sleeps for up to a second by then, and a resume alone leaves it asleep."""
     tested = bench()
     producer = Producer(tested.direct)
     waits_s = []
@@ -238,7 +238,7 @@ def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
         producer.produce(tested.source, b"%d" % number, partition=0)
         assert producer.flush(20) == 0
         began_s = time.monotonic()
-        tested.session.resume([0])
+        tested.session.resume_at(0, number)
         eventually(lambda: tested.session.poll(1, 0.1))
         waits_s.append(time.monotonic() - began_s)
 

@@ -22,6 +22,8 @@ SAMPLES: Dict[str, Any] = {
     "offset": 41,
     "until": 50,
     "waiting": 7,
+    "first": 0,
+    "last": 549,
     "careful": True,
     "more": True,
     "attempt": 2,
