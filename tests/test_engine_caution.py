@@ -266,6 +266,7 @@ def test_whatever_dies_and_when_it_ends_and_the_budgets_hold(
     others = set(past.letters) - world.killers
     alone = 1 if world.policy.max_retries < 3 else world.policy.max_retries - 1
     assert all(len(past.deaths[value]) >= alone for value in others), others
-    assert past.lives <= sum(past.calls.get(killer, 0) for killer in world.killers) + len(hand) + len(shares) + 1
+    deaths = sum(past.calls.get(killer, 0) for killer in world.killers) + len(hand)
+    assert past.lives <= deaths + len(shares) + 1
     assert len(past.done) + len(set(past.letters)) >= sum(len(part) for part in world.topic.records.values())
     assert len(past.letters) == len(set(past.letters))
