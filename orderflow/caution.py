@@ -29,7 +29,8 @@ COMPANIES = 32
 CALLS_ON_THE_WAY = 3
 """Deaths at the first three degrees, of which the promise lets one go uncounted."""
 KEY_RUN = 50
-"""Orders of a key that run on behind its head between two settlements."""
+"""Orders that run on behind the head of their key between two settlements of workers, or behind one that was
+announced where there are none."""
 
 
 class Suspicion(NamedTuple):
