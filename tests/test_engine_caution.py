@@ -237,6 +237,18 @@ def test_an_order_that_failed_before_and_was_in_flight_is_called_again() -> None
     assert past.done[b"0:4"] == 1
 
 
+def test_a_killer_is_found_while_the_outage_brake_holds() -> None:
+    """The one order a second that is tried is announced as well."""
+    world = World(topic_of(5, 1, 5), [b"0:0"])
+    braked = Commit(0, [], clean=False, braked=True, alone=None, written_at_s=int(BEGAN_S))
+    world.topic.committed[0] = 0, write_metadata(braked, 0)
+
+    past = world.live()
+
+    assert past.letters == [b"0:0"]
+    assert past.calls[b"0:0"] <= budget(3)
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Any few partitions, any keys, any killers."""
