@@ -60,6 +60,8 @@ class World:
         self.policy = Policy(max_retries, 1.0, 8.0)
         self.call_s = call_s
         self.workers = 1
+        self.commits = 0
+        """Settlements of the last life."""
         self.lock = threading.Lock()
         self.calls: Dict[bytes, int] = {}
         self.deaths: Dict[bytes, Set[int]] = {}
@@ -98,7 +100,10 @@ class World:
         life = Life(self.topic, mortal, policy=self.policy, partitions=partitions, workers=self.workers)
         settle = life.session._settle
 
+        self.commits = 0
+
         def settled(outgoing: Any, offsets: Any) -> Settlement:
+            self.commits += 1
             return DROPPED if is_dead.is_set() else settle(outgoing, offsets)
 
         life.session._settle = settled  # type: ignore[method-assign]
@@ -247,6 +252,18 @@ def test_a_killer_is_found_while_the_outage_brake_holds() -> None:
 
     assert past.letters == [b"0:0"]
     assert past.calls[b"0:0"] <= budget(3)
+
+
+@pytest.mark.parametrize("keys", [1, 10_000])
+@pytest.mark.parametrize("hand", [[10_000], [10_000, 250], [10_000, 250, 20, 5]])
+def test_crashes_that_no_order_caused_cost_a_commit_for_many_orders(keys: int, hand: List[int]) -> None:
+    """Killed amid its work, then amid its caution: two hundred commits for 21,000 orders, not thousands."""
+    world = World(topic_of(7_000, 3, keys), [])
+
+    past = world.live(hand)
+
+    assert not past.letters and len(past.done) == 21_000
+    assert world.commits < 300
 
 
 @st.composite
