@@ -13,6 +13,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Option
 
 from confluent_kafka import KafkaException
 
+from orderflow import caution
 from orderflow.failing import Failing
 from orderflow.intake import Intake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
@@ -29,8 +30,6 @@ FIRST_CHUNK, LARGEST_CHUNK = 100, 500
 What ended the owner was most likely among the first: each chunk that is survived lets the next be twice
 as large.
 """
-ALONE_CALLS = 100
-"""Calls of a key made one at a time after one of them was announced when the process died."""
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
@@ -65,10 +64,15 @@ class Partition:
         self.in_flight = 0
         """Calls that run in worker threads."""
         self.alone: Optional[int] = None
-        """The offset that is called while nothing else is, since it may be a killer."""
+        """The offset that is called while nothing else is, or died so before, since it may be a killer."""
         self.holds: Dict[str, Optional[float]] = {}
         """Why nothing is fetched, and until when (None: until it is released)."""
 
+    @property
+    def calls_alone(self) -> bool:
+        """Whether a call that must be the only one is being made."""
+        head = None if self.alone is None else self.ledger.heads.get(self.alone)
+        return head is not None and head.announced
 
     @property
     def is_clean(self) -> bool:
@@ -84,6 +88,7 @@ class _Restoring:
         self.partition = partition
         self.entries = {entry.offset: entry for entry in entries}
         self.commit = commit
+        self.suspicions = caution.judge(commit)
 
 
 class Assignment:
@@ -112,6 +117,8 @@ class Assignment:
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
         self.reach: Optional[int] = None
         """About so many orders may be called between two settlements. None: not known."""
+        self.care = caution.INLINE
+        """How many orders behind a head are called with care after a death."""
         self._session = session
         self._recovery = recovery
         self._limits = limits
@@ -272,10 +279,12 @@ class Assignment:
         key = None if key in partition.ledger.by_key else key
         head = partition.ledger.take_in(record, entry.offset, key, entry.attempts)
         if not commit.clean:
-            head.careful = _careful_calls(commit)
-        if entry.announced and not commit.clean:
-            head.suspect = ALONE_CALLS
-            head.died_alone = commit.alone == entry.offset
+            head.careful = self.care.followers
+        suspicion = restoring.suspicions.get(entry.offset)
+        if suspicion is not None:
+            partition.ledger.suspect(head, suspicion.how, suspicion.died_alone, self.care.trail)
+        if head.died_alone:
+            partition.alone = head.offset
         partition.ledger.wait(head, self._clock() + self._still_to_wait_s(entry, commit, head))
 
     def _still_to_wait_s(self, entry: Entry, commit: Commit, head: Head) -> float:
@@ -326,7 +335,9 @@ class Assignment:
         """Offset and metadata to commit for a partition now."""
         ledger, braked = partition.ledger, self._brake.holds
         now_s, time_of_day_s = self._clock(), self._time_of_day()
-        text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, self.reach)
+        # What is left to be called with care is as far ahead for the next owner as what we call ourselves.
+        reach = None if self.reach is None else max(self.reach, partition.careful_left)
+        text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, reach)
         return ledger.commit_point, text
 
     def bounds(self, number: int) -> Optional[Tuple[int, int]]:

@@ -5,9 +5,10 @@ Does not know: polling, positions, when things are settled.
 Used by: processor. `attempt` also runs in worker threads, and only reads.
 """
 
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
+from orderflow.caution import KEY_RUN, is_guilty
 from orderflow.dead_letters import Circumstances
 from orderflow.delivery_id import delivery_id
 from orderflow.errors import Failure, RegistryUnavailable, UnusableResult, describe
@@ -22,6 +23,7 @@ from orderflow.workers import Workers
 
 AHEAD = 4
 """Orders given out for each worker: enough to keep it busy while the last ones are settled."""
+ANY = 1_000_000
 REGISTRY_RETRY_S = 2.0
 
 KILLED = Failure(
@@ -87,6 +89,10 @@ class Caller:
         """When the next order may be tried while the outage brake holds."""
         self.orphans: Dict[int, int] = {}
         """Calls that still run for partitions that were taken away or are being restored."""
+        self.held: List[Task] = []
+        """Orders whose key has run as far as it may before what it did is settled."""
+        self._runs: Dict[Tuple[int, Optional[bytes]], int] = {}
+        """How far each key has run behind its head since then."""
         self._assignment = assignment
         self._ready = assignment.ready
         self._outbox = outbox
@@ -118,14 +124,37 @@ class Caller:
         while following is not None:
             if not self._may_follow(following):
                 return partition.ledger.wait(following, self._clock())
+            if self._has_run_far(partition, following):
+                return self.held.append((partition, following))
+            # Should the process die, then the order may be to blame that ran on behind the announced one.
+            following.announced = following.careful > 0
             if self._workers is not None:
                 return self.start(partition, following)
             following = self._call(partition, following)
 
     def _may_follow(self, head: Head) -> bool:
-        if head.suspect or head.careful or not self.goes_on:
+        if head.suspect or not self.goes_on or (head.careful and not head.run):
             return False
         return self._workers is not None or self._clock() < self.deadline_s
+
+    def _has_run_far(self, partition: Partition, head: Head) -> bool:
+        """Whether its key must not run on before a settlement: the next owner relies on how far it went.
+
+        Without workers the next owner is careful with any number of orders, since they share commits.
+        """
+        if self._workers is None:
+            return False
+        key = (partition.number, head.key)
+        self._runs[key] = self._runs.get(key, 0) + 1
+        return self._runs[key] > KEY_RUN
+
+    def settled(self) -> None:
+        """What was done is settled or on its way to be: every key may run on."""
+        self._runs.clear()
+        held, self.held = self.held, []
+        for partition, head in held:
+            if self._ready.get(partition.number) is partition:
+                partition.ledger.wait(head, self._clock())
 
     def _call(self, partition: Partition, head: Head) -> Optional[Head]:
         self._watchdog.busy()
@@ -178,6 +207,11 @@ class Caller:
         return 0 if self._workers is None else self._workers.in_flight
 
     @property
+    def free_workers(self) -> int:
+        """How many calls would begin at once; more than are ever announced where there are no workers."""
+        return ANY if self._workers is None else max(0, self._workers.count - self._workers.in_flight)
+
+    @property
     def has_free_worker(self) -> bool:
         """Whether a call that is started now will be made soon."""
         return self._workers is None or self._workers.in_flight < AHEAD * self._workers.count
@@ -217,6 +251,7 @@ class Caller:
 
     def _succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
         """The order is processed. The next of its key, if one waits behind it."""
+        partition.ledger.clear(head)
         if value is not None:
             self.publish(head.record, value)
         self._outbox.done += 1
@@ -236,6 +271,7 @@ class Caller:
         if isinstance(error, RegistryUnavailable):
             self._uncalled(partition, head)
             return None
+        partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
         head.attempts = self._attempt_number(partition, head)
         first = head.attempts == 1
@@ -251,7 +287,8 @@ class Caller:
     def _uncalled(self, partition: Partition, head: Head) -> None:
         """The registry did not answer: nothing was tried, so nothing counts."""
         if partition.alone == head.offset:
-            partition.alone = None
+            partition.alone = head.offset if head.died_alone else None
+            partition.dirty = True
             head.attempts -= 1
         partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
 
@@ -261,12 +298,17 @@ class Caller:
         may_exhaust = not at_end or not failure.retryable or self.brake.may_exhaust(self._clock())
         return decide(failure, head.attempts, self._policy, self._chance(), key_failing, may_exhaust)
 
-    def is_used_up(self, head: Head) -> bool:
-        """Whether a death while it was called alone was the last that its budget allows."""
-        return head.attempts >= self._policy.max_retries
+    def is_guilty(self, head: Head) -> bool:
+        """Whether it died alone as often as its budget allows."""
+        return is_guilty(head, self._policy.max_retries)
+
+    @property
+    def max_retries(self) -> int:
+        """Calls of an order after its first."""
+        return self._policy.max_retries
 
     def _wait(self, partition: Partition, head: Head, failure: Failure, delay_s: float) -> None:
-        partition.alone = None
+        self._end_alone(partition, head)
         partition.dirty = True
         partition.ledger.wait(head, self._clock() + delay_s)
         self.retries += 1
@@ -306,8 +348,12 @@ class Caller:
         self._outbox.dead.append(Dead(record, failure, about))
 
     @staticmethod
-    def _finish(partition: Partition, head: Head) -> Optional[Head]:
-        partition.alone = None
+    def _end_alone(partition: Partition, head: Head) -> None:
+        if partition.alone == head.offset:
+            partition.alone = None
+
+    def _finish(self, partition: Partition, head: Head) -> Optional[Head]:
+        self._end_alone(partition, head)
         partition.dirty = True
         return partition.ledger.finish(head)
 

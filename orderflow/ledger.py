@@ -40,6 +40,10 @@ DELAYS_S = [*range(32), *(round(32 * 1.36**step) for step in range(32))]
 """The delays that one digit can name: exact up to 31 s, then in steps of a third, to about 5 days."""
 
 
+IN_COMPANY, ALONE = 1, 2
+"""How a head under suspicion is called: with a few others of its kind, or with nothing else in flight."""
+
+
 class Follower(NamedTuple):
     """A record that waits behind the head of its key."""
 
@@ -53,7 +57,7 @@ class Head:
 
     __slots__ = (
         "announced", "attempts", "careful", "died_alone", "due_s", "first_failed_at_ms",
-        "followers", "key", "offset", "record", "suspect",
+        "followers", "key", "offset", "record", "run", "suspect", "trail",
     )  # fmt: skip
 
     def __init__(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> None:
@@ -67,11 +71,15 @@ class Head:
         self.announced = False
         """It is listed as about to be called: should the process die now, it may be the cause."""
         self.suspect = 0
-        """It was announced when a process died: so many calls of its key are made alone."""
+        """It was announced when a process died, and may be the cause: IN_COMPANY or ALONE. 0: it is not."""
         self.died_alone = False
         """A process died while nothing but this was called."""
+        self.trail = 0
+        """This many orders behind it may be the cause as well, since they ran on behind its announcement."""
         self.careful = 0
-        """The last owner did not stop properly: so many calls of its key are announced."""
+        """The last owner did not stop properly: this many calls of its key are announced."""
+        self.run = 0
+        """This many orders behind it may run on behind its announcement."""
         self.first_failed_at_ms: Optional[int] = None
 
 
@@ -93,7 +101,7 @@ class Commit(NamedTuple):
     clean: bool
     braked: bool
     alone: Optional[int]
-    """The offset that was called alone when this was committed."""
+    """The offset that was called alone when this was committed, or that died so and was not called since."""
     written_at_s: int
     reach: Optional[int] = None
     """About so many orders beyond `next` may be called before the next commit. None: not known."""
@@ -117,6 +125,8 @@ class Ledger:
         self.metadata_limit = metadata_limit
         self.heads: Dict[int, Head] = {}
         self.by_key: Dict[bytes, Head] = {}
+        self.suspects: Dict[int, Head] = {}
+        """The heads under suspicion, by offset, as in `heads`."""
         self.busy: Dict[bytes, int] = {} if busy is None else busy
         self.queued = 0
         self.queued_bytes = 0
@@ -182,6 +192,7 @@ class Ledger:
         """Let a head wait until `due_s`. Its followers wait with it; nothing else does."""
         head.due_s = due_s
         head.announced = False
+        head.run = 0
         heapq.heappush(self._due, (due_s, head.offset))
 
     def next_due_s(self) -> Optional[float]:
@@ -206,6 +217,7 @@ class Ledger:
     def finish(self, head: Head) -> Optional[Head]:
         """The head is processed or dead-lettered. Its next follower, now in flight, or None."""
         del self.heads[head.offset]
+        self.suspects.pop(head.offset, None)
         if not head.followers:
             if head.key is not None:
                 self.release_key(head.key)
@@ -218,11 +230,27 @@ class Ledger:
     def _succeed(self, done: Head, follower: Follower) -> Head:
         head = Head(follower.record, follower.offset, done.key)
         head.followers = done.followers
-        head.suspect, head.careful = max(0, done.suspect - 1), max(0, done.careful - 1)
+        head.careful, head.run = max(0, done.careful - 1), max(0, done.run - 1)
         self.heads[head.offset] = head
+        if done.trail:
+            self.suspect(head, IN_COMPANY, trail=done.trail - 1)
         assert done.key is not None
         self.by_key[done.key] = head
         return head
+
+    def suspect(self, head: Head, how: int, died_alone: bool = False, trail: int = 0) -> None:
+        """Suspect a head of having ended the process: it is called as `how` says until a call clears it."""
+        head.suspect, head.died_alone, head.trail = how, died_alone, trail
+        self.suspects[head.offset] = head
+
+    def clear(self, head: Head) -> None:
+        """A call of the head came to its end, so it is no suspect; those behind it may still become one."""
+        head.suspect, head.died_alone = 0, False
+        self.suspects.pop(head.offset, None)
+
+    def take(self, head: Head) -> None:
+        """A head that waits is in flight from now on, whether its time has come or not."""
+        head.due_s = None
 
     def reschedule(self, due_s: float) -> None:
         """Make every waiting head due at `due_s` at the latest."""
@@ -271,8 +299,11 @@ class Ledger:
             head = heads[offset]
             delay_s = 0.0 if head.due_s is None else head.due_s - now_s
             whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
+            announced = head.announced
+            if head.suspect and not announced:
+                announced, whole_s = True, 1 if head.suspect == IN_COMPANY else 0
             step = (offset - last) * 2 + (1 if head.followers else 0)
-            texts.append(entry(step, head.attempts, head.announced, whole_s))
+            texts.append(entry(step, head.attempts, announced, whole_s))
             last = offset
         return "".join(texts)
 
@@ -285,9 +316,10 @@ class Ledger:
 # where it is known. Numbers are decimal.
 # An entry, in offset order: the distance from the one before, doubled, plus 1 with followers, in
 # digits of 5 bits, low first, the sixth bit set while more follow; one digit of attempts, doubled,
-# plus 1 if announced; one digit of delay (DELAYS_S). The check is the CRC-32, in hex, of the committed
-# offset and all before it: a text that was cut, or that a mirror carried over to the offset of another
-# cluster, would list too little, and what is not listed counts as finished.
+# plus 1 if announced; one digit of delay (DELAYS_S). An announced entry with a delay is not being
+# called: it was, when a process died, and still has to be called IN_COMPANY. The check is the CRC-32,
+# in hex, of the committed offset and all before it: a text that was cut, or that a mirror carried over
+# to the offset of another cluster, would list too little, and what is not listed counts as finished.
 # The check keeps nobody from forging a text. So what is read is bounded: offsets that can exist, times
 # of ten digits, no longer than we write. All else counts as foreign.
 

@@ -12,6 +12,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tupl
 
 from confluent_kafka import KafkaException
 
+from orderflow import caution
 from orderflow.assignment import FIRST_CHUNK, LARGEST_CHUNK, Assignment, Partition, Report, size_of
 from orderflow.calling import KILLED, REGISTRY_RETRY_S, Business, Caller, Task
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
@@ -37,6 +38,8 @@ DUE_SHARE = 0.3
 """The share of handler time that retries may take while fresh orders are there."""
 POOL_SETTLE_S = 0.02
 """Workers go on while the last calls are settled, so settling more often than this gains nothing."""
+POOL_RUN = 800
+"""Orders that workers are given between two settlements: so far the next owner has to be careful."""
 MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
 """Records polled but not taken in at which fetching goes on, and is paused. A pause costs a fetch."""
 IDLE_S = 0.1
@@ -87,6 +90,12 @@ class Processor:
         """Polled but not taken in: beyond `next`, as if never seen."""
         self._stopped: Dict[int, int] = {}
         """Partitions that take in no more of this batch, and the offset to go on at."""
+        self._taken = 0
+        """Orders given to workers since what they did was last settled."""
+        self._clears_suspects = False
+        """A suspect is called, or what came of its call is not settled."""
+        if caller.has_workers:
+            assignment.care = caution.POOL
         self._next_registry_line_s = 0.0
         self._next_loss_look_s = 0.0
         self._note_reach()
@@ -101,10 +110,13 @@ class Processor:
             self._leftover = self._leftover + fresh
             return
         self._collect()
-        self._call_due(has_fresh=bool(fresh or self._leftover))
-        self._call_fresh(fresh)
-        if self._is_time_to_settle(len(fresh)) and not self._announces_next:
-            self._settler.settle()
+        if self._call_suspects():
+            self._leftover = self._leftover + fresh
+        else:
+            self._call_due(has_fresh=bool(fresh or self._leftover))
+            self._call_fresh(fresh)
+            if self._is_time_to_settle(len(fresh)) and not self._announces_next:
+                self._settle()
         self._steer_intake()
 
     # --- taking in -------------------------------------------------------------------------------
@@ -176,7 +188,7 @@ class Processor:
     def _is_held_up(self) -> bool:
         """Whether nothing polled could be taken in now, so that looking again at once only burns time."""
         braked = self._caller.brake.holds and self._clock() < self._caller.probe_at_s
-        return braked or self._settler.is_held_up or self._has_suspect_in_flight
+        return braked or self._settler.is_held_up
 
     def _forget(self, partitions: Set[int]) -> None:
         """What is not settled of partitions that were taken away belongs to their next owner.
@@ -209,23 +221,19 @@ class Processor:
 
     # --- calling what is due ---------------------------------------------------------------------
 
-    @property
-    def _has_suspect_in_flight(self) -> bool:
-        return any(partition.alone is not None for partition in self._ready.values())
-
     def _call_due(self, has_fresh: bool) -> None:
         """Call the orders whose time has come, one of each partition in turn."""
-        if self._has_suspect_in_flight:
-            return
         self._start_slice(DUE_SHARE if has_fresh else 1.0)
         guarded: List[Task] = []
         for partition, head in self._due_heads():
-            if head.suspect or head.careful:
+            if head.careful:
                 guarded.append((partition, head))
             else:
                 self._caller.start(partition, head)
         if guarded:
-            self._call_guarded(guarded)
+            room = min(FIRST_CHUNK, self._caller.free_workers)
+            self._postpone(guarded[room:])
+            self._call_announced(guarded[:room])
 
     def _due_heads(self) -> Iterator[Task]:
         waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
@@ -240,34 +248,32 @@ class Processor:
                     yield partition, head
             waiting = still
 
-    def _call_guarded(self, guarded: List[Task]) -> None:
-        """After an owner died: list what is about to be called, so that a second death names it."""
-        suspects = [(partition, head) for partition, head in guarded if head.suspect]
-        careful = [(partition, head) for partition, head in guarded if not head.suspect]
-        until_s = self._caller.deadline_s
-        if careful:
-            chunk, late = careful[:FIRST_CHUNK], careful[FIRST_CHUNK:]
-            self._postpone(late)
-            self._call_announced(chunk)
-        while suspects and self._call_alone(*suspects[0]):
-            del suspects[0]
-            if self._clock() >= until_s:
-                break
-        self._postpone(suspects)
-
     def _postpone(self, heads: Sequence[Task]) -> None:
         """Have them taken again in the next round; nothing else would ever call them."""
         for partition, head in heads:
             partition.ledger.wait(head, self._clock())
 
     def _call_announced(self, chunk: Sequence[Task]) -> bool:
-        """List these heads as about to be called, and call them once that is committed."""
+        """After an owner died: list what is about to be called, so that a second death names it.
+
+        What these release may run on behind them, unless there are workers for it to wait for.
+        """
+        if not self._announce(chunk):
+            return False
+        for _, head in chunk:
+            head.run = 0 if self._caller.has_workers else caution.KEY_RUN
+        self._call_all(chunk)
+        return True
+
+    def _announce(self, chunk: Sequence[Task]) -> bool:
+        """List these heads as about to be called. False where that could not be committed."""
         for partition, head in chunk:
             head.announced = partition.dirty = True
-        if not self._settler.settle_now():
+        if chunk and not self._settle_now():
             self._postpone(chunk)
+            for partition, _ in chunk:
+                partition.dirty = True  # it may have been committed all the same
             return False
-        self._call_all(chunk)
         return True
 
     def _call_all(self, chunk: Sequence[Task]) -> None:
@@ -280,25 +286,64 @@ class Processor:
             if self._clock() >= self._caller.deadline_s:
                 self._call_s = (self._clock() - began_s) / begun
                 if self._is_time_to_settle(polled=0):
-                    self._settler.settle()
+                    self._settle()
                 self._start_slice(1.0)
                 begun, began_s = 0, self._clock()
 
+    # --- calling who may be to blame ---------------------------------------------------------------
+
+    def _call_suspects(self) -> bool:
+        """Call those who may have ended the last process. True while nothing else may be called."""
+        if not self._clears_suspects and not any(part.ledger.suspects for part in self._ready.values()):
+            return False
+        self._start_slice(1.0)
+        while not self._caller.in_flight:
+            # What survived must not be under suspicion any more when anything is called without care.
+            if self._clears_suspects and not self._settle_now():
+                return True
+            self._clears_suspects = False
+            chosen = self._next_suspects()
+            if chosen is None:
+                return False
+            if not self._call_chosen(chosen) or self._clock() >= self._caller.deadline_s:
+                return True
+        return True
+
+    def _next_suspects(self) -> Optional[caution.Next]:
+        ledgers = {number: partition.ledger for number, partition in self._ready.items()}
+        return caution.choose(ledgers, self._clock(), self._caller.max_retries)
+
+    def _call_chosen(self, chosen: caution.Next) -> bool:
+        """Announce these suspects, and call them with nothing else in flight."""
+        tasks = [(self._ready[number], head) for number, head in zip(chosen.partitions, chosen.heads)]
+        for partition, head in tasks:
+            partition.ledger.take(head)
+        if chosen.alone:
+            return self._call_alone(*tasks[0])
+        return self._call_in_doubt(tasks)
+
     def _call_alone(self, partition: Partition, head: Head) -> bool:
-        """Call a suspect with nothing else in flight, its attempt committed first."""
-        if head.died_alone and self._caller.is_used_up(head):
+        """Call a suspect with its attempt committed first; or give it up, if it has died so too often."""
+        if self._caller.is_guilty(head):
             head.attempts += 1  # the death among others, which was counted to none of them
             self._caller.follow(partition, self._caller.give_up(partition, head, KILLED))
+            self._clears_suspects = True
             return True
-        if self._caller.in_flight:
-            return False
+        before = partition.alone
         head.attempts += 1
         partition.alone = head.offset
-        if self._call_announced([(partition, head)]):
-            return self._settler.settle_now()
+        if self._call_in_doubt([(partition, head)]):
+            return True
         head.attempts -= 1
-        partition.alone = None
+        partition.alone = before
         return False
+
+    def _call_in_doubt(self, tasks: Sequence[Task]) -> bool:
+        if not self._announce(tasks):
+            return False
+        self._clears_suspects = True
+        self._call_all(tasks)
+        return True
 
     # --- calling what is fresh -------------------------------------------------------------------
 
@@ -318,8 +363,6 @@ class Processor:
 
     def _calling(self, records: List[Message]) -> List[Message]:
         """Call what may be called of the records, the way that suits; what was not taken in."""
-        if self._has_suspect_in_flight:
-            return records
         if self._caller.brake.holds:
             return self._probe(records)
         if self._is_careful:
@@ -439,16 +482,19 @@ class Processor:
         if self._clock() < self._caller.probe_at_s or not self._caller.has_free_worker:
             return records
         self._caller.probe_at_s = self._clock() + PROBE_S
+        if self._is_careful:
+            return self._call_carefully(records, most=1)
         self._take_one(records[0])
         return self._without_stopped(records[1:])
 
     def _hand_out(self, records: List[Message]) -> List[Message]:
         """Give fresh orders to the workers, as many as they can take soon."""
         index = 0
-        while index < len(records) and self._caller.has_free_worker:
+        while index < len(records) and self._caller.has_free_worker and self._taken < POOL_RUN:
             if records[index].partition() not in self._stopped:
                 self._take_one(records[index])
             index += 1
+        self._taken += index
         return self._without_stopped(records[index:])
 
     def _take_one(self, message: Message) -> None:
@@ -460,38 +506,46 @@ class Processor:
         self._caller.start(partition, head)
         self._stop_if_full(partition, message)
 
-    def _call_carefully(self, records: List[Message]) -> List[Message]:
-        """After an owner died: a chunk of each partition at a time, announced before the first call."""
-        if self._caller.in_flight:
+    def _call_carefully(self, records: List[Message], most: int = LARGEST_CHUNK) -> List[Message]:
+        """After an owner died: a chunk of each partition at a time, announced before the first call.
+
+        Workers are given no more than they can begin: what only waits for one would be suspect for nothing.
+        """
+        if not self._caller.free_workers:
             return records
-        chosen, rest = self._choose_chunk(records)
-        chunk = []
-        for message in chosen:
-            if message.key() in self._assignment.busy and self._queue(message):
-                continue
-            partition = self._ready[message.partition()]
-            chunk.append((partition, partition.ledger.take_in(message, message.offset(), message.key())))
-            self._stop_if_full(partition, message)
+        chunk, rest = self._take_chunk(records, min(most, self._caller.free_workers))
         self._leftover = self._without_stopped(rest)
-        self._note_positions(len(chosen))
+        self._note_positions(len(records) - len(rest))
         if self._call_announced(chunk):
+            largest = LARGEST_CHUNK if caution.may_share(self._caller.max_retries) else FIRST_CHUNK
             for partition in {partition for partition, _ in chunk}:
-                partition.chunk = min(LARGEST_CHUNK, partition.chunk * 2)
+                partition.chunk = min(largest, partition.chunk * 2)
         return self._leftover
 
-    def _choose_chunk(self, records: List[Message]) -> Tuple[List[Message], List[Message]]:
+    def _take_chunk(self, records: List[Message], most: int) -> Tuple[List[Task], List[Message]]:
+        """Heads to announce, and what was not taken in, since its partition's chunk or the pool is full."""
         room = {number: _chunk_size(partition) for number, partition in self._ready.items()}
-        chosen: List[Message] = []
+        chunk: List[Task] = []
         rest: List[Message] = []
         for message in records:
             number = message.partition()
-            if room[number]:
-                room[number] -= 1
-                self._ready[number].careful_left = max(0, self._ready[number].careful_left - 1)
-                chosen.append(message)
-            else:
+            if not room[number] or len(chunk) >= most:
+                room[number] = 0
                 rest.append(message)
-        return chosen, rest
+            elif number not in self._stopped:
+                room[number] -= 1
+                chunk += self._take_in_carefully(self._ready[number], message)
+        return chunk, rest
+
+    def _take_in_carefully(self, partition: Partition, message: Message) -> List[Task]:
+        """The record as a head, or none where it queues behind one. What queues is called as carefully."""
+        careful, partition.careful_left = partition.careful_left, max(0, partition.careful_left - 1)
+        if message.key() in self._assignment.busy and self._queue(message):
+            return []
+        head = partition.ledger.take_in(message, message.offset(), message.key())
+        head.careful = max(1, careful)
+        self._stop_if_full(partition, message)
+        return [(partition, head)]
 
     # --- how far it got --------------------------------------------------------------------------
 
@@ -535,7 +589,8 @@ class Processor:
     # --- pace ------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        may_wait = not self._leftover or not self._caller.has_free_worker
+        is_full = not (self._caller.free_workers if self._is_careful else self._caller.has_free_worker)
+        may_wait = not self._leftover or is_full or self._clears_suspects
         self._caller.collect(WORKING_S if may_wait else 0.0)
 
     def _start_slice(self, share: float) -> None:
@@ -552,6 +607,8 @@ class Processor:
 
         `polled`: a full batch that was done in time tells of more, and each settlement has its price.
         """
+        if self._caller.held or self._taken >= POOL_RUN:
+            return True
         if self._settler.is_on_its_way:
             return self._clock() >= self._settler.sent_off_at_s + self._slice_s
         if self._caller.has_workers:
@@ -559,18 +616,35 @@ class Processor:
         has_more = polled == MAX_BATCH and not self._leftover
         return not has_more or self._clock() >= self._settler.settled_at_s + SLICE_S / 2
 
-    def _note_reach(self) -> None:
-        """Tell the next owner how far to be careful, should this one die: two slices, each twice as long.
+    def _settle(self) -> bool:
+        """Send off what was done since the last time. False where that last time did not succeed."""
+        return self._note_settled(self._settler.settle())
 
-        Workers take orders for which there is no such bound.
+    def _settle_now(self) -> bool:
+        """Settle what was done, and wait until it is certain."""
+        return self._note_settled(self._settler.settle_now())
+
+    def _note_settled(self, is_settled: bool) -> bool:
+        if is_settled:
+            self._taken = 0
+            self._caller.settled()
+        return is_settled
+
+    def _note_reach(self) -> None:
+        """Tell the next owner how far to be careful, should this one die.
+
+        What two settlements, both on their way, may not hold yet: two slices, each twice as long as the
+        last, or twice what workers are given between two settlements.
         """
-        if not self._caller.has_workers:
+        if self._caller.has_workers:
+            self._assignment.reach = 2 * POOL_RUN
+        else:
             self._assignment.reach = 4 * self._batch_size + len(self._leftover)
 
     @property
     def _announces_next(self) -> bool:
         """Whether the next step begins with an announcement, which settles what this one did as well."""
-        is_held = self._caller.has_workers or self._caller.brake.holds or self._has_suspect_in_flight
+        is_held = self._caller.has_workers or self._caller.brake.holds
         return bool(self._leftover) and not is_held and self._is_careful
 
     def _pace(self, taken: int, took_s: float, polled: int) -> None:
@@ -609,8 +683,8 @@ class Processor:
         while self._caller.in_flight and self._clock() < until_s:
             self._poll()
             self._collect()
-            self._settler.settle()
-        self._settler.settle_now()
+            self._settle()
+        self._settle_now()
 
     # --- what the outside may ask ----------------------------------------------------------------
 

@@ -98,6 +98,13 @@ def poison_hangs(order: Order, delivery: Any) -> Order:
     return works(order, delivery)
 
 
+def poisons_crash_and_hang(order: Order, delivery: Any) -> Order:
+    """Crash for orders whose id starts with POISON-CRASH, never return for other poison."""
+    if order["order_id"].startswith("POISON-CRASH"):
+        return poison_crashes(order, delivery)
+    return poison_hangs(order, delivery)
+
+
 def everything_fails(order: Order, delivery: Any) -> Order:
     """Fail for every order while there is trouble."""
     if os.path.exists(TROUBLE):

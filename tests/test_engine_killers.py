@@ -44,7 +44,23 @@ def innocent_attempts(shop: Shop) -> List[int]:
     return list(highest.values())
 
 
-@pytest.mark.parametrize("workers", [pytest.param("1", marks=LONG), "4"])
+def test_killers_of_two_kinds_in_two_partitions_are_both_found(strict_shop: NewShop) -> None:
+    """They take turns to end the process, and each death must not wipe out what is known of the other."""
+    shop = strict_shop(MAX_RETRIES="1", HANDLER_TIMEOUT="1", WORKERS="4").create(partitions=3)
+    for partition, poison in enumerate(("POISON-CRASHES", "POISON-HANGS")):
+        shop.put([*rows(20, prefix=f"A{partition}-"), (poison, "C")], partition=partition)
+        shop.put(rows(20, prefix=f"B{partition}-"), partition=partition)
+    lived = shop.until_drained("poisons_crash_and_hang", *MORTAL, *INSTANCE)
+
+    assert len(lived) - 1 <= 2 * 3, first_errors(lived)
+    taken = shop.assert_account_closes()
+    assert (taken.processed, taken.dead_lettered) == (80, 2)
+    assert [reason(letter) for letter in shop.dead_letters()] == ["process.killed_consumer"] * 2
+    assert max(innocent_attempts(shop)) == 1
+
+
+@LONG
+@pytest.mark.parametrize("workers", ["1", "4"])
 def test_a_handler_that_hangs_is_a_killer_too(strict_shop: NewShop, workers: str) -> None:
     """HANDLER_TIMEOUT says so and ends the process with 1; the open mark finds the order."""
     hanging = strict_shop(MAX_RETRIES="0", HANDLER_TIMEOUT="1", WORKERS=workers).create()

@@ -4,8 +4,9 @@ from typing import List, Optional
 
 import pytest
 
-from orderflow.assignment import ALONE_CALLS, BEYOND_END_LIMIT, CAREFUL_CALLS
-from orderflow.ledger import REACHES, Commit, Entry, Head, read_metadata
+from orderflow.assignment import BEYOND_END_LIMIT, CAREFUL_CALLS
+from orderflow.caution import COMPANY, INLINE
+from orderflow.ledger import ALONE, IN_COMPANY, REACHES, Commit, Entry, Head, read_metadata
 from orderflow.session import SessionLost
 from tests.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
 
@@ -195,18 +196,42 @@ def test_after_a_crash_what_waits_and_what_is_next_is_handled_with_care(
     restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 9)], 2, clean=False, reach=reach))
 
     (head,) = heads(restored)
-    assert (calls, calls, 0) == (restored.partition.careful_left, head.careful, head.suspect)
+    assert (calls, INLINE.followers, 0) == (restored.partition.careful_left, head.careful, head.suspect)
     assert 9.0 == head.due_s
 
 
 def test_after_a_second_crash_those_announced_are_called_alone_and_at_once() -> None:
     """One of them killed the process; the one that was called alone did."""
-    entries = [Entry(0, 1, 9, announced=True), Entry(1, 1, 9, announced=True), Entry(2, 1, 9)]
+    entries = [Entry(0, 1, 0, announced=True), Entry(1, 1, 0, announced=True), Entry(2, 1, 9)]
 
     restored = restore(log_of(b"a", b"b", b"c"), 0, committed(entries, 3, clean=False, alone=1))
 
-    expected = [(ALONE_CALLS, False, 0.0), (ALONE_CALLS, True, 0.0), (0, False, 9.0)]
+    expected = [(ALONE, False, 0.0), (ALONE, True, 0.0), (0, False, 9.0)]
     assert expected == [(head.suspect, head.died_alone, head.due_s) for head in heads(restored)]
+
+
+def test_a_new_owner_commits_every_suspicion_that_it_takes_over() -> None:
+    """Another order may end it before it gets to these, and then its next owner must know of them."""
+    entries = [Entry(number, 0, 0, announced=True) for number in range(COMPANY + 1)]
+    few = [Entry(0, 2, 0, announced=True), Entry(1, 0, 0, announced=True)]
+    log = log_of(*[b"%d" % number for number in range(COMPANY + 1)])
+
+    for listed, alone in ((entries, None), (few, 0)):
+        restored = restore(log, 0, committed(listed, COMPANY + 1, clean=False, alone=alone))
+        again = restore(log, *restored.session.commits[0])
+
+        kept = [(head.suspect, head.died_alone, head.attempts) for head in heads(restored)]
+        assert kept == [(head.suspect, head.died_alone, head.attempts) for head in heads(again)]
+        assert {IN_COMPANY if alone is None else ALONE} == {head.suspect for head in heads(restored)}
+
+
+def test_the_next_owner_is_careful_as_far_as_this_one_still_had_to_be() -> None:
+    """It may die at once, and has announced nothing of what the last one may have called."""
+    restored = restore(log_of(b"a"), 1, committed([], 1, clean=False, reach=6_400))
+
+    found = read_metadata(restored.session.commits[0][1], 1)
+    assert found is not None
+    assert (found.reach or CAREFUL_CALLS) >= 6_400
 
 
 @pytest.mark.parametrize("braked", [True, False])
