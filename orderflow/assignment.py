@@ -13,6 +13,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Option
 
 from confluent_kafka import KafkaException
 
+from orderflow.failing import Failing
 from orderflow.intake import Intake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
@@ -33,6 +34,7 @@ ALONE_CALLS = 100
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
+STEP = "restoring what is committed"
 BEYOND_END_LIMIT = 10
 """Looks, a second apart, before a committed offset beyond the end of the log is believed."""
 
@@ -97,8 +99,12 @@ class Assignment:
         time_of_day: Callable[[], float],
         report: Report,
         from_end: FrozenSet[int] = frozenset(),
+        find_trace: Callable[[int, Optional[int]], Optional[str]] = lambda number, committed: None,
     ) -> None:
-        """`from_end`: where nothing is committed for these partitions, they begin at their end."""
+        """`from_end`: where nothing is committed for these partitions, they begin at their end.
+
+        `find_trace`: what shows that the group worked on a partition of which it has no ledger.
+        """
         self.ready: Dict[int, Partition] = {}
         self.intake = Intake()
         """What was handed over of those that are ready."""
@@ -114,10 +120,12 @@ class Assignment:
         self._time_of_day = time_of_day
         self._report = report
         self._from_end = from_end
+        self._find_trace = find_trace
         self._restoring: Dict[int, _Restoring] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
         self._retry_at_s = 0.0
+        self._failing = Failing(clock, report)
 
     @property
     def is_settled(self) -> bool:
@@ -141,8 +149,12 @@ class Assignment:
             self._finish_all()
         except KafkaException as error:
             # As long again as it may have blocked, or the partitions that are ready would starve.
-            self._retry_at_s = self._clock() + COMMITTED_TIMEOUT_S
-            self._report("restore_delayed", detail=error.args[0].str())
+            self._delay(COMMITTED_TIMEOUT_S, error.args[0].str())
+
+    def _delay(self, delay_s: float, detail: str) -> None:
+        self._retry_at_s = self._clock() + delay_s
+        self._report("restore_delayed", detail=detail)
+        self._failing.failed(STEP, detail)
 
     def _read_back(self) -> None:
         """Go on with the searches for a moment; partitions that are ready wait meanwhile."""
@@ -176,6 +188,7 @@ class Assignment:
 
     def _begin_one(self, number: int, offset: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+        committed = offset
         if offset is None:
             offset = high if number in self._from_end else low
         commit = read_metadata(metadata, offset)
@@ -187,9 +200,18 @@ class Assignment:
         self._beyond_end.pop(number, None)
         if mark < low:
             self._report("lost_by_retention", partition=number, offset=mark, until=low)
+        if commit is None:
+            self._look_for_lost_ledger(number, committed, max(mark, low), high)
         restoring = self._new(number, max(mark, low), high, commit)
         self._restoring[number] = restoring
         self._search(restoring)
+
+    def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
+        """Offsets that expired, or were reset, took the list of the waiting orders with them: say so."""
+        trace = self._find_trace(number, committed)
+        if trace is not None:
+            self._report("ledger_lost", partition=number, committed=committed, offset=start, until=end,
+                         trace=trace)  # fmt: skip
 
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
         """A new leader may know less of the log for a moment; a topic made anew stays that way."""
@@ -277,6 +299,7 @@ class Assignment:
             self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
+        self._failing.succeeded(STEP)
         self.intake.begin(number, partition.ledger.next)
         self._report("partition_ready", partition=number, offset=partition.ledger.next,
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
@@ -288,8 +311,7 @@ class Assignment:
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:
             self._unlistable(partition)
-        self._retry_at_s = self._clock() + 0.2
-        self._report("restore_delayed", detail=settlement.detail)
+        self._delay(0.2, settlement.detail)
         return False
 
     def _unlistable(self, partition: Partition) -> None:

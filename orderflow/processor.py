@@ -18,6 +18,7 @@ from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanen
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.records import Message
+from orderflow.results import PLAIN, require_outcome
 from orderflow.session import Session
 from orderflow.settling import Settler
 
@@ -178,11 +179,15 @@ class Processor:
         return braked or self._settler.is_held_up or self._has_suspect_in_flight
 
     def _forget(self, partitions: Set[int]) -> None:
-        """What is not settled of partitions that were taken away belongs to their next owner."""
+        """What is not settled of partitions that were taken away belongs to their next owner.
+
+        What was done for those that stay is kept, and so are their calls.
+        """
         self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
-        if self._settler.outbox:
-            self._start_again("partitions were taken away before what was done for them was settled")
+        if self._settler.forget(partitions):
+            detail = "partitions were taken away before what was done for them was settled"
+            self._report("start_again", detail=detail)
 
     def _start_again(self, why: str) -> None:
         """Restore everything from what is committed."""
@@ -327,7 +332,7 @@ class Processor:
     def _is_careful(self) -> bool:
         return any(partition.careful_left for partition in self._ready.values())
 
-    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
         """The fast road: nothing is built, looked up or written for an order that succeeds at once.
 
         What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
@@ -353,9 +358,14 @@ class Processor:
                 result = (
                     handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
                 )
-                if publishes and result is not None:
-                    publish(message, result)
-            except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                if result is not None:
+                    if publishes:
+                        publish(message, result)
+                    elif type(result) not in PLAIN:
+                        require_outcome(result)
+            except SystemExit:  # the handler ends the process: no failure of its order yet
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
                     rejected.append((message, describe(error, keep_stack)))
                 else:
@@ -383,7 +393,7 @@ class Processor:
         if value is not None:
             self._caller.publish(message, value)
 
-    def _fresh_failed(self, message: Message, error: Exception) -> None:
+    def _fresh_failed(self, message: Message, error: BaseException) -> None:
         """A first call failed and may succeed later: only now the order gets an entry in its ledger."""
         partition = self._ready[message.partition()]
         if isinstance(error, RegistryUnavailable):
@@ -413,7 +423,7 @@ class Processor:
         self._stopped[partition.number] = offset
         self._assignment.hold(partition, why, until_s)
 
-    def _wait_for_registry(self, partition: Partition, offset: int, error: Exception) -> None:
+    def _wait_for_registry(self, partition: Partition, offset: int, error: RegistryUnavailable) -> None:
         if self._clock() >= self._next_registry_line_s:
             self._next_registry_line_s = self._clock() + REGISTRY_LINE_S
             self._report("registry_down", partition=partition.number, detail=str(error))

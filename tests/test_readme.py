@@ -116,6 +116,7 @@ def test_settings_that_are_named_exist(page: str) -> None:
 
 
 OTHER_PROGRAMS_NAMES = {
+    "IDEMPOTENT_WRITE", "INVALID_TIMESTAMP", "READ_UNCOMMITTED",
     *("OFFSET_METADATA_TOO_LARGE", "UNKNOWN_MEMBER_ID", "MSG_SIZE_TOO_LARGE", "OUT_OF_ORDER_SEQUENCE_NUMBER"),
 }
 """Errors of Kafka's protocol."""
