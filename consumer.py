@@ -282,7 +282,7 @@ class Consumer:
         outbox = Outbox(
             settings.dlq_topic,
             self._max_bytes(settings.dlq_topic) or DEFAULT_MAX_BYTES,
-            lambda: self.dead_letter_topic.partitions,
+            partitions=lambda: self.dead_letter_topic.partitions,
         )
         destination = Destination(
             settings.processed_topic,

@@ -43,13 +43,13 @@ class Outbox:
         self,
         dlq_topic: str,
         max_bytes: int = DEFAULT_MAX_BYTES,
-        partitions: Callable[[], int] = lambda: 1,
         stamp: Stamp = Stamp.OURS,
+        partitions: Callable[[], int] = lambda: 1,
     ) -> None:
         """`partitions` tells how many the dead letter topic has now: it may have been created anew."""
         self.dlq_topic = dlq_topic
-        self.stamp = stamp
         self._partitions = partitions
+        self.stamp = stamp
         self.max_bytes = max_bytes
         """What the dead letter topic takes, as far as we know."""
         self.results: List[Outgoing] = []
@@ -64,7 +64,7 @@ class Outbox:
 
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
-        taken = Outbox(self.dlq_topic, self.max_bytes, self._partitions, self.stamp)
+        taken = Outbox(self.dlq_topic, self.max_bytes, self.stamp, self._partitions)
         taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
         self.clear()
         return taken

@@ -123,7 +123,7 @@ def test_what_can_be_sent_is_sent_and_the_rest_makes_exit_3(make: Callable[..., 
     line = desk.sent()[1]
     assert line.headers[:2] == (("tenant", b"a"), ("tenant", b"b"))
     assert [name for name, _ in line.headers[2:]] == [
-        *("orders.replay.count", "orders.replay.from", "orders.replay.job")
+        *("orders.replay.id", "orders.replay.count", "orders.replay.from", "orders.replay.job")
     ]
     assert (line.key, line.value) == (b"O-2", order(2))
     assert [*desk.states().values()] == ["replayed", "replayed", *["new"] * 5]
