@@ -71,6 +71,7 @@ class Settings:
     max_retries: int
     retry_backoff_s: float
     retry_backoff_max_s: float
+    key_failures: int
     handler: Optional[str]
     workers: int
     guarantee: str
@@ -150,11 +151,16 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting("order_key", "ORDER_KEY", "order_id", Kind("FIELD", _order_field),
             "field of the order that is the record's key; orders of one key stay in order"),
     Setting("max_retries", "MAX_RETRIES", "3", whole(0, 30),
-            "tries after the first, before an order is dead-lettered"),
+            "tries after the first, before an order is dead-lettered; 30 at most, as the group's commit can "
+            "count 31 calls of an order that waits"),
     Setting("retry_backoff_s", "RETRY_BACKOFF", "5", seconds(0, _WEEK_S),
-            "seconds before the first retry, doubled for each further one"),
+            "seconds before the first retry, doubled for each further one; by chance up to a quarter less or "
+            "more"),
     Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", seconds(0, _WEEK_S),
             "seconds that a retry waits at most"),
+    Setting("key_failures", "KEY_FAILURES", "3", whole(1, 1000),
+            "orders of a key dead-lettered in a row for want of retries, after which its next ones get one "
+            "call each"),
     Setting("handler", "HANDLER", None, text("MODULE:FUNCTION"),
             "module:function or file.py:function that processes an order; unset: the one in consumer.py"),
     Setting("workers", "WORKERS", "1", whole(1, 1024), "handlers that run at the same time"),

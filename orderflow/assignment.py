@@ -13,10 +13,10 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 
 from confluent_kafka import KafkaException
 
+from orderflow.brakes import OutageBrake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
-from orderflow.retry import OutageBrake
 from orderflow.session import Outcome, Session, SessionLost
 
 CAREFUL_CALLS = 20_000
@@ -209,8 +209,7 @@ class Assignment:
         partition = Partition(number, ledger, high)
         if commit is not None and not commit.clean:
             partition.careful_left = _careful_calls(commit)
-        if commit is not None and commit.braked:
-            self._brake.engage()
+        self._brake.add(number, held=commit is not None and commit.braked)
         return _Restoring(partition, commit.entries if commit else [], commit)
 
     def _search(self, restoring: _Restoring) -> None:
@@ -293,7 +292,7 @@ class Assignment:
 
     def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
         """Offset and metadata to commit for a partition now."""
-        ledger, braked = partition.ledger, self._brake.holds
+        ledger, braked = partition.ledger, self._brake.holds(partition.number)
         now_s, time_of_day_s = self._clock(), self._time_of_day()
         text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, self.reach)
         return ledger.commit_point, text

@@ -52,8 +52,8 @@ class Head:
     """One unfinished order below `next`: it waits for its time, or it is in flight."""
 
     __slots__ = (
-        "announced", "attempts", "careful", "died_alone", "due_s", "first_failed_at_ms",
-        "followers", "key", "offset", "record", "suspect",
+        "announced", "attempts", "began", "careful", "died_alone", "due_s", "first_failed_at_ms",
+        "followers", "key", "offset", "record", "suspect", "voted",
     )  # fmt: skip
 
     def __init__(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> None:
@@ -73,6 +73,10 @@ class Head:
         self.careful = 0
         """The last owner did not stop properly: so many calls of its key are announced."""
         self.first_failed_at_ms: Optional[int] = None
+        self.began: Optional[int] = None
+        """How many successes of its partition the outage brake had noted when it first failed."""
+        self.voted = False
+        """Its first call was evidence of an outage."""
 
 
 class Entry(NamedTuple):

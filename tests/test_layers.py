@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 
 PURE = (
-    "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "dialects", "encoder", "errors",
-    "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait", "projection",
+    "audit", "avro_schema", "brakes", "codec", "dead_letters", "decode_reasons", "dialects", "encoder",
+    "errors", "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait", "projection",
     "records", "render", "replay", "retry", "schema_references", "selection", "staleness", "strict_reader",
     "tally", "text", "values", "walk", "where",
 )
