@@ -1,4 +1,4 @@
-"""The two brakes: what keeps an outage, and a key that always fails, from emptying a topic into the dead letters.
+"""The two brakes: they keep an outage from flooding the dead letters, and one key from holding up its queue.
 
 Owns: the evidence of an outage by partition, which partitions are held, and which keys are failing.
 Does not know: the clock (an argument), the handler, Kafka.
@@ -12,9 +12,11 @@ from orderflow.records import Message
 
 VOTE = 2
 """What the failed first call of an order counts, once for each key until it succeeds."""
+BUDGET = 16
+"""What an order of a failing key counts whose budget is used up, if nothing has succeeded meanwhile."""
 REPEAT = 1
-"""What an order behind it counts that is about to be given up, if nothing at all has succeeded meanwhile."""
-MOST_REPEATS = 20
+"""The same of an order that got a single call."""
+MOST_AGAIN = 20
 """For each key. So fewer than five keys never make an outage: 4 * (2 + 20) is less than 90."""
 SUCCESS = 18
 """What a success takes away again: nine in ten must fail, or the evidence does not grow."""
@@ -29,15 +31,15 @@ RELEASE_CALLS, RELEASE_SUCCESSES = 4, 2
 class FailingKey:
     """A key whose orders were dead-lettered for want of retries since one of them succeeded."""
 
-    __slots__ = ("began", "dead_letters", "repeats")
+    __slots__ = ("again", "began", "dead_letters")
 
     def __init__(self, began: int) -> None:
         self.dead_letters = 0
         """In a row."""
         self.began = began
         """How many successes its partition had noted when the key began to fail."""
-        self.repeats = 0
-        """How often it was evidence again."""
+        self.again = 0
+        """What it counted as evidence beyond its first vote."""
 
 
 class KeyBrake:
@@ -83,6 +85,8 @@ class FailedCall(NamedTuple):
     """It was the first of its order in this process."""
     last: bool = False
     """The order's budget is used up."""
+    retried: bool = False
+    """The order had been called before."""
     voted: bool = False
     """Its first call was evidence."""
     began: int = 0
@@ -134,11 +138,12 @@ class OutageBrake:
     While any partition is held, one that no call has been made of yet is held too, until its first
     call succeeds.
 
-    Where a topic has fewer than 45 keys, so many can never count. So orders count as well that are about to
-    be given up for want of retries, as long as nothing at all in their partition has succeeded since their
-    key began to fail: by half, and up to twenty of each key. That makes an outage of five keys and more;
-    fewer never are one, and are left to the key brake. In the same way those count whose first call did not,
-    since it was made before a restart or before a release.
+    Where a topic has fewer than 45 keys, so many can never count. So the orders behind a dead-lettered one
+    of their key count as well when their budget is used up, as long as nothing at all in their partition has
+    succeeded since their key began to fail: eight times as much, since four calls and 35 s tell more than one
+    call, and bounded for each key. Five keys that have used two budgets up each are an outage then; fewer
+    than five never are one, and are left to the key brake. An order whose first call was no evidence, since
+    it was made before a restart or a release, counts when its budget is used up, under the same condition.
 
     While a partition is held, nothing of it is given up for want of retries beyond one order a window (over
     all partitions), so that a topic of nothing but poison still drains. It is released when two of its
@@ -174,7 +179,7 @@ class OutageBrake:
         return self._part(number).probe_at_s
 
     def probing(self, number: int, next_s: float) -> None:
-        """An order of this partition is tried now, another one at `next_s`, or at once if this one succeeds."""
+        """An order of this partition is tried now; another at `next_s`, or at once if this one succeeds."""
         self._part(number).probe_at_s = next_s
 
     # --- what happens ----------------------------------------------------------------------------
@@ -214,7 +219,8 @@ class OutageBrake:
 
     def _judged(self, number: int, part: _Part) -> List[int]:
         if self._pool >= OUTAGE:
-            return self._hold(*(other for other, one in self._parts.items() if one.fails_now and not one.held))
+            failing = [other for other, one in self._parts.items() if one.fails_now and not one.held]
+            return self._hold(*failing)
         return self._hold(number) if part.evidence >= OUTAGE else []
 
     def _hold(self, *numbers: int) -> List[int]:
@@ -297,10 +303,11 @@ def _weight(part: _Part, call: FailedCall) -> int:
         return 0
     if call.known is None:
         return VOTE if not call.voted and call.began == part.successes else 0
-    if call.known.began != part.successes or call.known.repeats >= MOST_REPEATS:
+    if call.known.began != part.successes:
         return 0
-    call.known.repeats += 1
-    return REPEAT
+    counts = min(BUDGET if call.retried else REPEAT, MOST_AGAIN - call.known.again)
+    call.known.again += counts
+    return counts
 
 
 class Successes:

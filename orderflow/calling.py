@@ -313,16 +313,16 @@ class Caller:
     def _watch(self, partition: Partition, head: Head, failure: Failure) -> None:
         """Let the outage brake see a call that did not succeed."""
         outcome = told_by(failure)
-        if outcome is None:
-            return
         number = partition.number
         if outcome:
-            return self.answered(number)
+            self.answered(number)
+        if outcome is not False:
+            return
         known = self.key_brake.failing.get(head.key)
         first = head.attempts == 1 and head.began is None
         if head.began is None:
             head.began = self.brake.began(number)
-        call = FailedCall(first, self._is_last(head), head.voted, head.began, known)
+        call = FailedCall(first, self._is_last(head), head.attempts > 1, head.voted, head.began, known)
         head.voted = head.voted or (first and known is None)
         held = self.brake.failed(number, call)
         if held:
@@ -339,7 +339,7 @@ class Caller:
         partition = self._ready[number]
         for head in partition.ledger.waiting():
             if not head.suspect:
-                head.attempts, head.began, head.voted = 0, None, False
+                head.attempts, head.began, head.voted = 0, self.brake.began(number), False
         partition.ledger.reschedule(self._clock())
         partition.dirty = True
         self._assignment.release(partition, "outage")

@@ -76,7 +76,9 @@ def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
 
 
 EVENTS: Dict[str, Event] = {
-    "retry": Event("retry", "a call failed, or the handler asked for a later one; it will be made again", _retry),
+    "retry": Event(
+        "retry", "a call failed, or the handler asked for a later one; it will be made again", _retry
+    ),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and taken in", _ready),
     "ledger_full": Event(
@@ -90,8 +92,8 @@ EVENTS: Dict[str, Event] = {
         "ERROR",
         "nearly every fresh order of these partitions fails: what the handler needs seems to be down",
         lambda partitions: (
-            f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one a second, "
-            "dead-lettering next to nothing"
+            f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one a "
+            "second, dead-lettering next to nothing"
         ),
     ),
     "outage_ends": Event(

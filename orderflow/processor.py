@@ -316,7 +316,6 @@ class Processor:
 
         What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
         """
-        keep_stack = self._keep_stack
         read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
         busy, failing, stopped = self._assignment.busy, self._caller.key_brake.failing, self._stopped
         publish, publishes = self._publish, self._publishes
@@ -341,10 +340,7 @@ class Processor:
                     publish(message, result)
             except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
-                    failure = describe(error, keep_stack)
-                    rejected.append((message, failure))
-                    if not told_by(failure):
-                        others.add(taken)
+                    rejected.append((message, self._rejected(error, taken)))
                 else:
                     undone += 1
                     others.add(taken)
@@ -367,6 +363,12 @@ class Processor:
         value = self._caller.value_of(result)
         if value is not None:
             self._caller.publish(message, value)
+
+    def _rejected(self, error: Exception, place: int) -> Failure:
+        failure = describe(error, self._keep_stack)
+        if not told_by(failure):
+            self._successes.others.add(place)
+        return failure
 
     def _fresh_failed(self, message: Message, error: Exception, place: int) -> bool:
         """A first call failed and may succeed later: only now the order gets an entry in its ledger.

@@ -9,7 +9,6 @@ from typing import NamedTuple, Union
 
 from orderflow.errors import Failure
 
-
 JITTER = 0.25
 """The share of a delay by which chance makes it shorter or longer."""
 
