@@ -67,7 +67,9 @@ class KeyBrake:
         """An order of this key was given up for want of retries."""
         if key is None:
             return
-        known = self.failing.setdefault(key, FailingKey(began))
+        known = self.failing.get(key)
+        if known is None:
+            known = self.failing[key] = FailingKey(began)
         known.dead_letters += 1
         self.failing.move_to_end(key)
         if len(self.failing) > self.max_keys:
@@ -236,9 +238,9 @@ class OutageBrake:
 
     def needed(self, number: int) -> int:
         """How many successes of this partition make a difference now; any more make none."""
-        part = self._part(number)
-        if part.is_calm:
+        if number not in self.uneasy:
             return 0
+        part = self._part(number)
         evidence = max(part.evidence, self._pool if part.fails_now else 0)
         return max(1, -(-evidence // SUCCESS))
 

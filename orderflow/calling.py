@@ -15,7 +15,7 @@ from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_
 from orderflow.ledger import Head
 from orderflow.outbox import Dead, Outbox
 from orderflow.records import Message, Outgoing, record_of
-from orderflow.retry import Decision, GiveUp, Policy, decide
+from orderflow.retry import GiveUp, Policy, decide
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
 
@@ -228,8 +228,12 @@ class Caller:
         head.attempts = self._attempt_number(partition, head)
         if head.attempts == 1 and head.first_failed_at_ms is None:
             head.first_failed_at_ms = self._now_ms()
-        self._watch(partition, head, failure)
-        decision = self._decide(partition, head, failure)
+        key_failing = self.key_brake.holds(head.key)
+        last = key_failing or head.attempts > self._policy.max_retries
+        self._watch(partition, head, failure, last)
+        # Asked only where it matters, since a permit is spent by asking.
+        keeps = failure.retryable and last and not self._may_give_up(partition)
+        decision = decide(failure, head.attempts, self._policy, self._chance(), key_failing, not keeps)
         if isinstance(decision, GiveUp):
             return self.give_up(partition, head, decision.failure)
         self._wait(partition, head, failure, decision.delay_s)
@@ -242,18 +246,8 @@ class Caller:
             head.attempts -= 1
         partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
 
-    def _decide(self, partition: Partition, head: Head, failure: Failure) -> Decision:
-        may_exhaust = (
-            not failure.retryable
-            or not self._is_last(head)
-            or self.brake.permits_dead_letter(partition.number, self._clock())
-        )
-        key_failing = self.key_brake.holds(head.key)
-        return decide(failure, head.attempts, self._policy, self._chance(), key_failing, may_exhaust)
-
-    def _is_last(self, head: Head) -> bool:
-        """Whether the order is given up if this call has failed, unless an outage keeps it."""
-        return head.attempts > self._policy.max_retries or self.key_brake.holds(head.key)
+    def _may_give_up(self, partition: Partition) -> bool:
+        return self.brake.permits_dead_letter(partition.number, self._clock())
 
     def is_used_up(self, head: Head) -> bool:
         """Whether a death while it was called alone was the last that its budget allows."""
@@ -310,8 +304,8 @@ class Caller:
 
     # --- the outage brake ------------------------------------------------------------------------
 
-    def _watch(self, partition: Partition, head: Head, failure: Failure) -> None:
-        """Let the outage brake see a call that did not succeed."""
+    def _watch(self, partition: Partition, head: Head, failure: Failure, last: bool) -> None:
+        """Let the outage brake see a call that did not succeed; `last`: its order's budget is used up."""
         outcome = told_by(failure)
         number = partition.number
         if outcome:
@@ -322,7 +316,7 @@ class Caller:
         first = head.attempts == 1 and head.began is None
         if head.began is None:
             head.began = self.brake.began(number)
-        call = FailedCall(first, self._is_last(head), head.attempts > 1, head.voted, head.began, known)
+        call = FailedCall(first, last, head.attempts > 1, head.voted, head.began, known)
         head.voted = head.voted or (first and known is None)
         held = self.brake.failed(number, call)
         if held:

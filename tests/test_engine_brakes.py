@@ -30,7 +30,7 @@ class Shop:
 
     def done_of(self, partition: int) -> int:
         """How many orders of a partition are done."""
-        return sum(name.startswith(f"orders-{partition}-") for name in self.done)
+        return sum(name.startswith(f"orders-{partition}-") for name in tuple(self.done))
 
 
 def run(life: Life, until_s: float, feed: Optional[Callable[[float], None]] = None) -> None:
