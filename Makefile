@@ -59,7 +59,7 @@ chaos: $(STAMP) ## The tests that kill, pause and overload things, for minutes
 fuzz: $(STAMP) ## Hostile bytes against the codec, for minutes
 	$(PY) tools/fuzz_codec.py
 
-readme: $(STAMP) ## Write the generated parts of README.md and .env.example again
+readme: $(STAMP) ## Rewrite the generated parts of README.md, docs/ and .env.example
 	$(PY) tools/readme.py
 	$(PY) tools/env_example.py > .env.example
 
@@ -81,6 +81,6 @@ compat-python-%:
 compat-kafka-%: $(STAMP)
 	ORDERFLOW_TEST_KAFKA_VERSION=$* $(PY) -m pytest -q -m "broker and not registry and not chaos"
 
-clean: ## Remove what was made here, but for what git knows and .env
+clean: ## Remove everything that was generated here, except .env
 	rm -rf $(VENV) .venv-* build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 Owns: the catalogue `SETTINGS`, the frozen `Settings`, and the only reading of the environment and `.env`.
 Does not know: what a setting is used for; nothing in orderflow/ imports this module.
-Used by: producer.py, consumer.py, dlq_handler.py, and the tests of .env.example and the README table.
+Used by: producer.py, consumer.py, dlq_handler.py, and the generators of .env.example and docs/reference.md.
 
 Precedence: flag > environment > .env > default. An empty value unsets an optional setting and is a fault
 for any other. A secret may stand in a file that `NAME_FILE` names. `KAFKA_SASL_USERNAME` and
@@ -139,43 +139,42 @@ _DAY_S, _WEEK_S = 86_400, 604_800
 
 SETTINGS: Tuple[Setting, ...] = (
     Setting("bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "localhost:9092", ADDRESSES,
-            "Kafka brokers to start from, host:port, separated by commas"),
+            "Kafka brokers to connect to first: host:port, separated by commas"),
     Setting("orders_topic", "ORDERS_TOPIC", "orders", TOPIC, "topic of the orders"),
     Setting("dlq_topic", "DLQ_TOPIC", "orders-dlq", TOPIC, "topic of the dead letters"),
     Setting("audit_topic", "DLQ_AUDIT_TOPIC", None, TOPIC,
-            "topic that records what became of each dead letter; unset: <DLQ_TOPIC>-audit"),
+            "topic that records what was done with each dead letter; unset: <DLQ_TOPIC>-audit"),
     Setting("processed_topic", "PROCESSED_TOPIC", None, TOPIC,
             "topic for what the handler returns; unset: results are not published"),
     Setting("consumer_group", "CONSUMER_GROUP", "order-processing-group", text("GROUP"),
             "consumer group of the consumers"),
     Setting("order_key", "ORDER_KEY", "order_id", Kind("FIELD", _order_field),
-            "field of the order that is the record's key; orders of one key stay in order"),
+            "field of the order used as the record key; orders with the same key stay in order"),
     Setting("max_retries", "MAX_RETRIES", "3", whole(0, 30),
-            "tries after the first, before an order is dead-lettered; 30 at most, as the group's commit can "
-            "count 31 calls of an order that waits"),
+            "retries after the first attempt, before an order is dead-lettered; at most 30, as the group's "
+            "commit can count 31 attempts of a waiting order"),
     Setting("retry_backoff_s", "RETRY_BACKOFF", "5", seconds(0, _WEEK_S),
-            "seconds before the first retry, doubled for each further one; by chance up to a quarter less or "
-            "more"),
+            "seconds before the first retry; doubled for each further retry; a random quarter less or more"),
     Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", seconds(0, _WEEK_S),
-            "seconds that a retry waits at most"),
+            "longest wait before a retry, in seconds"),
     Setting("key_failures", "KEY_FAILURES", "3", whole(1, 1000),
             "orders of a key dead-lettered in a row for want of retries, after which its next ones get one "
             "call each"),
     Setting("handler", "HANDLER", None, text("MODULE:FUNCTION"),
-            "module:function or file.py:function that processes an order; unset: the one in consumer.py"),
-    Setting("workers", "WORKERS", "1", whole(1, 1024), "handlers that run at the same time"),
+            "module:function or file.py:function that processes an order; unset: process() in consumer.py"),
+    Setting("workers", "WORKERS", "1", whole(1, 1024), "handler calls that run at the same time"),
     Setting("guarantee", "GUARANTEE", "exactly-once", one_of("exactly-once", "at-least-once"),
             "exactly-once or at-least-once, for what is in Kafka"),
     Setting("handler_timeout_s", "HANDLER_TIMEOUT", "300", seconds(1, _DAY_S),
-            "seconds that one call of the handler may take before the process is ended"),
+            "seconds that one handler call may take; after that the process ends"),
     Setting("shutdown_timeout_s", "SHUTDOWN_TIMEOUT", "25", seconds(0, 3600),
-            "seconds to finish in when asked to stop"),
+            "seconds to finish running work when asked to stop"),
     Setting("outage_window_s", "OUTAGE_WINDOW", "60", seconds(1, _DAY_S),
-            "seconds between two dead letters while nearly everything fails"),
+            "seconds between two dead letters while nearly every order fails"),
     Setting("max_queued", "MAX_QUEUED", "10000", whole(0, 10_000_000),
-            "orders of a partition that may queue behind a waiting order of their key"),
+            "orders of a partition that may queue behind waiting orders with their key"),
     Setting("max_order_bytes", "MAX_ORDER_BYTES", "1048576", whole(1, 1_000_000_000, "BYTES"),
-            "bytes of a record's value above which it is dead-lettered undecoded"),
+            "largest value in bytes; a larger one is dead-lettered without being decoded"),
     Setting("dead_letter_stack", "DEAD_LETTER_STACK", "false", BOOLEAN,
             "true: dead letters carry the handler's stack trace"),
     Setting("schema_registry_url", "SCHEMA_REGISTRY_URL", None, URL,
@@ -191,7 +190,7 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting("schema_registry_key_password", "SCHEMA_REGISTRY_KEY_PASSWORD", None, text("PASSWORD"),
             "password of that private key", secret=True),
     Setting("schema_registry_register", "SCHEMA_REGISTRY_REGISTER", "true", BOOLEAN,
-            "false: the producer only looks its schema up and never registers it"),
+            "false: the producer looks up its schema but never registers it"),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

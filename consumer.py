@@ -26,16 +26,21 @@ from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.drain import Drain
+from orderflow.earlier_work import EarlierWork, last_dead
 from orderflow.events import line_of
-from orderflow.handler import Delivery, Handler, HandlerUnusable, load, wants_delivery
+from orderflow.failing import Failing
+from orderflow.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.membership import Membership
 from orderflow.metrics import Figures, Metrics
 from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
 from orderflow.recovery import Recovery
+from orderflow.results import require_outcome
 from orderflow.retry import Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, producer_config
 from orderflow.settling import Settler
+from orderflow.streams import HandlerStreams
 from orderflow.text import escape
 from orderflow.watchdog import Watchdog
 
@@ -53,7 +58,7 @@ def process(order: Dict[str, Any]) -> Any:
 EXAMPLES = (
     "python consumer.py                                    until Ctrl-C, with process() of this file",
     "python consumer.py --handler shop.billing:charge      a function of a module",
-    "python consumer.py --handler examples/flaky.py:process --retry-backoff 1",
+    "python consumer.py --handler examples/checkout.py:charge --retry-backoff 1",
     "python consumer.py --workers 64                       for handlers that wait on I/O",
     "python consumer.py --processed-topic orders-processed publish what the handler returns",
     "python consumer.py --until-drained                    stop when all that is there is done",
@@ -76,6 +81,7 @@ LOOK_FOR_KAFKA_S = 2.0
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen
 for 20 s: "no broker available for coordinator query", for ever) has to be started again."""
+READ_AGAIN_S = 10.0
 STUCK_S = 600.0
 """No outage of Kafka has to end the process, but a client that never comes back from a call must."""
 REPLACED = (
@@ -92,13 +98,18 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     """Consume as the arguments say; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
+    with HandlerStreams(err) as streams:
+        return _consume(settings, flags, streams)
+
+
+def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
-    with StopSignals(err) as stop:
+    with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        consumer = Consumer(settings, handler, flags, stop, err)
+        consumer = Consumer(settings, handler, flags, stop, streams)
         _collect_less_often()
         return consumer.run()
 
@@ -133,10 +144,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _handler(settings: config.Settings) -> Handler:
-    if settings.handler is None:
-        return process
-    sys.path.insert(0, os.getcwd())
     try:
+        if settings.handler is None:
+            require_usable(process, "process of consumer.py")
+            return process
+        sys.path.insert(0, os.getcwd())
         return load(settings.handler)
     except HandlerUnusable as error:
         raise UsageError(str(error)) from error
@@ -173,6 +185,7 @@ def _told(handler: Handler, status: StatusLine) -> Handler:
 
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
+        require_outcome(result)
         status.note(escape(f"done {delivery.id} key {_readable(delivery.key)}"))
         return result
 
@@ -192,15 +205,17 @@ class Consumer:
         handler: Handler,
         flags: argparse.Namespace,
         stop: StopSignals,
-        err: TextIO,
+        streams: HandlerStreams,
     ) -> None:
         self.settings = settings
         self.until_drained = flags.until_drained
         self.stop = stop
-        self.err = err
-        self.status = StatusLine(err)
+        self.streams = streams
+        self.err = streams.err
+        self.status = StatusLine(self.err)
         self.outage = Outage(self.status.note, settings.bootstrap_servers)
         self.crash: Optional[BaseException] = None
+        self.pid = os.getpid()
         self.metrics = _metrics(flags.metrics_port)
         if flags.verbose:
             handler = _told(handler, self.status)
@@ -217,6 +232,9 @@ class Consumer:
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.unheard_since_s: Optional[float] = None
+        self.membership = Membership(time.monotonic, self._ask_group, self.report)
+        self.read_fault_s = 0.0
+        self.failing = Failing(time.monotonic, self.report)
         self.brake = OutageBrake(settings.outage_window_s)
         self.identity = topics.Identity(conf, settings.orders_topic)
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -229,6 +247,7 @@ class Consumer:
             time.time,
             self.report,
             conf.get("auto.offset.reset") in ("latest", "end", "largest"),
+            EarlierWork(self.session, self._last_dead).trace,
         )
         self.processor, self.settler = self._engine(handler, conf, client)
 
@@ -313,6 +332,7 @@ class Consumer:
             self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
             return code
         except BaseException as crash:
+            self._end_if_child(crash)
             # No clean mark either: should an order be to blame, the next owner has to find out which.
             self.processor.abandon()
             if isinstance(crash, SystemExit):
@@ -327,17 +347,21 @@ class Consumer:
         while not self.stop.requested:
             self.processor.step()
             self._look_around()
+            if self.streams.reader_left:
+                return cli.OK
             if drain is None:
                 continue
-            if self.processor.is_drained() and drain.others_are_done(self.assignment.ready):
-                return cli.OK
-            if self.processor.has_only_held():
+            if self.processor.is_drained() and drain.ours_are_done(self.assignment.ready):
+                if drain.others_are_done(self.assignment.ready):
+                    return cli.OK
+            elif self.processor.has_only_held() and drain.ours_are_done(self.assignment.ready):
                 return cli.TRIPPED
         return self.stop.exit_code
 
     def _drain(self) -> Drain:
         try:
-            return Drain(self.session, time.monotonic)
+            ends = topics.ends_of_log(config.client_config(self.settings), self.settings.orders_topic)
+            return Drain(self.session, ends, time.monotonic, self.report)
         except KafkaException as error:
             raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
 
@@ -349,6 +373,9 @@ class Consumer:
             raise SessionLost(REPLACED.format(topic=self.settings.orders_topic))
         if self.status.due():
             self.status.show(self._status())
+        lost = self.streams.take_loss()
+        if lost is not None:
+            self.report("output_lost", detail=lost)
         if self.metrics is not None and time.monotonic() >= self.metrics_due_s:
             self.metrics_due_s = time.monotonic() + METRICS_EVERY_S
             self.metrics.show(self._figures())
@@ -356,8 +383,11 @@ class Consumer:
     def _wait_for_kafka(self, waited_s: float) -> None:
         """A settlement has had no answer for so long: say so, and never stall in silence."""
         self.watchdog.idle()
-        if waited_s > SILENCE_S:
-            self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
+        if waited_s > SILENCE_S and time.monotonic() >= self.look_for_kafka_s:
+            # Kafka may be there, and only what this commit needs is not: then the settlement says what.
+            self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
+            if not self.session.answers(timeout_s=1.0):
+                self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
         if waited_s > STUCK_S:
             self.report("settlement_stuck", after_s=STUCK_S)
             os._exit(cli.FAILED)
@@ -366,10 +396,29 @@ class Consumer:
         for error in self.session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self.outage.lost(topics.plain_reason(error))
+        self._watch_reading()
+        is_at_work = bool(self.session.assigned) or self.outage.holds
+        self.membership.look(is_at_work, self.session.last_word)
         idle = not self.session.assigned
         if (idle or self.outage.holds) and time.monotonic() >= self.look_for_kafka_s:
             self.look_for_kafka_s = time.monotonic() + LOOK_FOR_KAFKA_S
             self._look_for_kafka()
+
+    def _watch_reading(self) -> None:
+        faults = self.session.take_faults()
+        if faults:
+            self.read_fault_s = time.monotonic()
+            self.failing.failed("reading orders", faults[-1].str())
+        elif time.monotonic() > self.read_fault_s + READ_AGAIN_S:
+            self.failing.succeeded("reading orders")
+
+    def _last_dead(self) -> Dict[int, int]:
+        conf, settings = config.client_config(self.settings), self.settings
+        return last_dead(conf, settings.dlq_topic, settings.orders_topic, settings.consumer_group)
+
+    def _ask_group(self) -> topics.Standing:
+        conf, group = config.client_config(self.settings), self.settings.consumer_group
+        return topics.standing(conf, group, self.session.member_id())
 
     def _look_for_kafka(self) -> None:
         """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""
@@ -438,7 +487,16 @@ class Consumer:
         self.settler.wait()
 
     def _crashed(self, crash: BaseException) -> None:
+        self._end_if_child(crash)
         self.crash = crash
+
+    def _end_if_child(self, crash: BaseException) -> None:
+        """A child that a handler forked wants to end: all but its own memory is its parent's."""
+        if os.getpid() == self.pid:
+            return
+        sys.stdout.flush()
+        code = crash.code if isinstance(crash, SystemExit) else cli.FAILED
+        os._exit(code if isinstance(code, int) else cli.FAILED if code else cli.OK)
 
     def _stalled(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

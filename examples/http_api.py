@@ -1,8 +1,7 @@
-"""A handler that calls a service over HTTP: which answers mean never, later, and again.
+"""A handler that calls a service over HTTP: which answers mean never, later, and try again.
 
-Owns: the meaning of status codes for an order, and the key that makes a repeated call harmless.
-Does not know: Kafka. What is raised here is all that the consumer needs.
-Used by: you, as a start:
+A status code becomes an exception, which is all that the consumer needs to know. An idempotency key makes a
+repeated call harmless. Use it as a start for your own:
 
     STOCK_URL=http://localhost:8000/reserve python consumer.py --handler examples/http_api.py:reserve
 """
@@ -16,7 +15,7 @@ from typing import Any, Dict
 from orderflow import RejectOrder, RetryLater
 
 STOCK_URL = os.environ["STOCK_URL"]
-"""Read when the consumer starts: a handler that cannot work is named then, not at the first order."""
+"""Read when the consumer starts, so that a missing setting stops it then and not at the first order."""
 
 TIMEOUT_S = 10
 TOO_MANY_REQUESTS = 429
@@ -26,7 +25,7 @@ NOT_OUR_FAULT = 500
 def reserve(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
     """Reserve the stock of an order.
 
-    A time-out or an answer of 500 and above is raised as it is, and so retried with back-off.
+    A time-out, or an answer of 500 and above, is raised unchanged, so it is retried with back-off.
     """
     try:
         answer = _post(STOCK_URL, order, delivery.id)
@@ -36,7 +35,7 @@ def reserve(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
 
 
 def _post(url: str, order: Dict[str, Any], delivery_id: str) -> Any:
-    """After a crash the same order can be sent again: the service knows it by its idempotency key."""
+    """After a crash the same order can be sent again; the service recognises it by its idempotency key."""
     headers = {"Content-Type": "application/json", "Idempotency-Key": delivery_id}
     request = urllib.request.Request(url, json.dumps(order).encode(), headers)
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:

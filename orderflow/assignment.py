@@ -14,6 +14,8 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 from confluent_kafka import KafkaException
 
 from orderflow.brakes import OutageBrake
+from orderflow.failing import Failing
+from orderflow.intake import Intake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
@@ -32,6 +34,7 @@ ALONE_CALLS = 100
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
+STEP = "restoring what is committed"
 BEYOND_END_LIMIT = 10
 """Looks, a second apart, before a committed offset beyond the end of the log is believed."""
 
@@ -96,8 +99,12 @@ class Assignment:
         time_of_day: Callable[[], float],
         report: Report,
         from_latest: bool = False,
+        find_trace: Callable[[int, Optional[int]], Optional[str]] = lambda number, committed: None,
     ) -> None:
+        """`find_trace`: what shows that the group worked on a partition of which it has no ledger."""
         self.ready: Dict[int, Partition] = {}
+        self.intake = Intake()
+        """What was handed over of those that are ready."""
         self.busy: Dict[bytes, int] = {}
         """Keys with a head, over all ledgers: the one look-up that every record costs."""
         self.reach: Optional[int] = None
@@ -110,10 +117,12 @@ class Assignment:
         self._time_of_day = time_of_day
         self._report = report
         self._from_latest = from_latest
+        self._find_trace = find_trace
         self._restoring: Dict[int, _Restoring] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
         self._retry_at_s = 0.0
+        self._failing = Failing(clock, report)
 
     @property
     def is_settled(self) -> bool:
@@ -137,8 +146,12 @@ class Assignment:
             self._finish_all()
         except KafkaException as error:
             # As long again as it may have blocked, or the partitions that are ready would starve.
-            self._retry_at_s = self._clock() + COMMITTED_TIMEOUT_S
-            self._report("restore_delayed", detail=error.args[0].str())
+            self._delay(COMMITTED_TIMEOUT_S, error.args[0].str())
+
+    def _delay(self, delay_s: float, detail: str) -> None:
+        self._retry_at_s = self._clock() + delay_s
+        self._report("restore_delayed", detail=detail)
+        self._failing.failed(STEP, detail)
 
     def _read_back(self) -> None:
         """Go on with the searches for a moment; partitions that are ready wait meanwhile."""
@@ -154,6 +167,7 @@ class Assignment:
         for number in gone:
             self._restoring.pop(number, None)
             partition = self.ready.pop(number, None)
+            self.intake.forget(number)
             if partition is not None:
                 self._release_keys(partition.ledger)
 
@@ -171,6 +185,7 @@ class Assignment:
 
     def _begin_one(self, number: int, offset: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+        committed = offset
         if offset is None:
             offset = high if self._from_latest else low
         commit = read_metadata(metadata, offset)
@@ -182,9 +197,18 @@ class Assignment:
         self._beyond_end.pop(number, None)
         if mark < low:
             self._report("lost_by_retention", partition=number, offset=mark, until=low)
+        if commit is None:
+            self._look_for_lost_ledger(number, committed, max(mark, low), high)
         restoring = self._new(number, max(mark, low), high, commit)
         self._restoring[number] = restoring
         self._search(restoring)
+
+    def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
+        """Offsets that expired, or were reset, took the list of the waiting orders with them: say so."""
+        trace = self._find_trace(number, committed)
+        if trace is not None:
+            self._report("ledger_lost", partition=number, committed=committed, offset=start, until=end,
+                         trace=trace)  # fmt: skip
 
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
         """A new leader may know less of the log for a moment; a topic made anew stays that way."""
@@ -239,7 +263,10 @@ class Assignment:
     def _list(self, restoring: _Restoring, entry: Entry, record: Message) -> None:
         commit, partition = restoring.commit, restoring.partition
         assert commit is not None
-        head = partition.ledger.take_in(record, entry.offset, record.key(), entry.attempts)
+        key = record.key()
+        # One that came late was listed beside a head of its key, so it waits for itself alone.
+        key = None if key in partition.ledger.by_key else key
+        head = partition.ledger.take_in(record, entry.offset, key, entry.attempts)
         if not commit.clean:
             head.careful = _careful_calls(commit)
         if entry.announced and not commit.clean:
@@ -268,6 +295,8 @@ class Assignment:
             self._report("waiting_order_lost", partition=number, offset=entry.offset, more=more)
         del self._restoring[number]
         self.ready[number] = partition
+        self._failing.succeeded(STEP)
+        self.intake.begin(number, partition.ledger.next)
         self._report("partition_ready", partition=number, offset=partition.ledger.next,
                      waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
 
@@ -278,8 +307,7 @@ class Assignment:
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:
             self._unlistable(partition)
-        self._retry_at_s = self._clock() + 0.2
-        self._report("restore_delayed", detail=settlement.detail)
+        self._delay(0.2, settlement.detail)
         return False
 
     def _unlistable(self, partition: Partition) -> None:
@@ -297,10 +325,10 @@ class Assignment:
         text = ledger.metadata(now_s, time_of_day_s, clean, braked, partition.alone, self.reach)
         return ledger.commit_point, text
 
-    def first_offset(self, number: int) -> Optional[int]:
-        """Where the log begins now, or None where it cannot be asked."""
+    def bounds(self, number: int) -> Optional[Tuple[int, int]]:
+        """Where the log begins and ends now, or None where it cannot be asked."""
         try:
-            return self._session.bounds(number, BOUNDS_TIMEOUT_S)[0]
+            return self._session.bounds(number, BOUNDS_TIMEOUT_S)
         except KafkaException:
             return None
 
@@ -318,9 +346,26 @@ class Assignment:
         partition.holds[why] = until_s
 
     def release(self, partition: Partition, why: str) -> None:
-        """One reason not to fetch is gone."""
-        if partition.holds.pop(why, -1.0) != -1.0 and not partition.holds:
-            self._session.resume([partition.number])
+        """One reason not to fetch is gone. Where it was the last, say from where to go on.
+
+        The client's own idea of that place can be stale after a pause, and then it repeats (seen).
+        """
+        if why not in partition.holds:
+            return
+        if len(partition.holds) == 1 and not self._go_on(partition.number):
+            partition.holds[why] = self._clock()
+            return
+        del partition.holds[why]
+
+    def _go_on(self, number: int) -> bool:
+        offset = self.intake.expected(number)
+        try:
+            self._session.resume_at(number, offset)
+        except KafkaException:  # the assignment is still settling: held until the next look
+            self._session.pause([number])
+            return False
+        self.intake.go_back(number, offset)
+        return True
 
     def release_expired(self) -> None:
         """Let go of the holds whose time has come."""

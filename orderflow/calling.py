@@ -10,11 +10,12 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from orderflow.assignment import Assignment, Partition, Report
 from orderflow.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.dead_letters import Circumstances
-from orderflow.errors import Failure, OrderError, RegistryUnavailable, describe
-from orderflow.handler import Handler, Order, delivery_of, encode_result, wants_delivery
+from orderflow.errors import Failure, RegistryUnavailable, UnusableResult, describe
+from orderflow.handler import Handler, Order, delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.outbox import Dead, Outbox
 from orderflow.records import Message, Outgoing, record_of
+from orderflow.results import encode_result, require_outcome
 from orderflow.retry import GiveUp, Policy, decide
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
@@ -127,7 +128,9 @@ class Caller:
         self._watchdog.busy()
         try:
             value = self.attempt((partition, head))
-        except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+        except SystemExit:  # the handler ends the process: no failure of its order yet
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
             return self.failed(partition, head, error)
         return self._succeeded(partition, head, value)
 
@@ -142,7 +145,10 @@ class Caller:
 
     def value_of(self, result: object) -> Optional[bytes]:
         """What is to be published of a handler's result, or None. Raises OrderError where it cannot be."""
-        if result is None or self._to.processed_topic is None:
+        if result is None:
+            return None
+        require_outcome(result)
+        if self._to.processed_topic is None:
             return None
         value = encode_result(result)
         if len(value) > self._to.max_result_bytes:
@@ -180,7 +186,7 @@ class Caller:
             self._take_outcome(*finished)
         self._watchdog.busy_since(self._workers.oldest_start_s())
 
-    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[Exception]) -> None:
+    def _take_outcome(self, task: Task, value: Optional[bytes], error: Optional[BaseException]) -> None:
         partition, head = task
         partition.in_flight -= 1
         if self._ready.get(partition.number) is not partition:
@@ -217,9 +223,11 @@ class Caller:
     def publish(self, message: Message, value: bytes) -> None:
         """Have the result sent, under the order's key, when what was done is settled."""
         assert self._to.processed_topic is not None
-        self._outbox.results.append(Outgoing(self._to.processed_topic, message.key(), value, []))
+        self._outbox.results.append(
+            Outgoing(self._to.processed_topic, message.key(), value, [], source=message.partition())
+        )
 
-    def failed(self, partition: Partition, head: Head, error: Exception) -> Optional[Head]:
+    def failed(self, partition: Partition, head: Head, error: BaseException) -> Optional[Head]:
         """Wait, or give the order up; in the second case, the next of its key."""
         if isinstance(error, RegistryUnavailable):
             self._uncalled(partition, head)
@@ -350,10 +358,8 @@ def told_by(failure: Failure) -> Optional[bool]:
     return not failure.retryable
 
 
-class ResultTooLarge(OrderError):
-    """What the handler returned does not fit into its topic, now or ever."""
-
-    stage = "publish"
+class ResultTooLarge(UnusableResult):
+    """What the handler returned does not fit into its topic."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "publish.too_large")

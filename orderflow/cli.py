@@ -6,6 +6,7 @@ Used by: producer.py, consumer.py, dlq_handler.py, config.py (its error), topics
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -72,14 +73,15 @@ def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
 
     A reader of our output that goes away (`| head`) ends it quietly with 0. A bug keeps its traceback.
     """
-    out, err = _stream(sys.stdout), _stream(sys.stderr)
+    _open_closed_streams()
+    out, err = sys.stdout, sys.stderr
     try:
         code = _guarded(main, sys.argv[1:] if argv is None else argv, out, err)
         out.flush()
-        return code
     except BrokenPipeError:
-        _discard(out, err)
-        return OK
+        code = OK
+    _discard_unread(out, err)
+    return code
 
 
 def _guarded(main: Main, argv: Sequence[str], out: TextIO, err: TextIO) -> int:
@@ -97,8 +99,9 @@ def _guarded(main: Main, argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 def complain(err: TextIO, message: str) -> None:
     """Write one error for the user under the script's name. Line breaks are ours; all else is escaped."""
     lines = [escape(line) for line in message.split("\n")]
-    err.write(f"{program()}: " + "\n".join(lines) + "\n")
-    err.flush()
+    with contextlib.suppress(OSError):  # the exit code says it, too
+        err.write(f"{program()}: " + "\n".join(lines) + "\n")
+        err.flush()
 
 
 def program() -> str:
@@ -106,19 +109,30 @@ def program() -> str:
     return os.path.basename(sys.argv[0]) or "orderflow"
 
 
-def _stream(stream: Optional[TextIO]) -> TextIO:
-    """The stream, or a sink where it was closed before we started."""
-    return open(os.devnull, "w", encoding="utf-8") if stream is None else stream
+def _open_closed_streams() -> None:
+    """Put the null device where stdin, stdout or stderr was closed before we started (`2>&-`).
+
+    Else the next file or socket gets that number, and what any library prints goes into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free. Children are to have it, too.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, True)
+            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 
-def _discard(*streams: TextIO) -> None:
+def _discard_unread(*streams: TextIO) -> None:
     """Point what nobody reads at the null device, or the interpreter complains when it flushes at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         try:
             stream.flush()
-        except BrokenPipeError:
+        except ValueError:  # it is closed
+            continue
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
+            os.close(null)
 
 
 def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
@@ -220,12 +234,15 @@ def duration(seconds: float) -> str:
 class StopSignals:
     """SIGINT and SIGTERM while the block runs: the first asks to stop and says so, the second ends at once.
 
-    Poll `requested` between short steps; the client's calls return to Python at their time-outs only.
+    Poll `requested` between short steps; the client's calls return to Python at their time-outs only. A child
+    that is forked meanwhile gets back what was there before: whoever terminates it wants it to end.
     """
 
     def __init__(self, err: TextIO) -> None:
         self._err = err
         self._before: List[Any] = []
+        self._unblocked = threading.local()
+        """Of each thread that forks: the signals that it blocks by itself."""
         self.signal: Optional[int] = None
         self._limit_s: Optional[float] = None
 
@@ -247,6 +264,10 @@ class StopSignals:
         self._before = [
             (number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)
         ]
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._block, after_in_parent=self._unblock, after_in_child=self._restore_in_child
+            )
         return self
 
     def __exit__(
@@ -255,8 +276,23 @@ class StopSignals:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
+        self._before = []
+
+    def _block(self) -> None:
+        """A signal that finds our handler still in place in the child would be taken for one to us."""
+        self._unblocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._unblocked.mask)
+
+    def _restore_in_child(self) -> None:
+        self._restore()
+        self._unblock()
 
     def _end_later(self, number: int, limit_s: float) -> None:
         def end() -> None:

@@ -6,7 +6,7 @@ Used by: codec, orders, schemas, retry, dead_letters, processor, and every handl
 """
 
 import traceback
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Type
 
 
 class OrderError(Exception):
@@ -66,6 +66,24 @@ class RetryLater(OrderError):
         self.after_s = None if after is None else float(after)
 
 
+class NothingRan(OrderError):
+    """The handler handed back a promise of work, not work that is done. It does so at every call."""
+
+    reason = "process.not_run"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "process.not_run")
+
+
+class UnusableResult(OrderError):
+    """What the handler returned cannot be published, now or ever."""
+
+    stage = "publish"
+
+    def __init__(self, message: str, reason: str = "publish.unencodable") -> None:
+        super().__init__(message, reason)
+
+
 class RegistryUnavailable(Exception):
     """The schema registry does not answer properly. An outage of ours, never a fault of the order."""
 
@@ -103,15 +121,22 @@ def is_permanent(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as second:  # noqa: BLE001 - the text is the handler's code too
+    except BaseException as second:  # noqa: BLE001 - the text is the handler's code too
         return f"(its text cannot be shown: {class_name(second)})"
 
 
 def _stack(error: BaseException) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception as second:  # noqa: BLE001 - it is made of texts and names of the handler's
+        return f"(its stack cannot be shown: {class_name(second)})"
 
 
 def class_name(error: BaseException) -> str:
     """The class as an operator searches for it: builtins bare, others with their module."""
-    kind = type(error)
+    return class_name_of(type(error))
+
+
+def class_name_of(kind: Type[Any]) -> str:
+    """Any class in the same form."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -75,6 +75,17 @@ def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
     return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
 
 
+def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: int, trace: str) -> str:
+    what = "has no offset any more (expired?)"
+    if committed is not None:
+        what = f"has offset {committed} without the list of the orders that waited (reset?)"
+    return (
+        f"partition {partition}: the group {what}, but it worked here before, as {trace} shows; which orders "
+        f"were done and which waited is not known: all {until - offset} offsets from {offset} to the end are "
+        f"called, those that were done again; what waited before {offset} is not"
+    )
+
+
 EVENTS: Dict[str, Event] = {
     "retry": Event(
         "retry", "a call failed, or the handler asked for a later one; it will be made again", _retry
@@ -120,6 +131,39 @@ EVENTS: Dict[str, Event] = {
     "unblocked": Event(
         "info", "Kafka takes dead letters and results again", lambda: "forwarding works again"
     ),
+    "settlement_delayed": Event(
+        "warn",
+        "what was done could not be written or committed; it is kept, and only the writing is tried again",
+        lambda detail: f"not settled yet ({detail}): what was done is kept, and written again until it is",
+    ),
+    "time_refused": Event(
+        "warn",
+        "the broker refuses the timestamp of what we write: this machine's clock, or the broker's, is wrong",
+        lambda detail: (
+            f"Kafka refuses the time of day of this machine ({detail}): check its clock and the broker's. "
+            "Dead letters get their order's timestamp or none, results none; failed-at keeps our time"
+        ),
+    ),
+    "out_of_group": Event(
+        "ERROR",
+        "the consumer has no partitions, and was not simply given none",
+        lambda for_s, detail: f"no partitions for {for_s:.0f} s, and nothing is processed here: {detail}",
+    ),
+    "open_transaction": Event(
+        "warn",
+        "--until-drained waits for a transaction of a producer of orders that is still open",
+        lambda partition, offset, until: (
+            f"partition {partition}: a producer's open transaction holds back offsets {offset} to "
+            f"{until - 1}; waiting until it ends (kafka-transactions.sh find-hanging shows whose it is)"
+        ),
+    ),
+    "failing": Event(
+        "ERROR",
+        "a step has failed for a minute, and for every minute more",
+        lambda step, detail, for_s: (
+            f"{step} has failed for {for_s:.0f} s: {detail}; nothing is lost, it is tried again"
+        ),
+    ),
     "dead_letter_too_large": Event(
         "warn",
         "a dead letter was larger than its topic takes and is sent shrunk",
@@ -127,7 +171,7 @@ EVENTS: Dict[str, Event] = {
     ),
     "start_again": Event(
         "warn",
-        "a settlement was not committed, or not known to be; what it held is done again",
+        "what was done can not be committed by us any more; it is done again by whoever has the partitions",
         lambda detail: f"not committed ({detail}): going back to what is committed",
     ),
     "restore_delayed": Event(
@@ -141,6 +185,27 @@ EVENTS: Dict[str, Event] = {
         lambda partition, offset, metadata: (
             f"partition {partition}: the metadata of the committed offset {offset} is not "
             f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
+        ),
+    ),
+    "ledger_lost": Event(
+        "ERROR",
+        "the group has worked on a partition, but its offset or the list of its waiting orders is gone",
+        _ledger_lost,
+    ),
+    "handed_over_again": Event(
+        "warn",
+        "the Kafka client handed over orders a second time; they were left alone",
+        lambda partition, first, last: (
+            f"partition {partition}: the client handed over offsets {first} to {last} again; "
+            "nothing was processed twice"
+        ),
+    ),
+    "came_late": Event(
+        "ERROR",
+        "the Kafka client handed over an order after later ones; it is processed out of order",
+        lambda partition, offset: (
+            f"partition {partition}: the client handed over offset {offset} after later ones; it is "
+            "processed now, perhaps after later orders of its key"
         ),
     ),
     "lost_by_retention": Event(
@@ -158,6 +223,11 @@ EVENTS: Dict[str, Event] = {
         "the Kafka client did not come back from a settlement; the process ends",
         lambda after_s: f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
         "held is done again after a restart, unless Kafka has it",
+    ),
+    "output_lost": Event(
+        "warn",
+        "stdout or stderr takes nothing, because the disk is full or the terminal gone; it is dropped",
+        lambda detail: f"what is printed gets lost ({detail}); orders are processed all the same",
     ),
     "stalled": Event(
         "ERROR",

@@ -1,22 +1,23 @@
-"""The business logic's side of the toolkit: what a handler is given, and what it may return.
+"""The business logic's side of the toolkit: how a handler is found, and what it is given.
 
-Owns: `Delivery`, loading a handler by name, and turning its result into a record's value.
-Does not know: Kafka sessions, retries, ledgers.
-Used by: consumer.py (loads), processor and workers (call).
+Owns: `Delivery`, and loading a handler by name.
+Does not know: Kafka sessions, retries, ledgers, what a handler returns (results.py).
+Used by: consumer.py (loads), processor and calling (call).
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
-import json
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from orderflow.records import Headers, Message
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
+MAX_LAYERS = 20
 
 
 class Delivery(NamedTuple):
@@ -65,16 +66,35 @@ def load(name: str) -> Handler:
         raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
     if not callable(function):
         raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
-    _check(function, name)
+    require_usable(function, name)
     return function  # type: ignore[no-any-return]
 
 
-def _check(function: Handler, name: str) -> None:
-    """Refuse what would count as done when it is called, although nothing of it has run."""
+def require_usable(function: Handler, name: str) -> None:
+    """Raise `HandlerUnusable` for what does not run when it is called, or takes no order."""
     runs_later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(kind(function) for kind in runs_later):
-        raise HandlerUnusable(f"handler {name!r} is async or a generator: calling it does not run it")
+    if any(kind(layer) for layer in _layers(function) for kind in runs_later):
+        why = "is async or a generator: calling it does not run it"
+        raise HandlerUnusable(f"handler {name!r} {why}. Use a plain `def`; it may call asyncio.run(...)")
+    if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
+        raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an object of it instead")
     wants_delivery(function)
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """The handler, and what runs when it is called: of a partial, of a method, of an object's `__call__`.
+
+    Not what a decorator wraps: `functools.wraps` around `asyncio.run` is a good handler of an async
+    function. What such a wrapper returns tells, at the first order.
+    """
+    for _ in range(MAX_LAYERS):
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif not inspect.isroutine(function) and not inspect.isclass(function):
+            function = type(function).__call__
 
 
 def _module(source: str, name: str) -> Any:
@@ -113,18 +133,3 @@ def wants_delivery(function: Handler) -> bool:
         except TypeError:
             continue
     raise HandlerUnusable(f"handler {function!r} takes neither (order) nor (order, delivery)")
-
-
-def encode_result(result: Any) -> bytes:
-    """The value under which a result is published: bytes as they are, str as UTF-8, the rest as JSON."""
-    if isinstance(result, (bytes, bytearray, memoryview)):
-        return bytes(result)
-    if isinstance(result, str):
-        return result.encode()
-    return json.dumps(result, separators=(",", ":"), default=_jsonable).encode()
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, (bytes, bytearray)):
-        return value.decode("latin-1")
-    return str(value)

@@ -5,7 +5,8 @@ Does not know: offsets, transactions, why an order was given up.
 Used by: processor.
 """
 
-from typing import FrozenSet, List, NamedTuple, Optional
+import enum
+from typing import AbstractSet, FrozenSet, List, NamedTuple, Optional
 
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter, is_small, size_of
 from orderflow.errors import Failure
@@ -14,6 +15,17 @@ from orderflow.records import Outgoing, Record
 DEFAULT_MAX_BYTES = 1_000_000
 """Under Kafka's own default of `max.message.bytes` (1,048,588), with room for a batch's frame."""
 MIN_MAX_BYTES = 512
+NO_TIMESTAMP = -1
+"""What every broker takes, whatever it thinks of our clock (measured with 2.8 and 4.3)."""
+
+
+class Stamp(enum.IntEnum):
+    """Whose clock dates the records, in the order in which they are tried where a broker refuses it."""
+
+    OURS = 0
+    SOURCE = 1
+    """A dead letter's is that of its order, which Kafka took once; a result has none."""
+    NONE = 2
 
 
 class Dead(NamedTuple):
@@ -27,8 +39,11 @@ class Dead(NamedTuple):
 class Outbox:
     """Results and dead letters of one settlement."""
 
-    def __init__(self, dlq_topic: str, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self, dlq_topic: str, max_bytes: int = DEFAULT_MAX_BYTES, stamp: Stamp = Stamp.OURS
+    ) -> None:
         self.dlq_topic = dlq_topic
+        self.stamp = stamp
         self.max_bytes = max_bytes
         """What the dead letter topic takes, as far as we know."""
         self.results: List[Outgoing] = []
@@ -43,7 +58,7 @@ class Outbox:
 
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
-        taken = Outbox(self.dlq_topic, self.max_bytes)
+        taken = Outbox(self.dlq_topic, self.max_bytes, self.stamp)
         taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
         self.clear()
         return taken
@@ -59,6 +74,16 @@ class Outbox:
         """None of it counts any more."""
         self.results, self.dead, self.sent, self.done = [], [], [], 0
 
+    def forget(self, partitions: AbstractSet[int]) -> bool:
+        """Drop what was done for these partitions of the source; whether there was anything to send.
+
+        How many orders were done for them is not known: those of others stay counted.
+        """
+        before = len(self.results) + len(self.dead)
+        self.results = [result for result in self.results if result.source not in partitions]
+        self.dead = [dead for dead in self.dead if dead.record.partition not in partitions]
+        return len(self.results) + len(self.dead) < before
+
     def confirm(self, places: FrozenSet[int]) -> None:
         """The records at these places of `records()` are in Kafka: do not send them again."""
         first = len(self.results)
@@ -68,7 +93,21 @@ class Outbox:
 
     def records(self) -> List[Outgoing]:
         """What to send now: each dead letter as complete as fits."""
-        return self.results + [self._fitting(dead) for dead in self.dead]
+        if self.stamp is Stamp.OURS:
+            return self.results + [self._fitting(dead) for dead in self.dead]
+        results = [result._replace(timestamp_ms=NO_TIMESTAMP) for result in self.results]
+        return results + [self._fitting(dead)._replace(timestamp_ms=self._dated(dead)) for dead in self.dead]
+
+    def _dated(self, dead: Dead) -> int:
+        source_ms = dead.record.timestamp_ms
+        return NO_TIMESTAMP if self.stamp is Stamp.NONE or source_ms is None else source_ms
+
+    def distrust_clock(self) -> bool:
+        """A timestamp was refused: date the records by another clock. False where none is left."""
+        if self.stamp is Stamp.NONE:
+            return False
+        self.stamp = Stamp(self.stamp + 1)
+        return True
 
     def _fitting(self, dead: Dead) -> Outgoing:
         if is_small(dead.record, self.max_bytes):

@@ -20,6 +20,7 @@ from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanen
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
 from orderflow.records import Message
+from orderflow.results import PLAIN, require_outcome
 from orderflow.session import Session
 from orderflow.settling import Settler
 
@@ -125,11 +126,46 @@ class Processor:
         lost = self._session.take_lost()
         if lost:
             self._forget(lost)
-        elif self._assignment.is_settled:
-            return records
-        # The client may hand over records of partitions that it took away in the same call.
-        self._leftover = self._of_ready(self._leftover)
-        return self._of_ready(records)
+            self._leftover = self._of_ready(self._leftover)
+        return self._new_ones(records)
+
+    def _new_ones(self, records: List[Message]) -> List[Message]:
+        """Those that were not handed over before, of partitions that are ours."""
+        sifted = self._assignment.intake.sift(records, self._clock())
+        for message in sifted.late:
+            self._take_late(message)
+        for number, offset in sifted.back_to:
+            self._go_back(number, offset)
+        for number, messages in _by_partition(sifted.repeated).items():
+            if number in self._ready:
+                self._note_repeated(number, messages)
+        return sifted.fresh
+
+    def _note_repeated(self, number: int, messages: Sequence[Message]) -> None:
+        """Leave them alone, unless the log has lost its end: then other records stand at these offsets."""
+        first, last = messages[0].offset(), messages[-1].offset()
+        self._report("handed_over_again", partition=number, first=first, last=last)
+        bounds = self._assignment.bounds(number)
+        if bounds is not None and bounds[1] < self._assignment.intake.expected(number):
+            self._start_again(f"partition {number} ends at offset {bounds[1]} now, before what was read")
+
+    def _take_late(self, message: Message) -> None:
+        """Its place was taken for a hole. Whatever came of its key meanwhile, it has to be processed."""
+        partition = self._ready[message.partition()]
+        self._report("came_late", partition=partition.number, offset=message.offset())
+        partition.ledger.wait(partition.ledger.take_in(message, message.offset(), None), self._clock())
+        partition.dirty = True
+
+    def _go_back(self, number: int, offset: int) -> None:
+        """Have the client read on from there, as if it had not handed over more."""
+        if number not in self._ready:
+            return
+        try:
+            self._session.seek(number, offset)
+        except KafkaException as error:
+            self._start_again(f"cannot seek back: {error.args[0].str()}")
+            return
+        self._assignment.intake.go_back(number, offset)
 
     def _of_ready(self, records: List[Message]) -> List[Message]:
         return [message for message in records if message.partition() in self._ready]
@@ -154,13 +190,17 @@ class Processor:
         return self._settler.is_held_up or self._has_suspect_in_flight
 
     def _forget(self, partitions: Set[int]) -> None:
-        """What is not settled of partitions that were taken away belongs to their next owner."""
+        """What is not settled of partitions that were taken away belongs to their next owner.
+
+        What was done for those that stay is kept, and so are their calls.
+        """
         self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
         for number in partitions:
             self._caller.brake.forget(number)
-        if self._settler.outbox:
-            self._start_again("partitions were taken away before what was done for them was settled")
+        if self._settler.forget(partitions):
+            detail = "partitions were taken away before what was done for them was settled"
+            self._report("start_again", detail=detail)
 
     def _start_again(self, why: str) -> None:
         """Restore everything from what is committed."""
@@ -311,7 +351,7 @@ class Processor:
     def _is_careful(self) -> bool:
         return any(partition.careful_left for partition in self._ready.values())
 
-    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901 - one loop, for speed
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
         """The fast road: nothing is built, looked up or written for an order that succeeds at once.
 
         What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
@@ -336,9 +376,14 @@ class Processor:
             try:
                 order = read(message.value())
                 result = handler(order, delivery_of(message, 1)) if wants_delivery else handler(order)
-                if publishes and result is not None:
-                    publish(message, result)
-            except Exception as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                if result is not None:
+                    if publishes:
+                        publish(message, result)
+                    elif type(result) not in PLAIN:
+                        require_outcome(result)
+            except SystemExit:  # the handler ends the process: no failure of its order yet
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
                     rejected.append((message, self._rejected(error, taken)))
                 else:
@@ -364,13 +409,13 @@ class Processor:
         if value is not None:
             self._caller.publish(message, value)
 
-    def _rejected(self, error: Exception, place: int) -> Failure:
+    def _rejected(self, error: BaseException, place: int) -> Failure:
         failure = describe(error, self._keep_stack)
         if not told_by(failure):
             self._successes.others.add(place)
         return failure
 
-    def _fresh_failed(self, message: Message, error: Exception, place: int) -> bool:
+    def _fresh_failed(self, message: Message, error: BaseException, place: int) -> bool:
         """A first call failed and may succeed later: only now the order gets an entry in its ledger.
 
         `place`: of the message in the batch. True where the outage brake holds its partition now.
@@ -412,7 +457,7 @@ class Processor:
         self._stopped[partition.number] = offset
         self._assignment.hold(partition, why, until_s)
 
-    def _wait_for_registry(self, partition: Partition, offset: int, error: Exception) -> None:
+    def _wait_for_registry(self, partition: Partition, offset: int, error: RegistryUnavailable) -> None:
         if self._clock() >= self._next_registry_line_s:
             self._next_registry_line_s = self._clock() + REGISTRY_LINE_S
             self._report("registry_down", partition=partition.number, detail=str(error))
@@ -519,23 +564,33 @@ class Processor:
 
     def _note_positions(self, polled: int) -> None:
         """Raise each `next` to the first record that was not taken in, past markers and holes."""
-        places = self._session.positions(list(self._ready))
-        for message in reversed(self._leftover):
-            places[message.partition()] = message.offset()
+        places = {message.partition(): message.offset() for message in reversed(self._leftover)}
         places.update((number, kept[0].offset()) for number, kept in self._held_back.items())
         places.update(self._stopped)
+        for number, position in self._session.positions(list(self._ready)).items():
+            if number not in places:
+                places[number] = self._reached(number, position)
         for number, place in places.items():
-            partition = self._ready[number]
-            if place < partition.ledger.next:
-                return self._start_again(f"partition {number} went back to offset {place}")
-            if place > partition.ledger.next:
+            partition = self._ready.get(number)
+            if partition is not None and place > partition.ledger.next:
                 self._look_for_loss(partition, place, polled)
                 if number in self._caller.brake.uneasy:
                     self._count_successes(number, self._successes.size)
                 partition.ledger.next = place
                 partition.dirty = True
         self._successes = Successes([])
-        self._seek_back()
+        stopped, self._stopped = self._stopped, {}
+        for number, offset in stopped.items():
+            self._go_back(number, offset)
+
+    def _reached(self, number: int, position: int) -> int:
+        """How far the partition has got, past markers and holes."""
+        intake = self._assignment.intake
+        reached = intake.reached(number, position, self._clock())
+        if reached is None:
+            reached = intake.expected(number)
+            self._go_back(number, reached)
+        return reached
 
     def _look_for_loss(self, partition: Partition, place: int, polled: int) -> None:
         """Offsets were skipped: say so if it was retention that took them, while we were too slow."""
@@ -543,18 +598,10 @@ class Processor:
         if skipped <= 0 or self._clock() < self._next_loss_look_s:
             return
         self._next_loss_look_s = self._clock() + LOSS_LOOK_S
-        first = self._assignment.first_offset(partition.number)
-        if first is not None and first > partition.ledger.next:
+        bounds = self._assignment.bounds(partition.number)
+        if bounds is not None and bounds[0] > partition.ledger.next:
             offset = partition.ledger.next
-            self._report("lost_by_retention", partition=partition.number, offset=offset, until=first)
-
-    def _seek_back(self) -> None:
-        try:
-            for number, offset in self._stopped.items():
-                self._session.seek(number, offset)
-        except KafkaException as error:
-            return self._start_again(f"cannot seek back: {error.args[0].str()}")
-        self._stopped.clear()
+            self._report("lost_by_retention", partition=partition.number, offset=offset, until=bounds[0])
 
     # --- pace ------------------------------------------------------------------------------------
 
@@ -667,6 +714,13 @@ class Processor:
         idle = not self._leftover and not self._held_back and self._settler.is_idle
         settled = self._assignment.is_settled and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
+
+
+def _by_partition(messages: Sequence[Message]) -> Dict[int, List[Message]]:
+    found: Dict[int, List[Message]] = {}
+    for message in messages:
+        found.setdefault(message.partition(), []).append(message)
+    return found
 
 
 def _chunk_size(partition: Partition) -> int:

@@ -39,6 +39,8 @@ class Outgoing(NamedTuple):
     headers: Headers
     partition: Optional[int] = None
     timestamp_ms: Optional[int] = None
+    source: Optional[int] = None
+    """The partition of the order that it came of, for a result."""
 
 
 class Message(Protocol):

@@ -4,8 +4,8 @@ Owns: both Kafka clients, the rebalance callbacks, and the outcome of every comm
 Does not know: what an order is, why a record is sent, how an offset's metadata is written.
 Used by: processor, which owns the only thread that may call this.
 
-The rule for every settlement: an outcome that is not certainly "committed" counts as not committed.
-The caller then drops what it holds and starts again from what Kafka says is committed.
+The rule for every settlement: an outcome that is not certain is never guessed. Kafka is asked what it has
+committed, and until it answers the outcome is unknown, and nothing else may be settled.
 """
 
 import contextlib
@@ -28,7 +28,6 @@ from typing import (
 )
 
 from confluent_kafka import (
-    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -36,6 +35,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+from confluent_kafka import Message as Fetched
 
 from orderflow.records import Message, Outgoing
 from orderflow.workers import Workers
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT_S = 10.0
 WAIT_S = 0.1
-WAKE_S = 0.001
 FRAME_BYTES = 4096
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -91,7 +90,13 @@ PRODUCER_REQUIRED: Dict[str, Any] = {
 }
 
 TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
-NEW_GENERATION = (KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS)
+NEW_GENERATION = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.STALE_MEMBER_EPOCH,
+)
+EXPULSIONS = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH)
+"""The group has dropped this member, and may have given its partitions to others."""
 REFUSALS = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -118,6 +123,33 @@ NO_MEMBERS = (KafkaError.INVALID_SESSION_TIMEOUT, KafkaError.INCONSISTENT_GROUP_
 """Why the group does not let us in, whenever we ask: the client itself would ask for ever, in silence."""
 
 
+FATAL = (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
+"""What ends a client whatever `fatal()` says: of a message's error it says False (measured)."""
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client that reported this is of no use any more."""
+    return bool(error.fatal()) or error.code() in FATAL
+
+
+RAISED = (KafkaException, SystemError)
+"""What a call of the client raises.
+
+A fatal error is raised amid the error callback, which Python takes for an error of its own (measured).
+"""
+
+
+def error_of(raised: BaseException) -> KafkaError:
+    """What the client says in what it raised."""
+    cause: Optional[BaseException] = raised
+    while cause is not None:
+        if isinstance(cause, KafkaException):
+            error: KafkaError = cause.args[0]
+            return error
+        cause = cause.__cause__ or cause.__context__
+    raise raised
+
+
 class SessionLost(Exception):
     """The member cannot go on. The committed offsets stand; a new process takes over from them."""
 
@@ -127,10 +159,13 @@ class Outcome(enum.Enum):
 
     SETTLED = "committed, all of it"
     SENT = "confirmed, all of it; the offsets are still to be committed"
-    NOT_COMMITTED = "not committed, or not known to be: start again from what is committed"
+    NOT_COMMITTED = "certainly not committed, for whatever reason: send it again"
+    UNKNOWN = "not known to be committed or not: `find_out` before anything else is settled"
+    EXPELLED = "not committed: the group has dropped this member, and what it did is void"
     MOVED_ON = "not committed: the group is in a new generation, in which we may still be the owner"
     TOO_LARGE = "a record is larger than its topic takes"
     METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
+    TIME_REFUSED = "a record's timestamp is too far from the broker's clock"
     REFUSED = "Kafka refuses the records: somebody has to repair something"
 
 
@@ -143,8 +178,27 @@ class Settlement(NamedTuple):
     """Of the records to send, by place: those that are in Kafka although the rest failed (at-least-once)."""
 
 
+OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
+    Outcome.TOO_LARGE: TOO_LARGE,
+    Outcome.MOVED_ON: NEW_GENERATION,
+    Outcome.EXPELLED: EXPULSIONS,
+    Outcome.METADATA_TOO_LARGE: (KafkaError.OFFSET_METADATA_TOO_LARGE,),
+    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP,),
+    Outcome.REFUSED: REFUSALS,
+}
+"""What Kafka's answers mean; every other one is "not committed", so no answer has to be known to us."""
+RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on {topics}",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
+        "the right IDEMPOTENT_WRITE on the cluster, or WRITE on {topics}"
+    ),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the right WRITE on transactional id {id}",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the right READ on group {group}",
+}
+"""What is missing where Kafka only says that something is."""
+COMMIT = "commit_transaction"
 SETTLED = Settlement(Outcome.SETTLED)
-DROPPED = Settlement(Outcome.NOT_COMMITTED, "the group has dropped this consumer")
+DROPPED = Settlement(Outcome.EXPELLED, "the group has dropped this consumer")
 
 
 class Session:
@@ -179,9 +233,19 @@ class Session:
         self._transaction: Optional[Producer] = None
         self._next: Optional[Producer] = None
         """Made ahead: a producer that is used at once waits half a second for a connection (measured)."""
+        self._step = ""
+        """What the thread that sends is at, for the words in which a failure is told."""
+        self._denied: Set[str] = set()
+        self._topics: Set[str] = set()
+        """Where the records go that are being sent."""
+        self._group = str(consumer_config["group.id"])
         self._delivery_errors: List[KafkaError] = []
         self._errors: List[KafkaError] = []
-        self._consumer = Consumer({**consumer_config, "error_cb": self._errors.append})
+        self._faults: List[KafkaError] = []
+        self._fatal: Optional[KafkaError] = None
+        self.last_word = ""
+        """What the consumer reported last, other than that it finds no broker."""
+        self._consumer = Consumer({**consumer_config, "error_cb": self._heard})
         self._consumer.subscribe(
             [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._expired
         )
@@ -190,16 +254,34 @@ class Session:
 
     def poll(self, max_records: int, timeout_s: float) -> List[Message]:
         """The next records, in order of each partition. Rebalances take effect in here only."""
-        messages: List[Any] = self._consumer.consume(1, timeout_s)
-        if messages and max_records > 1:
-            # What is there already, without waiting for more: the batch is as large as the load.
-            messages += self._consumer.consume(max_records - 1, 0)
-        faults = [message for message in messages if message.error() is not None]
-        if not faults:
+        messages = self._consume(max_records, timeout_s)
+        if self._fatal is not None:
+            raise SessionLost(self._fatal.str())
+        if not any(map(Fetched.error, messages)):
             return messages
-        for fault in faults:
-            self._note(fault)
+        for fault in messages:
+            if fault.error() is not None:
+                self._note(fault)
         return [message for message in messages if message.error() is None]
+
+    def _consume(self, max_records: int, timeout_s: float) -> List[Any]:
+        try:
+            messages: List[Any] = self._consumer.consume(1, timeout_s)
+            if messages and max_records > 1:
+                # What is there already, without waiting for more: the batch is as large as the load.
+                messages += self._consumer.consume(max_records - 1, 0)
+            return messages
+        except RAISED as raised:
+            self._heard(error_of(raised))
+            return []
+
+    def _heard(self, error: KafkaError) -> None:
+        """The consumer reports something; of what its producers report none is the end."""
+        self._errors.append(error)
+        if is_fatal(error):
+            self._fatal = error
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.last_word = error.str()
 
     def partitions(self, timeout_s: float) -> List[int]:
         """Every partition of the topic, whoever owns it. Raises KafkaException."""
@@ -221,14 +303,24 @@ class Session:
         errors, self._errors[:] = list(self._errors), []
         return errors
 
+    def take_faults(self) -> List[KafkaError]:
+        """Why records could not be read, since the last call."""
+        faults, self._faults = self._faults, []
+        return faults
+
+    def member_id(self) -> Optional[str]:
+        """By which name the group knows us, if it does."""
+        return self._consumer.memberid()
+
     def _note(self, fault: Any) -> None:
         error: Any = fault.error()
         if error.code() == KafkaError._PARTITION_EOF:
             self._ends[fault.partition()] = fault.offset()
             return
-        if error.fatal() or error.code() in (*REFUSALS, *NO_MEMBERS):
+        if is_fatal(error) or error.code() in (*REFUSALS, *NO_MEMBERS):
             raise SessionLost(error.str())
-        self._errors.append(error)
+        self.last_word = error.str()
+        self._faults.append(error)
 
     def positions(self, partitions: Sequence[int]) -> Dict[int, int]:
         """The next offset of each partition that something was read from, past markers and holes."""
@@ -274,25 +366,15 @@ class Session:
         """Fetch nothing of these partitions for now."""
         self._consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
 
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Fetch these partitions again, from where they were paused."""
-        self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
-        self._wake(partitions)
-
     def resume_at(self, partition: int, offset: int) -> None:
-        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does."""
+        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does.
+
+        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep;
+        the seek after it wakes it (measured). And it says where to go on: left to itself the client has
+        been seen to go on at a stale place.
+        """
         self._consumer.resume([TopicPartition(self.topic, partition)])
         self.seek(partition, offset)
-
-    def _wake(self, partitions: Sequence[int]) -> None:
-        """Have the client fetch now.
-
-        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep
-        (measured). A request to the same broker wakes it, and so does a seek; the answer does not matter.
-        """
-        asked = [TopicPartition(self.topic, partition, OFFSET_END) for partition in partitions]
-        with contextlib.suppress(KafkaException):
-            self._consumer.offsets_for_times(asked, WAKE_S)
 
     def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
         self._joined_as = consumer.memberid()
@@ -366,10 +448,10 @@ class Session:
         try:
             results = self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
-            return self._settlement(error.args[0])
+            return self._settlement(error.args[0], "commit")
         for place in results or []:
             if place.error is not None:
-                return self._settlement(place.error)
+                return self._settlement(place.error, "commit")
         return SETTLED
 
     def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
@@ -380,8 +462,9 @@ class Session:
         """
         if member is None:
             return DROPPED
+        self._topics = {record.topic for record in outgoing}
         if self.exactly_once:
-            return self._transact(outgoing, self._places(offsets), member)
+            return self._transact(outgoing, offsets, member)
         return self._confirm(outgoing)
 
     def _places(self, offsets: Offsets) -> List[TopicPartition]:
@@ -390,42 +473,87 @@ class Session:
             for partition, (offset, metadata) in offsets.items()
         ]
 
-    def _transact(
-        self, outgoing: Sequence[Outgoing], places: List[TopicPartition], member: Any
-    ) -> Settlement:
+    def _transact(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
         self._delivery_errors.clear()
+        self._denied.clear()
+        self._step = "init_transactions"
         try:
             producer = self._transactional_producer()
             producer.begin_transaction()
             # The offsets first: until the broker has finished the transaction before, it turns away what
             # is added to this one. The client adds offsets again after 2 ms, but partitions after 20.
-            producer.send_offsets_to_transaction(places, member, COMMIT_TIMEOUT_S)
+            self._step = "send_offsets_to_transaction"
+            producer.send_offsets_to_transaction(self._places(offsets), member, COMMIT_TIMEOUT_S)
+            self._step = "produce"
             self._send(producer, outgoing)
+            self._step = COMMIT
             producer.commit_transaction(COMMIT_TIMEOUT_S)
-        except KafkaException as error:
-            self._abort(error.args[0])
-            return self._settlement(self._first_cause(error.args[0]))
+        except RAISED as raised:
+            return self._not_transacted(error_of(raised), offsets)
         return SETTLED
 
-    def _abort(self, error: KafkaError) -> None:
-        """Abort, or drop the producer: its successor's `init_transactions` ends what it left open."""
-        producer, broken = self._transaction, error.code() in TOO_LARGE or self._delivery_errors
-        if producer is not None and error.txn_requires_abort() and not broken:
-            try:
-                producer.abort_transaction(COMMIT_TIMEOUT_S)
-                return
-            except KafkaException as second:
-                log.warning("abort failed, replacing the producer: %s", second.args[0].str())
-        self._transaction = None
+    def _not_transacted(self, error: KafkaError, offsets: Offsets) -> Settlement:
+        """What became of a transaction that failed in `_step`.
+
+        Before the commit was asked for, nothing can be committed. Of a record that was not delivered the
+        client does not ask for it either. Else only an abort that succeeds, or Kafka itself, can tell.
+        """
+        settlement = self._settlement(self._first_cause(error), self._step)
+        unasked = self._step != COMMIT or (self._delivery_errors and error.txn_requires_abort())
+        if self._has_aborted(error) or unasked:
+            return settlement
+        found = self.find_out(offsets)
+        return settlement if found.outcome is Outcome.NOT_COMMITTED else found
+
+    def _has_aborted(self, error: KafkaError) -> bool:
+        """Abort, so that the broker is done with it; drop a producer that is broken, or cannot.
+
+        The successor's `init_transactions` ends what a producer left open, but may take seconds for it.
+        """
+        producer, is_broken = self._transaction, error.code() in TOO_LARGE or self._delivery_errors
+        has_aborted = producer is not None and error.txn_requires_abort() and self._abort(producer)
+        if is_broken or not has_aborted:
+            self._transaction = None
+        return has_aborted
+
+    @staticmethod
+    def _abort(producer: Producer) -> bool:
+        try:
+            producer.abort_transaction(COMMIT_TIMEOUT_S)
+            return True
+        except RAISED as second:
+            log.warning("abort failed, replacing the producer: %s", error_of(second).str())
+            return False
+
+    def find_out(self, offsets: Offsets) -> Settlement:
+        """Whether the transaction with these offsets, the last one, was committed although nobody said so.
+
+        A new producer of the same transactional id makes the broker complete or abort what the old one
+        left. From then on what is committed cannot change any more, and names our transaction or not.
+        For the thread that sends.
+        """
+        self._step = "init_transactions"
+        try:
+            self._transaction = None
+            self._transactional_producer()
+            self._step = "committed"
+            found = self.committed(sorted(offsets), COMMIT_TIMEOUT_S)
+        except RAISED as raised:
+            return Settlement(Outcome.UNKNOWN, f"{self._step}: {error_of(raised).str()}")
+        if found == dict(offsets):
+            return SETTLED
+        return Settlement(Outcome.NOT_COMMITTED, "a transaction was aborted")
 
     def _confirm(self, outgoing: Sequence[Outgoing]) -> Settlement:
         self._delivery_errors.clear()
+        self._denied.clear()
         confirmed: Set[int] = set()
         failure = self._send_and_wait(outgoing, confirmed)
         if failure is None:
             return Settlement(Outcome.SENT, confirmed=frozenset(confirmed))
         self._drop_plain_producer()
-        return self._settlement(self._first_cause(failure))._replace(confirmed=frozenset(confirmed))
+        settlement = self._settlement(self._first_cause(failure), "produce")
+        return settlement._replace(confirmed=frozenset(confirmed))
 
     def _send_and_wait(self, outgoing: Sequence[Outgoing], confirmed: Set[int]) -> Optional[KafkaError]:
         """Send and collect what is confirmed; why not all of it is, or None."""
@@ -434,17 +562,16 @@ class Session:
             for place, record in enumerate(outgoing):
                 self._send_one(producer, record, self._confirmation(place, confirmed))
             producer.flush(COMMIT_TIMEOUT_S)
-        except KafkaException as error:
-            failure: KafkaError = error.args[0]
-            return failure
+        except RAISED as raised:
+            return error_of(raised)
         return None if len(confirmed) == len(outgoing) else KafkaError(KafkaError._TIMED_OUT)
 
     def _confirmation(self, place: int, confirmed: Set[int]) -> Callable[[Optional[KafkaError], Any], None]:
-        def delivered(error: Optional[KafkaError], _: Any) -> None:
+        def delivered(error: Optional[KafkaError], record: Any) -> None:
             if error is None:
                 confirmed.add(place)
             else:
-                self._delivery_errors.append(error)
+                self._delivered(error, record)
 
         return delivered
 
@@ -468,9 +595,12 @@ class Session:
             except BufferError:
                 producer.poll(0.1)
 
-    def _delivered(self, error: Optional[KafkaError], _: Any) -> None:
-        if error is not None:
-            self._delivery_errors.append(error)
+    def _delivered(self, error: Optional[KafkaError], record: Any) -> None:
+        if error is None:
+            return
+        self._delivery_errors.append(error)
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._denied.add(record.topic())
 
     def _first_cause(self, error: KafkaError) -> KafkaError:
         """A failed delivery says why the commit failed; the commit itself only says that it did."""
@@ -514,17 +644,19 @@ class Session:
         }
         return Producer({**config, **own, **sizes})
 
-    def _settlement(self, error: KafkaError) -> Settlement:
-        code = error.code()
-        if code in TOO_LARGE:
-            return Settlement(Outcome.TOO_LARGE, error.str())
-        if code in NEW_GENERATION:
-            return Settlement(Outcome.MOVED_ON, error.str())
-        if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
-            return Settlement(Outcome.METADATA_TOO_LARGE, error.str())
-        if code in REFUSALS:
-            return Settlement(Outcome.REFUSED, error.str())
-        return Settlement(Outcome.NOT_COMMITTED, error.str())
+    def _settlement(self, error: KafkaError, step: str) -> Settlement:
+        code, detail = error.code(), f"{step}: {error.str()}{self._missing_right(error.code())}"
+        for outcome, codes in OUTCOMES.items():
+            if code in codes:
+                return Settlement(outcome, detail)
+        return Settlement(Outcome.NOT_COMMITTED, detail)
+
+    def _missing_right(self, code: int) -> str:
+        if code not in RIGHTS:
+            return ""
+        topics = "topic " + " and ".join(sorted(self._denied or self._topics))
+        transactional_id = self._producer_config["transactional.id"]
+        return "; it takes " + RIGHTS[code].format(topics=topics, id=transactional_id, group=self._group)
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
         """What the topics take from now on: no record, and no batch for them, is larger."""

@@ -9,6 +9,7 @@ Used by: processor, calling (fills the outbox).
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
+from orderflow.failing import Failing
 from orderflow.outbox import Outbox
 from orderflow.records import Outgoing
 from orderflow.session import Outcome, Session, Settlement
@@ -16,10 +17,17 @@ from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
 
 KEEP_S = 10.0
-"""A rebalance is over long before; then what was done is dropped after all."""
+"""A rebalance is over long before; then the next tries come more slowly."""
 LOOK_S = 0.1
 """How long to wait for a settlement before the watchdog is told that nothing is being called."""
-BLOCKED_RETRY_S = (1.0, 30.0)
+REFUSED_RETRY_S = (1.0, 30.0)
+"""Somebody has to repair something first."""
+FAILED_RETRY_S = (0.2, 5.0)
+"""It may work again at any moment."""
+STEP = "settling"
+
+
+REFUSED = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.TIME_REFUSED)
 
 
 class Work(NamedTuple):
@@ -31,6 +39,16 @@ class Work(NamedTuple):
     partitions: List[Partition]
     offsets: Dict[int, Tuple[int, str]]
     member: Any
+    is_unsure: bool = False
+    """It was sent, and what became of it is not known yet."""
+
+
+def _without(work: Work, numbers: Set[int]) -> Optional[Work]:
+    """What is left of it, None for nothing: whether it was committed can be told by any partition of it."""
+    work.outbox.forget(numbers)
+    partitions = [partition for partition in work.partitions if partition.number not in numbers]
+    offsets = {number: commit for number, commit in work.offsets.items() if number not in numbers}
+    return work._replace(partitions=partitions, offsets=offsets) if offsets else None
 
 
 class Counts:
@@ -79,11 +97,16 @@ class Settler:
         self._kept_since_s: Optional[float] = None
         self._blocked_for_s = 0.0
         self._blocked_until_s = 0.0
+        self._is_refused = False
+        """Blocked since Kafka refuses what is sent, not since it is in trouble itself."""
+        self._unsure: Optional[Work] = None
+        """What may be committed or not. Until that is known nothing else is settled."""
+        self._failing = Failing(clock, report)
 
     @property
     def is_idle(self) -> bool:
         """True when nothing is on its way, and nothing waits to be."""
-        return not self.outbox and not self._thread.in_flight
+        return not self.outbox and not self._thread.in_flight and self._unsure is None
 
     @property
     def is_on_its_way(self) -> bool:
@@ -99,7 +122,7 @@ class Settler:
 
     def settle(self) -> bool:
         """Send off what was done since the last time. False where that last time did not succeed."""
-        if not self.wait():
+        if not self.wait() or not self._is_sure():
             return False
         dirty = [partition for partition in self._assignment.ready.values() if partition.dirty]
         if not dirty:
@@ -130,11 +153,23 @@ class Settler:
                     return False
         return True
 
+    def _is_sure(self) -> bool:
+        """Whether it is known what became of all that was sent; asks Kafka where it is not."""
+        if self._unsure is None:
+            return True
+        self._thread.submit(self._unsure)
+        return self.wait()
+
     def _is_settled(self, work: Work, settlement: Settlement) -> bool:
-        if settlement.outcome is not Outcome.SETTLED:
-            return self._not_settled(work, settlement)
-        self._settled(work.outbox)
-        return True
+        self._unsure = None
+        if settlement.outcome is Outcome.SETTLED:
+            self._settled(work.outbox)
+            return True
+        self._failing.failed(STEP, settlement.detail)
+        if settlement.outcome is Outcome.UNKNOWN:
+            self._unsure = work._replace(is_unsure=True)
+            return self._block(settlement)
+        return self._not_settled(work, settlement)
 
     def drop(self) -> None:
         """Nothing that is not certain counts any more."""
@@ -142,7 +177,20 @@ class Settler:
             if not self._thread.collect(LOOK_S):
                 self._be_patient()
         self.outbox.clear()
-        self._kept_since_s = None
+        self._unsure = self._kept_since_s = None
+        self._failing.succeeded(STEP)
+        self._unblock()
+
+    def forget(self, numbers: Set[int]) -> bool:
+        """Drop what was done for partitions that were taken away; whether there was anything."""
+        had = self.outbox.forget(numbers)
+        if self._unsure is not None:
+            had = bool(numbers & set(self._unsure.offsets)) or had
+            self._unsure = _without(self._unsure, numbers)
+        is_dirty = any(partition.dirty for partition in self._assignment.ready.values())
+        if not is_dirty and self._unsure is None:
+            self.drop()
+        return had
 
     def _be_patient(self) -> None:
         self._watchdog.idle()
@@ -160,6 +208,8 @@ class Settler:
 
     def _send(self, work: Work) -> Settlement:
         """Runs in the settling thread, the only other one that may use the session."""
+        if work.is_unsure:
+            return self._session.find_out(work.offsets)
         began_s = self._clock()
         settlement = self._session.send(work.records, work.offsets, work.member)
         self.took_s = self._clock() - began_s
@@ -174,30 +224,44 @@ class Settler:
         for dead in dead_letters:
             attempt = dead.about.attempts
             self._report("dead_lettered", record=dead.record, failure=dead.failure, attempt=attempt)
+        self._failing.succeeded(STEP)
         if self._blocked_for_s:
-            self._blocked_for_s = 0.0
+            self._unblock()
             self._report("unblocked")
+
+    def _unblock(self) -> None:
+        self._blocked_for_s = 0.0
+        for partition in self._assignment.ready.values():
+            self._assignment.release(partition, "blocked")
 
     # --- when it does not succeed ----------------------------------------------------------------
 
     def _not_settled(self, work: Work, settlement: Settlement) -> bool:
-        """Take it back, and do what the outcome asks for. True where it succeeded after all."""
+        """Take it back, and do what the outcome asks for. True where it succeeded after all.
+
+        What is called is never called again while its partition is ours: whatever Kafka says, only the
+        writing is repeated. Two outcomes leave no such choice, since nothing that we hold can be committed.
+        """
         outcome = settlement.outcome
+        if outcome is Outcome.METADATA_TOO_LARGE:
+            self._assignment.lower_metadata_limit()
+        if outcome in (Outcome.METADATA_TOO_LARGE, Outcome.EXPELLED):
+            self._take_back(work, settlement)
+            self.start_again(settlement.detail)
+            return False
         self._take_back(work, settlement)
         if outcome is Outcome.MOVED_ON and not self._session.lost:
-            return self._keep(settlement.detail)
+            return self._keep(settlement)
         if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
             self._report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
             self._expect(self.outbox.max_bytes)
             return self.settle_now()
-        if outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
-            return self._block(settlement.detail)
-        if outcome is Outcome.METADATA_TOO_LARGE:
-            self._assignment.lower_metadata_limit()
-        self.start_again(settlement.detail)
-        return False
+        if outcome is Outcome.TIME_REFUSED and self.outbox.distrust_clock():
+            self._report("time_refused", detail=settlement.detail)
+            return self.settle_now()
+        return self._block(settlement)
 
-    def _keep(self, detail: str) -> bool:
+    def _keep(self, settlement: Settlement) -> bool:
         """The group is in between generations: settle once more as a member of the new one, or later.
 
         What is taken away stands in `lost`, and without a poll no new membership can begin. So what is
@@ -207,8 +271,7 @@ class Settler:
             self._kept_since_s = self._clock()
         if self._clock() - self._kept_since_s > KEEP_S:
             self._kept_since_s = None
-            self.start_again(detail)
-            return False
+            return self._block(settlement)
         if self._is_second_try:
             return False
         self._is_second_try = True
@@ -227,12 +290,17 @@ class Settler:
         self.outbox.max_bytes = max_bytes
         self._session.expect(max_bytes)
 
-    def _block(self, detail: str) -> bool:
-        """Kafka refuses what must be sent: keep everything as it is, say so, and try again."""
-        least_s, most_s = BLOCKED_RETRY_S
+    def _block(self, settlement: Settlement) -> bool:
+        """Kafka does not take what was done: keep everything as it is, say so, and try again."""
+        self._is_refused = settlement.outcome in REFUSED
+        least_s, most_s = REFUSED_RETRY_S if self._is_refused else FAILED_RETRY_S
+        is_new = not self._blocked_for_s
         self._blocked_for_s = min(most_s, self._blocked_for_s * 2 or least_s)
         self._blocked_until_s = self._clock() + self._blocked_for_s
-        self._report("blocked", detail=detail, retry_s=self._blocked_for_s)
+        if self._is_refused:
+            self._report("blocked", detail=settlement.detail, retry_s=self._blocked_for_s)
+        elif is_new:
+            self._report("settlement_delayed", detail=settlement.detail)
         for partition in self._assignment.ready.values():
             self._assignment.hold(partition, "blocked")
         return False
@@ -245,11 +313,11 @@ class Settler:
             return False
         if self._clock() < self._blocked_until_s:
             return True
-        self._expect(self._ask_max_bytes() or self.outbox.max_bytes)
+        if self._is_refused:
+            self._expect(self._ask_max_bytes() or self.outbox.max_bytes)
         if not self.settle_now():
             return True
-        for partition in self._assignment.ready.values():
-            self._assignment.release(partition, "blocked")
+        self._unblock()
         return False
 
     # --- giving partitions up --------------------------------------------------------------------

@@ -10,8 +10,15 @@ import time
 from concurrent.futures import wait
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka import (
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from orderflow.cli import CommandError, KafkaUnreachable, TopicMissing
 from orderflow.client_properties import started
@@ -31,6 +38,10 @@ class TopicSpec(NamedTuple):
     config: Mapping[str, str] = {}
 
 
+BY_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+"""The broker dates what we write: one whose clock differs much from ours refuses our own time."""
+
+
 def orders(name: str) -> TopicSpec:
     """The topic of the orders: three partitions, so that three consumers can share the work."""
     return TopicSpec(name, 3)
@@ -38,12 +49,12 @@ def orders(name: str) -> TopicSpec:
 
 def processed(name: str) -> TopicSpec:
     """The topic of what handlers return: partitioned as the orders are."""
-    return TopicSpec(name, 3)
+    return TopicSpec(name, 3, BY_BROKERS_CLOCK)
 
 
 def dead_letters(name: str) -> TopicSpec:
     """The topic of the dead letters: one partition, so that they read in the order of dying."""
-    return TopicSpec(name, 1)
+    return TopicSpec(name, 1, BY_BROKERS_CLOCK)
 
 
 def audit(name: str) -> TopicSpec:
@@ -235,6 +246,51 @@ class Identity:
     def _differs(self, found: Optional[str]) -> bool:
         self._id = self._id or found
         return found is not None and found != self._id
+
+
+class Standing(NamedTuple):
+    """How a group sees one of its members, or one that would be."""
+
+    is_idle: bool
+    """It is a member, and was given no partitions."""
+    is_settled: bool
+    """The group has its members and is waiting for nobody."""
+    detail: str
+
+
+def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
+    """What the group's coordinator says, asked by a client of its own."""
+    admin = _admin(conf)
+    try:
+        found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
+    except KafkaException as error:
+        return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
+    state = found.state.name.lower().replace("_", " ")
+    ours = [each for each in found.members if each.member_id == member]
+    if not ours:
+        detail = f"the group is {state}, with {len(found.members)} members, and this consumer is none of them"
+    else:
+        detail = f"the group is {state}, and this consumer a member of it"
+    is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
+    return Standing(is_idle, is_settled, detail)
+
+
+def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[int, int]:
+    """The end of each partition, open transactions included. Raises KafkaException.
+
+    What a consumer of committed records is told as the end lies before the first open transaction.
+    """
+    admin = _admin(conf)
+    described = _describe(admin, name, timeout_s).partitions
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(name, partition.id): latest for partition in described}
+    if not asked:
+        return {}
+    futures = admin.list_offsets(
+        asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
+    )
+    return {place.partition: future.result().offset for place, future in futures.items()}
 
 
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:

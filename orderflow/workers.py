@@ -16,7 +16,7 @@ class Finished(NamedTuple):
 
     task: Any
     result: Any
-    error: Optional[Exception]
+    error: Optional[BaseException]
 
 
 class Workers:
@@ -77,5 +77,7 @@ class Workers:
     def _call_one(self, task: Any) -> Finished:
         try:
             return Finished(task, self._call(task), None)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
+        except SystemExit:  # the handler ends the process
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
             return Finished(task, None, error)

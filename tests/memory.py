@@ -110,9 +110,6 @@ class MemorySession:
     def pause(self, partitions: Sequence[int]) -> None:
         """Nothing is fetched anyway."""
 
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Nothing is fetched anyway."""
-
     def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
         """Offset and metadata that the last owner left."""
         return dict.fromkeys(partitions, self._committed)

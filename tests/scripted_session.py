@@ -182,6 +182,8 @@ class ScriptedSession:
         self.while_waiting: Callable[[float], None] = lambda waited_s: None
         self.answers: Deque[Answer] = deque()
         """How the next settlements end, with or without records; all succeed when it is empty."""
+        self.doubts: Deque[Settlement] = deque()
+        """What Kafka says of unknown outcomes; the truth when it is empty."""
         self.odd: Deque[Callable[[List[Stored]], Sequence[Stored]]] = deque()
         """What the next polls that find something make of what they found: repeat, skip, reorder."""
         self.sends: List[Tuple[Sequence[Outgoing], Offsets]] = []
@@ -276,13 +278,9 @@ class ScriptedSession:
         """Hand over nothing of these."""
         self.paused.update(partitions)
 
-    def resume(self, partitions: Sequence[int]) -> None:
-        """Hand them over again."""
-        self.paused.difference_update(partitions)
-
     def resume_at(self, partition: int, offset: int) -> None:
         """Hand them over again, from an offset on."""
-        self.resume([partition])
+        self.paused.discard(partition)
         self.seek(partition, offset)
 
     def take_errors(self) -> List[KafkaError]:
@@ -309,6 +307,13 @@ class ScriptedSession:
         settlement = self._settle(outgoing, {})
         confirmed = frozenset(range(len(outgoing)))
         return settlement if settlement is not SETTLED else Settlement(Outcome.SENT, "", confirmed)
+
+    def find_out(self, offsets: Offsets) -> Settlement:
+        """What became of a settlement whose outcome is unknown."""
+        if self.doubts:
+            return self.doubts.popleft()
+        held = {number: self._log.committed.get(number) for number in offsets}
+        return SETTLED if held == dict(offsets) else Settlement(Outcome.NOT_COMMITTED, "aborted")
 
     def _settle(self, outgoing: Sequence[Outgoing], offsets: Offsets) -> Settlement:
         self.sends.append((outgoing, offsets))
@@ -377,7 +382,7 @@ class _NoWatchdog:
         """Nothing is called."""
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     """Raised by a script's handler or answer: the process is dead, as by kill -9."""
 
 

@@ -130,6 +130,37 @@ def test_streams_that_were_closed_before_the_start_do_no_harm() -> None:
     assert finished.returncode == 3
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_descriptor_that_was_closed_before_the_start_is_given_to_nothing_else(closing: str) -> None:
+    """A socket of number 2 would be sent whatever a library complains of; and handlers may print."""
+    body = """
+        taken = os.open("/", os.O_RDONLY)
+        sys.stdin.read(), print("out"), print("err", file=sys.stderr)
+        child = os.system("test -e /dev/fd/0 && test -e /dev/fd/1 && test -e /dev/fd/2")
+        return taken if child == 0 else 99
+    """
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$@" {closing}', "sh", *script(body)]
+    finished = subprocess.run(command, stdin=subprocess.DEVNULL, env=environ, timeout=30)
+
+    assert finished.returncode == 3
+
+
+@pytest.mark.parametrize("where", ["closed pipe", "full disk"])
+def test_an_error_that_nobody_can_read_keeps_its_exit_code(where: str) -> None:
+    """The one who started it may look at nothing else."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "wb") as full:
+        stream = full.fileno() if where == "full disk" else writing
+        command = script("raise cli.UsageError('wrong')")
+        finished = subprocess.run(command, stderr=stream, stdout=subprocess.PIPE, env=environ, timeout=30)
+    os.close(writing)
+
+    assert finished.returncode == 2
+
+
 # --- signals
 
 WAIT = """
@@ -168,6 +199,61 @@ def test_the_second_signal_ends_it_at_once() -> None:
     finished = signalled([signal.SIGINT, signal.SIGTERM], stubborn=True)
 
     assert (finished.returncode, finished.stdout) == (143, "")
+
+
+FORK = """
+import multiprocessing, threading
+up = multiprocessing.get_context("fork").Event()
+ended = []
+
+def work():
+    up.set()
+    time.sleep(60)
+
+def end(number, when_up=False):
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    if when_up: up.wait(20)
+    os.kill(process.pid, number)
+    process.join(20)
+    ended.append(process.exitcode)
+    process.kill()
+
+with cli.StopSignals(err) as stop:
+    for _ in range(5):
+        end(signal.SIGTERM)
+    thread = threading.Thread(target=end, args=(signal.SIGTERM,))
+    thread.start(), thread.join()
+    up.clear()
+    end(signal.SIGINT, when_up=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    out.write(f"{ended} {stop.requested}")
+    return stop.exit_code
+"""
+
+
+def test_a_child_that_is_forked_meanwhile_obeys_signals_as_any_other() -> None:
+    """Whoever terminates a pool of a handler's does not wait for it; forked from a worker's thread, too."""
+    finished = run(FORK)
+
+    assert (finished.returncode, finished.stdout) == (143, f"{[-15] * 6 + [1]} True")
+    assert finished.stderr.count("stopping") == 1
+
+
+def test_signals_are_as_before_when_the_block_is_left() -> None:
+    """A child that is forked later has nothing to restore."""
+    body = """
+        before = signal.getsignal(signal.SIGTERM)
+        with cli.StopSignals(err): pass
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child = os.fork()
+        if child == 0:
+            os._exit(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
+        return os.waitpid(child, 0)[1] or signal.getsignal(signal.SIGTERM) is not before
+    """
+    finished = run(body)
+
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 # --- progress

@@ -2,14 +2,17 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Tuple
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.engine_tools import encode
 from tests.pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
 
 NewPipeline = Callable[..., Pipeline]
@@ -67,6 +70,16 @@ def test_a_handler_that_cannot_be_loaded_is_named_with_its_reason(
     assert finished.code == 2
     assert handler in finished.err and why in finished.err
     assert "Traceback" not in finished.err
+
+
+def test_a_handler_written_into_the_script_is_looked_at_too(nowhere: Pipeline) -> None:
+    """The obvious place for business logic takes no async function either."""
+    async_script = (ROOT / "consumer.py").read_text("utf-8").replace("\ndef process(", "\nasync def process(")
+    (nowhere.folder / "consumer.py").write_text(async_script, encoding="utf-8")
+    finished = nowhere.run(str(nowhere.folder / "consumer.py"), PYTHONPATH=str(ROOT))
+
+    assert finished.code == 2
+    assert "process of consumer.py" in finished.err and "async" in finished.err
 
 
 def test_every_wrong_setting_is_told_at_once(nowhere: Pipeline) -> None:
@@ -213,6 +226,53 @@ def test_nothing_but_data_on_stdout_and_one_line_an_order_when_verbose(pipeline:
     assert finished.out == ""
     for order, _ in FEW[:10]:
         assert sum(order in line for line in finished.err.splitlines()) == 1
+
+
+PRINTING = """
+import io, os, sys
+if os.environ.get("REPLACED"):
+    sys.stderr = io.StringIO()
+
+def process(order, delivery):
+    print("order", order["order_id"], "\\u20ac" * 300)
+    print("to stderr", file=sys.stderr)
+    return {"order_id": order["order_id"], "delivery": delivery.id}
+"""
+
+
+@pytest.mark.broker
+def test_what_a_handler_prints_is_no_failure_of_its_order(pipeline: NewPipeline, tmp_path: Path) -> None:
+    """A reader that leaves ends the consumer with 0; a full disk or closed streams do not end it."""
+    handler = tmp_path / "printing.py"
+    handler.write_text(PRINTING, encoding="utf-8")
+    shop = pipeline(WORKERS="2")
+    shop.succeed("producer.py", "--count", "1")
+
+    def consume(shell: str, *flags: str, **environ: str) -> Tuple[int, str]:
+        """The exit code, and what is on stderr."""
+        code, err = tmp_path / "code", tmp_path / "err"
+        script = f'{{ "$@" {shell.format(err=err)}; echo $? > {code}; }} | head -1'
+        consumer = [sys.executable, str(ROOT / "consumer.py"), *flags]
+        command = [*consumer, "--handler", f"{handler}:process"]
+        subprocess.run(
+            ["sh", "-c", script, "sh", *command], env={**shop.environ, **environ}, cwd=tmp_path, timeout=60,
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        return int(code.read_text("ascii")), err.read_text("utf-8") if err.exists() else ""
+
+    drained = "--until-drained"
+    for shell, flags, environ, said in (
+        ("2> {err}", (), {}, "processed"),  # nothing but `head` ends it
+        ("> /dev/full 2> {err}", (drained,), {"PYTHONIOENCODING": "ascii"}, "No space left on device"),
+        ("> /dev/null 2> {err}", (drained,), {"REPLACED": "1"}, "processed"),
+        ("<&- >&- 2>&-", (drained,), {}, ""),
+    ):
+        shop.publish_bytes([encode(order) for order, _ in FEW])
+        code, err = consume(shell, *flags, **environ)
+        assert code == 0
+        assert said in err and "Traceback" not in err
+    taken = shop.assert_account_closes()
+    assert (taken.processed, taken.dead_lettered) == (4 * len(FEW) + 1, 0)
 
 
 @pytest.mark.broker

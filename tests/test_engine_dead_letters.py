@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.acls import allow_writing, deny_writing
-from tests.engine_tools import Shop, encode, rows
+from tests.engine_tools import Shop, attempts, encode, rows
 from tests.fault_proxy import FaultProxy
 from tests.pipeline import Running, eventually
 
@@ -120,3 +120,18 @@ def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(
         assert running.wait(90).code == 0, running.describe()
 
     assert_all_accounted_for(far, guarantee)
+
+
+@SECOND
+def test_a_clock_two_hours_ahead_calls_no_order_again(shop: NewShop, guarantee: str) -> None:
+    """Kafka refuses a dead letter of the future; it gets its order's time, and its headers keep ours."""
+    ahead = shop(GUARANTEE=guarantee).create()
+    shift = "import time; now = time.time; time.time = lambda: now() + 7200"
+    (ahead.folder / "sitecustomize.py").write_text(shift, "utf-8")
+    ahead.put([*rows(20), *rows(3, prefix="POISON")])
+    finished = ahead.drain("poison_fails", PYTHONPATH=str(ahead.folder))
+
+    assert "check its clock and the broker's" in finished.err
+    taken = ahead.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert (taken.processed, taken.dead_lettered) == (20, 3)
+    assert sorted(map(len, attempts(ahead).values())) == [1] * 20 + [4] * 3

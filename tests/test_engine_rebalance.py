@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from tests.engine_tools import MORTAL, Shop, encode, rows
+from tests.engine_tools import INSTANCE, MORTAL, Shop, encode, rows
 from tests.pipeline import Running, eventually
 
 pytestmark = pytest.mark.broker
@@ -229,6 +229,40 @@ def test_markers_and_aborted_records_leave_no_lag(shop: NewShop) -> None:
     assert source.lag() == 0
     taken = source.assert_account_closes()
     assert (taken.published, taken.processed) == (51, 51)
+
+
+def test_until_drained_waits_for_an_open_transaction(shop: NewShop) -> None:
+    """Behind it stand orders; it is not drained, says what it waits for, and handles them when it ends."""
+    source = shop().create()
+    source.put(rows(10))
+    producer = Producer({**source.client, "transactional.id": f"{source.group}-open"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(source.orders_topic, encode("OPEN"), b"OPEN")
+    producer.flush(20)
+    source.put(rows(5, prefix="BEHIND"))
+
+    running = source.consume("works", "--until-drained")
+    holds_back = "partition 0: a producer's open transaction holds back offsets 10 to 15"
+    eventually(lambda: holds_back in running.err, why=running.describe)
+    assert running.running
+    producer.commit_transaction(20)
+    assert running.wait().code == 0
+    assert handled(source) == 16
+
+
+def test_a_member_that_its_twin_has_fenced_ends(strict_shop: NewShop) -> None:
+    """Two of one group.instance.id: the first one ends with the group's word, whatever form it comes in."""
+    shop = strict_shop().create()
+    shop.put(rows(5))
+    first = shop.consume("works", *INSTANCE)
+    eventually(lambda: "is ready" in first.err, why=first.describe)
+    second = shop.consume("works", *INSTANCE)
+    finished = first.wait(30)
+
+    assert finished.code == 1
+    assert "fenced by other consumer with same group.instance.id" in finished.err.splitlines()[-1]
+    eventually(lambda: "is ready" in second.err, why=second.describe)
 
 
 def transact(shop: Shop, name: str, orders: Iterable[Tuple[str, str]], commit: bool) -> None:

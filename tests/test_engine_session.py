@@ -192,7 +192,7 @@ def test_a_member_that_the_group_has_dropped_can_commit_nothing(
     eventually(lambda: rival.poll(0.1) is None and rival.assignment())
     proxy.heal()
     for _ in range(30):
-        assert tested.settle() is Outcome.NOT_COMMITTED, tested.told
+        assert tested.settle() is Outcome.EXPELLED, tested.told
         rival.poll(0.05)
     rival.close()
     assert_all_or_nothing(tested, {1})
@@ -224,11 +224,27 @@ def test_a_topic_that_is_not_there_commits_nothing(bench: NewBench) -> None:
         assert tested.sent() == [2]
 
 
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_a_producer_that_may_not_begin_says_which_right_it_takes(
+    bench: NewBench, proxy: FaultProxy, exactly_once: bool
+) -> None:
+    """A fatal error of the client's, in both guarantees: refused, and settled once the right is there."""
+    tested = bench(exactly_once)
+    proxy.break_next(wire.INIT_PRODUCER_ID, 53 if exactly_once else 31, times=1000)
+
+    assert tested.settle() is Outcome.REFUSED, tested.told
+    cluster = f"IDEMPOTENT_WRITE on the cluster, or WRITE on topic {tested.sink}"
+    right = tested.transactional_id if exactly_once else cluster
+    assert right in tested.told.detail
+    proxy.heal()
+    assert tested.settle() is Outcome.SETTLED, tested.told
+
+
 # --- what is fetched
 
 
 def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
-    """The client's fetching thread sleeps for up to a second by then, and a resume alone does not wake it."""
+    """The client's fetching thread sleeps for up to a second by then, and a resume alone leaves it asleep."""
     tested = bench()
     producer = Producer(tested.direct)
     waits_s = []
@@ -238,7 +254,7 @@ def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
         producer.produce(tested.source, b"%d" % number, partition=0)
         assert producer.flush(20) == 0
         began_s = time.monotonic()
-        tested.session.resume([0])
+        tested.session.resume_at(0, number)
         eventually(lambda: tested.session.poll(1, 0.1))
         waits_s.append(time.monotonic() - began_s)
 

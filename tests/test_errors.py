@@ -113,3 +113,29 @@ def test_a_reason_is_text_whatever_was_given() -> None:
 def test_what_handlers_raise_is_in_the_package_itself(kind: Type[OrderError]) -> None:
     """`from orderflow import RejectOrder, RetryLater` is all that a handler needs to know."""
     assert kind is getattr(orderflow, kind.__name__)
+
+
+class Speechless(Exception):
+    """An error whose text ends everything."""
+
+    def __str__(self) -> str:
+        """End everything."""
+        raise KeyboardInterrupt
+
+
+def test_an_error_whose_text_raises_anything_is_described() -> None:
+    """Its text is the handler's code, and so is the text of what caused it."""
+    try:
+        raise Speechless from Speechless()
+    except Speechless as error:
+        failure = describe(error, with_stack=True)
+
+    assert "KeyboardInterrupt" in failure.message
+    assert failure.stack is not None
+
+
+def test_an_error_that_is_none_of_the_usual_is_a_failure_that_may_pass() -> None:
+    """A task that was cancelled may be done next time."""
+    failure = describe(KeyboardInterrupt())
+
+    assert Failure("process.failed", "process", "KeyboardInterrupt", "", True) == failure

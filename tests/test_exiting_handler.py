@@ -51,3 +51,31 @@ def test_a_handler_that_exits_the_process_is_a_killer_like_any_other(
     assert 41 == len(dead)
     assert 21 == len(shop.results())
     assert 1 <= failures <= 5
+
+
+FORKING = """
+import os, sys
+
+def process(order, delivery):
+    child = os.fork()
+    if child == 0:
+        sys.exit(3)
+    ended = os.waitpid(child, 0)[1] >> 8
+    return {"order_id": order["order_id"], "delivery": delivery.id, "child": ended}
+"""
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_a_child_that_a_handler_forks_may_exit(pipeline: NewPipeline, tmp_path: Path, workers: str) -> None:
+    """It ends with its own exit code, and neither waits for nor speaks for the clients of its parent."""
+    handler = tmp_path / "forking.py"
+    handler.write_text(FORKING, encoding="utf-8")
+    shop = pipeline(WORKERS=workers)
+    shop.publish([(f"A-{number}", "C") for number in range(3)])
+
+    ended = shop.run("consumer.py", "--handler", f"{handler}:process", "--until-drained", timeout_s=40)
+
+    assert ended.code == 0 and "Traceback" not in ended.err, ended.err
+    assert 3 == shop.assert_account_closes().processed
+    assert all(b'"child":3' in (line.value or b"") for line in shop.results())

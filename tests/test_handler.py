@@ -1,19 +1,14 @@
-"""Loading a handler by name, what it is given, and what is made of its result."""
+"""Loading a handler by name, and what it is given."""
 
-import datetime
-import decimal
 import functools
-import json
 import queue
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from orderflow.handler import Delivery, HandlerUnusable, delivery_of, encode_result, load, wants_delivery
+from orderflow.handler import Delivery, HandlerUnusable, _layers, delivery_of, load, wants_delivery
 from tests.memory import Stored
 
 
@@ -84,6 +79,32 @@ def test_a_callable_object_is_a_handler(file: Callable[..., str]) -> None:
     assert "bank" == load(file(source) + ":process")({})
 
 
+def test_a_wrapper_that_runs_an_async_function_is_a_handler(file: Callable[..., str]) -> None:
+    """What a decorator wraps says nothing about what the decorated function does."""
+    source = (
+        "import asyncio, functools\n"
+        "def sync(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def run(*arguments): return asyncio.run(function(*arguments))\n"
+        "    return run\n"
+        "@sync\n"
+        "async def process(order): return 'ran'"
+    )
+
+    assert "ran" == load(file(source) + ":process")({})
+
+
+def test_an_object_that_calls_itself_is_looked_at_no_further() -> None:
+    """The search for what runs has an end."""
+    source = "class C:\n def __call__(self, order): return 1\nprocess = C()\nC.__call__ = process"
+    namespace: Dict[str, Any] = {}
+    exec(source, namespace)
+
+    with pytest.raises(RecursionError):
+        namespace["process"]({})
+    assert 20 == len(list(_layers(namespace["process"])))
+
+
 @pytest.mark.parametrize("name", ["process", "shop.py", ":process", "shop.py:", "", ":"])
 def test_a_name_of_another_form_is_refused(name: str) -> None:
     """The message says which forms there are."""
@@ -106,6 +127,17 @@ def test_a_name_of_another_form_is_refused(name: str) -> None:
         ("async def process(order): pass", "async"),
         ("async def process(order): yield 1", "async"),
         ("def process(order): yield 1", "generator"),
+        ("class C:\n async def __call__(self, order): pass\nprocess = C()", "async"),
+        ("class C:\n def __call__(self, order): yield\nprocess = C()", "generator"),
+        ("class C:\n async def __call__(self, order): yield\nprocess = C()", "generator"),
+        ("class C:\n async def run(self, order): pass\nprocess = C().run", "async"),
+        ("class C:\n def __call__(self, order): pass\nprocess = C", "a class with __call__"),
+        ("from functools import partial as p\nasync def f(a, order): pass\nprocess = p(f, 1)", "async"),
+        (
+            "from functools import partial as p\nclass C:\n async def __call__(self, a, order): pass\n"
+            "class D:\n __call__ = C()\nprocess = p(p(C()), 1)",
+            "async",
+        ),
     ],
 )
 def test_an_unusable_file_is_refused(file: Callable[..., str], source: str, says: str) -> None:
@@ -167,41 +199,3 @@ def test_a_record_without_a_time_has_none() -> None:
             return 0, -1
 
     assert delivery_of(Timeless(0, None), 1).timestamp is None
-
-
-# --- its result
-
-
-@pytest.mark.parametrize(
-    ("result", "value"),
-    [
-        (b"\x00\xff", b"\x00\xff"),
-        (bytearray(b"x"), b"x"),
-        (memoryview(b"x"), b"x"),
-        ("größe", "größe".encode()),
-        ({"id": 1, "ok": True}, b'{"id":1,"ok":true}'),
-        ([1, None], b"[1,null]"),
-        (0, b"0"),
-        (False, b"false"),
-        ({"at": datetime.date(2024, 5, 17)}, b'{"at":"2024-05-17"}'),
-        ({"total": decimal.Decimal("9.99")}, b'{"total":"9.99"}'),
-        ({"raw": b"\xe9"}, b'{"raw":"\\u00e9"}'),
-    ],
-)
-def test_a_result_becomes_bytes(result: Any, value: bytes) -> None:
-    """Bytes as they are, text as UTF-8, the rest as compact JSON; what JSON lacks, as text."""
-    assert value == encode_result(result)
-
-
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
-    max_leaves=6,
-).filter(lambda value: not isinstance(value, str))
-
-
-@settings(max_examples=50, deadline=None)
-@given(JSON)
-def test_what_is_json_can_be_read_back(result: Any) -> None:
-    """Whatever text it holds."""
-    assert result == json.loads(encode_result(result))

@@ -17,8 +17,8 @@ SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 PURE = (
     "audit", "avro_schema", "brakes", "codec", "dead_letters", "decode_reasons", "dialects", "encoder",
     "errors", "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait",
-    "projection", "records", "render", "replay", "retry", "schema_references", "selection", "staleness",
-    "strict_reader", "tally", "text", "values", "walk", "where",
+    "projection", "records", "render", "replay", "results", "retry", "schema_references", "selection",
+    "staleness", "strict_reader", "tally", "text", "values", "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
 

@@ -89,6 +89,58 @@ def test_a_call_that_holds_the_interpreter_ends_the_process(hang: str, road: str
     assert "Timeout" in ended.err and 'File "<string>"' in ended.err
 
 
+STDERR_LOST = {
+    "closed": "os.close(2)",
+    "replaced": "import io; sys.stderr = io.StringIO()",
+    "gone": "sys.stderr.close(); sys.stderr = None",
+    "full": "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)",
+}
+
+
+@pytest.mark.parametrize("lose", STDERR_LOST.values(), ids=STDERR_LOST.keys())
+def test_it_works_whatever_became_of_stderr(lose: str) -> None:
+    """Arming needs a descriptor, which is kept from the start; a dump that nobody sees still ends it."""
+    renewed = "watchdog = orderflow.watchdog.Watchdog(0.4, alarm)"
+
+    quiet = run(f"{lose}\n{renewed}\nwatchdog.busy()\nwatchdog.idle()\nprint('done')")
+    hanging = run(f"watchdog.busy()\n{lose}\nwatchdog.busy()\nctypes.PyDLL(None).sleep(30)")
+
+    assert (0, "done\n") == (quiet.code, quiet.out)
+    assert 1 == hanging.code
+
+
+def test_the_dump_is_seen_though_a_handler_has_replaced_stderr() -> None:
+    """It goes where stderr went at the start."""
+    ended = run(
+        """
+        import io
+        sys.stderr = io.StringIO()
+        watchdog.busy()
+        ctypes.PyDLL(None).sleep(30)
+        """
+    )
+
+    assert "Timeout" in ended.err and 'File "<string>"' in ended.err
+
+
+@pytest.mark.parametrize("alarm", ["threading.Event().wait(50)", "raise OSError('disk full')"])
+def test_an_alarm_that_cannot_be_told_holds_nothing_up(alarm: str) -> None:
+    """A pipe that nobody empties may be what the call hangs at, too."""
+    ended = run(
+        f"""
+        orderflow.watchdog.ALARM_S = 0.2
+        orderflow.watchdog.GRACE_S = 60
+        def alarm(timeout_s): {alarm}
+        watchdog = orderflow.watchdog.Watchdog({TIMEOUT_S}, alarm)
+        watchdog.busy()
+        time.sleep(30)
+        """
+    )
+
+    assert 1 == ended.code
+    assert ended.took_s < 20
+
+
 def test_a_hanging_worker_ends_the_process() -> None:
     """Though the thread that owns the clients goes on, and shows signs of life all the time."""
     ended = run(

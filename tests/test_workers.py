@@ -1,5 +1,6 @@
 """The pool of threads: every task comes back once, and a thread that dies is never silent."""
 
+import asyncio
 import threading
 import time
 from typing import Any, Callable, Iterator, List, NoReturn, Optional
@@ -63,8 +64,15 @@ class Boom(Exception):
     """Somebody's own error."""
 
 
-@pytest.mark.parametrize("error", [Boom("boom"), RecursionError("boom"), MemoryError(), OSError("boom")])
-def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Boom("boom"), RecursionError("boom"), MemoryError(), OSError("boom"), asyncio.CancelledError(),
+        KeyboardInterrupt(), GeneratorExit(), StopIteration(), BaseException(),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: BaseException) -> None:
     """A handler's failure is an outcome, of whatever class it is."""
 
     def call(task: int) -> int:
@@ -149,8 +157,8 @@ def test_the_longest_running_call_is_known(gate: threading.Event) -> None:
     assert pool.workers.oldest_start_s() is None
 
 
-@pytest.mark.parametrize("crash", [SystemExit(0), KeyboardInterrupt(), GeneratorExit()])
-def test_a_thread_that_dies_is_reported(crash: BaseException) -> None:
+@pytest.mark.parametrize("crash", [SystemExit(0), SystemExit("no more")])
+def test_a_thread_that_dies_is_reported(crash: SystemExit) -> None:
     """A call that would end the thread is never lost without a word: its order would wait for ever."""
 
     def call(task: int) -> NoReturn:

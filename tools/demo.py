@@ -88,38 +88,38 @@ class Story:
     def tell(self) -> bool:
         """Run it all; whether the account closes."""
         self._introduce()
-        self._say("Publish 6,919 real orders of a music shop, with 2 % of broken ones mixed in.")
+        self._say("Publish 6,919 real orders of a music shop, with 2 % broken ones mixed in.")
         self._run("producer.py", "--input", SAMPLE, "--invalid", "2%", "--seed", "1")
         self._say(
             "Process them. The payment fails now and then, and a bug hits every order of ten CDs or more.",
-            "Failed orders wait for their retry without holding up the others; what cannot be saved is",
+            "Failed orders wait for their retry without holding up the others; those that keep failing are",
             "dead-lettered. Results, dead letters and offsets are committed together.",
         )
         self._run_abridged("consumer.py", "--handler", BUGGY, "--until-drained")
-        self._say("What went wrong? One line a dead letter:")
+        self._say("What went wrong? One line per dead letter:")
         self._run("dlq_handler.py", "list", "-c", "5")
-        self._say("Grouped by what is the same failure:")
+        self._say("The same, grouped by kind of failure:")
         self._run("dlq_handler.py", "groups")
         self._say("One of them in full:")
         failure = self._a_failure()
         self._run("dlq_handler.py", "show", f"{failure['partition']}:{failure['offset']}")
         self._say("The account, counted by a reader that shares no code with the toolkit:")
-        return self._account() and self._mend()
+        return self._account() and self._put_right()
 
-    def _mend(self) -> bool:
-        """Close the loop: the bug is mended, its orders are replayed, the broken ones discarded."""
-        self._say("The bug is mended: the consumer starts again, with the fixed handler.")
+    def _put_right(self) -> bool:
+        """Close the loop: fix the bug, replay the orders that it hit, and discard the broken ones."""
+        self._say("Fix the bug: the consumer starts again with the fixed handler.")
         self._show("consumer.py", "--handler", FIXED)
         with self._in_background("consumer.py", "--handler", FIXED):
-            self._say("Replay its group: ten orders first, and the others only if those do not come back.")
+            self._say("Replay that group: ten orders first, and the others only if those do not come back.")
             group = self._a_failure()["fingerprint"][:4]
             self._run("dlq_handler.py", "replay", "-g", group, "--canary", "10", "--rate", "200/s", "--yes")
         self._run("consumer.py", "--handler", FIXED, "--until-drained")
-        self._say("What is left was broken on purpose: mark it as resolved.")
+        self._say("The others were broken on purpose: mark them as resolved.")
         broken = ["--reason-code", "decode.*", "--reason-code", "validate.*"]
         self._run("dlq_handler.py", "discard", *broken, "--reason", "broken on purpose", "--yes")
         self._run("dlq_handler.py", "groups")
-        self._say("And the account again, in which now every real order has to be processed:")
+        self._say("The account again. Now every real order has to be processed:")
         return self._account("--all-processed")
 
     def leave(self, keep: bool) -> None:
@@ -136,7 +136,7 @@ class Story:
                 answer.result(timeout=10)
 
     def _introduce(self) -> None:
-        self._say("Topics and a group of its own, so a shared Kafka is safe; a short back-off, to be quick:")
+        self._say("Its own topics and group, so a shared Kafka is safe, and a short back-off to be quick:")
         for name, value in self.settings.items():
             self._out.write(f"  export {name}={value}\n")
         self._out.flush()

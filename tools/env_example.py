@@ -16,13 +16,13 @@ from config import SETTINGS, Setting
 
 HEAD = """\
 # Settings of producer.py, consumer.py and dlq_handler.py: copy this file to .env and change what you need.
-# A flag wins over the environment, the environment over .env, and .env over the defaults, which stand here.
+# A flag overrides the environment, the environment overrides .env, and .env overrides the defaults below.
 # Lines without a space after the # are settings.
 """
 
 TAIL = """
-# Any other property of the Kafka client: KAFKA_ before its name, _ for each dot. A password may come from a
-# file instead: KAFKA_SASL_PASSWORD_FILE.
+# Any other property of the Kafka client: KAFKA_ before its name, _ for each dot. A password can be read from
+# a file: KAFKA_SASL_PASSWORD_FILE.
 #KAFKA_SECURITY_PROTOCOL=SASL_SSL
 #KAFKA_SASL_MECHANISM=SCRAM-SHA-512
 #KAFKA_SASL_USERNAME=orders

@@ -6,7 +6,7 @@ Does not know: what the documents say around them.
 Used by: `make readme`, tests/test_readme.py.
 
 `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
-`$ commands`: each is run, in the README's order, against one Kafka, and its output put under it.
+`$ commands`: those of one page are run in order, on a Kafka of their own, and each gets its output under it.
 """
 
 import argparse
@@ -25,8 +25,10 @@ import config
 from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "docs" / "architecture.md")
-SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
+DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
+SHOWS_SHARED_FLAGS = "dlq_handler.py list"
+SHARED_FLAGS = "selection ("
+"""Where the flags begin that all verbs have. They are shown once."""
 LINES_SHOWN = 20
 """Of one command's output; what is longer is cut in the middle."""
 
@@ -47,12 +49,12 @@ class Step(NamedTuple):
 
 def renewed(text: str) -> str:
     """The document with every generated block as the code of today makes it."""
-    return _GENERATED.sub(lambda block: block[1] + _blocks()[block[2]]() + block[3], text)
+    return _GENERATED.sub(lambda block: block[1] + _generated(block[2]) + block[3], text)
 
 
-def _blocks() -> Dict[str, Callable[[], str]]:
-    helps = {f"help {script}": _help_of(script) for script in SCRIPTS}
-    return {"settings": settings_table, "modules": modules_table, **helps}
+def _generated(name: str) -> str:
+    kind, _, command = name.partition(" ")
+    return _help_of(command) if kind == "help" else _TABLES[name]()
 
 
 def settings_table() -> str:
@@ -78,20 +80,28 @@ def _cell(text: str) -> str:
     return re.sub(r"(<[^>]+>)", r"`\1`", text.replace("|", "\\|"))
 
 
-def _help_of(script: str) -> Callable[[], str]:
-    return lambda: f"```console\n$ python {script} --help\n{_run(f'python {script} --help', {}).output}```\n"
+def _help_of(command: str) -> str:
+    """The help text of a script or of one of its verbs."""
+    output = _run(f"python {command} --help", {}).output
+    own, _, shared = output.partition(SHARED_FLAGS)
+    if shared and command != SHOWS_SHARED_FLAGS:
+        output = f"{own.rstrip()}\n...\n"
+    return f"```console\n$ python {command} --help\n{output}```\n"
+
+
+_TABLES: Dict[str, Callable[[], str]] = {"settings": settings_table, "modules": modules_table}
 
 
 # --- sessions
 
 
 def sessions(text: str) -> List[List[Step]]:
-    """The sessions as they stand in the README."""
+    """The sessions as the page shows them."""
     return [_steps(block[2]) for block in _SESSION.finditer(text)]
 
 
 def replayed(text: str, environ: Mapping[str, str]) -> str:
-    """The README with every command of its sessions run again, in their order."""
+    """The page with every command of its sessions run again, in order."""
 
     def run(block: "re.Match[str]") -> str:
         steps = [_run(step.command, environ) for step in _steps(block[2])]
@@ -117,7 +127,7 @@ def _run(command: str, environ: Mapping[str, str]) -> Step:
 
 def _shown(step: Step) -> str:
     if step.code != 0:
-        raise SystemExit(f"README: `{step.command}` ends with {step.code}:\n{step.output}")
+        raise SystemExit(f"`{step.command}` ends with {step.code}:\n{step.output}")
     lines = step.output.splitlines()
     if len(lines) > LINES_SHOWN:
         lines = [*lines[: LINES_SHOWN - 4], "...", *lines[-3:]]
@@ -131,18 +141,25 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Rewrite the documents; with --check, only say whether they are up to date (exit 1: they are not)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
-    add("--check", action="store_true", help="only tell: exit 1 if a table or a help text is stale")
-    add("--sessions", action="store_true", help="run the sessions again too, on a Kafka of their own")
+    add("--check", action="store_true", help="change nothing; exit 1 if a table or a help text is stale")
+    add("--sessions", action="store_true", help="also run the sessions again, each page's on its own Kafka")
     flags = parser.parse_args(argv)
     if flags.check:
         return int(any(renewed(_text(path)) != _text(path) for path in DOCUMENTS))
     for path in DOCUMENTS:
         path.write_text(renewed(_text(path)), encoding="utf-8")
     if flags.sessions:
-        with LocalKafka() as kafka:
-            environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-            README.write_text(replayed(_text(README), environ), encoding="utf-8")
+        for path in DOCUMENTS:
+            if sessions(_text(path)):
+                _replay(path)
     return 0
+
+
+def _replay(path: Path) -> None:
+    """Run the page's sessions on an empty Kafka, where topics have their usual names."""
+    with LocalKafka() as kafka:
+        environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+        path.write_text(replayed(_text(path), environ), encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -1,10 +1,12 @@
 """Three nodes, one of which dies at the wrong moment: coordinators move, replicas fall out of sync."""
 
+from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.conftest import start_kafka
 from tests.engine_tools import Shop, rows
 from tests.pipeline import eventually
 from tools.local_kafka import LocalKafka
@@ -89,3 +91,19 @@ def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(
     told = f"{careful_s:.1f} s for careful calls, {usual_s:.1f} s for as many others"
     assert careful_s - usual_s < 2.0, told
     tested.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+
+
+def test_a_cluster_without_a_transaction_coordinator_calls_each_order_once(
+    topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """It answers everything but that: the results are kept, the trouble is told, and Kafka is not "lost"."""
+    with start_kafka(settings={"transaction.state.log.replication.factor": "3"}) as one_node:
+        shop = Shop(one_node.bootstrap_servers, topic, tmp_path).create()
+        shop.put(rows(20))
+        running = shop.consume("works")
+        eventually(lambda: "ERROR settling has failed for" in running.err, 120, running.describe)
+        shop.kill_all()
+
+    assert "init_transactions" in running.err
+    assert f"Kafka at {one_node.bootstrap_servers} is lost" not in running.err
+    assert len(shop.calls()) == 20

@@ -1,5 +1,6 @@
 """Handlers that fail, at the length and size that the promises name."""
 
+import time
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
@@ -27,6 +28,22 @@ def test_one_bad_key_stops_no_other_for_twenty_seconds(shop: NewShop) -> None:
 def test_an_outage_of_minutes_dead_letters_next_to_nothing(strict_shop: NewShop) -> None:
     """Two minutes with a kill -9 in the middle, a window of 10 s, 20,000 orders."""
     assert_outage_is_survived(strict_shop, orders=20_000, outage_s=120, window_s=10)
+
+
+@pytest.mark.parametrize("outage_s", [round(3.0 + step * 0.1, 1) for step in range(30)])
+def test_a_short_outage_from_the_start_doubles_no_order(shop: NewShop, outage_s: float) -> None:
+    """The client repeats what it handed over before the brake's pause, once in some fifty times."""
+    started = shop(MAX_RETRIES="30").create(partitions=3)
+    started.put(rows(3_000))
+    started.begin_trouble()
+    running = started.consume("everything_fails", "--until-drained")
+    eventually(started.calls, why=running.describe)
+    time.sleep(outage_s)  # how long it lasts is what is tried
+    started.end_trouble()
+    finished = running.wait(120)
+
+    assert finished.code == 0, finished.err[-2000:]
+    assert started.assert_account_closes().processed == 3_000
 
 
 @pytest.mark.parametrize("key", ["order_id", "customer_id", None])

@@ -1,0 +1,262 @@
+"""What a handler hands back: whether anything ran, and the bytes under which it is published.
+
+Owns: `require_outcome`, and turning a result into a record's value.
+Does not know: Kafka, topics, retries.
+Used by: calling and processor (every result), consumer.py (before it says that an order is done).
+"""
+
+import concurrent.futures
+import functools
+import inspect
+import itertools
+import json
+import math
+import types
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type
+
+from orderflow.errors import NothingRan, UnusableResult, class_name_of
+
+PLAIN = frozenset((str, bytes, bool, int, float))
+"""Types that cannot be a promise of work. One look at the type tells that such a call has run."""
+
+MAX_PATH = 120
+MAX_KEY = 40
+MAX_DEPTH = 900
+"""The encoder gives up a little deeper, at the interpreter's recursion limit."""
+
+_NESTED = frozenset((dict, list, tuple))
+_PLAIN_PARTS = PLAIN | _NESTED | {type(None)}
+
+_NOT_RUN: Tuple[Tuple[Tuple[Type[Any], ...], str], ...] = (
+    ((types.GeneratorType,), "a generator, whose body has not begun: return a value instead of `yield`"),
+    ((types.AsyncGeneratorType,), "an async generator, whose body has not begun"),
+    ((concurrent.futures.Future,), "a future, whose work may not be done: return its result()"),
+    ((map, filter, itertools.starmap), "a lazy iterator, which has called nothing yet: use a loop"),
+    (
+        (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial),
+        "a function that was not called",
+    ),
+)
+
+
+def require_outcome(result: object) -> None:
+    """Raise `NothingRan` for what only promises to do the work: an awaitable, a generator, a function.
+
+    Also where such things stand in a list, a tuple or a dict: `return [charge(line) for line in lines]`.
+    """
+    kind = type(result)
+    if kind in PLAIN:
+        return
+    if kind not in _NESTED:
+        _require_run((result,))
+        return
+    parts: Any = result.values() if kind is dict else result  # type: ignore[attr-defined]
+    for part in parts:
+        if type(part) not in _PLAIN_PARTS:
+            _require_run(parts)
+            return
+
+
+def _require_run(parts: Iterable[object]) -> None:
+    why = next(filter(None, map(_why_nothing_ran, parts)), None)
+    if why is not None:
+        for part in parts:
+            _close(part)
+        raise NothingRan(f"the handler returned {why}")
+
+
+def _why_nothing_ran(result: object) -> Optional[str]:
+    if inspect.isawaitable(result):
+        return f"{_a(result)}, which has to be awaited: handlers are `def`; asyncio.run(...) awaits it"
+    return next((why for kinds, why in _NOT_RUN if isinstance(result, kinds)), None)
+
+
+def _close(result: object) -> None:
+    """A coroutine that is dropped complains on stderr that it was never awaited; a closed one does not."""
+    if isinstance(result, (types.CoroutineType, types.GeneratorType)):
+        try:
+            result.close()
+        except Exception:  # noqa: BLE001 - it has begun, elsewhere, and will not end
+            return
+
+
+def encode_result(result: Any) -> bytes:
+    """The value under which a result is published: bytes as they are, str as UTF-8, the rest as JSON.
+
+    Raises `UnusableResult` for what cannot be written, or could not be read again: it is so at every try.
+    """
+    if type(result) is bytes:
+        return result
+    try:
+        return _encoded(result)
+    except (NothingRan, MemoryError):  # the second may pass
+        raise
+    except Exception as error:
+        raise UnusableResult(_described(result, error)) from error
+
+
+def _encoded(result: Any) -> bytes:
+    if isinstance(result, (bytes, bytearray, memoryview)):
+        return bytes(memoryview(result))  # a subclass may have a `__bytes__` of its own
+    if isinstance(result, str):
+        return str.encode(result)
+    text = _JSON.encode(result)
+    if "\\ud" in text:  # half of a pair of surrogates is no text, and no strict reader takes it
+        _UNESCAPED.encode(result).encode()
+    return text.encode()
+
+
+def _jsonable(value: Any) -> Any:
+    """What JSON has no word for, as text."""
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("latin-1")
+    _require_run((value,))
+    if _has_no_text(type(value)):
+        raise TypeError("it has no text of its own")
+    return str(value)
+
+
+def _has_no_text(kind: Type[Any]) -> bool:
+    """Whether its text would be an address in memory."""
+    own: Tuple[Any, Any] = (kind.__str__, kind.__repr__)
+    return own == (object.__str__, object.__repr__)
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=_jsonable, allow_nan=False)
+_UNESCAPED = json.JSONEncoder(separators=(",", ":"), default=_jsonable, allow_nan=False, ensure_ascii=False)
+
+
+# --- saying what is wrong with a result
+
+
+def _described(result: object, error: Exception) -> str:
+    """The first part of the result that cannot be published: where it is and of which type."""
+    try:
+        fault = next(_faults(result), None)
+    except Exception:  # noqa: BLE001 - its iteration is the handler's code too
+        fault = None
+    if fault is None:
+        return f"a result of type {class_name_of(type(result))} cannot be published: {_text(error)}"
+    return f"{fault.path} cannot be published: {fault.what}"
+
+
+class _Part(NamedTuple):
+    """A value inside a result."""
+
+    value: Any
+    path: str
+    above: Optional["_Part"]
+    depth: int
+
+
+class _Fault(NamedTuple):
+    path: str
+    what: str
+
+
+def _faults(result: object) -> Iterator[_Fault]:
+    """What is wrong, in the order in which it stands there. Not recursive: depth is one of the faults."""
+    parts: List[_Part] = [_Part(result, "the result", None, 0)]
+    while parts:
+        part = parts.pop()
+        what = _fault_of(part)
+        if what is not None:
+            yield _Fault(part.path, f"{class_name_of(type(part.value))}: {what}")
+            continue
+        inner = list(_inner(part))
+        parts += reversed(inner)
+
+
+def _fault_of(part: _Part) -> Optional[str]:
+    if isinstance(part.value, (dict, list, tuple)):
+        return _fault_of_nesting(part)
+    return _fault_of_plain(part.value)
+
+
+def _fault_of_plain(value: object) -> Optional[str]:
+    if value is None or isinstance(value, bool):
+        return None
+    check = next((check for kind, check in _CHECKS if isinstance(value, kind)), _fault_of_object)
+    return check(value)
+
+
+def _fault_of_nesting(part: _Part) -> Optional[str]:
+    if part.depth > MAX_DEPTH:
+        return f"nested more than {MAX_DEPTH} deep"
+    above = part.above
+    while above is not None:
+        if above.value is part.value:
+            return f"it contains itself (it is {above.path})"
+        above = above.above
+    keys = part.value if isinstance(part.value, dict) else ()
+    return next(filter(None, map(_fault_of_key, keys)), None)
+
+
+def _fault_of_key(key: object) -> Optional[str]:
+    what = _fault_of_plain(key)
+    if isinstance(key, (str, int, float)) or key is None:
+        return what and f"a key: {what}"
+    return f"a key of type {class_name_of(type(key))}; JSON has keys of text"
+
+
+def _inner(part: _Part) -> Iterator[_Part]:
+    if isinstance(part.value, dict):
+        for key, value in part.value.items():
+            yield _Part(value, _longer(part.path, key), part, part.depth + 1)
+    elif isinstance(part.value, (list, tuple)):
+        for index, value in enumerate(part.value):
+            yield _Part(value, _longer(part.path, index), part, part.depth + 1)
+
+
+def _longer(path: str, key: object) -> str:
+    if len(path) > MAX_PATH:
+        return path if path.endswith("…") else f"{path}…"
+    shown = repr(key)
+    return f"{path}[{shown if len(shown) <= MAX_KEY else shown[:MAX_KEY] + '…'}]"
+
+
+def _fault_of_text(value: str) -> Optional[str]:
+    try:
+        str.encode(value)
+    except UnicodeEncodeError as error:
+        return f"half of a pair of surrogates at character {error.start}"
+    return None
+
+
+def _fault_of_float(value: float) -> Optional[str]:
+    return None if math.isfinite(value) else f"{float.__repr__(value)} is no number of JSON"
+
+
+def _fault_of_int(value: int) -> Optional[str]:
+    try:
+        int.__repr__(value)
+    except ValueError:
+        return "an integer with more digits than Python writes out"
+    return None
+
+
+def _fault_of_object(value: object) -> Optional[str]:
+    try:
+        str.encode(_jsonable(value))
+    except Exception as error:  # noqa: BLE001 - its text is the handler's code
+        return _text(error)
+    return None
+
+
+_CHECKS: Tuple[Tuple[Type[Any], Callable[[Any], Optional[str]]], ...] = (
+    (str, _fault_of_text),
+    (float, _fault_of_float),
+    (int, _fault_of_int),
+)
+
+
+def _text(error: Exception) -> str:
+    try:
+        return f"{class_name_of(type(error))}: {error}"
+    except Exception:  # noqa: BLE001 - whose text is the handler's code, too
+        return class_name_of(type(error))
+
+
+def _a(result: object) -> str:
+    name = type(result).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
