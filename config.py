@@ -71,6 +71,7 @@ class Settings:
     max_retries: int
     retry_backoff_s: float
     retry_backoff_max_s: float
+    key_failures: int
     handler: Optional[str]
     workers: int
     guarantee: str
@@ -150,11 +151,15 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting("order_key", "ORDER_KEY", "order_id", Kind("FIELD", _order_field),
             "field of the order used as the record key; orders with the same key stay in order"),
     Setting("max_retries", "MAX_RETRIES", "3", whole(0, 30),
-            "retries after the first attempt, before an order is dead-lettered"),
+            "retries after the first attempt, before an order is dead-lettered; at most 30, as the group's "
+            "commit can count 31 attempts of a waiting order"),
     Setting("retry_backoff_s", "RETRY_BACKOFF", "5", seconds(0, _WEEK_S),
-            "seconds before the first retry; doubled for each further retry"),
+            "seconds before the first retry; doubled for each further retry; a random quarter less or more"),
     Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", seconds(0, _WEEK_S),
             "longest wait before a retry, in seconds"),
+    Setting("key_failures", "KEY_FAILURES", "3", whole(1, 1000),
+            "orders of a key dead-lettered in a row for want of retries, after which its next ones get one "
+            "call each"),
     Setting("handler", "HANDLER", None, text("MODULE:FUNCTION"),
             "module:function or file.py:function that processes an order; unset: process() in consumer.py"),
     Setting("workers", "WORKERS", "1", whole(1, 1024), "handler calls that run at the same time"),

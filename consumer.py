@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException
 import config
 from orderflow import cli, topics, values
 from orderflow.assignment import Assignment, Limits
+from orderflow.brakes import OutageBrake
 from orderflow.calling import Business, Caller, Destination
 from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
 from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
@@ -36,7 +37,7 @@ from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.processor import Processor
 from orderflow.recovery import Recovery
 from orderflow.results import require_outcome
-from orderflow.retry import OutageBrake, Policy
+from orderflow.retry import Policy
 from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.session import Session, SessionLost, consumer_config, partitions_from_end, producer_config
 from orderflow.settling import Settler
@@ -66,8 +67,9 @@ EXAMPLES = (
 )
 SETTINGS = (
     "orders_topic", "dlq_topic", "processed_topic", "consumer_group", "handler", "workers", "guarantee",
-    "max_retries", "retry_backoff_s", "retry_backoff_max_s", "handler_timeout_s", "shutdown_timeout_s",
-    "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack", "schema_registry_url",
+    "max_retries", "retry_backoff_s", "retry_backoff_max_s", "key_failures", "handler_timeout_s",
+    "shutdown_timeout_s", "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack",
+    "schema_registry_url",
 )  # fmt: skip
 GC_THRESHOLD = 50_000
 EXITED = (
@@ -296,7 +298,12 @@ class Consumer:
             outbox,
             business,
             destination,
-            Policy(settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s),
+            Policy(
+                settings.max_retries,
+                settings.retry_backoff_s,
+                settings.retry_backoff_max_s,
+                settings.key_failures,
+            ),
             self.brake,
             watchdog,
             time.monotonic,
@@ -467,7 +474,7 @@ class Consumer:
             self.caller.retries,
             processor.waiting,
             processor.lag(),
-            self.brake.holds,
+            self.brake.is_on,
         )
 
     def _status(self) -> str:

@@ -14,12 +14,12 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Option
 from confluent_kafka import KafkaException
 
 from orderflow import caution
+from orderflow.brakes import OutageBrake
 from orderflow.failing import Failing
 from orderflow.intake import Intake
 from orderflow.ledger import METADATA_LIMIT, Commit, Entry, Head, Ledger, read_metadata
 from orderflow.records import Message
 from orderflow.recovery import Found, Recovery
-from orderflow.retry import OutageBrake
 from orderflow.session import Outcome, Session, SessionLost
 
 CAREFUL_CALLS = 20_000
@@ -243,8 +243,7 @@ class Assignment:
         partition = Partition(number, ledger, high)
         if commit is not None and not commit.clean:
             partition.careful_left = _careful_calls(commit)
-        if commit is not None and commit.braked:
-            self._brake.engage()
+        self._brake.add(number, held=commit is not None and commit.braked)
         return _Restoring(partition, commit.entries if commit else [], commit)
 
     def _search(self, restoring: _Restoring) -> None:
@@ -333,7 +332,7 @@ class Assignment:
 
     def commit_of(self, partition: Partition, clean: bool) -> Tuple[int, str]:
         """Offset and metadata to commit for a partition now."""
-        ledger, braked = partition.ledger, self._brake.holds
+        ledger, braked = partition.ledger, self._brake.holds(partition.number)
         now_s, time_of_day_s = self._clock(), self._time_of_day()
         # What is left to be called with care is as far ahead for the next owner as what we call ourselves.
         reach = None if self.reach is None else max(self.reach, partition.careful_left)

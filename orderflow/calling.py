@@ -8,6 +8,7 @@ Used by: processor. `attempt` also runs in worker threads, and only reads.
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.assignment import Assignment, Partition, Report
+from orderflow.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.caution import KEY_RUN, is_guilty
 from orderflow.dead_letters import Circumstances
 from orderflow.delivery_id import delivery_id
@@ -17,7 +18,7 @@ from orderflow.ledger import Head
 from orderflow.outbox import Dead, Outbox
 from orderflow.records import Message, Outgoing, record_of
 from orderflow.results import encode_result, require_outcome
-from orderflow.retry import Decision, GiveUp, KeyBrake, OutageBrake, Policy, decide
+from orderflow.retry import GiveUp, Policy, decide
 from orderflow.watchdog import Watchdog
 from orderflow.workers import Workers
 
@@ -79,14 +80,12 @@ class Caller:
         on_crash: Callable[[BaseException], None],
     ) -> None:
         self.brake = brake
-        self.key_brake = KeyBrake()
+        self.key_brake = KeyBrake(policy.key_failures)
         self.retries = 0
         self.deadline_s = 0.0
         """When the running slice of calls ends."""
         self.goes_on = True
         """False while stopping: what runs is finished, nothing is begun."""
-        self.probe_at_s = 0.0
-        """When the next order may be tried while the outage brake holds."""
         self.orphans: Dict[int, int] = {}
         """Calls that still run for partitions that were taken away or are being restored."""
         self.held: List[Task] = []
@@ -256,7 +255,7 @@ class Caller:
             self.publish(head.record, value)
         self._outbox.done += 1
         self.key_brake.succeeded(head.key)
-        self._watch(head, succeeded=True, first=self._attempt_number(partition, head) == 1)
+        self.answered(partition.number)
         return self._finish(partition, head)
 
     def publish(self, message: Message, value: bytes) -> None:
@@ -274,11 +273,14 @@ class Caller:
         partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
         head.attempts = self._attempt_number(partition, head)
-        first = head.attempts == 1
-        if first and head.first_failed_at_ms is None:
+        if head.attempts == 1 and head.first_failed_at_ms is None:
             head.first_failed_at_ms = self._now_ms()
-        self._watch(head, succeeded=not failure.retryable or failure.stage != "process", first=first)
-        decision = self._decide(head, failure)
+        key_failing = self.key_brake.holds(head.key)
+        last = key_failing or head.attempts > self._policy.max_retries
+        self._watch(partition, head, failure, last)
+        # Asked only where it matters, since a permit is spent by asking.
+        keeps = failure.retryable and last and not self._may_give_up(partition)
+        decision = decide(failure, head.attempts, self._policy, self._chance(), key_failing, not keeps)
         if isinstance(decision, GiveUp):
             return self.give_up(partition, head, decision.failure)
         self._wait(partition, head, failure, decision.delay_s)
@@ -292,11 +294,8 @@ class Caller:
             head.attempts -= 1
         partition.ledger.wait(head, self._clock() + REGISTRY_RETRY_S)
 
-    def _decide(self, head: Head, failure: Failure) -> Decision:
-        key_failing = head.key in self.key_brake.failing
-        at_end = head.attempts > self._policy.max_retries or key_failing
-        may_exhaust = not at_end or not failure.retryable or self.brake.may_exhaust(self._clock())
-        return decide(failure, head.attempts, self._policy, self._chance(), key_failing, may_exhaust)
+    def _may_give_up(self, partition: Partition) -> bool:
+        return self.brake.permits_dead_letter(partition.number, self._clock())
 
     def is_guilty(self, head: Head) -> bool:
         """Whether it died alone as often as its budget allows."""
@@ -316,8 +315,8 @@ class Caller:
 
     def give_up(self, partition: Partition, head: Head, failure: Failure) -> Optional[Head]:
         """Dead-letter the order. The next of its key, if one waits behind it."""
-        if failure.reason in ("process.retries_exhausted", "process.key_failing"):
-            self.key_brake.exhausted(head.key)
+        if failure.retryable and failure is not KILLED:
+            self.key_brake.exhausted(head.key, head.began or 0)
         self._dead_letter(head.record, failure, head.attempts, head.first_failed_at_ms, self._now_ms())
         return self._finish(partition, head)
 
@@ -362,28 +361,50 @@ class Caller:
 
     # --- the outage brake ------------------------------------------------------------------------
 
-    def _watch(self, head: Head, succeeded: bool, first: bool) -> None:
-        """Let the outage brake see the outcome of a call."""
-        if self.brake.holds:
-            if succeeded:
-                self.probe_at_s = 0.0
-            if self.brake.probed(succeeded):
-                self._release_brake()
-        elif succeeded and first:
-            self.brake.succeeded(1)
-        elif first and self.brake.failed(head.offset if head.key is None else head.key):
-            self._report("outage_begins")
+    def _watch(self, partition: Partition, head: Head, failure: Failure, last: bool) -> None:
+        """Let the outage brake see a call that did not succeed; `last`: its order's budget is used up."""
+        outcome = told_by(failure)
+        number = partition.number
+        if outcome:
+            self.answered(number)
+        if outcome is not False:
+            return
+        known = self.key_brake.failing.get(head.key)
+        first = head.attempts == 1 and head.began is None
+        if head.began is None:
+            head.began = self.brake.began(number)
+        call = FailedCall(first, last, head.attempts > 1, head.voted, head.began, known)
+        head.voted = head.voted or (first and known is None)
+        held = self.brake.failed(number, call)
+        if held:
+            self._report("outage_begins", partitions=held)
 
-    def _release_brake(self) -> None:
-        """The outage is over: what waited through it has its full budget again, and is due."""
-        self._report("outage_ends")
-        for partition in self._ready.values():
-            for head in partition.ledger.waiting():
-                if not head.suspect:
-                    head.attempts = 0
-            partition.ledger.reschedule(self._clock())
-            partition.dirty = True
-            self._assignment.release(partition, "outage")
+    def answered(self, number: int, calls: int = 1) -> None:
+        """The handler did what it is there for that many times, for orders of this partition."""
+        if self.brake.succeeded(number, calls):
+            self._release_brake(number)
+
+    def _release_brake(self, number: int) -> None:
+        """The outage is over there: what waited through it has its full budget again, and is due."""
+        self._report("outage_ends", partitions=[number])
+        partition = self._ready[number]
+        for head in partition.ledger.waiting():
+            if not head.suspect:
+                head.attempts, head.began, head.voted = 0, self.brake.began(number), False
+        partition.ledger.reschedule(self._clock())
+        partition.dirty = True
+        self._assignment.release(partition, "outage")
+
+
+def told_by(failure: Failure) -> Optional[bool]:
+    """What a failure tells of the handler: True that it works, False that it does not, None nothing.
+
+    An order that it rejects is an answer. One that it never saw tells nothing, and one that it asked to be
+    given later ("closed for the night") is neither done nor a sign that what it needs is down.
+    """
+    if failure.stage in ("decode", "validate") or failure.asked_for:
+        return None
+    return not failure.retryable
 
 
 class ResultTooLarge(UnusableResult):

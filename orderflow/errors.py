@@ -98,6 +98,8 @@ class Failure(NamedTuple):
     retryable: bool
     after_s: Optional[float] = None
     stack: Optional[str] = None
+    asked_for: bool = False
+    """The handler asked to be called later; nothing has failed."""
 
 
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
@@ -106,8 +108,9 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     name, message = class_name(error), _text(error)
     if not isinstance(error, OrderError):
         return Failure("process.failed", "process", name, message, True, None, stack)
-    after_s = error.after_s if isinstance(error, RetryLater) else None
-    return Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack)
+    if isinstance(error, RetryLater):
+        return Failure(error.reason, error.stage, name, message, error.retryable, error.after_s, stack, True)
+    return Failure(error.reason, error.stage, name, message, error.retryable, None, stack)
 
 
 def is_permanent(error: BaseException) -> bool:

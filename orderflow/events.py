@@ -5,13 +5,15 @@ Does not know: where a line goes, how often an event comes.
 Used by: consumer.py.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from orderflow.errors import Failure
 from orderflow.records import Message, Record
 from orderflow.text import escape
 
 MESSAGE_LENGTH = 200
+MOST_PARTITIONS = 20
+"""So many numbers are listed in a line."""
 
 
 class Event(NamedTuple):
@@ -30,6 +32,9 @@ def line_of(name: str, fields: Dict[str, Any]) -> str:
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
     where = f"{record.topic()}-{record.partition()}-{record.offset()} key {_key(record.key())}"
+    if failure.asked_for:
+        asked = f"{failure.reason}: {_shortened(failure.message)}"
+        return f"{where}: {asked}; the handler asked for it at attempt {attempt}, next try in {delay_s:.1f} s"
     return f"{where}: {_why(failure)}; attempt {attempt} failed, next try in {delay_s:.1f} s"
 
 
@@ -51,6 +56,12 @@ def _key(key: Optional[bytes]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MESSAGE_LENGTH else text[:MESSAGE_LENGTH] + "…"
+
+
+def _partitions(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers[:MOST_PARTITIONS]))
+    more = f" and {len(numbers) - MOST_PARTITIONS} more" if len(numbers) > MOST_PARTITIONS else ""
+    return f"partition{'' if len(numbers) == 1 else 's'} {listed}{more}"
 
 
 def _waiting_lost(partition: int, offset: int, more: bool) -> str:
@@ -76,7 +87,9 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
 
 
 EVENTS: Dict[str, Event] = {
-    "retry": Event("retry", "a call failed and will be made again", _retry),
+    "retry": Event(
+        "retry", "a call failed, or the handler asked for a later one; it will be made again", _retry
+    ),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and taken in", _ready),
     "ledger_full": Event(
@@ -88,15 +101,19 @@ EVENTS: Dict[str, Event] = {
     ),
     "outage_begins": Event(
         "ERROR",
-        "nearly every fresh order fails: what the handler needs seems to be down",
-        lambda: (
-            "nearly every order fails: holding back, trying one a second, dead-lettering next to nothing"
+        "nearly every fresh order of these partitions fails: what the handler needs seems to be down",
+        lambda partitions: (
+            f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one a "
+            "second, dead-lettering next to nothing"
         ),
     ),
     "outage_ends": Event(
         "info",
-        "calls succeed again after an outage",
-        lambda: "orders succeed again: going on at full speed, those that waited have their full budget back",
+        "calls succeed again after an outage in these partitions",
+        lambda partitions: (
+            f"orders succeed again in {_partitions(partitions)}: going on at full speed, those that waited "
+            "have their full budget back"
+        ),
     ),
     "registry_down": Event(
         "ERROR",

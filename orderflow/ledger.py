@@ -56,8 +56,8 @@ class Head:
     """One unfinished order below `next`: it waits for its time, or it is in flight."""
 
     __slots__ = (
-        "announced", "attempts", "careful", "died_alone", "due_s", "first_failed_at_ms",
-        "followers", "key", "offset", "record", "run", "suspect", "trail",
+        "announced", "attempts", "began", "careful", "died_alone", "due_s", "first_failed_at_ms",
+        "followers", "key", "offset", "record", "run", "suspect", "trail", "voted",
     )  # fmt: skip
 
     def __init__(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> None:
@@ -81,6 +81,10 @@ class Head:
         self.run = 0
         """This many orders behind it may run on behind its announcement."""
         self.first_failed_at_ms: Optional[int] = None
+        self.began: Optional[int] = None
+        """How many successes of its partition the outage brake had noted when it first failed."""
+        self.voted = False
+        """Its first call was evidence of an outage."""
 
 
 class Entry(NamedTuple):

@@ -27,7 +27,7 @@ MEANINGS: Dict[str, str] = {
     "retries": "calls that failed and will be made again, since the start",
     "waiting": "orders that wait for a retry now, those behind them included",
     "lag": "records that this consumer's partitions hold and that were not taken in yet",
-    "outage": "1 while the outage brake holds",
+    "outage": "1 while the outage brake holds any partition",
 }
 """Every metric, by the field of `Figures` that it shows."""
 COUNTERS = ("processed", "dead_lettered", "retries")

@@ -8,13 +8,15 @@ Read `step` first. Of its parts, assignment.py restores partitions, calling.py c
 an entry in a ledger, settling.py makes certain what was done.
 """
 
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from collections import deque
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaException
 
 from orderflow import caution
 from orderflow.assignment import FIRST_CHUNK, LARGEST_CHUNK, Assignment, Partition, Report, size_of
-from orderflow.calling import KILLED, REGISTRY_RETRY_S, Business, Caller, Task
+from orderflow.brakes import Successes
+from orderflow.calling import KILLED, REGISTRY_RETRY_S, Business, Caller, Task, told_by
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
 from orderflow.handler import delivery_of, wants_delivery
 from orderflow.ledger import Head
@@ -47,7 +49,12 @@ WORKING_S = 0.01
 SOON_S = 0.001
 """What is done waits for the settlement before: look after it so often."""
 PROBE_S = 1.0
-"""While the outage brake holds, a fresh order is tried this often."""
+"""While the outage brake holds a partition, a fresh order of it is tried this often."""
+PROBE_PAUSE = 2.0
+"""So many times as long as a failed probe took, no other is made while other partitions flow.
+
+A call to what is down may take until its time-out, and would take their time.
+"""
 REGISTRY_LINE_S = 30.0
 LOSS_LOOK_S = 5.0
 """Holes in the offsets are looked into no more often than this: most are markers of transactions."""
@@ -88,6 +95,11 @@ class Processor:
         """The mean length of a call in the last batch; slow until it is known."""
         self._leftover: List[Message] = []
         """Polled but not taken in: beyond `next`, as if never seen."""
+        self._held_back: Dict[int, Deque[Message]] = {}
+        """The same, of partitions that the outage brake holds."""
+        self._successes = Successes([])
+        """Of the batch that was called last."""
+        self._next_probe_s = 0.0
         self._stopped: Dict[int, int] = {}
         """Partitions that take in no more of this batch, and the offset to go on at."""
         self._taken = 0
@@ -182,13 +194,13 @@ class Processor:
             return 0.0 if self._assignment.reads_back else WORKING_S
         now_s = self._clock()
         dues = [due_s for due_s in map(_next_due_s, self._ready.values()) if due_s is not None]
+        dues += [max(self._next_probe_s, self._caller.brake.probe_at_s(number)) for number in self._held_back]
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
 
     @property
     def _is_held_up(self) -> bool:
         """Whether nothing polled could be taken in now, so that looking again at once only burns time."""
-        braked = self._caller.brake.holds and self._clock() < self._caller.probe_at_s
-        return braked or self._settler.is_held_up
+        return self._settler.is_held_up
 
     def _forget(self, partitions: Set[int]) -> None:
         """What is not settled of partitions that were taken away belongs to their next owner.
@@ -197,6 +209,8 @@ class Processor:
         """
         self._drop(partitions & set(self._ready))
         self._assignment.drop(partitions)
+        for number in partitions:
+            self._caller.brake.forget(number)
         if self._settler.forget(partitions):
             detail = "partitions were taken away before what was done for them was settled"
             self._report("start_again", detail=detail)
@@ -216,6 +230,7 @@ class Processor:
         """Forget these partitions. Calls that still run for them are waited for before they come back."""
         for number in numbers:
             self._stopped.pop(number, None)
+            self._held_back.pop(number, None)
             self._caller.orphan(self._ready[number])
         self._assignment.drop(numbers)
 
@@ -352,7 +367,9 @@ class Processor:
         records = self._leftover + fresh if self._leftover else fresh
         if not self._assignment.is_settled:
             records = self._of_ready(records)
-        if not records:
+        if self._held_back:
+            records = self._released() + records
+        if not records and not self._held_back:
             return self._note_positions(0)
         for partition in self._ready.values():
             partition.ledger.plan_intake(INTAKE_SPAN)
@@ -363,8 +380,11 @@ class Processor:
 
     def _calling(self, records: List[Message]) -> List[Message]:
         """Call what may be called of the records, the way that suits; what was not taken in."""
-        if self._caller.brake.holds:
-            return self._probe(records)
+        if self._caller.brake.is_on:
+            records = self._set_aside(records)
+            self._probe()
+        if not records:
+            return []
         if self._is_careful:
             return self._call_carefully(records)
         if self._caller.has_workers:
@@ -380,19 +400,21 @@ class Processor:
 
         What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
         """
-        keep_stack = self._keep_stack
         read, handler, wants_delivery = self._read, self._handler, self._wants_delivery
         topic_id = self._topic_id
         busy, failing, stopped = self._assignment.busy, self._caller.key_brake.failing, self._stopped
-        brake, publish, publishes = self._caller.brake, self._publish, self._publishes
+        publish, publishes = self._publish, self._publishes
+        self._successes = Successes(records)
+        others = self._successes.others
         clock, deadline_s, began_s = self._clock, self._caller.deadline_s, self._clock()
         look_every = LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
         rejected: List[Tuple[Message, Failure]] = []
-        taken = undone = counted = 0
+        taken = undone = 0
         next_look = 1
         for taken, message in enumerate(records, 1):
             if busy and message.key() in busy and self._queue(message):
                 undone += 1
+                others.add(taken)
                 if stopped:
                     break
                 continue
@@ -410,13 +432,11 @@ class Processor:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
-                    rejected.append((message, describe(error, keep_stack)))
+                    rejected.append((message, self._rejected(error, taken)))
                 else:
                     undone += 1
-                    brake.succeeded(taken - undone - counted)
-                    counted = taken - undone
-                    self._fresh_failed(message, error)
-                    if brake.holds or stopped:
+                    others.add(taken)
+                    if self._fresh_failed(message, error, taken) or stopped:
                         break
             else:
                 if failing and message.key() in failing:
@@ -425,7 +445,7 @@ class Processor:
                 if clock() >= deadline_s:
                     break
                 next_look += look_every
-        brake.succeeded(taken - undone - counted)
+        self._successes.size = taken
         self._settler.outbox.done += taken - undone - len(rejected)
         self._caller.reject(rejected)
         self._pace(taken, clock() - began_s, len(records))
@@ -436,14 +456,32 @@ class Processor:
         if value is not None:
             self._caller.publish(message, value)
 
-    def _fresh_failed(self, message: Message, error: BaseException) -> None:
-        """A first call failed and may succeed later: only now the order gets an entry in its ledger."""
+    def _rejected(self, error: BaseException, place: int) -> Failure:
+        failure = describe(error, self._keep_stack)
+        if not told_by(failure):
+            self._successes.others.add(place)
+        return failure
+
+    def _fresh_failed(self, message: Message, error: BaseException, place: int) -> bool:
+        """A first call failed and may succeed later: only now the order gets an entry in its ledger.
+
+        `place`: of the message in the batch. True where the outage brake holds its partition now.
+        """
         partition = self._ready[message.partition()]
         if isinstance(error, RegistryUnavailable):
-            return self._wait_for_registry(partition, message.offset(), error)
+            self._wait_for_registry(partition, message.offset(), error)
+            return False
+        self._count_successes(partition.number, place)
         head = partition.ledger.take_in(message, message.offset(), message.key())
         self._caller.follow(partition, self._caller.failed(partition, head, error))
         self._stop_if_full(partition, message)
+        return self._caller.brake.holds(partition.number)
+
+    def _count_successes(self, number: int, until: int) -> None:
+        """Tell the outage brake of a partition's successes in this batch, before it is told of a failure."""
+        found = self._successes.count(number, self._caller.brake.needed(number), until)
+        if found:
+            self._caller.answered(number, found)
 
     def _queue(self, message: Message) -> bool:
         """Keep the record behind the head of its key, if its partition has one."""
@@ -477,15 +515,56 @@ class Processor:
             return records
         return [message for message in records if message.partition() not in self._stopped]
 
-    def _probe(self, records: List[Message]) -> List[Message]:
-        """During an outage: try one fresh order now and then."""
-        if self._clock() < self._caller.probe_at_s or not self._caller.has_free_worker:
-            return records
-        self._caller.probe_at_s = self._clock() + PROBE_S
-        if self._is_careful:
-            return self._call_carefully(records, most=1)
-        self._take_one(records[0])
-        return self._without_stopped(records[1:])
+    # --- during an outage ------------------------------------------------------------------------
+
+    def _set_aside(self, records: List[Message]) -> List[Message]:
+        """The records of partitions that flow; those of partitions that are held are kept for probes."""
+        held = {number for number in self._ready if self._caller.brake.holds(number)}
+        flowing = []
+        for message in records:
+            if message.partition() in held:
+                self._held_back.setdefault(message.partition(), deque()).append(message)
+            else:
+                flowing.append(message)
+        return flowing
+
+    def _released(self) -> List[Message]:
+        """What was kept of partitions that are not held any more."""
+        free = [number for number in self._held_back if not self._caller.brake.holds(number)]
+        return [message for number in free for message in self._held_back.pop(number)]
+
+    def _probe(self) -> None:
+        """Try one fresh order of each partition that is held, now and then."""
+        brake = self._caller.brake
+        for number in list(self._held_back):
+            due_s = max(self._next_probe_s, brake.probe_at_s(number))
+            if self._clock() >= due_s and self._caller.has_free_worker:
+                self._probe_one(number, self._held_back[number])
+
+    def _probe_one(self, number: int, kept: Deque[Message]) -> None:
+        """Try the first that waits behind no other; those before it join the orders that they wait for."""
+        began_s, brake = self._clock(), self._caller.brake
+        while kept and number not in self._stopped:
+            message = kept.popleft()
+            if message.key() in self._assignment.busy and self._queue(message):
+                continue
+            brake.probing(number, began_s + PROBE_S)
+            self._call_probe(self._ready[number], message)
+            break
+        if not kept or number in self._stopped:
+            del self._held_back[number]
+        if brake.holds(number) and len(brake.held()) < len(self._ready):
+            self._next_probe_s = self._clock() + PROBE_PAUSE * (self._clock() - began_s)
+
+    def _call_probe(self, partition: Partition, message: Message) -> None:
+        if not partition.careful_left:
+            return self._take_one(message)
+        chunk = self._take_in_carefully(partition, message)
+        # What is announced has to stand below `next`; all before it was admitted.
+        partition.ledger.next = max(partition.ledger.next, message.offset() + 1)
+        self._call_announced(chunk)
+        return None
+
 
     def _hand_out(self, records: List[Message]) -> List[Message]:
         """Give fresh orders to the workers, as many as they can take soon."""
@@ -552,6 +631,7 @@ class Processor:
     def _note_positions(self, polled: int) -> None:
         """Raise each `next` to the first record that was not taken in, past markers and holes."""
         places = {message.partition(): message.offset() for message in reversed(self._leftover)}
+        places.update((number, kept[0].offset()) for number, kept in self._held_back.items())
         places.update(self._stopped)
         for number, position in self._session.positions(list(self._ready)).items():
             if number not in places:
@@ -560,8 +640,11 @@ class Processor:
             partition = self._ready.get(number)
             if partition is not None and place > partition.ledger.next:
                 self._look_for_loss(partition, place, polled)
+                if number in self._caller.brake.uneasy:
+                    self._count_successes(number, self._successes.size)
                 partition.ledger.next = place
                 partition.dirty = True
+        self._successes = Successes([])
         stopped, self._stopped = self._stopped, {}
         for number, offset in stopped.items():
             self._go_back(number, offset)
@@ -644,7 +727,7 @@ class Processor:
     @property
     def _announces_next(self) -> bool:
         """Whether the next step begins with an announcement, which settles what this one did as well."""
-        is_held = self._caller.has_workers or self._caller.brake.holds
+        is_held = self._caller.has_workers
         return bool(self._leftover) and not is_held and self._is_careful
 
     def _pace(self, taken: int, took_s: float, polled: int) -> None:
@@ -661,13 +744,19 @@ class Processor:
         """Hold the partitions while there is more than can be called, release them when there is not."""
         self._assignment.release_expired()
         backlog = len(self._leftover)
-        held_by_brake = self._caller.brake.holds and self._clock() < self._caller.probe_at_s
         for partition in self._ready.values():
             if backlog > MAX_BACKLOG or backlog < MIN_BACKLOG:
                 self._hold_if(partition, "backlog", backlog > MAX_BACKLOG)
-            self._hold_if(partition, "outage", held_by_brake)
+            self._hold_if(partition, "outage", self._waits_for_probe(partition.number))
             if "full" in partition.holds and partition.ledger.has_room:
                 self._assignment.release(partition, "full")
+
+    def _waits_for_probe(self, number: int) -> bool:
+        """Whether nothing of this partition need be fetched now: it is held, and the next to try is there."""
+        brake = self._caller.brake
+        if not brake.is_on or not brake.holds(number):
+            return False
+        return number in self._held_back or self._clock() < brake.probe_at_s(number)
 
     def _hold_if(self, partition: Partition, why: str, wanted: bool) -> None:
         if wanted and why not in partition.holds:
@@ -704,10 +793,11 @@ class Processor:
 
     def has_only_held(self) -> bool:
         """Nothing is left but orders that an outage keeps waiting."""
-        return self._caller.brake.holds and self._has_taken_all() and bool(self.waiting)
+        waiting = [number for number, partition in self._ready.items() if partition.ledger.heads]
+        return bool(waiting) and self._has_taken_all() and all(map(self._caller.brake.holds, waiting))
 
     def _has_taken_all(self) -> bool:
-        idle = not self._leftover and self._settler.is_idle
+        idle = not self._leftover and not self._held_back and self._settler.is_idle
         settled = self._assignment.is_settled and idle
         return settled and all(part.ledger.next >= part.end for part in self._ready.values())
 

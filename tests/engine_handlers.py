@@ -35,6 +35,13 @@ def bad_customer_hurts(order: Order, delivery: Any) -> Order:
     return works(order, delivery)
 
 
+def bad_ones_fail(order: Order, delivery: Any) -> Order:
+    """Fail for orders whose id starts with BAD while there is trouble."""
+    if order["order_id"].startswith("BAD") and os.path.exists(TROUBLE):
+        raise Trouble("what this order needs is down")
+    return works(order, delivery)
+
+
 def customer_never_works(order: Order, delivery: Any) -> Order:
     """Fail for every order of customer C0, always."""
     if order["customer_id"] == "C0":

@@ -9,10 +9,10 @@ Used by: the tests of the ledger, of restoring and of the canary.
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from orderflow.assignment import Assignment, Limits, Partition
+from orderflow.brakes import OutageBrake
 from orderflow.ledger import Commit, Ledger
 from orderflow.records import Headers
 from orderflow.recovery import Found, Recovery
-from orderflow.retry import OutageBrake
 from orderflow.session import SETTLED, Session, Settlement
 
 TIME_OF_DAY_S = 1_764_000_000.0

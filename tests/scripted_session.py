@@ -30,13 +30,14 @@ from typing import (
 from confluent_kafka import KafkaError
 
 from orderflow.assignment import Assignment, Limits
+from orderflow.brakes import OutageBrake
 from orderflow.calling import Business, Caller, Destination
 from orderflow.handler import Handler
 from orderflow.outbox import Outbox
 from orderflow.processor import Processor
 from orderflow.records import Headers, Outgoing
 from orderflow.recovery import Found, Recovery
-from orderflow.retry import OutageBrake, Policy
+from orderflow.retry import Policy
 from orderflow.session import DROPPED, SETTLED, Offsets, Outcome, Session, Settlement
 from orderflow.settling import Settler
 from orderflow.watchdog import Watchdog

@@ -19,6 +19,7 @@ RECORD = Record("orders", 2, 41, 1_764_000_000_000, "CreateTime", b"ann", b"orde
 FAILED = describe(ConnectionError("bank is down"))
 SAMPLES: Dict[str, Any] = {
     "partition": 2,
+    "partitions": list(range(30)),
     "offset": 41,
     "until": 50,
     "waiting": 7,

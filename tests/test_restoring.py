@@ -239,7 +239,7 @@ def test_an_outage_goes_on_over_a_restart(braked: bool) -> None:
     """A restart in its middle must not begin by giving up what waits."""
     restored = restore(log_of(b"a"), 0, committed([Entry(0, 4, 0)], 1, braked=braked))
 
-    assert braked == restored.brake.holds
+    assert braked == restored.brake.holds(0)
     found = read_metadata(restored.session.commits[0][1], 0)
     assert found is not None
     assert braked == found.braked
