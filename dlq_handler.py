@@ -8,7 +8,6 @@ Used by: people; without a verb it tails: the last ten first, then each new one 
 
 import argparse
 import difflib
-import re
 import shutil
 import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
@@ -212,7 +211,7 @@ def tail_flags(parser: argparse.ArgumentParser) -> None:
 def show_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `show`."""
     parser.add_argument(
-        "positions", nargs="*", metavar="POSITION", help="PARTITION:OFFSET or TOPIC:PARTITION:OFFSET"
+        "positions", nargs="*", metavar="POSITION", help=replay_flags.POSITIONS
     )
     parser.add_argument("--stack", action="store_true", help="with the stack trace, if it carries one")
     parser.add_argument("--history", action="store_true", help="with its earlier deaths, if it was replayed")
@@ -256,22 +255,10 @@ def run_waiting(desk: Desk, args: argparse.Namespace) -> int:
 def run_show(desk: Desk, args: argparse.Namespace) -> int:
     """`show`."""
     chosen = selected(desk, args)
-    places = [place(text, desk.dlq_topic) for text in args.positions]
+    places = replay_flags.places_of(desk, args.positions)
     if not places and chosen.is_everything:
         raise cli.UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
     return browse.show(desk, Show(places, chosen, args.stack, args.history, args.raw))
-
-
-def place(text: str, topic: str) -> Tuple[int, int]:
-    """`P:O`, `topic:P:O` or `topic-P-O` as (partition, offset). Raises UsageError."""
-    match = re.fullmatch(
-        r"(?:(?P<topic>[A-Za-z0-9._-]+)[:-])?(?P<partition>\d{1,9})[:-](?P<offset>\d{1,18})", text
-    )
-    if match is None:
-        raise cli.UsageError(f"{text!r} is no position: give PARTITION:OFFSET, as `list` shows it")
-    if match["topic"] not in (None, topic):
-        raise cli.UsageError(f"{text} is not in {topic}: choose the topic with --dlq-topic {match['topic']}")
-    return int(match["partition"]), int(match["offset"])
 
 
 VERBS: Tuple[Verb, ...] = (

@@ -207,10 +207,3 @@ class States:
         """A later dead letter names this one as what it was replayed from."""
         if self._marks.get(partition, offset) == _REPLAYED:
             self._marks.set(partition, offset, _FAILED_AGAIN)
-
-
-def place_of(position: Optional[str], topic: str) -> Optional[Tuple[int, int]]:
-    """(partition, offset) of `topic-partition-offset`; None where it is not a place in this topic."""
-    rest = (position or "")[len(topic) :] if (position or "").startswith(topic + "-") else ""
-    found = re.fullmatch(r"-([0-9]{1,9})-([0-9]{1,18})", rest, re.ASCII)
-    return (int(found[1]), int(found[2])) if found else None

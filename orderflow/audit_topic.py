@@ -12,7 +12,7 @@ from orderflow.audit import Entry, Job, States
 from orderflow.cli import TopicMissing
 from orderflow.dead_letters import REPLAY_FROM
 from orderflow.reader import CLOCK_SLACK_MS, Reader, consumer_config
-from orderflow.records import Record
+from orderflow.records import Record, place_in
 from orderflow.selection import Position, Range
 
 
@@ -56,7 +56,7 @@ def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
         for batch in reader.read(reader.spans(Range(begin=begin))):
             for record in batch:
-                place = audit.place_of(replayed_from(record), topics.dlq)
+                place = place_in(topics.dlq, replayed_from(record))
                 if place is not None:
                     states.came_back(*place)
 

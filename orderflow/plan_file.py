@@ -11,15 +11,15 @@ seal over the lines before. A file that was edited or cut is refused.
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, TextIO, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, TextIO
 
 from orderflow.cli import CommandError, Refused
 from orderflow.letters import Letter
+from orderflow.records import Place, read_position
 from orderflow.replay import Verdict, digest
 from orderflow.replay_request import Request, from_json, to_json
 
 FORM = "orderflow replay plan 1"
-Place = Tuple[int, int]
 
 
 class PlanWriter:
@@ -98,8 +98,8 @@ def _plan(path: str, lines: List[str]) -> Plan:
     digests = {}
     for line in lines[1:-1]:
         told = json.loads(line)
-        partition, offset = told["position"].split(":")
-        digests[int(partition), int(offset)] = bytes.fromhex(told["sha256"])
+        _, partition, offset = read_position(told["position"])
+        digests[partition, offset] = bytes.fromhex(told["sha256"])
     return Plan(path, from_json(first["request"]), digests, seal)
 
 

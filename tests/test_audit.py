@@ -1,6 +1,6 @@
 """The states of dead letters, as entries of the audit topic tell them."""
 
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional
 
 import pytest
 
@@ -97,24 +97,6 @@ def test_what_is_no_entry_is_passed_over(key: Optional[bytes], value: Optional[b
     """Anyone who may write to the topic can put anything there; it must not stop an operator."""
     assert audit.read_entry(key, value) is None
     assert audit.read_job(key, value) is None
-
-
-@pytest.mark.parametrize(
-    ("position", "place"),
-    [
-        ("orders-dlq-0-17", (0, 17)),
-        ("orders-dlq-12-0", (12, 0)),
-        ("orders-dlq-2-0-17", None),
-        ("orders-0-17", None),
-        ("orders-dlq-0-x", None),
-        ("orders-dlq-0-\u0661", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_places_in_a_topic(position: Optional[str], place: Optional[Tuple[int, int]]) -> None:
-    """A position is understood only if it lies in the topic in question, whatever dashes its name has."""
-    assert place == audit.place_of(position, "orders-dlq")
 
 
 def test_marks_are_apart_and_counted() -> None:
