@@ -177,7 +177,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--where",
         dest="where",
         metavar="COND",
-        text="on the order, as 'quantity > 100 and customer_id = \"C-1\"'",
+        text="on the order, as 'price * quantity > 400 and not customer_id ~ \"TEST-*\"': = <> < <= > >=, "
+        "~ and !~ (glob), in (…), is null, and, or, not, + - * / %%",
     )
 
 
