@@ -17,7 +17,7 @@ from orderflow.browse import Desk, Progress, Topic, now_ms
 from orderflow.cli import CommandError, Refused, UsageError
 from orderflow.confirmation import confirm
 from orderflow.letters import Letter
-from orderflow.plan_file import create_private
+from orderflow.private_file import create_private
 from orderflow.records import Outgoing
 from orderflow.render import plural, to_json
 from orderflow.replay import Terms
