@@ -18,7 +18,7 @@ PURE = (
     "audit", "avro_schema", "codec", "dead_letters", "decode_reasons", "dialects", "encoder", "errors",
     "events", "evolution", "framing", "ledger", "letters", "orders", "outbox", "portrait", "projection",
     "records", "render", "replay", "retry", "schema_references", "selection", "staleness", "strict_reader",
-    "tally", "text", "values", "walk", "where",
+    "tally", "text", "time_spans", "values", "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
 
