@@ -8,7 +8,7 @@ Used by: browse, replayer, replay_verbs.
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
 
 from orderflow import audit
-from orderflow.audit import Entry, Job, States
+from orderflow.audit import AuditEntry, Job, States
 from orderflow.cli import TopicMissing
 from orderflow.dead_letters import REPLAY_FROM
 from orderflow.reader import CLOCK_SLACK_MS, Reader, consumer_config
@@ -89,7 +89,7 @@ def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
     return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
 
 
-def read_entries(topics: Topics) -> Iterator[Entry]:
+def read_entries(topics: Topics) -> Iterator[AuditEntry]:
     """The entries of all dead letters, in the order in which they were written."""
     for record in _audit_records(topics):
         entry = audit.read_entry(record.key, record.value)

@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO
 
 from orderflow import portrait, render, topics
-from orderflow.audit import Entry, States
+from orderflow.audit import AuditEntry, States
 from orderflow.audit_topic import Topics, read_entries, read_states
 from orderflow.cli import (
     CommandError,
@@ -280,7 +280,7 @@ def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
             desk.say(line)
 
 
-def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, Entry]:
+def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, AuditEntry]:
     """What was last done to each of them, by `partition:offset`; nothing where nobody may read it."""
     wanted = {letter.position for letter in letters}
     try:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from orderflow.letters import Kind, Letter
+from orderflow.letters import FailureKind, Letter
 from orderflow.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
 from orderflow.text import escape
 from orderflow.time_spans import write_span
@@ -277,7 +277,7 @@ class LetterLines:
         line = "  ".join(cells)
         return line if self._width is None else fit(line, self._width)
 
-    def _new_shared(self, kind: Kind, state: str) -> Tuple[str, str]:
+    def _new_shared(self, kind: FailureKind, state: str) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
         told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
         return f"{self._shortener.short(kind.fingerprint):<5}  {told:<25}", escape(_known(kind.topic))

@@ -158,7 +158,7 @@ def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], 
                 continue
             try:
                 yield place, export.read_line(line, topic), None
-            except export.BadLine as error:
+            except export.NoDeadLetter as error:
                 yield place, None, str(error)
     except UnicodeDecodeError as error:
         raise Refused("nothing was sent: the file is not UTF-8 text") from error

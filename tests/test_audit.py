@@ -5,17 +5,17 @@ from typing import Callable, List, Optional
 import pytest
 
 from orderflow import audit
-from orderflow.audit import CHUNK, Entry, Job, Marks, States
+from orderflow.audit import CHUNK, AuditEntry, Job, Marks, States
 from orderflow.audit_topic import Topics, read_jobs, taken_over_by
 from orderflow.cli import TopicMissing
 from tests.conftest import Kafka
 
 
-def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> Entry:
-    return Entry(0, offset, action, job, "ann@desk", at_ms, "fixed", "orders")
+def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> AuditEntry:
+    return AuditEntry(0, offset, action, job, "ann@desk", at_ms, "fixed", "orders")
 
 
-def states_of(entries: List[Entry], job: Optional[str] = None) -> States:
+def states_of(entries: List[AuditEntry], job: Optional[str] = None) -> States:
     states = States(job)
     for each in entries:
         states.add(each)
