@@ -8,7 +8,6 @@ Used by: people; without a verb it tails: the last ten first, then each new one 
 
 import argparse
 import difflib
-import re
 import shutil
 import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
@@ -178,7 +177,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--where",
         dest="where",
         metavar="COND",
-        text="on the order, as 'quantity > 100 and customer_id = \"C-1\"'",
+        text="on the order, as 'price * quantity > 400 and not customer_id ~ \"TEST-*\"': = <> < <= > >=, "
+        "~ and !~ (glob), in (…), is null, and, or, not, + - * / %%",
     )
 
 
@@ -212,7 +212,7 @@ def tail_flags(parser: argparse.ArgumentParser) -> None:
 def show_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `show`."""
     parser.add_argument(
-        "positions", nargs="*", metavar="POSITION", help="PARTITION:OFFSET or TOPIC:PARTITION:OFFSET"
+        "positions", nargs="*", metavar="POSITION", help=replay_flags.POSITIONS
     )
     parser.add_argument("--stack", action="store_true", help="with the stack trace, if it carries one")
     parser.add_argument("--history", action="store_true", help="with its earlier deaths, if it was replayed")
@@ -256,22 +256,10 @@ def run_waiting(desk: Desk, args: argparse.Namespace) -> int:
 def run_show(desk: Desk, args: argparse.Namespace) -> int:
     """`show`."""
     chosen = selected(desk, args)
-    places = [place(text, desk.dlq_topic) for text in args.positions]
+    places = replay_flags.places_of(desk, args.positions)
     if not places and chosen.is_everything:
         raise cli.UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
     return browse.show(desk, Show(places, chosen, args.stack, args.history, args.raw))
-
-
-def place(text: str, topic: str) -> Tuple[int, int]:
-    """`P:O`, `topic:P:O` or `topic-P-O` as (partition, offset). Raises UsageError."""
-    match = re.fullmatch(
-        r"(?:(?P<topic>[A-Za-z0-9._-]+)[:-])?(?P<partition>\d{1,9})[:-](?P<offset>\d{1,18})", text
-    )
-    if match is None:
-        raise cli.UsageError(f"{text!r} is no position: give PARTITION:OFFSET, as `list` shows it")
-    if match["topic"] not in (None, topic):
-        raise cli.UsageError(f"{text} is not in {topic}: choose the topic with --dlq-topic {match['topic']}")
-    return int(match["partition"]), int(match["offset"])
 
 
 VERBS: Tuple[Verb, ...] = (

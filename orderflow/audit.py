@@ -23,7 +23,7 @@ JOB_KEY = "job:"
 LETTER_KEY = re.compile(rb"([0-9]{1,9}):([0-9]{1,18})")
 
 
-class Entry(NamedTuple):
+class AuditEntry(NamedTuple):
     """What was done to one dead letter, by whom, when and why."""
 
     partition: int
@@ -104,11 +104,11 @@ def _json(value: Mapping[str, Any]) -> bytes:
 # --- Read ---
 
 
-def read_entry(key: Optional[bytes], value: Optional[bytes]) -> Optional[Entry]:
+def read_entry(key: Optional[bytes], value: Optional[bytes]) -> Optional[AuditEntry]:
     """The entry in a record, or None for anything else, which someone may have written there too."""
     place = LETTER_KEY.fullmatch(key or b"")
     done = _what_was_done(value) if place else None
-    return Entry(int(place[1]), int(place[2]), *done) if place and done else None
+    return AuditEntry(int(place[1]), int(place[2]), *done) if place and done else None
 
 
 @lru_cache(maxsize=1024)
@@ -194,7 +194,7 @@ class States:
         """The state of the dead letter there: one of `letters.STATES`."""
         return _STATES[self._marks.get(partition, offset)]
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: AuditEntry) -> None:
         """Take an entry in; a later one of the same dead letter wins."""
         if entry.action == REPLAYED and (self.first_replay_ms is None or entry.at_ms < self.first_replay_ms):
             self.first_replay_ms = entry.at_ms
@@ -207,10 +207,3 @@ class States:
         """A later dead letter names this one as what it was replayed from."""
         if self._marks.get(partition, offset) == _REPLAYED:
             self._marks.set(partition, offset, _FAILED_AGAIN)
-
-
-def place_of(position: Optional[str], topic: str) -> Optional[Tuple[int, int]]:
-    """(partition, offset) of `topic-partition-offset`; None where it is not a place in this topic."""
-    rest = (position or "")[len(topic) :] if (position or "").startswith(topic + "-") else ""
-    found = re.fullmatch(r"-([0-9]{1,9})-([0-9]{1,18})", rest, re.ASCII)
-    return (int(found[1]), int(found[2])) if found else None

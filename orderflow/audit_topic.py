@@ -8,11 +8,11 @@ Used by: browse, replayer, replay_verbs.
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
 
 from orderflow import audit
-from orderflow.audit import Entry, Job, States
+from orderflow.audit import AuditEntry, Job, States
 from orderflow.cli import TopicMissing
 from orderflow.dead_letters import REPLAY_FROM
 from orderflow.reader import CLOCK_SLACK_MS, Reader, consumer_config
-from orderflow.records import Record
+from orderflow.records import Record, place_in
 from orderflow.selection import Position, Range
 
 
@@ -56,7 +56,7 @@ def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
         for batch in reader.read(reader.spans(Range(begin=begin))):
             for record in batch:
-                place = audit.place_of(replayed_from(record), topics.dlq)
+                place = place_in(topics.dlq, replayed_from(record))
                 if place is not None:
                     states.came_back(*place)
 
@@ -89,7 +89,7 @@ def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
     return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
 
 
-def read_entries(topics: Topics) -> Iterator[Entry]:
+def read_entries(topics: Topics) -> Iterator[AuditEntry]:
     """The entries of all dead letters, in the order in which they were written."""
     for record in _audit_records(topics):
         entry = audit.read_entry(record.key, record.value)

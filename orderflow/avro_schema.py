@@ -1,6 +1,6 @@
 """An Avro schema that is safe to decode with: parsed, judged, and fingerprinted once.
 
-Owns: `Schema`, `load_schema` and its refusals, CRC-64-AVRO.
+Owns: `Schema`, `load_schema` and its refusals, the fingerprint's form.
 Does not know: where a schema comes from, framings, what an order is.
 Used by: codec, flat_reader, walk, evolution, schemas, tools/check_schema.py.
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Tuple
 
 import fastavro
-from fastavro.schema import to_parsing_canonical_form
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
@@ -65,7 +65,7 @@ def load_schema(text: str) -> Schema:
         name=parsed["name"],
         parsed=parsed,
         raw=_parse(_without_logical_types(definition))[0] if logical else parsed,
-        fingerprint=crc_64_avro(canonical.encode()).to_bytes(8, "little"),
+        fingerprint=crc_64_avro(canonical),
         flat=all(isinstance(kind, str) and kind in PRIMITIVES for kind in kinds),
         logical=logical,
         decimals=any(is_free_decimal(part) for part in parts(parsed)),
@@ -262,22 +262,6 @@ def decimal_bytes(digits: int) -> int:
     return largest.bit_length() // 8 + 1
 
 
-def _crc_table() -> List[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (_CRC_EMPTY if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_CRC_EMPTY = 0xC15D213AA4D7A795
-_CRC_TABLE = _crc_table()
-
-
-def crc_64_avro(data: bytes) -> int:
-    """The 64-bit Rabin fingerprint of the Avro specification, section "Schema Fingerprints"."""
-    fingerprint = _CRC_EMPTY
-    for byte in data:
-        fingerprint = (fingerprint >> 8) ^ _CRC_TABLE[(fingerprint ^ byte) & 0xFF]
-    return fingerprint
+def crc_64_avro(canonical: str) -> bytes:
+    """The fingerprint of a schema's canonical form as it stands in a framing: 8 bytes, little-endian."""
+    return bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))

@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO
 
 from orderflow import portrait, render, topics
-from orderflow.audit import Entry, States
+from orderflow.audit import AuditEntry, States
 from orderflow.audit_topic import Topics, read_entries, read_states
 from orderflow.cli import (
     CommandError,
@@ -22,7 +22,7 @@ from orderflow.codec import OrderDecoder, OrderEncoder
 from orderflow.letters import Letter, StateOf, nothing_done
 from orderflow.portrait import Shown
 from orderflow.reader import Reader, Span, consumer_config
-from orderflow.records import Record
+from orderflow.records import Record, place_in
 from orderflow.selection import Selection
 
 LONGEST_STORY = 100
@@ -280,7 +280,7 @@ def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
             desk.say(line)
 
 
-def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, Entry]:
+def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, AuditEntry]:
     """What was last done to each of them, by `partition:offset`; nothing where nobody may read it."""
     wanted = {letter.position for letter in letters}
     try:
@@ -317,18 +317,9 @@ def _story(topic: Topic, letter: Letter) -> List[Letter]:
     """The dead letters that this order was before, as far as they are still there, and this one."""
     story = [letter]
     while len(story) < LONGEST_STORY:
-        before = _place_of(story[0].told.replay_from, topic.reader.topic)
+        before = place_in(topic.reader.topic, story[0].told.replay_from)
         record = topic.reader.fetch(*before) if before and before[0] in topic.reader.partitions() else None
         if record is None:
             break
         story.insert(0, topic.letter(record))
     return story
-
-
-def _place_of(text: Optional[str], topic: str) -> Any:
-    """(partition, offset) of `topic-partition-offset`, if it is in this topic."""
-    name, _, rest = (text or "").rpartition("-")[0].rpartition("-")
-    partition, offset = rest, (text or "").rpartition("-")[2]
-    if name != topic or not partition.isdecimal() or not offset.isdecimal():
-        return None
-    return int(partition), int(offset)

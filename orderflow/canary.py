@@ -21,7 +21,7 @@ STEP_S = 0.2
 ASK_TIMEOUT_S = 5.0
 
 
-class Sent(NamedTuple):
+class SentCanary(NamedTuple):
     """What was sent as a canary, and where to look for what becomes of it."""
 
     job: str
@@ -36,7 +36,7 @@ class Sent(NamedTuple):
     """Ends of the dead letter topic before it was sent."""
 
 
-class Outcome(NamedTuple):
+class CanaryResult(NamedTuple):
     """Whether the rest may follow, and what to tell."""
 
     passed: bool
@@ -44,8 +44,8 @@ class Outcome(NamedTuple):
 
 
 def await_canary(
-    client: Mapping[str, Any], group: str, sent: Sent, canary: Canary, stop: Callable[[], bool]
-) -> Outcome:
+    client: Mapping[str, Any], group: str, sent: SentCanary, canary: Canary, stop: Callable[[], bool]
+) -> CanaryResult:
     """Wait until the group is done with what was sent, or too much of it came back, or time is up."""
     began_s, back = time.monotonic(), 0
     with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(client, group) as members:
@@ -55,14 +55,15 @@ def await_canary(
             back += sum(_is_of(record, sent.job) for record in _new_records(reader, marks))
             share = back / max(1, sent.size)
             if back and share >= canary.stop_if_back:
-                return Outcome(False, f"the canary tripped: {count(back)} of {count(sent.size)} came back")
+                told = f"the canary tripped: {count(back)} of {count(sent.size)} came back"
+                return CanaryResult(False, told)
             if passed:
                 took = duration(time.monotonic() - began_s)
-                return Outcome(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")
+                return CanaryResult(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")
             if time.monotonic() - began_s > canary.timeout_s:
-                return Outcome(False, _too_late(group, canary.timeout_s))
+                return CanaryResult(False, _too_late(group, canary.timeout_s))
             time.sleep(STEP_S)
-    return Outcome(False, "stopped while the canary was out")
+    return CanaryResult(False, "stopped while the canary was out")
 
 
 def _too_late(group: str, timeout_s: float) -> str:
@@ -92,7 +93,7 @@ class _Group:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def has_passed(self, sent: Sent) -> bool:
+    def has_passed(self, sent: SentCanary) -> bool:
         """Whether the group is done with all that was written to the target meanwhile."""
         moved = {p: end for p, end in sent.ends.items() if end > sent.begins.get(p, 0)}
         places = [TopicPartition(sent.target, partition) for partition in moved]

@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, Callable, List, Mapping, Optional, Sequence, TextIO, Type
 
 from orderflow.text import escape
+from orderflow.time_spans import write_span
 
 OK = 0
 FAILED = 1
@@ -220,12 +221,7 @@ def duration(seconds: float) -> str:
     """A length of time for people, its two largest units: 6d 5h, 2m 3s, 0.4s."""
     if seconds < 10:
         return f"{seconds:.1f}s"
-    left, parts = int(seconds), []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
-        if left >= size:
-            parts.append(f"{left // size}{unit}")
-            left %= size
-    return " ".join(parts[:2])
+    return write_span(int(seconds) * 1000)
 
 
 # --- Signals ---

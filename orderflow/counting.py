@@ -7,10 +7,7 @@ Used by: dlq_handler.py.
 
 from typing import Iterator, List, Optional
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
-
-from orderflow import render
+from orderflow import render, topics
 from orderflow.browse import Desk, Progress, Topic, now_ms
 from orderflow.letters import NEW, Letter
 from orderflow.render import Overview, Retention
@@ -116,10 +113,5 @@ def _hours(wanted: Range) -> Window:
 
 def retention_of(desk: Desk) -> Retention:
     """How long the dead letter topic keeps records, as far as its settings may be read."""
-    resource = ConfigResource(ResourceType.TOPIC, desk.dlq_topic)
-    try:
-        admin = AdminClient(desk.client)
-        found = admin.describe_configs([resource], request_timeout=5)[resource].result()
-    except KafkaException:
-        return Retention(None, None)
-    return Retention(int(found["retention.ms"].value), int(found["retention.bytes"].value))
+    found = topics.numbers_set(desk.client, desk.dlq_topic)
+    return Retention(found.get("retention.ms"), found.get("retention.bytes"))

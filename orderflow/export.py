@@ -20,7 +20,7 @@ from orderflow.render import clock_ms, envelope, to_json
 from orderflow.text import escape
 
 
-class BadLine(ValueError):
+class NoDeadLetter(ValueError):
     """A line that is no dead letter as `export` writes it."""
 
 
@@ -86,16 +86,16 @@ def _csv(cells: List[str]) -> str:
 
 
 def read_line(line: str, topic: str) -> Outgoing:
-    """The record in a line, for this topic, whichever it came from. Raises BadLine."""
+    """The record in a line, for this topic, whichever it came from. Raises NoDeadLetter."""
     try:
         row = json.loads(line)
     except ValueError:
-        raise BadLine("is no JSON") from None
+        raise NoDeadLetter("is no JSON") from None
     if not isinstance(row, dict):
-        raise BadLine("is no JSON object")
+        raise NoDeadLetter("is no JSON object")
     missing = [name for name in ("key_b64", "payload_b64", "headers", "partition", "ts") if name not in row]
     if missing:
-        raise BadLine(f"lacks {', '.join(missing)}; only what `export` or --json wrote can be imported")
+        raise NoDeadLetter(f"lacks {', '.join(missing)}; only what `export` or --json wrote can be imported")
     return Outgoing(
         topic,
         _bytes(row["key_b64"], "key_b64"),
@@ -112,14 +112,14 @@ def _bytes(text: Any, name: str) -> Optional[bytes]:
     try:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise BadLine(f"{name} is no base64") from None
+        raise NoDeadLetter(f"{name} is no base64") from None
 
 
 def _whole(number: Any, name: str) -> Optional[int]:
     if number is None:
         return None
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
-        raise BadLine(f"{name} is no whole number from 0")
+        raise NoDeadLetter(f"{name} is no whole number from 0")
     return number
 
 
@@ -129,19 +129,19 @@ def _mark_of_left_out(row: Dict[str, Any]) -> Headers:
     if why is None or any(header[0] == HEADERS_LEFT_OUT for header in row["headers"]):
         return []
     if not isinstance(why, str):
-        raise BadLine("headers_left_out is no text")
+        raise NoDeadLetter("headers_left_out is no text")
     return [(HEADERS_LEFT_OUT, why.encode("utf-8", "surrogatepass"))]
 
 
 def _headers(rows: Any) -> Headers:
     if not isinstance(rows, list):
-        raise BadLine("headers is no list")
+        raise NoDeadLetter("headers is no list")
     return [_header(row) for row in rows]
 
 
 def _header(row: Any) -> Header:
     if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str)):
-        raise BadLine('a header is no ["name", value]')
+        raise NoDeadLetter('a header is no ["name", value]')
     name, value = row
     if value is None:
         return name, None
@@ -149,4 +149,4 @@ def _header(row: Any) -> Header:
         return name, _bytes(value["b64"], f"header {name}")
     if isinstance(value, str):
         return name, value.encode("utf-8", "surrogatepass")
-    raise BadLine(f'header {name} is no text, null or {{"b64": …}}')
+    raise NoDeadLetter(f'header {name} is no text, null or {{"b64": …}}')

@@ -47,7 +47,7 @@ def nothing_done(partition: int, offset: int) -> str:
     return NEW
 
 
-class Kind(NamedTuple):
+class FailureKind(NamedTuple):
     """What a dead letter has in common with others that died of the same."""
 
     dialect: str
@@ -76,7 +76,7 @@ class Letter:
         self._decode = decode
         self._state_of = state_of
         self._own_values: Optional[Values] = None
-        self._kind: Optional[Kind] = None
+        self._kind: Optional[FailureKind] = None
         self._told: Optional[Explanation] = None
         self._order: Any = _UNTRIED
 
@@ -93,7 +93,7 @@ class Letter:
         return self._told
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FailureKind:
         """What it died of, quick for dead letters of our own."""
         if self._kind is None:
             self._kind = _own_kind(self.own_values) or _kind(self.told)
@@ -150,7 +150,7 @@ def _own_values(record: Record) -> Values:
     return dict(headers) if headers and headers[-1][0] in _LAST_OF_OURS else {}
 
 
-def _own_kind(values: Values) -> Optional[Kind]:
+def _own_kind(values: Values) -> Optional[FailureKind]:
     """The short way; None where anything is not as we write it."""
     try:
         if PARTITION in values and OFFSET in values:
@@ -161,12 +161,14 @@ def _own_kind(values: Values) -> Optional[Kind]:
 
 
 @lru_cache(2_000)
-def _kind_of(mark: bytes, reason: bytes, stage: bytes, error_class: bytes, topic: bytes) -> Optional[Kind]:
+def _kind_of(
+    mark: bytes, reason: bytes, stage: bytes, error_class: bytes, topic: bytes
+) -> Optional[FailureKind]:
     """Looked up mostly: most dead letters are of a few kinds. Raises what values of another sort raise."""
     if not _MARK.fullmatch(mark):
         return None
     text = mark.decode("ascii")
-    return Kind(OWN.name, text, reason.decode(), stage.decode(), error_class.decode(), topic.decode())
+    return FailureKind(OWN.name, text, reason.decode(), stage.decode(), error_class.decode(), topic.decode())
 
 
 def _own_detail(values: Values) -> Optional[Detail]:
@@ -180,9 +182,9 @@ def _own_detail(values: Values) -> Optional[Detail]:
     return None
 
 
-def _kind(told: Explanation) -> Kind:
+def _kind(told: Explanation) -> FailureKind:
     error_class = told.error_class if told.root_class is None else told.root_class
-    return Kind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+    return FailureKind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
 
 
 def _detail(told: Explanation) -> Detail:

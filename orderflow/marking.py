@@ -18,7 +18,7 @@ from orderflow.letters import DISCARDED, NEW, Letter
 from orderflow.records import Outgoing
 from orderflow.render import plural, to_json
 from orderflow.replay import Terms
-from orderflow.replay_flags import places_of, refuse_everything, selection_of, wanted_of
+from orderflow.replay_flags import POSITIONS, places_of, refuse_everything, selection_of, wanted_of
 from orderflow.replay_request import Request
 from orderflow.replay_text import job_row
 from orderflow.replay_transactions import Transactions, transactional_id
@@ -45,7 +45,7 @@ RESTORE = Action(audit.RESTORED, "restore", DISCARDED)
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of discard, beside the selection."""
     parser.add_argument(
-        "positions", nargs="*", metavar="POSITION", help="PARTITION:OFFSET of single dead letters"
+        "positions", nargs="*", metavar="POSITION", help=POSITIONS
     )
     parser.add_argument("--all", action="store_true", help="really all of them, where nothing else selects")
     parser.add_argument("--reason", metavar="TEXT", help="why, for the audit; needed to discard")

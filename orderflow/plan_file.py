@@ -10,16 +10,16 @@ seal over the lines before. A file that was edited or cut is refused.
 
 import hashlib
 import json
-import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, TextIO, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from orderflow.cli import CommandError, Refused
 from orderflow.letters import Letter
+from orderflow.private_file import create_private
+from orderflow.records import Place, read_position
 from orderflow.replay import Verdict, digest
 from orderflow.replay_request import Request, from_json, to_json
 
 FORM = "orderflow replay plan 1"
-Place = Tuple[int, int]
 
 
 class PlanWriter:
@@ -49,17 +49,6 @@ class PlanWriter:
         line = json.dumps(value, separators=(",", ":")) + "\n"
         self._seal.update(line.encode())
         self._file.write(line)
-
-
-def create_private(path: str) -> TextIO:
-    """A new file that only its owner may read. Raises CommandError if there is one already."""
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise CommandError(f"{path} exists already, and is not overwritten: choose another name") from error
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
-    return os.fdopen(number, "w", encoding="utf-8", newline="")
 
 
 class Plan(NamedTuple):
@@ -98,8 +87,8 @@ def _plan(path: str, lines: List[str]) -> Plan:
     digests = {}
     for line in lines[1:-1]:
         told = json.loads(line)
-        partition, offset = told["position"].split(":")
-        digests[int(partition), int(offset)] = bytes.fromhex(told["sha256"])
+        _, partition, offset = read_position(told["position"])
+        digests[partition, offset] = bytes.fromhex(told["sha256"])
     return Plan(path, from_json(first["request"]), digests, seal)
 
 

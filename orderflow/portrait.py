@@ -7,7 +7,7 @@ Used by: browse.
 
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
-from orderflow.audit import Entry
+from orderflow.audit import AuditEntry
 from orderflow.codec import Inspection
 from orderflow.dialects import Explanation, recognise
 from orderflow.letters import Letter
@@ -186,7 +186,7 @@ def _stack(stack: Optional[str]) -> Lines:
         yield "  " + escape(line.replace("\t", "    "))
 
 
-def history_lines(letters: List[Letter], entries: Mapping[str, Entry]) -> Lines:
+def history_lines(letters: List[Letter], entries: Mapping[str, AuditEntry]) -> Lines:
     """The story of one order across its deaths, the first one first, with what was done after each.
 
     `entries` are the audit's, by `partition:offset`.
@@ -202,7 +202,7 @@ def history_lines(letters: List[Letter], entries: Mapping[str, Entry]) -> Lines:
             yield _deed(entries[letter.position])
 
 
-def _deed(entry: Entry) -> str:
+def _deed(entry: AuditEntry) -> str:
     """What was done to a dead letter."""
     target = f" into {entry.target}" if entry.target else ""
     why = f": {entry.reason}" if entry.reason else ""

@@ -1,16 +1,19 @@
 """The values that travel between the modules: a record of a topic, and one to be sent.
 
-Owns: `Record` and `Outgoing`, plain immutable tuples; `Message`, the client's own form, made a Record, and
-how its headers are read.
+Owns: `Record` and `Outgoing`, plain immutable tuples; `Message`, the client's own form, made a Record; how
+its headers are read; and how a record's position is written and read.
 Does not know: Kafka's client, the order schema, why a record is moved.
 Used by: dead_letters, replay, render, reader, session, processor.
 """
 
+import re
 from operator import methodcaller
 from typing import List, NamedTuple, Optional, Protocol, Tuple
 
 Header = Tuple[str, Optional[bytes]]
 Headers = List[Header]
+Place = Tuple[int, int]
+"""Partition and offset, within a topic that is known."""
 
 
 class Record(NamedTuple):
@@ -39,6 +42,31 @@ PARTITIONER = "murmur2_random"
 
 Java's clients choose so; the client's own default is another. A record without a key goes anywhere.
 """
+_POSITION = re.compile(
+    r"(?:(?P<topic>[A-Za-z0-9._-]+)(?P<dash>-)|(?:(?P<named>[A-Za-z0-9._-]+):)?)"
+    r"(?P<partition>[0-9]{1,9})(?(dash)-|:)(?P<offset>[0-9]{1,18})"
+)
+
+
+def read_position(text: str) -> Tuple[Optional[str], int, int]:
+    """Topic (None where it is left out), partition and offset, in any form that we print.
+
+    These are `partition:offset`, `topic:partition:offset` and `topic-partition-offset`. A topic's name may
+    hold dashes and end in numbers, so the last two numbers count. Raises ValueError for anything else.
+    """
+    match = _POSITION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET")
+    return match["topic"] or match["named"], int(match["partition"]), int(match["offset"])
+
+
+def place_in(topic: str, text: Optional[str]) -> Optional[Place]:
+    """Partition and offset of a position in this topic; None where it is none, or lies in another topic."""
+    try:
+        named, partition, offset = read_position(text or "")
+    except ValueError:
+        return None
+    return (partition, offset) if named in (None, topic) else None
 
 
 class Outgoing(NamedTuple):

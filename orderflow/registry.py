@@ -15,7 +15,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional
 from orderflow import evolution
 from orderflow.avro_schema import SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, UnknownSchema
-from orderflow.registry_client import Found, RegistryConfig, RegistryMisconfigured, avro_schema, new_client
+from orderflow.registry_client import (
+    RegistryConfig,
+    RegistryMisconfigured,
+    RegistrySchema,
+    avro_schema,
+    new_client,
+)
 from orderflow.schema_references import whole
 
 __all__ = ["Registry", "RegistryConfig", "RegistryMisconfigured", "SchemaRejected", "Version"]
@@ -78,7 +84,9 @@ class Registry:
             raise self._unknown(schema_id)
         try:
             what = f"schema id {schema_id}"
-            answer = self._ask(what, lambda client: Found.whole(client, client.get_schema(schema_id)))
+            answer = self._ask(
+                what, lambda client: RegistrySchema.whole(client, client.get_schema(schema_id))
+            )
         except _NotFound:
             self._remember_unknown(schema_id)
             raise self._unknown(schema_id) from None
@@ -117,8 +125,8 @@ class Registry:
         return [self._version(subject, number) for number in sorted(numbers)]
 
     def _version(self, subject: str, number: int) -> Version:
-        def request(client: Any) -> Found:
-            return Found.registered(client, client.get_version(subject, number))
+        def request(client: Any) -> RegistrySchema:
+            return RegistrySchema.registered(client, client.get_version(subject, number))
 
         what = f"version {number} of {subject}"
         answer = self._ask(what, request)
@@ -135,7 +143,7 @@ class Registry:
         lines.append("next: make check-schema shows what breaks; give new fields a default, keep old ones")
         return "\n".join(lines)
 
-    def _avro_text(self, found: "Found", what: str) -> str:
+    def _avro_text(self, found: "RegistrySchema", what: str) -> str:
         """The text of an answer that should hold an Avro schema, with all that it refers to."""
         if not isinstance(found.text, str) or not all(isinstance(text, str) for text in found.referenced):
             self._garbage(f"{what} has no schema text")

@@ -1,6 +1,6 @@
 """Confluent's own client of a schema registry, made from our settings and imported only if it is needed.
 
-Owns: `RegistryConfig`, the client's configuration, and `Found`: a schema with all that it refers to.
+Owns: `RegistryConfig`, the client's configuration, and `RegistrySchema`: a schema with all that it refers to.
 Does not know: when it is asked, how long is waited, what an answer means (registry.py).
 Used by: registry, and through it schemas and the scripts.
 """
@@ -72,7 +72,7 @@ class RegistryConfig:
         return {"url": self.url, "timeout": REQUEST_TIMEOUT_S, "max.retries": 0, **given}
 
 
-class Found(NamedTuple):
+class RegistrySchema(NamedTuple):
     """A schema as the registry has it, with everything that it refers to. Its texts may be garbage."""
 
     text: Any
@@ -81,12 +81,12 @@ class Found(NamedTuple):
     schema_id: Any = None
 
     @classmethod
-    def registered(cls, client: Any, answer: Any) -> "Found":
+    def registered(cls, client: Any, answer: Any) -> "RegistrySchema":
         """Of one version of a subject, with its id."""
         return cls.whole(client, answer.schema)._replace(schema_id=answer.schema_id)
 
     @classmethod
-    def whole(cls, client: Any, schema: Any) -> "Found":
+    def whole(cls, client: Any, schema: Any) -> "RegistrySchema":
         """Runs in the question's thread, so that however many references take no longer than one wait."""
         found: Dict[Any, Any] = {}
         open_ones = list(schema.references or ())

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from orderflow.letters import Kind, Letter
+from orderflow.letters import FailureKind, Letter
 from orderflow.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
 from orderflow.text import escape
+from orderflow.time_spans import write_span
 
 Json = Dict[str, Any]
 Lines = Iterator[str]
@@ -177,25 +178,14 @@ def clock_ms(at_ms: Optional[int]) -> str:
     return NOT_CARRIED if at_ms is None else f"{clock(at_ms)}.{at_ms % 1000:03d}Z"
 
 
-UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"))
-
-
 def age(span_ms: int) -> str:
     """A span in its largest unit: `19h`, `2m`, `0s`."""
-    for size, unit in UNITS:
-        if span_ms >= size:
-            return f"{span_ms // size}{unit}"
-    return "0s"
+    return write_span(span_ms, 1)
 
 
 def countdown(span_ms: int) -> str:
     """A span in its two largest units: `6d 5h`."""
-    parts = []
-    for size, unit in UNITS:
-        if span_ms >= size:
-            parts.append(f"{span_ms // size}{unit}")
-            span_ms %= size
-    return " ".join(parts[:2]) or "0s"
+    return write_span(span_ms)
 
 
 def ago(at_ms: Optional[int], now_ms: int) -> str:
@@ -288,7 +278,7 @@ class LetterLines:
         line = "  ".join(cells)
         return line if self._width is None else fit(line, self._width)
 
-    def _new_shared(self, kind: Kind, state: str, headers_left_out: bool) -> Tuple[str, str]:
+    def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
         told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
         told += " [headers left out]" if headers_left_out else ""

@@ -7,16 +7,18 @@ Used by: replay_verbs, marking, transfer, job_verbs.
 
 import argparse
 import json
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from orderflow.browse import Desk, now_ms
 from orderflow.cli import UsageError
+from orderflow.records import Place, read_position
 from orderflow.replay import STALE, Terms
 from orderflow.replay_request import Canary, Request
 from orderflow.selection import Selection, SelectionError, Wanted
 from orderflow.values import RATE, SHARE, TOPIC, argument, seconds, whole
 
 DEFAULT_RATE = "50/s"
+POSITIONS = "single ones: PARTITION:OFFSET, TOPIC:PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     def add(name: str, *more: str, **options: Any) -> None:
         parser.add_argument(name, *more, **options)
 
-    add("positions", nargs="*", metavar="POSITION", help="PARTITION:OFFSET of single dead letters")
+    add("positions", nargs="*", metavar="POSITION", help=POSITIONS)
     add("--all", action="store_true", help="really all of them, where nothing else selects")
     add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
     add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
@@ -65,15 +67,19 @@ def wanted_of(args: argparse.Namespace) -> Wanted:
     return Wanted(**{name: getattr(args, name) for name in Wanted._fields})
 
 
-def places_of(desk: Desk, texts: List[str]) -> Tuple[Tuple[int, int], ...]:
-    """`P:O` or `topic:P:O`, as (partition, offset). Raises UsageError."""
-    places = []
-    for text in texts:
-        partition, _, offset = text.replace(f"{desk.dlq_topic}:", "", 1).partition(":")
-        if not (partition.isdecimal() and offset.isdecimal() and partition.isascii() and offset.isascii()):
-            raise UsageError(f"{text!r} is no position: give PARTITION:OFFSET, as `list` shows it")
-        places.append((int(partition), int(offset)))
-    return tuple(places)
+def places_of(desk: Desk, texts: Sequence[str]) -> Tuple[Place, ...]:
+    """Positions in the dead letter topic, as (partition, offset). Raises UsageError."""
+    return tuple(_place_of(desk, text) for text in texts)
+
+
+def _place_of(desk: Desk, text: str) -> Place:
+    try:
+        topic, partition, offset = read_position(text)
+    except ValueError as error:
+        raise UsageError(f"{error}, as `list` and `show` print it") from None
+    if topic not in (None, desk.dlq_topic):
+        raise UsageError(f"{text} is not in {desk.dlq_topic}: choose the topic with --dlq-topic {topic}")
+    return partition, offset
 
 
 def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:

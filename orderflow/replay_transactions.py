@@ -48,6 +48,8 @@ OUTAGE = (
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.INVALID_TXN_STATE,
 )
+Delivered = Callable[[Optional[KafkaError], Any], None]
+"""Called by the client with what became of a record."""
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
@@ -104,18 +106,11 @@ class Transactions:
 
     def send(self, record: Outgoing) -> None:
         """Send a record in the open transaction; the first one opens it."""
-        options: Dict[str, Any] = {}
-        if record.headers:
-            options["headers"] = record.headers
-        if record.partition is not None:
-            options["partition"] = record.partition
-        if record.timestamp_ms is not None:
-            options["timestamp"] = record.timestamp_ms
         try:
             if not self._is_open:
                 self._begin()
             self._topics.add(record.topic)
-            self._produce(record, options)
+            produce(self._producer, record)
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 
@@ -154,13 +149,6 @@ class Transactions:
         self._producer.begin_transaction()
         self._is_open = True
 
-    def _produce(self, record: Outgoing, options: Dict[str, Any]) -> None:
-        while True:
-            try:
-                return self._producer.produce(record.topic, record.value, record.key, **options)
-            except BufferError:
-                self._producer.poll(0.1)
-
     def _delivered(self, error: Optional[KafkaError], message: Any) -> None:
         if error is not None:
             self._errors.append((error, message.topic()))
@@ -177,6 +165,22 @@ class Transactions:
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
         return CommandError(f"Kafka refuses to take the records for {topic}: {cause.str()}")
+
+
+def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:
+    """Hand a record to the client; while its queue is full, wait until there is room."""
+    options: Dict[str, Any] = {"headers": record.headers}
+    if on_delivery is not None:
+        options["on_delivery"] = on_delivery
+    if record.partition is not None:
+        options["partition"] = record.partition
+    if record.timestamp_ms is not None:
+        options["timestamp"] = record.timestamp_ms
+    while True:
+        try:
+            return producer.produce(record.topic, record.value, record.key, **options)
+        except BufferError:
+            producer.poll(0.1)
 
 
 def transactional_id(dlq_topic: str) -> str:

@@ -209,7 +209,7 @@ class Sending:
         desk, target = self._desk, self._bench.target
         self._status.note(f"canary: {count(self._sent_here)} sent; waiting for group {desk.consumer_group}")
         (begins, dlq_ends), (ends, _) = self._before, self._ends()
-        sent = canary.Sent(self.job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
+        sent = canary.SentCanary(self.job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
         outcome = canary.await_canary(
             desk.client, desk.consumer_group, sent, self._bench.request.canary, self._is_stopped
         )

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
-from orderflow import where
+from orderflow import time_spans, where
 from orderflow.letters import STATES, Letter
 
 Filter = Callable[[Letter], bool]
@@ -116,22 +116,22 @@ def position(text: str, now_ms: int) -> Tuple[str, Position]:
     raise SelectionError(f"-o {text}: must be beginning, end, an offset, -N, s@TIME or e@TIME")
 
 
-UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-TIME_FORMS = "90s, 15m, 2h, 7d (ago), 2026-11-24, 2026-11-24T10:30:00Z or epoch milliseconds"
+TIME_FORMS = f"{time_spans.FORMS} (ago), 2026-11-24, 2026-11-24T10:30:00Z or epoch milliseconds"
 
 
 def moment(text: str, now_ms: int) -> int:
     """Epoch milliseconds of a time: an age, a date or time (UTC unless it says so), or epoch milliseconds."""
-    age = re.fullmatch(r"(\d{1,12})(ms|[smhdw])", text)
-    if age:
-        return now_ms - int(age[1]) * UNITS_MS[age[2]]
-    if re.fullmatch(r"\d{9,17}", text):
+    age_ms = time_spans.read_span(text)
+    if age_ms is not None:
+        return max(0, now_ms - age_ms)
+    if re.fullmatch(r"[0-9]{9,17}", text):
         return int(text)
     try:
         parsed = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text))
-    except ValueError:
+        at_s = (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
         raise SelectionError(f"{text!r} is no time: give {TIME_FORMS}") from None
-    return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+    return max(0, round(at_s * 1000))  # Kafka gives negative times a meaning of their own
 
 
 def _range(wanted: Wanted, now_ms: int) -> Range:

@@ -8,15 +8,13 @@ Used by: replayer.
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
-
 from orderflow.cli import Refused, TopicMissing
 from orderflow.letters import Letter
 from orderflow.reader import Reader, Span, consumer_config
 from orderflow.records import Record
 from orderflow.replay_request import Ends
 from orderflow.staleness import NewestByKey
+from orderflow.topics import max_message_bytes
 
 BROKER_DEFAULT_BYTES = 1_048_588
 
@@ -59,16 +57,8 @@ class SourceTopics:
     def room(self, topic: str) -> int:
         """Bytes that a record may take there; the broker's usual limit where the settings cannot be read."""
         if topic not in self._room:
-            self._room[topic] = self._ask_room(topic)
+            self._room[topic] = max_message_bytes(self._client, topic) or BROKER_DEFAULT_BYTES
         return self._room[topic]
-
-    def _ask_room(self, topic: str) -> int:
-        resource = ConfigResource(ResourceType.TOPIC, topic)
-        try:
-            found = AdminClient(dict(self._client)).describe_configs([resource], request_timeout=5)
-            return int(found[resource].result()["max.message.bytes"].value)
-        except (KafkaException, LookupError):
-            return BROKER_DEFAULT_BYTES
 
     def _known_partitions(self, topic: str) -> List[int]:
         if topic not in self._partitions:

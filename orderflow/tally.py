@@ -8,7 +8,7 @@ Used by: browse.
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from orderflow.letters import Kind, Letter
+from orderflow.letters import FailureKind, Letter
 
 MOST_GROUPS = 5_000
 """Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
@@ -37,7 +37,7 @@ class Window(NamedTuple):
 class Group:
     """One kind of failure: how often, when, and what the first of them said."""
 
-    def __init__(self, kind: Kind, message: Optional[str], parts: int) -> None:
+    def __init__(self, kind: FailureKind, message: Optional[str], parts: int) -> None:
         self.kind = kind
         self.message = message
         """That of the first."""
@@ -56,7 +56,7 @@ class Group:
             self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
 
 
-ANY_OTHER = Kind("none", OTHERS)
+ANY_OTHER = FailureKind("none", OTHERS)
 
 
 class Groups:

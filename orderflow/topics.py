@@ -28,6 +28,7 @@ NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 _FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
+_WHOLE = re.compile("-?[0-9]{1,19}")
 
 
 class TopicSpec(NamedTuple):
@@ -344,9 +345,16 @@ def _unseen(name: str, error: KafkaError) -> CommandError:
 
 def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:
     """The topic's `max.message.bytes`; None where we may not read its settings."""
+    return numbers_set(conf, name, timeout_s).get("max.message.bytes")
+
+
+def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
+    """Those of the topic's settings that are whole numbers; none where we may not read them."""
+    # The client is kept by a name: where it is let go before the answer, there is none.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
-        return int(entries["max.message.bytes"].value)
-    except (KafkaException, KeyError, ValueError):
-        return None
+    except KafkaException:
+        return {}
+    found = {setting: str(entry.value) for setting, entry in entries.items()}
+    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}

@@ -17,7 +17,7 @@ from orderflow.browse import Desk, Progress, Topic, now_ms
 from orderflow.cli import CommandError, Refused, UsageError
 from orderflow.confirmation import confirm
 from orderflow.letters import Letter
-from orderflow.plan_file import create_private
+from orderflow.private_file import create_private
 from orderflow.records import Outgoing
 from orderflow.render import plural, to_json
 from orderflow.replay import Terms
@@ -158,7 +158,7 @@ def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], 
                 continue
             try:
                 yield place, export.read_line(line, topic), None
-            except export.BadLine as error:
+            except export.NoDeadLetter as error:
                 yield place, None, str(error)
     except UnicodeDecodeError as error:
         raise Refused("nothing was sent: the file is not UTF-8 text") from error

@@ -13,6 +13,8 @@ import math
 import re
 from typing import Any, Callable, NamedTuple, Sequence
 
+from orderflow.time_spans import UNITS_MS
+
 
 class Kind(NamedTuple):
     """A kind of value: its placeholder in the help, and its reader."""
@@ -107,14 +109,14 @@ def text(metavar: str) -> Kind:
     return Kind(metavar, str)
 
 
-_UNITS_S = {"": 1, "/s": 1, "/sec": 1, "/m": 60, "/min": 60, "/h": 3600}
+_UNITS = {"": "s", "/s": "s", "/sec": "s", "/m": "m", "/min": "m", "/h": "h"}
 
 
 def _rate(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(/[a-z]+)?", text)
-    if not match or (match[2] or "") not in _UNITS_S or float(match[1]) <= 0:
+    if not match or (match[2] or "") not in _UNITS or float(match[1]) <= 0:
         raise ValueError("must be a rate above 0 such as 10/s, 500/min or 90/h")
-    return float(match[1]) / _UNITS_S[match[2] or ""]
+    return float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
 
 
 def _share(text: str) -> float:

@@ -1,21 +1,21 @@
 """The states of dead letters, as entries of the audit topic tell them."""
 
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional
 
 import pytest
 
 from orderflow import audit
-from orderflow.audit import CHUNK, Entry, Job, Marks, States
+from orderflow.audit import CHUNK, AuditEntry, Job, Marks, States
 from orderflow.audit_topic import Topics, read_jobs, taken_over_by
 from orderflow.cli import TopicMissing
 from tests.conftest import Kafka
 
 
-def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> Entry:
-    return Entry(0, offset, action, job, "ann@desk", at_ms, "fixed", "orders")
+def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> AuditEntry:
+    return AuditEntry(0, offset, action, job, "ann@desk", at_ms, "fixed", "orders")
 
 
-def states_of(entries: List[Entry], job: Optional[str] = None) -> States:
+def states_of(entries: List[AuditEntry], job: Optional[str] = None) -> States:
     states = States(job)
     for each in entries:
         states.add(each)
@@ -97,24 +97,6 @@ def test_what_is_no_entry_is_passed_over(key: Optional[bytes], value: Optional[b
     """Anyone who may write to the topic can put anything there; it must not stop an operator."""
     assert audit.read_entry(key, value) is None
     assert audit.read_job(key, value) is None
-
-
-@pytest.mark.parametrize(
-    ("position", "place"),
-    [
-        ("orders-dlq-0-17", (0, 17)),
-        ("orders-dlq-12-0", (12, 0)),
-        ("orders-dlq-2-0-17", None),
-        ("orders-0-17", None),
-        ("orders-dlq-0-x", None),
-        ("orders-dlq-0-\u0661", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_places_in_a_topic(position: Optional[str], place: Optional[Tuple[int, int]]) -> None:
-    """A position is understood only if it lies in the topic in question, whatever dashes its name has."""
-    assert place == audit.place_of(position, "orders-dlq")
 
 
 def test_marks_are_apart_and_counted() -> None:

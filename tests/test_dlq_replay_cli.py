@@ -151,6 +151,7 @@ def assert_again_refused(desk: Desk, run: Run) -> None:
         (("--resume", "2020", "--yes"), 1, "there is no job 2020"),
         (("-p", "7", "--yes"), 1, "has no partition 7"),
         (("0-7", "--yes"), 2, "is no position"),
+        (("other-0-7", "--yes"), 2, "--dlq-topic other"),
         (("0:77", "--yes"), 1, "no dead letter at 0:77"),
         (("--all", "--rate", "fast"), 2, "must be a rate"),
         (("--key", "nobody", "--yes"), 0, "0 dead letters chosen"),

@@ -220,7 +220,7 @@ def test_a_mark_that_is_no_text_is_refused(mark: Any) -> None:
     """As everything else in a line that `export` would not write."""
     row = {**json.loads(export.json_line(strangers())), "headers_left_out": mark}
 
-    with pytest.raises(export.BadLine, match="headers_left_out"):
+    with pytest.raises(export.NoDeadLetter, match="headers_left_out"):
         export.read_line(json.dumps(row), "dlq")
 
 

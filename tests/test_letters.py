@@ -7,7 +7,7 @@ import pytest
 from orderflow import dead_letters as own
 from orderflow.dead_letters import Circumstances, Shrink, dead_letter
 from orderflow.errors import Failure, Undecodable
-from orderflow.letters import Detail, Kind, Letter
+from orderflow.letters import Detail, FailureKind, Letter
 from orderflow.records import Headers, Record
 
 ABOUT = Circumstances("g", "host-1", 4, 1, 2, None, 1)
@@ -23,12 +23,12 @@ def letter(headers: Headers) -> Letter:
     return Letter(Record("d", 0, 7, 2, "CreateTime", b"k", b"v", headers), decode)
 
 
-def the_long_way(one: Letter) -> Tuple[Kind, Detail]:
+def the_long_way(one: Letter) -> Tuple[FailureKind, Detail]:
     told = one.told
     error_class, message = (
         (told.root_class, told.root_message) if told.root_class else (told.error_class, told.message)
     )
-    kind = Kind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+    kind = FailureKind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
     return kind, (message, told.partition, told.offset)
 
 

@@ -10,7 +10,7 @@ from orderflow import portrait, render
 from orderflow.codec import Inspection
 from orderflow.dead_letters import CLIENT, MESSAGE, OFFSET, PARTITION
 from orderflow.errors import Undecodable
-from orderflow.letters import Kind, Letter
+from orderflow.letters import FailureKind, Letter
 from orderflow.portrait import Shown
 from orderflow.records import Headers, Record
 from orderflow.render import Overview, Retention
@@ -142,7 +142,7 @@ def test_table_of_groups() -> None:
     for mark, number in (("7f3a0000", 12), ("c01d0000", 1)):
         for _ in range(number):
             one = letter([(PARTITION, b"0"), (OFFSET, b"0"), (MESSAGE, b"sku"), (CLIENT, b"here")])
-            one._kind = Kind("orderflow", mark, "process.failed", "process", "KeyError", "orders")
+            one._kind = FailureKind("orderflow", mark, "process.failed", "process", "KeyError", "orders")
             groups.add(one)
 
     assert list(render.group_lines(groups, NOW_MS, None, colour=False)) == [

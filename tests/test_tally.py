@@ -6,7 +6,7 @@ import pytest
 
 from orderflow import tally
 from orderflow.errors import Undecodable
-from orderflow.letters import Kind, Letter
+from orderflow.letters import FailureKind, Letter
 from orderflow.records import Record
 from orderflow.tally import OTHERS, Groups, Shortener, Totals, Window, short_length
 
@@ -19,7 +19,7 @@ def letter(
     mark: str = "aa", at_ms: Optional[int] = 0, reason: str = "process.failed", partition: int = 0
 ) -> Letter:
     one = Letter(Record("dlq", partition, 0, at_ms, "CreateTime", None, None, []), decode)
-    one._kind = Kind("orderflow", mark, reason, "process", "KeyError", "orders")
+    one._kind = FailureKind("orderflow", mark, reason, "process", "KeyError", "orders")
     return one
 
 

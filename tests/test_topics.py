@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from orderflow import topics
 from orderflow.cli import KafkaUnreachable, TopicMissing, UsageError
+from orderflow.source_topics import SourceTopics
 from orderflow.topics import TopicSpec
 
 Topic = Callable[..., str]
@@ -136,6 +137,18 @@ def test_a_topic_that_may_not_be_created_comes_with_the_command_for_someone_who_
         f"  kafka-topics.sh --bootstrap-server {conf['bootstrap.servers']} --create --topic {clashing} "
         "--partitions 1 --config cleanup.policy=compact"
     )
+
+
+@pytest.mark.broker
+def test_the_settings_of_a_topic_are_known(conf: Dict[str, Any], topic: Topic) -> None:
+    """How large a record may be, as a replay asks it for its target, and how long records are kept."""
+    name = topic("small")
+    topics.ensure_topics(conf, [TopicSpec(name, 1, {"max.message.bytes": "2000", "retention.ms": "-1"})])
+
+    with SourceTopics(conf, "dlq-tests") as sources:
+        assert sources.room(name) == 2000
+    assert topics.numbers_set(conf, name)["retention.ms"] == -1
+    assert topics.numbers_set(conf, f"{name}-not-there") == {}
 
 
 def config_of(conf: Dict[str, Any], name: str) -> Dict[str, str]:
