@@ -18,8 +18,8 @@ PURE = (
     "audit", "avro_schema", "brakes", "caution", "codec", "dead_letters", "decode_reasons", "delivery_id",
     "dialects", "encoder", "errors", "events", "evolution", "framing", "ledger", "letters",
     "orders", "outbox", "portrait", "projection", "records", "render", "replay", "results", "retry",
-    "schema_references", "selection", "staleness", "strict_reader", "tally", "text", "time_spans", "values", "walk",
-    "where",
+    "schema_references", "selection", "staleness", "strict_reader", "tally", "text", "time_spans", "values",
+    "walk", "where",
 )
 """No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
 
