@@ -21,21 +21,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from dotenv.parser import parse_stream
 
-from orderflow import client_properties
-from orderflow.cli import UsageError
-from orderflow.values import (
-    ADDRESSES,
-    BOOLEAN,
-    TOPIC,
-    URL,
-    USER_INFO,
-    Kind,
-    did_you_mean,
-    one_of,
-    seconds,
-    text,
-    whole,
-)
+from orderflow.cli.values import ADDRESSES, BOOLEAN, TOPIC, URL, USER_INFO, Kind, one_of, seconds, text, whole
+from orderflow.exits import UsageError
+from orderflow.kafka import client_properties
+from orderflow.model.text import did_you_mean
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")

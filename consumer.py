@@ -2,7 +2,7 @@
 """Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed.
 
 Owns: the command line of the consumer, and the handler that runs where no other is named.
-Does not know: how an order is decoded, retried, dead-lettered or committed; see orderflow/processor.py.
+Does not know: how an order is decoded, retried, dead-lettered or committed; see orderflow/consume/loop.py.
 Used by: people, tools/demo.py.
 """
 
@@ -20,30 +20,38 @@ from typing import Any, Dict, FrozenSet, Optional, Sequence, Set, TextIO, Tuple
 from confluent_kafka import KafkaError, KafkaException
 
 import config
-from orderflow import cli, topics, values
-from orderflow.assignment import Assignment, Limits
-from orderflow.brakes import OutageBrake
-from orderflow.calling import Business, Caller, Destination
-from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
-from orderflow.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
-from orderflow.drain import Drain
-from orderflow.earlier_work import EarlierWork, last_dead
-from orderflow.events import line_of
-from orderflow.failing import Failing
-from orderflow.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
-from orderflow.membership import Membership
-from orderflow.metrics import Figures, Metrics
-from orderflow.outbox import DEFAULT_MAX_BYTES, Outbox
-from orderflow.processor import Processor
-from orderflow.recovery import Recovery
-from orderflow.results import require_outcome
-from orderflow.retry import Policy
-from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaStore
-from orderflow.session import Session, SessionLost, consumer_config, partitions_from_end, producer_config
-from orderflow.settling import Settler
-from orderflow.streams import HandlerStreams
-from orderflow.text import escape
-from orderflow.watchdog import Watchdog
+from orderflow import exits
+from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
+from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
+from orderflow.cli.run import arguments, run
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import Outage, StatusLine
+from orderflow.cli.terminal import count, duration
+from orderflow.cli.values import argument, whole
+from orderflow.consume.assignment import Assignment, Limits
+from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.calls import Business, Caller, Destination
+from orderflow.consume.client_config import consumer_config, producer_config
+from orderflow.consume.drain import Drain
+from orderflow.consume.earlier_work import EarlierWork, last_dead
+from orderflow.consume.events import line_of
+from orderflow.consume.failing import Failing
+from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.consume.loop import Processor
+from orderflow.consume.membership import Membership
+from orderflow.consume.metrics import Figures, Metrics
+from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
+from orderflow.consume.reading_back import Recovery
+from orderflow.consume.results import require_outcome
+from orderflow.consume.retry import Policy
+from orderflow.consume.session import Session, partitions_from_end
+from orderflow.consume.settlement import SessionLost
+from orderflow.consume.settling import Settler
+from orderflow.consume.streams import HandlerStreams
+from orderflow.consume.watchdog import Watchdog
+from orderflow.exits import CommandError, UsageError
+from orderflow.kafka import topics
+from orderflow.model.text import escape
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -134,7 +142,7 @@ def _collect_less_often() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.arguments(__doc__ or "", EXAMPLES)
+    parser = arguments(__doc__ or "", EXAMPLES)
     parser.add_argument(
         "--until-drained",
         action="store_true",
@@ -144,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics-port",
         metavar="PORT",
-        type=values.argument(values.whole(1, 65535)),
+        type=argument(whole(1, 65535)),
         help="answer Prometheus at this port, under /metrics",
     )
     config.add_flags(parser, SETTINGS)
@@ -377,14 +385,14 @@ class Consumer:
             self.processor.step()
             self._look_around()
             if self.streams.reader_left:
-                return cli.OK
+                return exits.OK
             if drain is None:
                 continue
             if self.processor.is_drained() and drain.ours_are_done(self.assignment.ready):
                 if drain.others_are_done(self.assignment.ready):
-                    return cli.OK
+                    return exits.OK
             elif self.processor.has_only_held() and drain.ours_are_done(self.assignment.ready):
-                return cli.TRIPPED
+                return exits.TRIPPED
         return self.stop.exit_code
 
     def _drain(self) -> Drain:
@@ -421,7 +429,7 @@ class Consumer:
                 self.outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
         if waited_s > STUCK_S:
             self.report("settlement_stuck", after_s=STUCK_S)
-            os._exit(cli.FAILED)
+            os._exit(exits.FAILED)
 
     def _watch_kafka(self) -> None:
         for error in self.session.take_errors():
@@ -491,7 +499,7 @@ class Consumer:
         waiting = self.processor.waiting
         self.err.write(
             f"processed {count(counts.processed)}, dead-lettered {count(counts.dead_lettered)}, "
-            f"retries {count(self.caller.retries)}, in {cli.duration(took_s)}"
+            f"retries {count(self.caller.retries)}, in {duration(took_s)}"
             + (f"; {count(waiting)} still wait and are taken up at the next start\n" if waiting else "\n")
         )
 
@@ -529,8 +537,8 @@ class Consumer:
         if os.getpid() == self.pid:
             return
         sys.stdout.flush()
-        code = crash.code if isinstance(crash, SystemExit) else cli.FAILED
-        os._exit(code if isinstance(code, int) else cli.FAILED if code else cli.OK)
+        code = crash.code if isinstance(crash, SystemExit) else exits.FAILED
+        os._exit(code if isinstance(code, int) else exits.FAILED if code else exits.OK)
 
     def _stalled(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)
@@ -546,4 +554,4 @@ def _decoder(settings: config.Settings) -> OrderDecoder:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

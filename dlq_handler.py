@@ -13,26 +13,21 @@ import sys
 from typing import Callable, List, NamedTuple, Sequence, TextIO, Tuple
 
 import config
-from orderflow import (
-    browse,
-    cli,
-    counting,
-    job_verbs,
-    marking,
-    replay_flags,
-    replay_verbs,
-    tailing,
-    transfer,
-    waiting,
-)
-from orderflow.avro_schema import SchemaRefused
-from orderflow.browse import Desk, Show, now_ms
-from orderflow.codec import OrderDecoder, OrderEncoder
+from orderflow.avro.codec import OrderDecoder, OrderEncoder
+from orderflow.avro.schema import SchemaRefused
+from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
+from orderflow.cli.run import arguments, run
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.terminal import has_colour
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.letter import STATES
+from orderflow.dlq.replay import flags as replay_flags
+from orderflow.dlq.selection import Selection, SelectionError, Wanted, selection
+from orderflow.dlq.verbs import discard, export_and_import, groups_and_stats, jobs, replay, tail, waiting
+from orderflow.dlq.verbs.list_and_show import Show, list_letters, show
+from orderflow.dlq.verbs.tail import Tail
 from orderflow.errors import RegistryUnavailable
-from orderflow.letters import STATES
-from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
-from orderflow.selection import Selection, SelectionError, Wanted, selection
-from orderflow.tailing import Tail
+from orderflow.exits import CommandError, UsageError
 
 EXAMPLES = (
     "python dlq_handler.py                                   the last ten, then follow",
@@ -62,7 +57,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = build_parser().parse_args(with_verb(argv))
     settings = config.load(args)
-    with cli.StopSignals(err) as signals:
+    with StopSignals(err) as signals:
         return int(args.run(open_desk(args, settings, out, err, signals), args))
 
 
@@ -74,18 +69,18 @@ def with_verb(argv: Sequence[str]) -> List[str]:
     if argv[0] not in names and argv[0] not in ("-h", "--help"):
         near = difflib.get_close_matches(argv[0], names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-        raise cli.UsageError(f"no verb {argv[0]!r}; {hint}")
+        raise UsageError(f"no verb {argv[0]!r}; {hint}")
     return list(argv)
 
 
 def open_desk(
-    args: argparse.Namespace, settings: config.Settings, out: TextIO, err: TextIO, signals: cli.StopSignals
+    args: argparse.Namespace, settings: config.Settings, out: TextIO, err: TextIO, signals: StopSignals
 ) -> Desk:
     """What the verbs work with, from the settings."""
     try:
         store = SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
-        raise cli.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
     return Desk(
         client=config.client_config(settings),
         dlq_topic=settings.dlq_topic,
@@ -99,7 +94,7 @@ def open_desk(
         signals=signals,
         json=args.json,
         width=shutil.get_terminal_size().columns if out.isatty() else None,
-        colour=cli.has_colour(out),
+        colour=has_colour(out),
     )
 
 
@@ -107,7 +102,7 @@ def _encoder(store: SchemaStore, settings: config.Settings) -> OrderEncoder:
     try:
         return store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
-        raise cli.CommandError(f"nothing was sent: {error}") from error
+        raise CommandError(f"nothing was sent: {error}") from error
 
 
 # --- Flags ---
@@ -115,7 +110,7 @@ def _encoder(store: SchemaStore, settings: config.Settings) -> OrderEncoder:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser: one subparser a verb, the same selection and settings on each."""
-    parser = cli.arguments(__doc__ or "", EXAMPLES)
+    parser = arguments(__doc__ or "", EXAMPLES)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         name, *aliases = verb.names
@@ -188,7 +183,7 @@ def selected(desk: Desk, args: argparse.Namespace) -> Selection:
     try:
         return selection(wanted, order_fields(desk), now_ms())
     except SelectionError as error:
-        raise cli.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def order_fields(desk: Desk) -> List[str]:
@@ -230,22 +225,22 @@ def no_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_tail(desk: Desk, args: argparse.Namespace) -> int:
     """`tail`."""
-    return tailing.tail(desk, Tail(selected(desk, args), args.exit, args.new_groups, args.exec))
+    return tail.tail(desk, Tail(selected(desk, args), args.exit, args.new_groups, args.exec))
 
 
 def run_list(desk: Desk, args: argparse.Namespace) -> int:
     """`list`."""
-    return browse.list_letters(desk, selected(desk, args))
+    return list_letters(desk, selected(desk, args))
 
 
 def run_groups(desk: Desk, args: argparse.Namespace) -> int:
     """`groups`."""
-    return counting.show_groups(desk, selected(desk, args), all_states=bool(args.states))
+    return groups_and_stats.show_groups(desk, selected(desk, args), all_states=bool(args.states))
 
 
 def run_stats(desk: Desk, args: argparse.Namespace) -> int:
     """`stats`."""
-    return counting.show_stats(desk, selected(desk, args))
+    return groups_and_stats.show_stats(desk, selected(desk, args))
 
 
 def run_waiting(desk: Desk, args: argparse.Namespace) -> int:
@@ -258,8 +253,8 @@ def run_show(desk: Desk, args: argparse.Namespace) -> int:
     chosen = selected(desk, args)
     places = replay_flags.places_of(desk, args.positions)
     if not places and chosen.is_everything:
-        raise cli.UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
-    return browse.show(desk, Show(places, chosen, args.stack, args.history, args.raw))
+        raise UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
+    return show(desk, Show(places, chosen, args.stack, args.history, args.raw))
 
 
 VERBS: Tuple[Verb, ...] = (
@@ -273,13 +268,20 @@ VERBS: Tuple[Verb, ...] = (
         ("replay", "redrive", "retry"),
         "send them again, exactly once",
         replay_flags.add_flags,
-        replay_verbs.run,
+        replay.run,
     ),
-    Verb(("discard",), "mark as resolved, or take that back", marking.add_flags, marking.run),
-    Verb(("export",), "lossless to a file, or CSV", transfer.add_export_flags, transfer.run_export),
-    Verb(("import",), "from a file of export", transfer.add_import_flags, transfer.run_import),
-    Verb(("jobs",), "past replays: list, show, resume", job_verbs.add_flags, job_verbs.run),
+    Verb(("discard",), "mark as resolved, or take that back", discard.add_flags, discard.run),
+    Verb(
+        ("export",),
+        "lossless to a file, or CSV",
+        export_and_import.add_export_flags,
+        export_and_import.run_export,
+    ),
+    Verb(
+        ("import",), "from a file of export", export_and_import.add_import_flags, export_and_import.run_import
+    ),
+    Verb(("jobs",), "past replays: list, show, resume", jobs.add_flags, jobs.run),
 )
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -13,17 +13,22 @@ import sys
 from typing import BinaryIO, Iterator, Optional, Sequence, TextIO
 
 import config
-from orderflow import cli, topics
-from orderflow.cli import CommandError, Outage, StatusLine, StopSignals, UsageError, count
-from orderflow.codec import OrderDecoder, Schema, SchemaRefused
+from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
+from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
+from orderflow.cli.run import arguments, run
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import Outage, StatusLine
+from orderflow.cli.terminal import complain, count
+from orderflow.cli.values import RATE, SHARE, Kind, argument, whole
 from orderflow.errors import RegistryUnavailable
-from orderflow.order_fields import fields_of
-from orderflow.order_source import OrderFile
-from orderflow.publication import Limits, Publication
-from orderflow.publisher import CLIENT_PROFILE, Publisher, Undelivered
-from orderflow.record_source import RecordSource, Wire
-from orderflow.schemas import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
-from orderflow.values import RATE, SHARE, Kind, argument, whole
+from orderflow.exits import CommandError, UsageError
+from orderflow.kafka import topics
+from orderflow.produce.order_fields import fields_of
+from orderflow.produce.order_file import OrderFile
+from orderflow.produce.publication import Limits, Publication
+from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_source import RecordSource, Wire
+from orderflow.produce.undelivered import Undelivered
 
 EXAMPLES = (
     "python producer.py                             made-up orders until Ctrl-C",
@@ -66,7 +71,7 @@ def _publish(settings: config.Settings, limits: Limits, source: RecordSource, wi
     publication.run()
     undelivered.close()
     for trouble in (*publication.troubles(), *_kept(publisher, undelivered)):
-        cli.complain(err, trouble)
+        complain(err, trouble)
     err.write(f"{publication.account}\n")
     return publication.exit_code
 
@@ -103,7 +108,7 @@ def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.arguments(__doc__, EXAMPLES)
+    parser = arguments(__doc__, EXAMPLES)
     parser.add_argument("--input", metavar="FILE",
                         help="publish the orders of this CSV or JSON Lines file, - for stdin; each must have "
                         "every field, of its type, while the rules are the consumer's to check")
@@ -149,4 +154,4 @@ def _binary(path: str) -> BinaryIO:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 import fastavro
 from fastavro import schemaless_reader
 
-from orderflow.codec import (
+from orderflow.avro.codec import (
     OrderDecoder,
     OrderEncoder,
     Schema,
@@ -31,8 +31,8 @@ from orderflow.codec import (
     order_reader,
     single_object_prefix,
 )
-from orderflow.orders import validate
-from orderflow.schemas import READER_PATH
+from orderflow.avro.schema_store import READER_PATH
+from orderflow.model.orders import validate
 
 ROUNDS = 15
 CALLS = 20_000

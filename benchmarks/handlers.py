@@ -11,7 +11,7 @@ from typing import Any, Dict, Set
 
 from benchmarks.work import marks
 from orderflow import RetryLater
-from orderflow.handler import Delivery
+from orderflow.consume.handler import Delivery
 
 Order = Dict[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Any, Dict, NamedTuple
 from confluent_kafka import Producer
 
 from benchmarks.work import ROOT
-from orderflow.codec import OrderEncoder, load_schema, single_object_prefix
-from orderflow.publisher import CLIENT_PROFILE
+from orderflow.avro.codec import OrderEncoder, load_schema, single_object_prefix
+from orderflow.produce.publisher import CLIENT_PROFILE
 
 
 class Schedule(NamedTuple):

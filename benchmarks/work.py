@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from orderflow.codec import OrderDecoder, load_schema, order_reader  # noqa: E402
+from orderflow.avro.codec import OrderDecoder, load_schema, order_reader  # noqa: E402
 from orderflow.errors import Undecodable  # noqa: E402
 
 MAX_ORDER_BYTES = 1_048_576

@@ -1,7 +1,7 @@
 """Why an order could not be processed: one family of errors, and the facts kept of each.
 
 Owns: the exceptions that stand for a fault of an order, and `Failure`, their summary.
-Does not know: what is done about a failure (retry.py) or how it is written (dead_letters.py).
+Does not know: what is done about a failure (retry.py) or how it is written (dead_letter.py).
 Used by: codec, orders, schemas, retry, dead_letters, processor, and every handler.
 """
 
@@ -82,6 +82,13 @@ class UnusableResult(OrderError):
 
     def __init__(self, message: str, reason: str = "publish.unencodable") -> None:
         super().__init__(message, reason)
+
+
+class ResultTooLarge(UnusableResult):
+    """What the handler returned does not fit into its topic."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "publish.too_large")
 
 
 class RegistryUnavailable(Exception):

@@ -15,8 +15,8 @@ from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
 
 import pytest
 
-from tests.engine_tools import STRICT, Shop
-from tests.pipeline import QUICK, Pipeline
+from tests.support.engine_tools import STRICT, Shop
+from tests.support.pipeline import QUICK, Pipeline
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 

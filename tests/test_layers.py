@@ -5,8 +5,9 @@ small trees that break each of them on purpose: a rule that cannot fail protects
 """
 
 import ast
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Set
+from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -14,14 +15,38 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 
-PURE = (
-    "audit", "avro_schema", "brakes", "caution", "codec", "dead_letters", "decode_reasons", "delivery_id",
-    "dialects", "encoder", "errors", "events", "evolution", "framing", "ledger", "letters",
-    "orders", "outbox", "portrait", "projection", "records", "render", "replay", "results", "retry",
-    "schema_references", "selection", "staleness", "strict_reader", "tally", "text", "time_spans", "values",
-    "walk", "where",
+Floors = Tuple[Tuple[str, ...], ...]
+
+FLOORS: Floors = (
+    ("produce", "consume", "dlq"),
+    ("avro", "kafka", "cli"),
+    ("model",),
+    ("errors", "exits"),
 )
-"""No clock, no random number, no I/O, no client: given the same arguments, the same answer."""
+"""The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
+
+DLQ_FLOORS: Floors = (
+    ("verbs",),
+    ("replay",),
+    ("output", "topic", "confirmation"),
+    ("selection", "audit_topic", "tally", "desk"),
+    ("audit", "where"),
+    ("letter",),
+    ("explain",),
+    ("dialects",),
+)
+"""The same inside `dlq`, over its folders and the files beside them."""
+
+PURE = (
+    "avro.codec", "avro.decode_reasons", "avro.encoder", "avro.evolution", "avro.first_fault",
+    "avro.framing", "avro.projection", "avro.references", "avro.schema", "avro.strict_reader", "cli.values",
+    "consume.brakes", "consume.caution", "consume.events", "consume.ledger", "consume.outbox",
+    "consume.results", "consume.retry", "dlq.audit", "dlq.dialects", "dlq.explain", "dlq.letter",
+    "dlq.output.envelope", "dlq.output.listing", "dlq.output.portrait", "dlq.output.times",
+    "dlq.replay.judge", "dlq.replay.staleness", "dlq.selection", "dlq.tally", "dlq.where", "errors", "exits",
+    "kafka.positions", "model",
+)
+"""Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 
 IMPURE_IMPORTS = (
     "confluent_kafka", "os", "time", "random", "logging", "socket", "threading", "dotenv", "config",
@@ -32,26 +57,32 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 """What needs no import to read a clock or a file."""
 
 MAY_IMPORT: Dict[str, Set[str]] = {
-    "errors": set(),
-    "records": set(),
-    "text": set(),
-    "ledger": set(),
-    "retry": {"errors"},
-    "orders": {"errors"},
-    "session": {"records", "workers"},
-    "delivery_id": {"records"},
-    "dead_letters": {"delivery_id", "errors", "records"},
+    "consume.ledger": {"model.commit_metadata"},
+    "consume.retry": {"errors"},
+    "consume.session": {"consume.client_config", "consume.settlement", "consume.workers", "model.records"},
 }
-"""The modules that others lean on, and all that each may lean on: an arrow the other way is a knot."""
+"""The parts of the engine that the others lean on, and all that each may lean on."""
 
-READS_ENVIRONMENT = ("config", "orderflow.cli")
-"""Settings are read in one place; cli.py looks at NO_COLOR and TERM, which are the terminal's."""
+READS_ENVIRONMENT = ("config", "orderflow.cli.terminal")
+"""Settings are read in one place; the terminal's own NO_COLOR and TERM in another."""
 
 HEAD = ("Owns:", "Does not know:", "Used by:")
 
+KNOWN: Dict[str, Tuple[str, ...]] = {
+    "one look into the headers serves the rows and their reader": (
+        "orderflow.dlq.explain imports orderflow.dlq.dialects._pick",
+    ),
+    "the ledger still writes the text itself": (
+        "orderflow.consume.ledger imports orderflow.model.commit_metadata._entry",
+        "orderflow.consume.ledger imports orderflow.model.commit_metadata._reach_digit",
+        "orderflow.consume.ledger imports orderflow.model.commit_metadata._sealed",
+    ),
+}
+"""Violations that only a change of the code can remove, by the reason. This list only shrinks."""
+
 
 class Module(NamedTuple):
-    """One source file: its dotted name, its syntax tree, and the modules that it imports."""
+    """One source file: its dotted name, its syntax tree, and all that it imports, names included."""
 
     name: str
     tree: ast.Module
@@ -59,6 +90,7 @@ class Module(NamedTuple):
 
 
 Modules = Dict[str, Module]
+Graph = Dict[str, Set[str]]
 Rule = Callable[[Modules], List[str]]
 
 
@@ -66,34 +98,53 @@ Rule = Callable[[Modules], List[str]]
 
 
 def modules_of(root: Path) -> Modules:
-    """Every module of the package, the scripts and the tools, by name."""
-    files = [*root.glob("*.py"), *root.glob("orderflow/*.py"), *root.glob("tools/*.py")]
+    """Every module of the package, the scripts and the tools, by name; `__init__` goes by its folder's."""
+    files = [*root.glob("*.py"), *root.glob("orderflow/**/*.py"), *root.glob("tools/*.py")]
     return {module.name: module for module in (_read(root, file) for file in files)}
 
 
 def _read(root: Path, file: Path) -> Module:
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    name = ".".join(file.relative_to(root).with_suffix("").parts)
-    return Module(name, tree, set(_imported(tree)))
+    parts = file.relative_to(root).with_suffix("").parts
+    return Module(".".join(part for part in parts if part != "__init__"), tree, set(_imported(tree)))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
+    """`from a.b import c` imports `a.b`, and `a.b.c`, which may be a module too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module in ("orderflow", "tools"):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or "."
+            module = "." * node.level + (node.module or "")
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def _package(modules: Modules) -> List[Module]:
     return [module for name, module in modules.items() if name.startswith("orderflow.")]
 
 
-def _inside(module: Module) -> Set[str]:
-    """The package's own modules that this one imports, by their short names."""
-    return {name.split(".")[1] for name in module.imports if name.startswith("orderflow.")}
+def _is_folder(name: str, modules: Modules) -> bool:
+    return any(other.startswith(f"{name}.") for other in modules)
+
+
+def _arrows(modules: Modules) -> Graph:
+    """Which files of the package import which."""
+    files = {module.name for module in _package(modules) if not _is_folder(module.name, modules)}
+    return {name: modules[name].imports & files for name in files}
+
+
+def _rooms(modules: Modules) -> Graph:
+    """Which folders import which. Inside `dlq`, a file beside the folders is a room of its own."""
+    rooms: Graph = {}
+    for name, others in _arrows(modules).items():
+        rooms.setdefault(_room(name), set()).update({_room(other) for other in others} - {_room(name)})
+    return rooms
+
+
+def _room(name: str) -> str:
+    folder = name.rpartition(".")[0]
+    return name if folder in ("orderflow", "orderflow.dlq") else folder
 
 
 # ---- the rules
@@ -110,9 +161,40 @@ def package_knows_no_script(modules: Modules) -> List[str]:
     ]
 
 
+def folders_point_down(modules: Modules) -> List[str]:
+    """A folder imports from lower floors only: nothing above it, and no neighbour."""
+    return _wrong_arrows(modules, "orderflow", FLOORS)
+
+
+def dead_letters_point_down(modules: Modules) -> List[str]:
+    """Inside `dlq`: verbs, replay, topic and output, selection, letter, dialects, and nothing back."""
+    return _wrong_arrows(modules, "orderflow.dlq", DLQ_FLOORS)
+
+
+def _wrong_arrows(modules: Modules, package: str, floors: Floors) -> List[str]:
+    """The arrows between the parts of a package that do not point to a lower floor, and parts on no floor."""
+    height = {part: -floor for floor, parts in enumerate(floors) for part in parts}
+    wrong = []
+    for module in _package(modules):
+        part = _part(module.name, package)
+        if part and part not in height:
+            wrong.append(f"{module.name} is on no floor")
+        wrong += [
+            f"{module.name} imports {package}.{other}"
+            for other in sorted({_part(name, package) for name in module.imports} - {"", part})
+            if part in height and other in height and height[other] >= height[part]
+        ]
+    return wrong
+
+
+def _part(name: str, package: str) -> str:
+    """The part of a package to which a name belongs: its folder or file right below the package, or none."""
+    return name[len(package) + 1 :].split(".")[0] if name.startswith(f"{package}.") else ""
+
+
 def pure_modules_are_pure(modules: Modules) -> List[str]:
     """What is marked pure imports nothing impure, and only what is marked pure."""
-    pure = [modules[f"orderflow.{name}"] for name in PURE if f"orderflow.{name}" in modules]
+    pure = [module for module in _package(modules) if _is_pure(module.name)]
     impure = [
         f"{module.name} imports {name}"
         for module in pure
@@ -120,11 +202,16 @@ def pure_modules_are_pure(modules: Modules) -> List[str]:
         if name.split(".")[0] in IMPURE_IMPORTS
     ]
     mixed = [
-        f"{module.name} imports {name}, which is not marked pure"
-        for module in pure
-        for name in sorted(_inside(module) - set(PURE))
+        f"{name} imports {other}, which is not marked pure"
+        for name, others in _arrows(modules).items()
+        for other in sorted(others)
+        if _is_pure(name) and not _is_pure(other)
     ]
     return impure + mixed + [fault for module in pure for fault in _impure_calls(module)]
+
+
+def _is_pure(name: str) -> bool:
+    return any(name == f"orderflow.{pure}" or name.startswith(f"orderflow.{pure}.") for pure in PURE)
 
 
 def _impure_calls(module: Module) -> List[str]:
@@ -143,17 +230,23 @@ def foundations_stand_alone(modules: Modules) -> List[str]:
         f"orderflow.{name} imports {other}"
         for name, allowed in MAY_IMPORT.items()
         if f"orderflow.{name}" in modules
-        for other in sorted(_inside(modules[f"orderflow.{name}"]) - allowed)
+        for other in sorted(modules[f"orderflow.{name}"].imports)
+        if other.startswith("orderflow.")
+        if not any(f"{other}.".startswith(f"orderflow.{one}.") for one in allowed)
     ]
 
 
-def no_cycles(modules: Modules) -> List[str]:
-    """No module of the package reaches itself through its imports."""
-    graph = {module.name.split(".")[1]: _inside(module) for module in _package(modules)}
-    return [f"orderflow.{name} imports itself in a ring" for name in graph if name in _reached(graph, name)]
+def no_circles(modules: Modules) -> List[str]:
+    """Nothing reaches itself through its imports, no file and no folder."""
+    return [
+        f"{name} imports itself in a ring"
+        for graph in (_arrows(modules), _rooms(modules))
+        for name in graph
+        if name in _reached(graph, name)
+    ]
 
 
-def _reached(graph: Dict[str, Set[str]], start: str) -> Set[str]:
+def _reached(graph: Graph, start: str) -> Set[str]:
     reached: Set[str] = set()
     front = graph[start]
     while front:
@@ -162,12 +255,22 @@ def _reached(graph: Dict[str, Set[str]], start: str) -> Set[str]:
     return reached
 
 
+def private_names_stay_at_home(modules: Modules) -> List[str]:
+    """No file of the package imports what another one keeps to itself."""
+    return [
+        f"{module.name} imports {name}"
+        for module in _package(modules)
+        for name in sorted(module.imports)
+        if name.startswith("orderflow.") and name.rpartition(".")[2].startswith("_")
+    ]
+
+
 def one_reader_of_the_environment(modules: Modules) -> List[str]:
     """Only config.py reads settings from the environment."""
     return [
         f"{module.name} reads the environment in line {node.lineno}"
         for module in modules.values()
-        if module.name not in READS_ENVIRONMENT and not module.name.startswith("tools.")
+        if module.name not in READS_ENVIRONMENT and not module.name.startswith("tools")
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     ]
@@ -178,7 +281,7 @@ def one_reader_of_headers(modules: Modules) -> List[str]:
     return [
         f"{module.name} asks a message for its headers in line {node.lineno}"
         for module in modules.values()
-        if module.name != "orderflow.records"
+        if module.name != "orderflow.model.records"
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and _asked_for(node) == "headers"
     ]
@@ -196,35 +299,71 @@ def every_module_has_a_head(modules: Modules) -> List[str]:
     return [
         f"{module.name} does not say `{part}`"
         for module in modules.values()
-        if not module.name.endswith("__init__")
+        if not _is_folder(module.name, modules)
         for part in HEAD
         if part not in (ast.get_docstring(module.tree) or "")
     ]
 
 
+def every_folder_names_its_files(modules: Modules) -> List[str]:
+    """A folder's `__init__` gives the order in which to read it, and leaves no file out."""
+    return [
+        f"{folder} does not name {name}"
+        for folder, module in modules.items()
+        if folder.startswith("orderflow.") and _is_folder(folder, modules)
+        for name in sorted({_part(other, folder) for other in modules} - {""})
+        if name not in (ast.get_docstring(module.tree) or "")
+    ]
+
+
 RULES: List[Rule] = [
     package_knows_no_script,
+    folders_point_down,
+    dead_letters_point_down,
     pure_modules_are_pure,
     foundations_stand_alone,
-    no_cycles,
+    no_circles,
+    private_names_stay_at_home,
     one_reader_of_the_environment,
     one_reader_of_headers,
     every_module_has_a_head,
+    every_folder_names_its_files,
 ]
 
 
 # ---- held against the project
 
 
+@lru_cache(maxsize=None)
+def _project() -> Modules:
+    return modules_of(ROOT)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_project_keeps(rule: Rule) -> None:
-    """The rule has no violation in the project."""
-    assert rule(modules_of(ROOT)) == []
+    """The rule has no violation in the project but those that are known."""
+    assert [violation for violation in rule(_project()) if violation not in _known()] == []
+
+
+def test_what_is_known_is_still_so() -> None:
+    """A violation that was removed leaves the list too."""
+    modules = _project()
+
+    assert _known() <= {violation for rule in RULES for violation in rule(modules)}
+
+
+def _known() -> Set[str]:
+    return {violation for violations in KNOWN.values() for violation in violations}
 
 
 def test_the_project_is_there() -> None:
     """The rules looked at the real files: a path that matches nothing would keep every rule."""
-    assert {"config", "consumer", "orderflow.ledger", "tools.local_kafka"} <= set(modules_of(ROOT))
+    modules = _project()
+
+    assert {"config", "consumer", "orderflow.consume.ledger", "tools.local_kafka"} <= set(modules)
+    for package, floors in (("orderflow", FLOORS), ("orderflow.dlq", DLQ_FLOORS)):
+        on_floors = {part for floor in floors for part in floor}
+        assert {_part(name, package) for name in modules} - {""} == on_floors
 
 
 # ---- held against trees that break them
@@ -233,25 +372,39 @@ def test_the_project_is_there() -> None:
 @pytest.mark.parametrize(
     ("rule", "file", "source"),
     [
-        (package_knows_no_script, "orderflow/session.py", "from config import Settings"),
-        (package_knows_no_script, "orderflow/reader.py", "import dlq_handler"),
-        (package_knows_no_script, "orderflow/reader.py", "def late():\n    from tools import jvm"),
-        (pure_modules_are_pure, "orderflow/ledger.py", "import time"),
-        (pure_modules_are_pure, "orderflow/retry.py", "from random import random"),
-        (pure_modules_are_pure, "orderflow/codec.py", "def decode():\n    import confluent_kafka.admin"),
-        (pure_modules_are_pure, "orderflow/render.py", "from os.path import join"),
-        (pure_modules_are_pure, "orderflow/replay.py", "from orderflow.session import Session"),
-        (pure_modules_are_pure, "orderflow/selection.py", "def f():\n    return datetime.now()"),
-        (pure_modules_are_pure, "orderflow/where.py", "def f():\n    return open('x')"),
-        (foundations_stand_alone, "orderflow/session.py", "from orderflow import codec"),
-        (foundations_stand_alone, "orderflow/errors.py", "import orderflow.records"),
-        (no_cycles, "orderflow/a.py", "from orderflow import a"),
-        (one_reader_of_the_environment, "orderflow/topics.py", "import os\nos.environ.get('X')"),
+        (package_knows_no_script, "orderflow/consume/session.py", "from config import Settings"),
+        (package_knows_no_script, "orderflow/kafka/reader.py", "import dlq_handler"),
+        (package_knows_no_script, "orderflow/kafka/reader.py", "def late():\n    from tools import jvm"),
+        (folders_point_down, "orderflow/model/orders.py", "from orderflow.avro import codec"),
+        (folders_point_down, "orderflow/avro/codec.py", "import orderflow.kafka.topics"),
+        (folders_point_down, "orderflow/consume/loop.py", "from orderflow.dlq.letter import Letter"),
+        (folders_point_down, "orderflow/dlq/replay/judge.py", "from orderflow import produce"),
+        (folders_point_down, "orderflow/errors.py", "from orderflow.exits import OK"),
+        (folders_point_down, "orderflow/exits.py", "def late():\n    import orderflow.model.records"),
+        (folders_point_down, "orderflow/helpers.py", ""),
+        (folders_point_down, "orderflow/common/text.py", ""),
+        (dead_letters_point_down, "orderflow/dlq/dialects.py", "from orderflow.dlq import letter"),
+        (dead_letters_point_down, "orderflow/dlq/output/listing.py", "from orderflow.dlq.topic import Topic"),
+        (dead_letters_point_down, "orderflow/dlq/replay/flags.py", "from orderflow.dlq.verbs import replay"),
+        (dead_letters_point_down, "orderflow/dlq/selection.py", "import orderflow.dlq.replay.request"),
+        (dead_letters_point_down, "orderflow/dlq/more.py", ""),
+        (pure_modules_are_pure, "orderflow/consume/ledger.py", "import time"),
+        (pure_modules_are_pure, "orderflow/consume/retry.py", "from random import random"),
+        (pure_modules_are_pure, "orderflow/model/newcomer.py", "from pathlib import Path"),
+        (pure_modules_are_pure, "orderflow/avro/codec.py", "def decode():\n    import confluent_kafka.admin"),
+        (pure_modules_are_pure, "orderflow/dlq/output/listing.py", "from os.path import join"),
+        (pure_modules_are_pure, "orderflow/dlq/selection.py", "def f():\n    return datetime.now()"),
+        (pure_modules_are_pure, "orderflow/dlq/where.py", "def f():\n    return open('x')"),
+        (foundations_stand_alone, "orderflow/consume/session.py", "from orderflow.avro import codec"),
+        (foundations_stand_alone, "orderflow/consume/retry.py", "import orderflow.model.records"),
+        (no_circles, "orderflow/consume/a.py", "from orderflow.consume import a"),
+        (private_names_stay_at_home, "orderflow/dlq/explain.py", "from orderflow.dlq.letter import _kind"),
+        (one_reader_of_the_environment, "orderflow/kafka/topics.py", "import os\nos.environ.get('X')"),
         (one_reader_of_the_environment, "producer.py", "import os\nos.getenv('X')"),
-        (one_reader_of_headers, "orderflow/reader.py", "def f(message):\n    return message.headers() or []"),
-        (one_reader_of_headers, "orderflow/session.py", "ask = methodcaller('headers')"),
-        (one_reader_of_headers, "tools/demo.py", "def f(message):\n    return list(message.headers())"),
-        (every_module_has_a_head, "orderflow/topics.py", '"""Topics.\n\nOwns: topics.\n"""'),
+        (one_reader_of_headers, "orderflow/kafka/reader.py", "def f(m):\n    return m.headers() or []"),
+        (one_reader_of_headers, "orderflow/consume/session.py", "ask = methodcaller('headers')"),
+        (one_reader_of_headers, "tools/demo.py", "def f(m):\n    return list(m.headers())"),
+        (every_module_has_a_head, "orderflow/kafka/topics.py", '"""Topics.\n\nOwns: topics.\n"""'),
         (every_module_has_a_head, "producer.py", ""),
     ],
 )
@@ -265,15 +418,45 @@ def test_a_rule_sees_what_breaks_it(rule: Rule, file: str, source: str, tmp_path
     assert Path(file).stem in violations[0]
 
 
-def test_a_longer_cycle_is_seen(tmp_path: Path) -> None:
+def test_a_pure_file_must_not_lean_on_an_impure_one(tmp_path: Path) -> None:
+    """What is pure only by name is seen through what it imports."""
+    _write(tmp_path, "orderflow/dlq/replay/judge.py", "from orderflow.dlq.replay.sending import who")
+    _write(tmp_path, "orderflow/dlq/replay/sending.py", "")
+
+    assert ["judge" in violation for violation in pure_modules_are_pure(modules_of(tmp_path))] == [True]
+
+
+def test_a_longer_circle_is_seen(tmp_path: Path) -> None:
     """Three modules in a ring are all named."""
     for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
-        _write(tmp_path, f"orderflow/{name}.py", f"import orderflow.{other}")
+        _write(tmp_path, f"orderflow/consume/{name}.py", f"import orderflow.consume.{other}")
 
-    assert len(no_cycles(modules_of(tmp_path))) == 3
+    assert len(no_circles(modules_of(tmp_path))) == 3
+
+
+def test_a_circle_of_folders_is_seen(tmp_path: Path) -> None:
+    """Two folders that need each other are one, even where no two of their files are a ring."""
+    _write(tmp_path, "orderflow/avro/a.py", "from orderflow.kafka import b")
+    _write(tmp_path, "orderflow/kafka/b.py", "")
+    _write(tmp_path, "orderflow/kafka/c.py", "from orderflow.avro.d import name")
+    _write(tmp_path, "orderflow/avro/d.py", "")
+
+    assert sorted(violation.split()[0] for violation in no_circles(modules_of(tmp_path))) == [
+        "orderflow.avro",
+        "orderflow.kafka",
+    ]
+
+
+def test_a_file_that_its_folder_does_not_name_is_seen(tmp_path: Path) -> None:
+    """The reading order of a folder is whole, or it is wrong."""
+    _write(tmp_path, "orderflow/kafka/__init__.py", '"""To read: topics."""')
+    _write(tmp_path, "orderflow/kafka/topics.py", "")
+    _write(tmp_path, "orderflow/kafka/reader.py", "")
+
+    assert every_folder_names_its_files(modules_of(tmp_path)) == ["orderflow.kafka does not name reader"]
 
 
 def _write(root: Path, file: str, source: str) -> None:
     path = root / file
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source, encoding="utf-8")

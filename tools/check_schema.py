@@ -1,7 +1,8 @@
 """Tell before a deploy whether a changed order schema can still read what was written with older ones.
 
 Owns: the command `make check-schema` and its report.
-Does not know: how schemas are compared (orderflow/evolution.py) or found (orderflow/schemas.py).
+Does not know: how schemas are compared (orderflow/avro/evolution.py) or found
+(orderflow/avro/schema_store.py).
 Used by: people, and the pipeline that deploys a changed order_schema.avsc.
 """
 
@@ -14,10 +15,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config
-from orderflow import evolution
-from orderflow.codec import Schema, SchemaRefused, load_schema, refuse_unruly
-from orderflow.errors import RegistryUnavailable
-from orderflow.schemas import (
+from orderflow.avro import evolution
+from orderflow.avro.codec import Schema, SchemaRefused, load_schema, refuse_unruly
+from orderflow.avro.schema_store import (
     READER_PATH,
     VERSIONS_DIR,
     Registry,
@@ -27,6 +27,7 @@ from orderflow.schemas import (
     load_folder,
     subject_of,
 )
+from orderflow.errors import RegistryUnavailable
 
 OK, BREAKS, USAGE = 0, 1, 2
 

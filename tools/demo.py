@@ -27,8 +27,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 import config
-from orderflow import cli, topics
-from orderflow.cli import CommandError, KafkaUnreachable
+from orderflow import exits
+from orderflow.cli.run import run
+from orderflow.cli.terminal import duration, has_colour
+from orderflow.exits import CommandError, KafkaUnreachable
+from orderflow.kafka import topics
 from tools import jvm
 from tools.local_kafka import LocalKafka
 
@@ -49,8 +52,8 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
             closes = story.tell()
         finally:
             story.leave(flags.keep)
-    out.write(f"\nThat took {cli.duration(time.monotonic() - began_s)}. " + (GOOD_END if closes else BAD_END))
-    return cli.OK if closes else cli.FAILED
+    out.write(f"\nThat took {duration(time.monotonic() - began_s)}. " + (GOOD_END if closes else BAD_END))
+    return exits.OK if closes else exits.FAILED
 
 
 GOOD_END = """Your turn, in three terminals (make kafka in a fourth):
@@ -75,7 +78,7 @@ class Story:
         self._out = out
         self._client = client
         self._client_file = client_file
-        self._styles = {BOLD: BOLD, DIM: DIM, PLAIN: PLAIN} if cli.has_colour(out) else {}
+        self._styles = {BOLD: BOLD, DIM: DIM, PLAIN: PLAIN} if has_colour(out) else {}
         self.settings = {
             "KAFKA_BOOTSTRAP_SERVERS": client["bootstrap.servers"],
             "ORDERS_TOPIC": name,
@@ -152,8 +155,8 @@ class Story:
             shown += [f"--{kind}-topic", self.settings[f"{kind.upper()}_TOPIC"]]
         shown += demands
         hidden = ["-F", self._client_file] if self._client_file else []
-        self._show("tests/account.py", *shown)
-        return subprocess.run(_command("tests/account.py", *shown, *hidden), cwd=ROOT).returncode == 0
+        self._show("tests/support/account.py", *shown)
+        return subprocess.run(_command("tests/support/account.py", *shown, *hidden), cwd=ROOT).returncode == 0
 
     # --- the telling
 
@@ -268,4 +271,4 @@ def _client_file(settings: config.Settings) -> Iterator[Optional[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(run(main))

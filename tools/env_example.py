@@ -3,7 +3,7 @@
 Owns: the layout of that file.
 Does not know: names, defaults and meanings of settings (config.py).
 Used by: whoever adds a setting: python tools/env_example.py > .env.example.
-    tests/test_env_example.py holds the file to it.
+    tests/tools/test_env_example.py holds the file to it.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Hostile bytes against the codec, for minutes: `make fuzz`.
 
 Owns: the run of a fuzzer, and the corpus of inputs that it has found worth keeping.
-Does not know: what is promised (tests/codec_promise.py).
-Used by: people; the corpus is replayed by tests/test_codec_hostile.py in every test run.
+Does not know: what is promised (tests/support/codec_promise.py).
+Used by: people; the corpus is replayed by tests/avro/test_codec_hostile.py in every test run.
 
 Guided by coverage with atheris where it is installed, else by blind mutation of the corpus. An input that
 breaks the promise is printed with the command that repeats it; exit code 1.
@@ -67,7 +67,7 @@ def corpus() -> List[bytes]:
 
 
 def _one(data: bytes) -> int:
-    from tests.codec_promise import check_input
+    from tests.support.codec_promise import check_input
 
     try:
         check_input(data)
@@ -137,11 +137,11 @@ def _keep(inputs: List[bytes]) -> None:
 def _guided(folder: Path, seconds: int) -> int:
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["orderflow"]):
-        from orderflow import codec
+        from orderflow.avro import codec
     compiled = vars(codec)["compile_reader"]
     # The import hook does not see what is compiled at run time.
     vars(codec)["compile_reader"] = lambda *given: atheris.instrument_func(compiled(*given))
-    from tests.codec_promise import check_input
+    from tests.support.codec_promise import check_input
 
     limits = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", "-rss_limit_mb=1024", "-timeout=5"]
     atheris.Setup([sys.argv[0], str(folder), f"-artifact_prefix={folder}/broken-", *limits], check_input)

@@ -2,7 +2,7 @@
 
 Owns: which properties a node gets, by version, cluster size and ports.
 Does not know: processes, files other than the paths it is given, clients.
-Used by: tools/local_kafka.py, tests/test_compose.py.
+Used by: tools/local_kafka.py, tests/tools/test_compose.py.
 """
 
 from typing import Dict, List, Mapping, NamedTuple, Tuple

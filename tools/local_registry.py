@@ -2,7 +2,7 @@
 
 Owns: fetching its published server, starting and stopping it: as a library for tests and in the foreground.
 Does not know: orders, or what is asked of a registry.
-Used by: people (`python tools/local_registry.py`), tests/test_registry.py and others that need one.
+Used by: people (`python tools/local_registry.py`), tests/avro/test_registry.py and others that need one.
 
 Its data is in memory and gone when it stops. What it answers differently from Confluent's own registry is
 told in docs/avro.md.

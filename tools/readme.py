@@ -3,7 +3,7 @@
 
 Owns: the marks between which text is generated, and how each is made.
 Does not know: what the documents say around them.
-Used by: `make readme`, tests/test_readme.py.
+Used by: `make readme`, tests/tools/test_readme.py.
 
 `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
 `$ commands`: those of one page are run in order, on a Kafka of their own, and each gets its output under it.
@@ -68,11 +68,15 @@ def settings_table() -> str:
 
 
 def modules_table() -> str:
-    """The files of the package, each with the first line of its docstring."""
+    """The folders and files of the package, each with the first line of its docstring."""
     rows = ["| File | Holds |", "|---|---|"]
-    for path in sorted((ROOT / "orderflow").glob("[!_]*.py")):
+    package = ROOT / "orderflow"
+    for path in sorted(package.rglob("*.py"), key=lambda file: (file.parent, file.name)):
         head = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
-        rows.append(f"| `{path.name}` | {_cell(head)} |")
+        if path.name != "__init__.py":
+            rows.append(f"| `{path.name}` | {_cell(head)} |")
+        elif path.parent != package:
+            rows.append(f"| **`{path.parent.relative_to(ROOT).as_posix()}/`** | **{_cell(head)}** |")
     return "\n".join(rows) + "\n"
 
 

@@ -16,7 +16,13 @@ from benchmarks.report import Bar, Section, median
 from benchmarks.rig import Rig
 from benchmarks.sender import made_up
 from benchmarks.work import ROOT, decoder
-from orderflow.codec import OrderEncoder, confluent_prefix, load_schema, order_reader, single_object_prefix
+from orderflow.avro.codec import (
+    OrderEncoder,
+    confluent_prefix,
+    load_schema,
+    order_reader,
+    single_object_prefix,
+)
 
 OURS, BARE = "decode and check, ours", "fastavro alone, nothing checked"
 CONFLUENT = "Confluent's AvroDeserializer"

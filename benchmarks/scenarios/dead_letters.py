@@ -23,11 +23,11 @@ from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median, per_s
 from benchmarks.rig import Rig, Void
 from benchmarks.work import decoder
-from orderflow.codec import OrderEncoder, single_object_prefix
-from orderflow.dead_letters import Circumstances, dead_letter
+from orderflow.avro.codec import OrderEncoder, single_object_prefix
 from orderflow.errors import Failure
-from orderflow.fake_orders import FakeOrders
-from orderflow.records import Outgoing, Record
+from orderflow.model.dead_letter import Circumstances, dead_letter
+from orderflow.model.records import Outgoing, Record
+from orderflow.produce.fake_orders import FakeOrders
 
 SCRIPT = Path(__file__).resolve().parents[2] / "dlq_handler.py"
 WANTED = 100_000

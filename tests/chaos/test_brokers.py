@@ -5,7 +5,7 @@ from typing import Callable, Iterator
 
 import pytest
 
-from tests.pipeline import Pipeline, Running, eventually
+from tests.support.pipeline import Pipeline, Running, eventually
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

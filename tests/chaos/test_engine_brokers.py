@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.conftest import start_kafka
-from tests.engine_tools import Shop, rows
-from tests.pipeline import eventually
+from tests.support.engine_tools import Shop, rows
+from tests.support.pipeline import eventually
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

@@ -5,8 +5,8 @@ from typing import Callable, List, Tuple
 
 import pytest
 
-from tests.engine_tools import INSTANCE, MORTAL, Shop, first_errors
-from tests.pipeline import Call, Running, eventually, reason
+from tests.support.engine_tools import INSTANCE, MORTAL, Shop, first_errors
+from tests.support.pipeline import Call, Running, eventually, reason
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewShop = Callable[..., Shop]

@@ -4,8 +4,8 @@ from typing import Callable
 
 import pytest
 
-from tests.engine_tools import INSTANCE, MORTAL, Shop, rows
-from tests.test_engine_kills import GUARANTEES, gaps
+from tests.broker.test_engine_kills import GUARANTEES, gaps
+from tests.support.engine_tools import INSTANCE, MORTAL, Shop, rows
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewShop = Callable[..., Shop]

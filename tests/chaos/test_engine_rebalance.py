@@ -4,8 +4,8 @@ from typing import Callable, Tuple
 
 import pytest
 
-from tests.engine_tools import MORTAL, Shop
-from tests.test_engine_rebalance import assert_survives_storm
+from tests.broker.test_engine_rebalance import assert_survives_storm
+from tests.support.engine_tools import MORTAL, Shop
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewShop = Callable[..., Shop]

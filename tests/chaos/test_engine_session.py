@@ -4,10 +4,8 @@ from typing import Iterator
 
 import pytest
 
-from orderflow.session import Outcome
-from tests import fault_proxy as wire
-from tests.fault_proxy import FaultProxy
-from tests.test_engine_session import (
+from orderflow.consume.settlement import Outcome
+from tests.broker.test_engine_session import (
     EVERY_ACCIDENT,
     NewBench,
     accident_id,
@@ -16,6 +14,8 @@ from tests.test_engine_session import (
     bench,
     proxy,
 )
+from tests.support import fault_proxy as wire
+from tests.support.fault_proxy import FaultProxy
 
 __all__ = ["bench", "proxy"]
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

@@ -6,14 +6,14 @@ from typing import Callable, Iterator, Optional
 
 import pytest
 
-from tests.conftest import shops_on
-from tests.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
-from tests.pipeline import eventually
-from tests.test_engine_trouble import (
+from tests.broker.test_engine_trouble import (
     assert_full_ledger_drains,
     assert_one_bad_key_stops_no_other,
     assert_outage_is_survived,
 )
+from tests.conftest import shops_on
+from tests.support.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
+from tests.support.pipeline import eventually
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

@@ -7,9 +7,9 @@ from typing import Callable
 
 import pytest
 
-from tests.account import missing_from_topic
-from tests.pipeline import Pipeline
-from tests.troublemaker import ORDERS, crash_consumers, order_ids
+from tests.support.account import missing_from_topic
+from tests.support.pipeline import Pipeline
+from tests.support.troublemaker import ORDERS, crash_consumers, order_ids
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 

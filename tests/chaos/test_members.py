@@ -6,8 +6,8 @@ from typing import Callable, Tuple
 
 import pytest
 
-from tests.pipeline import Pipeline, eventually
-from tests.troublemaker import QUICK_SESSIONS
+from tests.support.pipeline import Pipeline, eventually
+from tests.support.troublemaker import QUICK_SESSIONS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 NewPipeline = Callable[..., Pipeline]

@@ -6,8 +6,8 @@ from typing import Iterator
 
 import pytest
 
-from tests.dlq_tools import ours
-from tests.replay_tools import Desk
+from tests.support.dlq_tools import ours
+from tests.support.replay_tools import Desk
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]

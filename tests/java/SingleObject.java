@@ -1,4 +1,4 @@
-// Java's own single-object encoding, for tests/test_java.py. Arguments: the schema's file.
+// Java's own single-object encoding, for tests/avro/test_java.py. Arguments: the schema's file.
 // Each line in, "encode <order as JSON>" or "decode <hex>", gives one line out: the hex, or the order as JSON.
 
 import java.io.BufferedReader;

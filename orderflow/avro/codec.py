@@ -1,0 +1,330 @@
+"""Bytes to orders, safe against hostile bytes. The whole codec is offered here.
+
+Owns: `OrderDecoder`, the road that the values of each writer schema take; `order_reader`, its fastest form.
+Does not know: where schemas come from (schema_store.py), what is done about a failure.
+Used by: processor, producer, reader, dlq_handler, schemas.
+
+The promise: whatever decodes is what was written, and nothing that bytes can hold ends the process. The
+rest raises `Undecodable` with a reason of decode_reasons.py; docs/avro.md tells the rules.
+
+Every writer schema gets a road of its own when its prefix is first seen. It begins with a proof that the
+bytes are the one encoding of what they say (strict_reader.py, compiled for that schema). Where writer and
+reader are the same and have no logical types, as the shipped schema, that proof is the order already.
+"""
+
+from contextlib import contextmanager
+from copy import deepcopy
+from io import BytesIO
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+
+from fastavro import schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
+
+from orderflow.avro import evolution
+from orderflow.avro.decode_reasons import undecodable
+from orderflow.avro.encoder import OrderEncoder, Unencodable
+from orderflow.avro.first_fault import Fault, first_fault
+from orderflow.avro.framing import SchemaRef, confluent_prefix, read_prefix, single_object_prefix
+from orderflow.avro.projection import projection
+from orderflow.avro.schema import Schema, SchemaRefused, defaults, load_schema
+from orderflow.avro.strict_reader import Check, Decode, compile_reader
+from orderflow.errors import RegistryUnavailable, Undecodable
+from orderflow.model import orders
+from orderflow.model.orders import Order
+
+__all__ = [
+    "Inspection",
+    "OrderDecoder",
+    "OrderEncoder",
+    "Schema",
+    "SchemaRef",
+    "SchemaRefused",
+    "Unencodable",
+    "confluent_prefix",
+    "load_schema",
+    "order_reader",
+    "single_object_prefix",
+]
+
+FindWriter = Callable[[SchemaRef], Schema]
+
+
+class Inspection(NamedTuple):
+    """What can be said of a value: for people, so nothing here raises."""
+
+    framing: Optional[str]
+    """`single-object`, `confluent`, or None."""
+    schema: Optional[str]
+    """As `writer_of` says it."""
+    writer: Optional[Schema]
+    order: Optional[Order]
+    error: Optional[Exception]
+    """`Undecodable`, `UnknownSchema` or `RegistryUnavailable`; None where there is an order."""
+
+
+class OrderDecoder:
+    """Decodes values of any framing and any known writer schema into orders of the reader schema.
+
+    `find_writer` looks a schema up and may raise `UnknownSchema`, `SchemaRefused` or `RegistryUnavailable`.
+    It is asked once a schema: what it answers is kept for ever.
+    """
+
+    def __init__(self, reader: Schema, find_writer: FindWriter, max_order_bytes: int) -> None:
+        self.reader = reader
+        self.checked_roads: Dict[bytes, Decode] = {}
+        """`decode` and `validate` in one, for each prefix seen so far and any value that has it."""
+        self._roads: Dict[bytes, _Road] = {}
+        self._writers: Dict[bytes, Schema] = {}
+        self._find_writer = find_writer
+        self._max_order_bytes = max_order_bytes
+
+    def decode(self, value: Optional[bytes]) -> Order:
+        """The order in the value.
+
+        Raises `Undecodable` (permanent), `UnknownSchema` (may be known later) or `RegistryUnavailable`.
+        """
+        return self._road(value)[1].decode(value)  # type: ignore[arg-type]
+
+    def checked_road(self, value: Optional[bytes]) -> Decode:
+        """That of this value's prefix, built on first sight. Raises as `decode` does."""
+        prefix, road = self._road(value)
+        if prefix not in self.checked_roads:
+            self.checked_roads[prefix] = road.proof.checked() if road.proof else _checked(road.decode)
+        return self.checked_roads[prefix]
+
+    def _road(self, value: Optional[bytes]) -> "Tuple[bytes, _Road]":
+        """The prefix of this value and the road for it, built on first sight."""
+        if not value:
+            raise undecodable("decode.empty", "a null value (tombstone)" if value is None else "no bytes")
+        if len(value) > self._max_order_bytes:
+            raise undecodable("decode.too_large", _too_large(value, self._max_order_bytes))
+        ref, start = read_prefix(value)
+        prefix = value[:start]
+        if prefix not in self._roads:
+            writer = self._writer(ref)
+            self._roads[prefix] = self._build(writer, start)
+            self._writers[prefix] = writer
+        return prefix, self._roads[prefix]
+
+    def writer_of(self, value: Optional[bytes]) -> str:
+        """Framing and writer schema of a value in one line, as far as they are known without a look-up."""
+        try:
+            ref, start = read_prefix(value or b"")
+        except Undecodable:
+            return "unknown framing"
+        writer = self._writers.get((value or b"")[:start])
+        return f"{ref.framing} {ref}" + (f" {writer.name}" if writer else "")
+
+    def inspect(self, value: Optional[bytes]) -> Inspection:
+        """All that can be said of a value. Looks schemas up, never raises for what the value holds."""
+        try:
+            order: Optional[Order] = self.decode(value)
+            error: Optional[Exception] = None
+        except (Undecodable, RegistryUnavailable) as caught:
+            order, error = None, caught
+        try:
+            ref, start = read_prefix(value or b"")
+        except Undecodable:
+            return Inspection(None, None, None, order, error)
+        writer = self._writers.get((value or b"")[:start])
+        return Inspection(ref.framing, self.writer_of(value), writer, order, error)
+
+    def _writer(self, ref: SchemaRef) -> Schema:
+        try:
+            return self._find_writer(ref)
+        except SchemaRefused as error:
+            raise undecodable("decode.schema_refused", f"schema {ref}: {error}") from None
+
+    def _build(self, writer: Schema, start: int) -> "_Road":
+        problems = evolution.problems(self.reader, writer)
+        same = writer.fingerprint == self.reader.fingerprint
+        proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
+        if problems:
+            return _Road(_unresolvable(proof, str(problems[0])))
+        if not same:
+            return _Road(_reasoned(_resolving(proof, self.reader)))
+        return _Road(_reasoned(_meaningful(proof))) if self.reader.logical else _Road(proof.read, proof)
+
+
+class _Proof:
+    """Reads one writer's values strictly. What `read` gives is proven to be what the bytes say.
+
+    The compiled reader proves nearly all. What it leaves is walked byte by byte, to say what is wrong; or,
+    where nothing is, to let fastavro read it.
+    """
+
+    def __init__(self, schema: Schema, start: int, max_bytes: int) -> None:
+        self.schema = schema
+        self.start = start
+        self._max_bytes = max_bytes
+        self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
+
+    def checked(self) -> Decode:
+        """`read` with the rules, which become part of what is compiled."""
+        careful = _checked(_reasoned(self._carefully))
+        rules = Check(orders.all_hold, orders.validate)
+        return compile_reader(self.schema, self.start, self._max_bytes, careful, rules)
+
+    def _carefully(self, value: bytes) -> Order:
+        if len(value) > self._max_bytes:
+            raise undecodable("decode.too_large", _too_large(value, self._max_bytes))
+        fault = first_fault(self.schema, value, self.start)
+        if fault:
+            raise _misread(fault)
+        return read(value, self.start, self.schema.raw)
+
+
+class _Road(NamedTuple):
+    """How the values of one prefix become orders."""
+
+    decode: Decode
+    proof: Optional[_Proof] = None
+    """Where the proof alone is the road, as the values mean what is written."""
+
+
+def _reasoned(road: Decode) -> Decode:
+    """The road, with a reason for whatever else goes wrong on it, MemoryError and RecursionError included."""
+
+    def decode(value: bytes) -> Order:
+        try:
+            return road(value)
+        except Undecodable:
+            raise
+        except Exception as error:
+            raise undecodable("decode.failed", f"{type(error).__name__}: {error}") from error
+
+    return decode
+
+
+def _checked(road: Decode) -> Decode:
+    """The road, and the rules after it."""
+
+    def decode(value: bytes) -> Order:
+        order = road(value)
+        orders.validate(order)
+        return order
+
+    return decode
+
+
+def _meaningful(proof: _Proof) -> Decode:
+    """The road for a reader schema with logical types: proven raw, then read with their meaning."""
+
+    def decode(value: bytes) -> Order:
+        proof.read(value)
+        with _logical_type_faults():
+            return read(value, proof.start, proof.schema.parsed)
+
+    return decode
+
+
+def _resolving(proof: _Proof, reader: Schema) -> Decode:
+    """The road for another writer schema: proven with it, then resolved into the reader's.
+
+    Resolved without logical types first: fastavro would apply the writer's, and an order has the reader's.
+    """
+    promoted = evolution.promoted_integers(reader, proof.schema)
+    project = projection(reader, proof.schema)
+    shares_defaults = any(isinstance(default, (list, dict)) for default in defaults(reader.raw))
+
+    def decode(value: bytes) -> Order:
+        written = proof.read(value)
+        order = project(written) if project else _resolved(value, proof, reader)
+        if shares_defaults:
+            # What fastavro takes for a missing list is the schema's own: a handler would change it for all.
+            order = deepcopy(order)
+        rounded = next((name for source, name in promoted if written[source] != order[name]), None)
+        if rounded is not None:
+            raise undecodable("decode.unresolvable", f"field {rounded}: the number has no exact double")
+        return _with_meaning(order, reader) if reader.logical else order
+
+    return decode
+
+
+def _resolved(value: bytes, proof: _Proof, reader: Schema) -> Order:
+    try:
+        return read(value, proof.start, proof.schema.raw, reader.raw)
+    except (SchemaResolutionError, UnicodeDecodeError) as error:
+        raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
+
+
+def _with_meaning(order: Order, reader: Schema) -> Order:
+    """An order of raw values, as it is when its logical types are read."""
+    body = write(order, reader.raw)
+    fault = first_fault(reader, body, 0)
+    if fault:
+        raise undecodable(fault.reason, f"field {fault.field}: {fault.what}")
+    with _logical_type_faults():
+        return read(body, 0, reader.parsed)
+
+
+def _unresolvable(proof: _Proof, why: str) -> Decode:
+    """The road for a writer schema that can never be resolved. Damage is still the better reason."""
+
+    def decode(value: bytes) -> Order:
+        proof.read(value)
+        raise undecodable("decode.unresolvable", why)
+
+    return decode
+
+
+@contextmanager
+def _logical_type_faults() -> Iterator[None]:
+    """The bytes are proven already: what fails now is the meaning of a value."""
+    try:
+        yield
+    except Exception as error:
+        raise undecodable("decode.logical_type", f"{type(error).__name__}: {error}") from error
+
+
+def _misread(fault: Fault) -> Undecodable:
+    where = f"field {fault.field}" if fault.field else "the record"
+    return undecodable(fault.reason, f"{where}, byte {fault.position}: {fault.what}", fault.position)
+
+
+def read(value: bytes, start: int, parsed: Any, reader: Any = None) -> Order:
+    """One record by fastavro, without any check of ours."""
+    stream = BytesIO(value)
+    stream.seek(start)
+    order: Order = schemaless_reader(stream, parsed, reader)  # type: ignore[assignment]
+    return order
+
+
+def write(order: Order, parsed: Any) -> bytes:
+    """One record by fastavro, without any check of ours."""
+    stream = BytesIO()
+    schemaless_writer(stream, parsed, order)
+    return stream.getvalue()
+
+
+def _too_large(value: bytes, limit: int) -> str:
+    return f"the value has {len(value):,} bytes, the limit is {limit:,} (MAX_ORDER_BYTES)"
+
+
+def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
+    """`decode` and `validate` in one function, with everything that it needs at hand: it runs once a record.
+
+    Raises what they raise. Refuses (`SchemaRefused`) a reader schema that the rules cannot judge.
+    """
+    refuse_unruly(decoder.reader)
+    roads, build_road = decoder.checked_roads, decoder.checked_road
+
+    def read_order(value: Optional[bytes]) -> Order:
+        try:
+            road = roads[value[:10] if value[0] == 0xC3 else value[:5]]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            road = build_road(value)
+        return road(value)  # type: ignore[arg-type]
+
+    return read_order
+
+
+def refuse_unruly(reader: Schema) -> None:
+    """Raise `SchemaRefused` unless the schema has the fields of the rules, in types that they can judge."""
+    kinds = {field["name"]: evolution.value_type(field["type"]) for field in reader.parsed["fields"]}
+    for name, allowed in orders.FIELDS.items():
+        if name not in kinds:
+            raise SchemaRefused(f"{reader.name} has no field {name}, which the rules for orders need")
+        if kinds[name] not in allowed:
+            wanted = " or ".join(sorted(allowed))
+            raise SchemaRefused(f"field {name} of {reader.name} is {kinds[name]}: the rules need {wanted}")

@@ -1,0 +1,77 @@
+"""Orders to bytes.
+
+Owns: `OrderEncoder`, and the refusal of what would be written as another value.
+Does not know: which prefix goes with which settings (schema_store.py).
+Used by: codec (which offers it), and through it producer, dlq_handler, schemas.
+"""
+
+from io import BytesIO
+from typing import Dict, Tuple
+
+from fastavro import schemaless_writer
+from fastavro.validation import ValidationError, validate
+
+from orderflow.avro.schema import Schema
+from orderflow.model.orders import Order
+
+
+class Unencodable(ValueError):
+    """The order does not fit the schema. Names the field."""
+
+
+class OrderEncoder:
+    """Encodes orders with one schema under one prefix. Never writes another value than it was given."""
+
+    def __init__(self, schema: Schema, prefix: bytes) -> None:
+        self.schema = schema
+        self.prefix = prefix
+        self._numbers = [
+            (field["name"], *_NUMBERS[field["type"]])
+            for field in schema.parsed["fields"]
+            if schema.flat and field["type"] in _NUMBERS
+        ]
+
+    def encode(self, order: Order) -> bytes:
+        """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
+        stream = BytesIO()
+        stream.write(self.prefix)
+        try:
+            self._check(order)
+            schemaless_writer(stream, self.schema.parsed, order, strict=True)
+        except Exception as error:  # noqa: BLE001 - so do values of any type
+            raise Unencodable(self._why(order, error)) from None
+        return stream.getvalue()
+
+    def _check(self, order: Order) -> None:
+        """What fastavro would write as something else: 2**40 as an int, 1.5 as 1, True as 1, "2" as 2.0."""
+        if not self.schema.flat:
+            validate(order, self.schema.parsed, raise_errors=True, strict=True)
+        for name, types, low, high in self._numbers:
+            number = order[name]
+            if type(number) not in types or (type(number) is int and not low <= number <= high):
+                raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
+
+    def _why(self, order: Order, error: Exception) -> str:
+        if isinstance(error, ValidationError):
+            return "; ".join(str(part) for part in error.errors)
+        if isinstance(error, KeyError):
+            return f"field {error.args[0]}: missing"
+        return str(error)
+
+
+def describe_type(schema: Schema, name: str) -> str:
+    """The type of a field of a flat schema, with its article."""
+    kind = next(field["type"] for field in schema.parsed["fields"] if field["name"] == name)
+    return {"int": "an int of 32 bits", "long": "a long of 64 bits"}.get(kind, f"a {kind}")
+
+
+_EXACT_DOUBLE = 2**53
+_EXACT_FLOAT = 2**24
+_NUMBERS: Dict[str, Tuple[Tuple[type, ...], int, int]] = {
+    "boolean": ((bool,), 0, 1),
+    "int": ((int,), -(2**31), 2**31 - 1),
+    "long": ((int,), -(2**63), 2**63 - 1),
+    "float": ((float, int), -_EXACT_FLOAT, _EXACT_FLOAT),
+    "double": ((float, int), -_EXACT_DOUBLE, _EXACT_DOUBLE),
+}
+"""The Python types that a number's field takes, and the integers that it holds exactly."""

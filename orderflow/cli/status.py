@@ -1,0 +1,95 @@
+"""Progress of long work on the error stream, and the two lines of an outage.
+
+Owns: the line that is rewritten in place, and when it is due.
+Does not know: what is counted.
+Used by: the scripts, the producer, the verbs of dlq_handler.py.
+"""
+
+import shutil
+import time
+from typing import Callable, Optional, TextIO
+
+from orderflow.cli.terminal import duration, is_terminal, program
+from orderflow.model.text import escape
+
+
+class StatusLine:
+    """Progress of long work: one line rewritten in place on a terminal, a plain line every 10 s elsewhere."""
+
+    def __init__(
+        self, err: TextIO, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
+    ) -> None:
+        self._err = err
+        self._clock = clock
+        self._live = is_terminal(err)
+        self._every_s = 0.2 if self._live else plain_every_s
+        self._due = clock() + self._every_s
+        self._shown = False
+        self.abandoned = False
+        """Whether nobody can read any more what is written: time to finish what is begun, and to end."""
+
+    def due(self) -> bool:
+        """Whether it is time to show progress again; asking is cheap, so work out the text only then."""
+        return self._clock() >= self._due
+
+    def show(self, text: str) -> None:
+        """Show the state of the work now."""
+        self._due = self._clock() + self._every_s
+        if not self._live:
+            self._write(f"{text}\n")
+        else:
+            self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+            self._shown = True
+
+    def note(self, line: str) -> None:
+        """Write a line that stays, above the progress."""
+        self.clear()
+        self._write(f"{line}\n")
+
+    def clear(self) -> None:
+        """Take the progress off the terminal, before something else is written or at the end."""
+        if self._shown:
+            self._write("\r\x1b[K")
+            self._shown = False
+
+    def _write(self, text: str) -> None:
+        try:
+            self._err.write(text)
+            self._err.flush()
+        except OSError:  # the reader or the terminal is gone; to fail here would leave work half done
+            self.abandoned = True
+
+
+# --- Losing and regaining Kafka ---
+
+
+class Outage:
+    """Says once that Kafka is lost and once that it is back, however many errors come between."""
+
+    def __init__(
+        self, note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._note = note
+        self._address = address
+        self._clock = clock
+        self._since: Optional[float] = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether Kafka counts as lost now."""
+        return self._since is not None
+
+    def lost(self, why: str) -> None:
+        """The client reports that no broker can be reached."""
+        if self._since is None:
+            self._since = self._clock()
+            self._note(
+                f"{program()}: Kafka at {self._address} is lost ({escape(why)}); trying until it is back"
+            )
+
+    def back(self) -> None:
+        """Something got through to Kafka."""
+        if self._since is not None:
+            gone_s = self._clock() - self._since
+            self._since = None
+            self._note(f"{program()}: Kafka at {self._address} is back after {duration(gone_s)}")

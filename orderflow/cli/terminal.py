@@ -1,0 +1,53 @@
+"""What is written for a person: the script's name, an error, a number, a length of time, colour or none.
+
+Owns: how an error is told, and what a terminal can do.
+Does not know: settings, orders, Kafka's client.
+Used by: the scripts, the producer, the verbs of dlq_handler.py.
+"""
+
+import contextlib
+import os
+import sys
+from typing import Mapping, Optional, TextIO
+
+from orderflow.model.text import escape
+from orderflow.model.time_spans import write_span
+
+
+def complain(err: TextIO, message: str) -> None:
+    """Write one error for the user under the script's name. Line breaks are ours; all else is escaped."""
+    lines = [escape(line) for line in message.split("\n")]
+    with contextlib.suppress(OSError):  # the exit code says it, too
+        err.write(f"{program()}: " + "\n".join(lines) + "\n")
+        err.flush()
+
+
+def program() -> str:
+    """The script's file name, as messages start with it."""
+    return os.path.basename(sys.argv[0]) or "orderflow"
+
+
+# --- Terminals ---
+
+
+def is_terminal(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
+    """Whether the stream is a terminal whose line can be rewritten. `TERM=dumb` cannot."""
+    term = (os.environ if environ is None else environ).get("TERM", "")
+    return stream.isatty() and term != "dumb"
+
+
+def has_colour(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
+    """Whether colour may be written to the stream: a capable terminal, and no `NO_COLOR` (no-color.org)."""
+    return is_terminal(stream, environ) and not (os.environ if environ is None else environ).get("NO_COLOR")
+
+
+def count(number: int) -> str:
+    """A number for people: 1,284."""
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people, its two largest units: 6d 5h, 2m 3s, 0.4s."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    return write_span(int(seconds) * 1000)

@@ -1,0 +1,145 @@
+"""Text to value, for settings and flags: numbers, seconds, rates, shares, topic names, addresses.
+
+Owns: the kinds of values, how each is written, and what is said of one that is not.
+Does not know: which settings there are, or where their text stands.
+Used by: config.py, producer.py, dlq_handler.py.
+
+Every reader takes the text and returns the value or raises ValueError with a text that completes "'abc' …".
+"""
+
+import argparse
+import math
+import re
+from typing import Any, Callable, NamedTuple
+
+from orderflow.model.text import did_you_mean
+from orderflow.model.time_spans import UNITS_MS
+
+
+class Kind(NamedTuple):
+    """A kind of value: its placeholder in the help, and its reader."""
+
+    metavar: str
+    read: Callable[[str], Any]
+
+
+def whole(low: int, high: int, metavar: str = "N") -> Kind:
+    """A whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return Kind(metavar, read)
+
+
+def seconds(low: float, high: float) -> Kind:
+    """A time in seconds, written as a plain number."""
+
+    def read(text: str) -> float:
+        plain = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text)
+        number = float(text) if plain else math.nan
+        if not low <= number <= high:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}, without a unit")
+        return number
+
+    return Kind("SECONDS", read)
+
+
+def one_of(*choices: str) -> Kind:
+    """One of some words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}{did_you_mean(text, choices)}")
+        return text
+
+    return Kind("|".join(choices), read)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in (".", ".."):
+        raise ValueError("must be a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -")
+    return text
+
+
+_ADDRESS = re.compile(r"\s*(?:\w+://)?(?:[^\s:\[\]/@]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?\s*")
+
+
+def _addresses(text: str) -> str:
+    for address in text.split(","):
+        match = _ADDRESS.fullmatch(address)
+        if not match or not 1 <= int(match.group(1) or 9092) <= 65535:
+            raise ValueError("must be host:port, or several separated by commas")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise ValueError("must start with http:// or https://, then the host")
+    if "@" in text.split("/")[2]:
+        raise ValueError("must not hold a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
+    return text
+
+
+def _user_info(text: str) -> str:
+    if ":" not in text:
+        raise ValueError("must be user:password")
+    return text
+
+
+BOOLEAN = Kind("true|false", _boolean)
+TOPIC = Kind("TOPIC", _topic)
+ADDRESSES = Kind("HOST:PORT", _addresses)
+URL = Kind("URL", _url)
+USER_INFO = Kind("USER:PASSWORD", _user_info)
+
+
+def text(metavar: str) -> Kind:
+    """Any text."""
+    return Kind(metavar, str)
+
+
+_UNITS = {"": "s", "/s": "s", "/sec": "s", "/m": "m", "/min": "m", "/h": "h"}
+
+
+def _rate(text: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(/[a-z]+)?", text)
+    if not match or (match[2] or "") not in _UNITS or float(match[1]) <= 0:
+        raise ValueError("must be a rate above 0 such as 10/s, 500/min or 90/h")
+    return float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(%?)", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else math.nan
+    if not 0 <= share <= 1:
+        raise ValueError("must be a share from 0% to 100% such as 5% or 0.05")
+    return share
+
+
+RATE = Kind("N/s", _rate)
+"""Events a second: `10/s`, `500/min`, `90/h`, or a bare number."""
+SHARE = Kind("N%", _share)
+"""A share of 1: `5%` or `0.05`."""
+
+
+def argument(kind: Kind) -> Callable[[str], Any]:
+    """The reader of a kind for argparse's `type`, which then tells the text and what is wrong with it."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+    return read

@@ -1,0 +1,78 @@
+"""Whether all that a topic held at the start has been seen through, by whichever member of the group.
+
+Owns: where each partition ended at the start, and the reading of what is committed for those of others.
+Does not know: how our own partitions are called and settled; only how far they have got.
+Used by: consumer.py, for `--until-drained`.
+"""
+
+from typing import Callable, Container, Dict, Mapping, Optional
+
+from confluent_kafka import KafkaException
+
+from orderflow.consume.assignment import Partition, Report
+from orderflow.consume.session import Session
+from orderflow.model.commit_metadata import read_metadata
+
+LOOK_EVERY_S = 1.0
+SAY_EVERY_S = 30.0
+TIMEOUT_S = 5.0
+
+
+class Drain:
+    """Ends of every partition, taken once; then, now and then, a look at what is committed."""
+
+    def __init__(
+        self, session: Session, ends: Mapping[int, int], clock: Callable[[], float], report: Report
+    ) -> None:
+        """`ends`: of the log itself, behind what open transactions hold back.
+
+        Raises KafkaException where the topic cannot be asked.
+        """
+        self._session = session
+        self._clock = clock
+        self._report = report
+        self._ends: Dict[int, int] = {}
+        self._next_look_s = 0.0
+        self._say_at_s = clock() + LOOK_EVERY_S
+        for number, end in ends.items():
+            first, _ = session.bounds(number, TIMEOUT_S)
+            if end > first:
+                self._ends[number] = end
+
+    def ours_are_done(self, ours: Mapping[int, Partition]) -> bool:
+        """Whether we have read past all that our partitions held; says now and then what is missing.
+
+        The client's own end is before the first open transaction, so being there tells nothing.
+        """
+        held = {
+            number: partition.ledger.next
+            for number, partition in ours.items()
+            if partition.ledger.next < self._ends.get(number, 0)
+        }
+        if held and self._clock() >= self._say_at_s:
+            self._say_at_s = self._clock() + SAY_EVERY_S
+            for number, offset in held.items():
+                self._report("open_transaction", partition=number, offset=offset, until=self._ends[number])
+        return not held
+
+    def others_are_done(self, ours: Container[int]) -> bool:
+        """Whether the partitions that are not `ours` are drained; looks once a second, else says no."""
+        numbers = [number for number in self._ends if number not in ours]
+        if not numbers:
+            return True
+        if self._clock() < self._next_look_s:
+            return False
+        self._next_look_s = self._clock() + LOOK_EVERY_S
+        try:
+            committed = self._session.committed(numbers, TIMEOUT_S)
+        except KafkaException:
+            return False
+        return all(self._is_done(number, *committed[number]) for number in numbers)
+
+    def _is_done(self, number: int, offset: Optional[int], metadata: str) -> bool:
+        if offset is None:
+            return False
+        commit = read_metadata(metadata, offset)
+        if commit is None:
+            return offset >= self._ends[number]
+        return not commit.entries and commit.next >= self._ends[number]

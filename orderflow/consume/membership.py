@@ -1,0 +1,58 @@
+"""Whether a consumer without partitions was simply given none, or is out of its group.
+
+Owns: since when there are none, when the group is asked, and when waiting helps no more.
+Does not know: how the group is asked.
+Used by: consumer.py.
+"""
+
+from typing import Any, Callable
+
+from orderflow.consume.settlement import SessionLost
+from orderflow.kafka.topics import Standing
+
+ASK_EVERY_S = 30.0
+"""A group has given its partitions out long before."""
+OUT_S = 45.0
+"""Asked twice without a change: the client does not find out by itself."""
+
+
+class Membership:
+    """Looks after a member that has nothing to do."""
+
+    def __init__(
+        self, clock: Callable[[], float], ask: Callable[[], Standing], report: Callable[..., Any]
+    ) -> None:
+        self._clock = clock
+        self._ask = ask
+        self._report = report
+        self._since_s = clock()
+        self._ask_at_s = self._since_s + ASK_EVERY_S
+
+    def look(self, is_at_work: bool, last_word: str) -> None:
+        """`is_at_work`: it has partitions, or Kafka is lost, which is another matter.
+
+        Raises SessionLost where the group waits for nobody, is without us, and our client does not see that.
+        """
+        if is_at_work:
+            return self._begin()
+        if self._clock() < self._ask_at_s:
+            return None
+        standing = self._ask()
+        self._ask_at_s = self._clock() + ASK_EVERY_S
+        if standing.is_idle:
+            return self._begin()
+        return self._is_out(standing, last_word)
+
+    def _begin(self) -> None:
+        self._since_s = self._clock()
+        self._ask_at_s = self._since_s + ASK_EVERY_S
+
+    def _is_out(self, standing: Standing, last_word: str) -> None:
+        for_s = self._clock() - self._since_s
+        detail = standing.detail + (f"; the client's last word: {last_word}" if last_word else "")
+        self._report("out_of_group", for_s=for_s, detail=detail)
+        if standing.is_settled and for_s > OUT_S:
+            raise SessionLost(
+                f"the group has not let this consumer in for {for_s:.0f} s: {detail}. Nothing is lost: start "
+                "the consumer again"
+            )

@@ -1,0 +1,140 @@
+"""What a settlement will send: results, and dead letters in a form that can still be shrunk.
+
+Owns: the choice of how much of a dead letter is sent, and what is known of the topic's size limit.
+Does not know: offsets, transactions, why an order was given up.
+Used by: processor.
+"""
+
+import enum
+from typing import AbstractSet, Callable, FrozenSet, List, NamedTuple, Optional
+
+from orderflow.errors import Failure
+from orderflow.model.dead_letter import Circumstances, Shrink, dead_letter, is_small, size_of
+from orderflow.model.records import Outgoing, Record
+
+DEFAULT_MAX_BYTES = 1_000_000
+"""Under Kafka's own default of `max.message.bytes` (1,048,588), with room for a batch's frame."""
+MIN_MAX_BYTES = 512
+NO_TIMESTAMP = -1
+"""What every broker takes, whatever it thinks of our clock (measured with 2.8 and 4.3)."""
+
+
+class Stamp(enum.IntEnum):
+    """Whose clock dates the records, in the order in which they are tried where a broker refuses it."""
+
+    OURS = 0
+    SOURCE = 1
+    """A dead letter's is that of its order, which Kafka took once; a result has none."""
+    NONE = 2
+
+
+class Dead(NamedTuple):
+    """A dead letter to be sent."""
+
+    record: Record
+    failure: Failure
+    about: Circumstances
+
+
+class Outbox:
+    """Results and dead letters of one settlement."""
+
+    def __init__(
+        self,
+        dlq_topic: str,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        stamp: Stamp = Stamp.OURS,
+        partitions: Callable[[], int] = lambda: 1,
+    ) -> None:
+        """`partitions` tells how many the dead letter topic has now: it may have been created anew."""
+        self.dlq_topic = dlq_topic
+        self._partitions = partitions
+        self.stamp = stamp
+        self.max_bytes = max_bytes
+        """What the dead letter topic takes, as far as we know."""
+        self.results: List[Outgoing] = []
+        self.dead: List[Dead] = []
+        self.sent: List[Dead] = []
+        """Dead letters that Kafka has, while something else could not be sent (at-least-once)."""
+        self.done = 0
+        """Orders processed, whether they have a result or not."""
+
+    def __bool__(self) -> bool:
+        return bool(self.results or self.dead or self.done)
+
+    def take(self) -> "Outbox":
+        """All of it, to be settled; what comes from now on belongs to the next settlement."""
+        taken = Outbox(self.dlq_topic, self.max_bytes, self.stamp, self._partitions)
+        taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
+        self.clear()
+        return taken
+
+    def put_back(self, taken: "Outbox") -> None:
+        """It was not settled: settle it with what has come since, in the order in which it came."""
+        self.results = taken.results + self.results
+        self.dead = taken.dead + self.dead
+        self.sent = taken.sent + self.sent
+        self.done += taken.done
+
+    def clear(self) -> None:
+        """None of it counts any more."""
+        self.results, self.dead, self.sent, self.done = [], [], [], 0
+
+    def forget(self, partitions: AbstractSet[int]) -> bool:
+        """Drop what was done for these partitions of the source; whether there was anything to send.
+
+        How many orders were done for them is not known: those of others stay counted.
+        """
+        before = len(self.results) + len(self.dead)
+        self.results = [result for result in self.results if result.source not in partitions]
+        self.dead = [dead for dead in self.dead if dead.record.partition not in partitions]
+        return len(self.results) + len(self.dead) < before
+
+    def confirm(self, places: FrozenSet[int]) -> None:
+        """The records at these places of `records()` are in Kafka: do not send them again."""
+        first = len(self.results)
+        self.results = [result for place, result in enumerate(self.results) if place not in places]
+        self.sent += [dead for place, dead in enumerate(self.dead, first) if place in places]
+        self.dead = [dead for place, dead in enumerate(self.dead, first) if place not in places]
+
+    def records(self) -> List[Outgoing]:
+        """What to send now: each dead letter as complete as fits."""
+        if self.stamp is Stamp.OURS:
+            return self.results + [self._fitting(dead) for dead in self.dead]
+        results = [result._replace(timestamp_ms=NO_TIMESTAMP) for result in self.results]
+        return results + [self._fitting(dead)._replace(timestamp_ms=self._dated(dead)) for dead in self.dead]
+
+    def _dated(self, dead: Dead) -> int:
+        source_ms = dead.record.timestamp_ms
+        return NO_TIMESTAMP if self.stamp is Stamp.NONE or source_ms is None else source_ms
+
+    def distrust_clock(self) -> bool:
+        """A timestamp was refused: date the records by another clock. False where none is left."""
+        if self.stamp is Stamp.NONE:
+            return False
+        self.stamp = Stamp(self.stamp + 1)
+        return True
+
+    def _fitting(self, dead: Dead) -> Outgoing:
+        about = dead.about._replace(partitions=self._partitions())
+        if is_small(dead.record, self.max_bytes):
+            return dead_letter(dead.record, dead.failure, about, self.dlq_topic)
+        for shrink in Shrink:
+            outgoing = dead_letter(dead.record, dead.failure, about, self.dlq_topic, shrink)
+            if size_of(outgoing) <= self.max_bytes:
+                return outgoing
+        return outgoing
+
+    def shrink(self, limit: Optional[int]) -> bool:
+        """A record was too large: send smaller ones. False where they cannot get any smaller.
+
+        `limit` is what the topic's settings say, where they may be read. Batches count against it too.
+        """
+        if limit is not None and limit != self.max_bytes:
+            self.max_bytes = limit
+            return True
+        largest = max((size_of(self._fitting(dead)) for dead in self.dead), default=0)
+        if self.max_bytes <= MIN_MAX_BYTES or not largest:
+            return False
+        self.max_bytes = max(MIN_MAX_BYTES, min(self.max_bytes, largest) * 3 // 4)
+        return True

@@ -1,0 +1,115 @@
+"""Reads the audit topic: the states of dead letters, and the jobs that changed them.
+
+Owns: in which order audit topic and dead letters are read, and what is done where there is no audit topic.
+Does not know: the form of an entry (audit.py), how it is written (sending.py).
+Used by: browse, replayer, replay_verbs.
+"""
+
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
+
+from orderflow.dlq import audit
+from orderflow.dlq.audit import AuditEntry, Job, States
+from orderflow.exits import TopicMissing
+from orderflow.kafka.positions import Position, Range
+from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
+from orderflow.model.dead_letter import REPLAY_FROM
+from orderflow.model.records import Record, place_in
+
+
+class Topics(NamedTuple):
+    """Where to read, and as whom."""
+
+    client: Mapping[str, Any]
+    group: str
+    dlq: str
+    audit: str
+
+
+class Watcher(Protocol):
+    """Who wants to know how far the reading has got."""
+
+    def expect(self, records: int) -> None:
+        """So many records are to be read, or fewer: compaction leaves holes."""
+
+    def add(self, records: int) -> None:
+        """So many more were read."""
+
+
+def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Watcher] = None) -> States:
+    """The state of every dead letter now. Where there is no audit topic yet, all are new.
+
+    `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
+    """
+    states = States(job)
+    for record in _audit_records(topics, watcher):
+        entry = audit.read_entry(record.key, record.value)
+        if entry is not None:
+            states.add(entry)
+    if states.first_replay_ms is not None:
+        _mark_returns(topics, states, states.first_replay_ms)
+    return states
+
+
+def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
+    """Dead letters tell in a header what they were replayed from; none older than the first replay does."""
+    begin = Position("time", since_ms - CLOCK_SLACK_MS)
+    with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
+        for batch in reader.read(reader.spans(Range(begin=begin))):
+            for record in batch:
+                place = place_in(topics.dlq, replayed_from(record))
+                if place is not None:
+                    states.came_back(*place)
+
+
+def replayed_from(record: Record) -> Optional[str]:
+    """The dead letter that this one was before its replay; None where it was never replayed."""
+    for name, value in reversed(record.headers):
+        if name == REPLAY_FROM and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:
+    """All jobs, the latest first. Raises TopicMissing, if `must_exist`, where there is no audit topic."""
+    found: Dict[str, Job] = {}
+    for record in _audit_records(topics, must_exist=must_exist):
+        job = audit.read_job(record.key, record.value)
+        if job is not None:
+            found[job.id] = job
+    return sorted(found.values(), key=lambda job: job.at_ms, reverse=True)
+
+
+def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
+    """The job of another process that wrote after this one did; None where nobody has taken over.
+
+    Raises TopicMissing: there is an audit topic since this job began.
+    """
+    others = [other for other in read_jobs(topics, must_exist=True) if other.run != job.run]
+    latest = max(others, key=lambda other: other.changed_ms, default=None)
+    return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
+
+
+def read_entries(topics: Topics) -> Iterator[AuditEntry]:
+    """The entries of all dead letters, in the order in which they were written."""
+    for record in _audit_records(topics):
+        entry = audit.read_entry(record.key, record.value)
+        if entry is not None:
+            yield entry
+
+
+def _audit_records(
+    topics: Topics, watcher: Optional[Watcher] = None, must_exist: bool = False
+) -> Iterator[Record]:
+    with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
+        try:
+            spans = reader.spans(Range())
+        except TopicMissing:
+            if must_exist:
+                raise
+            return
+        if watcher:
+            watcher.expect(sum(span.end - span.begin for span in spans))
+        for batch in reader.read(spans):
+            yield from batch
+            if watcher:
+                watcher.add(len(batch))

@@ -1,0 +1,33 @@
+"""Asks a person before something is done that cannot be undone.
+
+Owns: the prompt, and what holds where nobody can be asked.
+Does not know: what is asked.
+Used by: replay_verbs, marking, transfer.
+"""
+
+import select
+import sys
+
+from orderflow.dlq.desk import Desk
+from orderflow.exits import Refused
+
+
+def confirm(desk: Desk, question: str, yes: bool) -> None:
+    """Return once it is confirmed. Raises Refused where it is not, or nobody is there to ask."""
+    if yes:
+        return
+    if answer(desk, f"{question} [y/N] ").lower() not in ("y", "yes"):
+        raise Refused("nothing was sent: not confirmed")
+
+
+def answer(desk: Desk, prompt: str) -> str:
+    """What the operator types. Ctrl-C counts as no answer. Raises Refused off a terminal."""
+    if not sys.stdin.isatty():
+        raise Refused(f"nothing was sent: there is no terminal to ask {prompt.strip()!r}; say --yes")
+    desk.err.write(prompt)
+    desk.err.flush()
+    while not desk.signals.requested:
+        ready, _, _ = select.select([sys.stdin], [], [], 0.2)
+        if ready:
+            return sys.stdin.readline().strip()
+    return ""

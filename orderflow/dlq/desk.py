@@ -1,0 +1,82 @@
+"""What every verb of dlq_handler.py works with.
+
+Owns: `Desk`, the clock of the verbs, and the progress of reading.
+Does not know: how flags are parsed, how things look, settings.
+Used by: all verbs.
+"""
+
+import time
+from typing import Any, Callable, Dict, NamedTuple, Optional, TextIO
+
+from orderflow.avro.codec import OrderDecoder, OrderEncoder
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import StatusLine
+from orderflow.cli.terminal import count, duration
+
+QUICK_S = 0.3
+"""Work that is done by then needs no progress shown; a person who waits sees some within a second."""
+
+
+class Desk(NamedTuple):
+    """What every verb works with; no verb knows where it comes from."""
+
+    client: Dict[str, Any]
+    """Properties of a Kafka client: address, security, whatever was passed through."""
+    dlq_topic: str
+    audit_topic: str
+    orders_topic: str
+    consumer_group: str
+    decoder: OrderDecoder
+    encoder: Callable[[], OrderEncoder]
+    """Today's schema, asked for only where an order is repaired."""
+    out: TextIO
+    err: TextIO
+    signals: StopSignals
+    json: bool
+    width: Optional[int]
+    """Columns of the terminal that `out` is; None where it is none."""
+    colour: bool
+
+    def say(self, line: str) -> None:
+        """One line of data."""
+        self.out.write(line + "\n")
+
+    def note(self, line: str) -> None:
+        """One line that is no data."""
+        self.err.write(line + "\n")
+        self.err.flush()
+
+
+def now_ms() -> int:
+    """Epoch milliseconds of this machine's clock."""
+    return int(time.time() * 1000)
+
+
+class Progress:
+    """Count, rate and time left of reading, on the error stream."""
+
+    def __init__(self, err: TextIO, what: str = "read") -> None:
+        self._line = StatusLine(err)
+        self._what = what
+        self._began_s = time.monotonic()
+        self._expected = 0
+        self._read = 0
+
+    def expect(self, records: int) -> None:
+        """How many records there are to read."""
+        self._expected = records
+
+    def add(self, records: int) -> None:
+        """Count records that were read, and show it when it is time."""
+        self._read += records
+        took_s = time.monotonic() - self._began_s
+        if took_s > QUICK_S and self._line.due():
+            rate = self._read / took_s
+            left_s = max(0, self._expected - self._read) / max(1.0, rate)
+            of = f"of {count(self._expected)}"
+            done = f"{count(self._read)} {of} {self._what}"
+            self._line.show(f"{done}, {count(int(rate))}/s, {duration(left_s)} left")
+
+    def clear(self) -> None:
+        """Take the line away."""
+        self._line.clear()

@@ -1,0 +1,226 @@
+"""Reads a dead letter of any dialect: where it came from, why it died, what is the source's own.
+
+Owns: `explain`, and the choice of the dialect that a record speaks.
+Does not know: the header names of any system; those are rows in dialects.py.
+Used by: letter, and what shows or replays dead letters.
+"""
+
+import re
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+from orderflow.dlq.dialects import DIALECTS, NONE, Dialect, Facts, Names, Values, _pick, decimal_of, text_of
+from orderflow.model import dead_letter as own
+from orderflow.model.records import Headers, Record
+
+
+class Explanation(NamedTuple):
+    """What a dead letter tells of itself. None means not carried; nothing here is ever a guess."""
+
+    dialect: str
+    topic: Optional[str] = None
+    partition: Optional[int] = None
+    offset: Optional[int] = None
+    timestamp_ms: Optional[int] = None
+    timestamp_type: Optional[str] = None
+    group: Optional[str] = None
+    attempts: Optional[int] = None
+    reason: Optional[str] = None
+    stage: Optional[str] = None
+    component: Optional[str] = None
+    error_class: Optional[str] = None
+    cause_class: Optional[str] = None
+    """As a header names it, which can still be a wrapper."""
+    message: Optional[str] = None
+    root_class: Optional[str] = None
+    """The innermost cause: from the stack trace where there is one, else from a header."""
+    root_message: Optional[str] = None
+    """Its first line."""
+    stack: Optional[str] = None
+    fingerprint: str = ""
+    retryable: Optional[bool] = None
+    first_failed_at_ms: Optional[int] = None
+    failed_at_ms: Optional[int] = None
+    failed_at_topic: Optional[str] = None
+    """The retry topic on which it failed last, where that is not the source."""
+    schema: Optional[str] = None
+    client: Optional[str] = None
+    earlier_failures: Optional[int] = None
+    """How often it was dead-lettered before and copied back with its headers."""
+    key_is_original: Optional[bool] = True
+    value_is_original: Optional[bool] = True
+    """False: the source's value is not here and has to be fetched. None: there is no source record."""
+    headers_are_original: Optional[bool] = True
+    """None: this system does not always copy the source's own headers, and this record has none."""
+    headers_left_out: Optional[str] = None
+    """Why there are none: the Kafka client could not read them, here or when it died."""
+    note: Optional[str] = None
+    replay_job: Optional[str] = None
+    replay_count: Optional[int] = None
+    replay_from: Optional[str] = None
+    """The dead letter that was replayed and came back as this one."""
+
+
+def explain(record: Record) -> Explanation:
+    """Everything that a dead letter of any dialect tells, none of it guessed."""
+    values = _by_name(record.headers)
+    dialect = _recognise(values, record.headers)
+    facts = _facts(dialect, record, values)
+    facts.update(_life_story(values))
+    if dialect.refine:
+        facts.update(dialect.refine(facts, record, values))
+    facts.update(_without_headers(facts, record, values))
+    facts["fingerprint"] = facts.get("fingerprint") or _fingerprint(facts)
+    return Explanation(**facts)
+
+
+def recognise(headers: Headers) -> Dialect:
+    """The dialect of a dead letter: the complete set of names that was written last."""
+    return _recognise(_by_name(headers), headers)
+
+
+def user_headers(headers: Headers) -> Headers:
+    """The source's own headers: all that are not diagnostic in this dead letter's dialect, in order."""
+    dialect = recognise(headers)
+    return [header for header in headers if not dialect.is_diagnostic(header[0])]
+
+
+def _by_name(headers: Headers) -> Values:
+    values: Values = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _recognise(values: Values, headers: Headers) -> Dialect:
+    found = [dialect for dialect in DIALECTS if dialect.is_complete_in(values)]
+    if len(found) <= 1:
+        return found[0] if found else NONE
+    places = {name: place for place, (name, _) in enumerate(headers)}
+    return max(found, key=lambda dialect: _written_at(dialect, places))
+
+
+def _written_at(dialect: Dialect, places: Dict[str, int]) -> int:
+    """Where the set stands. One that is put in front cannot be told from an older one: it counts as older."""
+    return -1 if dialect.first_wins else places[dialect.complete[-1]]
+
+
+def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
+    """The facts that stand in headers of their own, and the innermost cause."""
+
+    def text(names: Names) -> Optional[str]:
+        return text_of(_pick(values, names, dialect.first_wins)) if names else None
+
+    def number(names: Names) -> Optional[int]:
+        return _number(_pick(values, names, dialect.first_wins), dialect.binary) if names else None
+
+    facts: Facts = {
+        "dialect": dialect.name,
+        "topic": text(dialect.topic),
+        "partition": number(dialect.partition),
+        "offset": number(dialect.offset),
+        "timestamp_ms": record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp),
+        "timestamp_type": text(dialect.timestamp_type),
+        "group": text(dialect.group),
+        "attempts": number(dialect.attempts),
+        "reason": text(dialect.reason),
+        "stage": text(dialect.stage),
+        "component": _component(dialect, text),
+        "error_class": text(dialect.error_class),
+        "cause_class": text(dialect.cause_class),
+        "message": text(dialect.message),
+        "stack": text(dialect.stack),
+        "earlier_failures": _sets(dialect, values) - 1 if dialect.offset else None,
+    }
+    facts["root_class"], facts["root_message"] = _root(facts, text(dialect.cause_message))
+    return facts
+
+
+def _fingerprint(facts: Facts) -> str:
+    """By the innermost cause, since wrappers are alike for failures that have nothing in common."""
+    told_by_cause = facts["root_class"] is not None
+    message = facts["root_message"] if told_by_cause else facts["message"]
+    kind = facts["root_class"] if told_by_cause else facts["error_class"]
+    return own.fingerprint(facts["reason"], facts["stage"], kind, message)
+
+
+BINARY_LENGTHS = (4, 8)
+"""Bytes of an int (partition, attempts) and a long (offset, timestamp)."""
+
+
+def _number(value: Optional[bytes], binary: bool) -> Optional[int]:
+    """The number, or None where a header of this name holds something else."""
+    if not binary:
+        return decimal_of(value)
+    if value is None or len(value) not in BINARY_LENGTHS:
+        return None
+    return int.from_bytes(value, "big", signed=True)
+
+
+def _component(dialect: Dialect, text: Callable[[Names], Optional[str]]) -> Optional[str]:
+    pattern, names = dialect.component
+    parts = [text((name,)) for name in names]
+    return pattern % tuple(parts) if parts and all(part is not None for part in parts) else None
+
+
+def _sets(dialect: Dialect, values: Values) -> int:
+    """How many whole sets of coordinates the record carries: one for each time that it died."""
+    return min(len(values[name]) for name in dialect.complete)
+
+
+CAUSED_BY = "\nCaused by: "
+ERROR_LINE = re.compile(r"(?P<kind>[\w.$]+)(?:: (?P<message>.*))?\Z")
+
+
+def _root(facts: Facts, cause_message: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
+    """Class and first line of the innermost cause: by the stack trace, else by headers."""
+    found = _innermost(facts["stack"])
+    if found:
+        return found
+    if facts["cause_class"] is not None:
+        return facts["cause_class"], _first_line(cause_message)
+    return (
+        (facts["error_class"], _first_line(facts["message"]))
+        if facts["error_class"] is not None
+        else (None, None)
+    )
+
+
+def _innermost(stack: Optional[str]) -> Optional[Tuple[Optional[str], Optional[str]]]:
+    """Class and first line of the innermost cause in a Java stack trace.
+
+    Indented `Caused by:` lines belong to suppressed errors, of earlier attempts for instance.
+    """
+    if not stack:
+        return None
+    at = stack.rfind(CAUSED_BY)
+    line = stack[at + len(CAUSED_BY) :] if at >= 0 else stack
+    found = ERROR_LINE.match(line.split("\n", 1)[0].rstrip("\r"))
+    return (found["kind"], found["message"] or None) if found else None
+
+
+def _first_line(text: Optional[str]) -> Optional[str]:
+    return text.split("\n", 1)[0] if text else None
+
+
+def _life_story(values: Values) -> Facts:
+    """What our replays wrote, which stays with the order whoever dead-letters it next."""
+    if own.REPLAY_COUNT not in values and own.REPLAY_FROM not in values:
+        return {}
+    return {
+        "replay_job": text_of(_pick(values, (own.REPLAY_JOB,), False)),
+        "replay_count": decimal_of(_pick(values, (own.REPLAY_COUNT,), False)),
+        "replay_from": text_of(_pick(values, (own.REPLAY_FROM,), False)),
+    }
+
+
+CANNOT_CARRY = "its headers were left out, and a replay cannot carry them"
+
+
+def _without_headers(facts: Facts, record: Record, values: Values) -> Facts:
+    """What is told where the headers could not be read; of a stranger's dead letter then nothing else is."""
+    why = record.headers_left_out or text_of(_pick(values, (own.HEADERS_LEFT_OUT,), False))
+    if why is None:
+        return {}
+    told = {"message": f"its headers cannot be read: {why}"} if facts["dialect"] == NONE.name else {}
+    notes = [note for note in (facts.get("note"), f"{CANNOT_CARRY}: {why}") if note]
+    return {**told, "headers_left_out": why, "headers_are_original": False, "note": "; ".join(notes)}

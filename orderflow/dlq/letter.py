@@ -1,0 +1,193 @@
+"""A dead letter as an operator's verbs see it: read at once, explained only as far as it is asked.
+
+Owns: `Letter`, the lazy view of one record of the dead letter topic.
+Does not know: where records come from (reader.py), how they are shown (listing.py) or chosen (selection.py).
+Used by: selection, tally, render, browse, replay.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from orderflow.dlq.dialects import OWN
+from orderflow.dlq.explain import Explanation, explain
+from orderflow.errors import RegistryUnavailable, Undecodable
+from orderflow.model.dead_letter import (
+    CLASS,
+    CLIENT,
+    FINGERPRINT,
+    FINGERPRINT_FORM,
+    HEADERS_LEFT_OUT,
+    LEFT_OUT,
+    MESSAGE,
+    OFFSET,
+    PARTITION,
+    REASON,
+    STACK,
+    STAGE,
+    TOPIC,
+)
+from orderflow.model.records import Record
+
+Order = Dict[str, Any]
+Decode = Callable[[Optional[bytes]], Order]
+"""Bytes of a value to an order. Raises `Undecodable` or `RegistryUnavailable`."""
+Values = Dict[str, Any]
+"""The last value of each header name."""
+StateOf = Callable[[int, int], str]
+"""What became of the dead letter at (partition, offset): one of `STATES`."""
+
+NEW, REPLAYED, FAILED_AGAIN, DISCARDED = "new", "replayed", "failed-again", "discarded"
+STATES = (NEW, REPLAYED, FAILED_AGAIN, DISCARDED)
+UNRESOLVED = (NEW,)
+"""Those that still wait for someone. One that failed again lives on in the dead letter that it became."""
+
+
+def nothing_done(partition: int, offset: int) -> str:
+    """The state of every dead letter where no audit topic tells otherwise."""
+    return NEW
+
+
+class FailureKind(NamedTuple):
+    """What a dead letter has in common with others that died of the same."""
+
+    dialect: str
+    fingerprint: str
+    """16 hex digits that failures of one kind share."""
+    reason: Optional[str] = None
+    stage: Optional[str] = None
+    error_class: Optional[str] = None
+    """The innermost cause where one is told."""
+    topic: Optional[str] = None
+    """The source's."""
+
+
+Detail = Tuple[Optional[str], Optional[int], Optional[int]]
+"""What a dead letter tells of itself alone: message (of the innermost cause where one is told), and the
+source's partition and offset."""
+
+
+class Letter:
+    """One dead letter. What costs time is worked out when it is first asked for, and kept."""
+
+    __slots__ = ("_decode", "_kind", "_order", "_own_values", "_state_of", "_told", "record")
+
+    def __init__(self, record: Record, decode: Decode, state_of: StateOf = nothing_done) -> None:
+        self.record = record
+        self._decode = decode
+        self._state_of = state_of
+        self._own_values: Optional[Values] = None
+        self._kind: Optional[FailureKind] = None
+        self._told: Optional[Explanation] = None
+        self._order: Any = _UNTRIED
+
+    @property
+    def position(self) -> str:
+        """Where it stands in its topic, as `show` takes it: `partition:offset`."""
+        return f"{self.record.partition}:{self.record.offset}"
+
+    @property
+    def told(self) -> Explanation:
+        """Everything that it tells of itself."""
+        if self._told is None:
+            self._told = explain(self.record)
+        return self._told
+
+    @property
+    def kind(self) -> FailureKind:
+        """What it died of, quick for dead letters of our own."""
+        if self._kind is None:
+            self._kind = _own_kind(self.own_values) or _kind(self.told)
+        return self._kind
+
+    @property
+    def detail(self) -> Detail:
+        """What a line about it needs beside that, as quick."""
+        return _own_detail(self.own_values) or _detail(self.told)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that failures of one kind share."""
+        return self.kind.fingerprint
+
+    @property
+    def own_values(self) -> Values:
+        """The headers by name where it is surely a dead letter of our own, else nothing."""
+        if self._own_values is None:
+            self._own_values = _own_values(self.record)
+        return self._own_values
+
+    @property
+    def headers_left_out(self) -> bool:
+        """Whether headers are missing that no client of ours can read."""
+        values = self.own_values or dict(self.record.headers)
+        return self.record.headers_left_out is not None or HEADERS_LEFT_OUT in values
+
+    @property
+    def state(self) -> str:
+        """What became of it: one of `STATES`."""
+        return self._state_of(self.record.partition, self.record.offset)
+
+    @property
+    def order(self) -> Optional[Order]:
+        """The order, decoded with today's schemas, or None where that fails."""
+        if self._order is _UNTRIED:
+            try:
+                self._order = self._decode(self.record.value)
+            except (Undecodable, RegistryUnavailable):
+                self._order = None
+        order: Optional[Order] = self._order
+        return order
+
+
+_UNTRIED = object()
+_LAST_OF_OURS = (CLIENT, STACK, LEFT_OUT)
+_MARK = re.compile(FINGERPRINT_FORM.pattern.encode())
+
+
+def _own_values(record: Record) -> Values:
+    """The engine puts its headers behind all others, so the last one tells."""
+    headers = record.headers
+    return dict(headers) if headers and headers[-1][0] in _LAST_OF_OURS else {}
+
+
+def _own_kind(values: Values) -> Optional[FailureKind]:
+    """The short way; None where anything is not as we write it."""
+    try:
+        if PARTITION in values and OFFSET in values:
+            return _kind_of(values[FINGERPRINT], values[REASON], values[STAGE], values[CLASS], values[TOPIC])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    return None
+
+
+@lru_cache(2_000)
+def _kind_of(
+    mark: bytes, reason: bytes, stage: bytes, error_class: bytes, topic: bytes
+) -> Optional[FailureKind]:
+    """Looked up mostly: most dead letters are of a few kinds. Raises what values of another sort raise."""
+    if not _MARK.fullmatch(mark):
+        return None
+    text = mark.decode("ascii")
+    return FailureKind(OWN.name, text, reason.decode(), stage.decode(), error_class.decode(), topic.decode())
+
+
+def _own_detail(values: Values) -> Optional[Detail]:
+    """The short way; None where anything is not as we write it."""
+    try:
+        partition, offset = values[PARTITION], values[OFFSET]
+        if partition.isdigit() and offset.isdigit():
+            return values[MESSAGE].decode(), int(partition), int(offset)
+    except (AttributeError, KeyError, ValueError):
+        pass
+    return None
+
+
+def _kind(told: Explanation) -> FailureKind:
+    error_class = told.error_class if told.root_class is None else told.root_class
+    return FailureKind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+
+
+def _detail(told: Explanation) -> Detail:
+    message = told.message if told.root_class is None else told.root_message
+    return message, told.partition, told.offset

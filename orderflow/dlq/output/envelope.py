@@ -1,0 +1,97 @@
+"""Dead letters as JSON: kcat's envelope, made lossless, and ours beside it.
+
+Owns: every JSON key that is written about a dead letter.
+Does not know: where it comes from, streams, terminals.
+Used by: the verbs' `--json`, export.
+
+JSON is pure ASCII, so that it is harmless on a terminal too.
+"""
+
+import base64
+import json
+import math
+from typing import Any, Dict, Optional
+
+from orderflow.dlq.letter import Letter
+
+Json = Dict[str, Any]
+
+# --- JSON: kcat's envelope, made lossless, and ours beside it ---
+
+
+TIMESTAMP_TYPES = {"CreateTime": "create", "LogAppendTime": "logappend", None: "unknown"}
+"""As kcat spells them."""
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON, ASCII only."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def envelope(letter: Letter) -> Json:
+    """One dead letter whole: nothing of the record is lost, and what it does not carry is null."""
+    record, told = letter.record, letter.told
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "tstype": TIMESTAMP_TYPES[record.timestamp_type],
+        "ts": record.timestamp_ms,
+        "key": text_or_none(record.key),
+        "key_b64": base64_or_none(record.key),
+        "headers": [[name, _lossless(value)] for name, value in record.headers],
+        "payload": plain(letter.order),
+        "payload_b64": base64_or_none(record.value),
+        "dialect": told.dialect,
+        "source": {
+            "topic": told.topic,
+            "partition": told.partition,
+            "offset": told.offset,
+            "timestamp": told.timestamp_ms,
+        },
+        "consumer_group": told.group,
+        "attempts": told.attempts,
+        "error": {
+            "reason": told.reason,
+            "stage": told.stage,
+            "class": told.error_class,
+            "cause": told.root_class,
+            "message": told.message,
+        },
+        "fingerprint": told.fingerprint,
+        "state": letter.state,
+        "replays": told.replay_count,
+        "headers_left_out": told.headers_left_out,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A decoded value as JSON can say it: bytes as base64, NaN and infinities as text."""
+    if isinstance(value, dict):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    if isinstance(value, (bytes, bytearray)):
+        return {"b64": base64_or_none(bytes(value))}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def text_or_none(value: Optional[bytes]) -> Optional[str]:
+    """The bytes as text, or None where they are none, or no UTF-8."""
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def base64_or_none(value: Optional[bytes]) -> Optional[str]:
+    """The bytes in base64, or None where there are none."""
+    return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+def _lossless(value: Optional[bytes]) -> Any:
+    """A header's value: text where the bytes are UTF-8, else the bytes themselves."""
+    text = text_or_none(value)
+    return {"b64": base64_or_none(value)} if text is None and value is not None else text

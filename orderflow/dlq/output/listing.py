@@ -1,0 +1,301 @@
+"""Dead letters, groups and totals: a line each, safe for a terminal.
+
+Owns: every line that `dlq_handler.py` prints about more than one dead letter, and their JSON.
+Does not know: where they come from, streams, terminals; width and colour are given.
+Used by: the verbs; portrait, which shares its small parts.
+
+All text of a record goes through `escape`.
+"""
+
+from functools import lru_cache
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from orderflow.dlq.letter import FailureKind, Letter
+from orderflow.dlq.output.envelope import Json, text_or_none
+from orderflow.dlq.output.times import age, ago, clock, countdown
+from orderflow.dlq.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
+from orderflow.model.text import escape
+
+Lines = Iterator[str]
+
+
+# --- JSON: kcat's envelope, made lossless, and ours beside it ---
+
+def group_row(group: Group, groups: Groups) -> Json:
+    """One group as an object."""
+    kind = group.kind
+    return {
+        "fingerprint": kind.fingerprint,
+        "count": group.count,
+        "first_ts": group.first_ms,
+        "last_ts": group.last_ms,
+        "window": {"from_ts": groups.window.begin_ms, "to_ts": groups.window.end_ms, "counts": group.parts},
+        "dialect": kind.dialect,
+        "error": {
+            "reason": kind.reason,
+            "stage": kind.stage,
+            "class": kind.error_class,
+            "message": group.message,
+        },
+        "source_topic": kind.topic,
+    }
+
+
+class Retention(NamedTuple):
+    """How long the topic keeps records. None: not known."""
+
+    time_ms: Optional[int]
+    """-1: for ever."""
+    bytes: Optional[int]
+    """A partition; -1: no limit."""
+
+    def first_expiry_ms(self, oldest_ms: Optional[int]) -> Optional[int]:
+        """When the oldest may be deleted at the earliest; None where nothing is known or it never is."""
+        if self.time_ms is None or self.time_ms < 0 or oldest_ms is None:
+            return None
+        return oldest_ms + self.time_ms
+
+
+def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], retention: Retention) -> Json:
+    """The totals of a topic as an object."""
+    step_ms = (totals.window.end_ms - totals.window.begin_ms) // totals.window.parts
+    return {
+        "topic": topic,
+        "count": totals.count,
+        "oldest_ts": totals.oldest_ms,
+        "newest_ts": totals.newest_ms,
+        **totals.by_label(),
+        "hours": [
+            {"from_ts": totals.window.begin_ms + place * step_ms, "count": count}
+            for place, count in enumerate(totals.parts)
+        ],
+        "earlier": totals.earlier,
+        "retention_ms": retention.time_ms,
+        "retention_bytes": retention.bytes,
+        "first_expiry_ts": retention.first_expiry_ms(unresolved_oldest_ms),
+    }
+
+
+# --- Times and counts ---
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """One character a count, of a height in proportion to the largest; nothing at all is the lowest."""
+    highest = max(counts, default=0)
+    return "".join(SPARKS[-(-count * (len(SPARKS) - 1) // highest) if highest else 0] for count in counts)
+
+
+# --- Text ---
+
+BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+def fit(line: str, width: Optional[int]) -> str:
+    """The line cut to the width of a terminal, if there is one."""
+    return line if width is None or len(line) <= width else line[: max(0, width - 1)] + "…"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 partition`, `1,284 dead letters`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shown_bytes(value: Optional[bytes]) -> str:
+    """A key or header value for people: its text if it is UTF-8, else hex; None is `null`."""
+    if value is None:
+        return "null"
+    text = text_or_none(value)
+    return f"0x{value.hex()}" if text is None else escape(text)
+
+
+def summary(error_class: Optional[str], message: Optional[str]) -> str:
+    """The error in a few words: its class, bare, and the message's first line."""
+    kind = _bare(error_class)
+    message = (message or "").partition("\n")[0]
+    if not kind or message.startswith(kind):
+        return escape(message or kind)
+    return escape(f"{kind}: {message}" if message else kind)
+
+
+@lru_cache(1_000)
+def _bare(error_class: Optional[str]) -> str:
+    """The class without its module."""
+    return "" if error_class is None else error_class.rpartition(".")[2]
+
+
+class LetterLines:
+    """Dead letters one by one, a line each, in columns. Remembers what repeats: most lines are alike."""
+
+    HEADING = (
+        f"{'POSITION':<10}  {'DIED (UTC)':<19}  {'GROUP':<5}  {'REASON':<25}  "
+        f"{'FROM':<18}  {'KEY':<12}  ERROR"
+    )
+
+    def __init__(self, width: Optional[int] = None) -> None:
+        self._width = width
+        self._shortener = Shortener()
+        self._shared = lru_cache(2_000)(self._new_shared)
+        self._died = lru_cache(10_000)(_second)
+
+    def line(self, letter: Letter) -> str:
+        """The dead letter's line."""
+        record, kind, (message, partition, offset) = letter.record, letter.kind, letter.detail
+        at_ms, key = record.timestamp_ms, shown_bytes(record.key)
+        label, topic = self._shared(kind, letter.state, letter.headers_left_out)
+        origin = f"{topic}-{partition}-{offset}"
+        if partition is None or offset is None:
+            origin = f"{topic}-{_known(partition)}-{_known(offset)}"
+        cells = (
+            f"{record.partition}:{record.offset}".ljust(10),
+            f"{NOT_CARRIED:<19}" if at_ms is None else self._died(at_ms // 1000),
+            label,
+            origin.ljust(18),
+            key.ljust(12),
+            summary(kind.error_class, message),
+        )
+        line = "  ".join(cells)
+        return line if self._width is None else fit(line, self._width)
+
+    def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
+        """The cells of group and reason, and the topic, which lines of a kind have in common."""
+        told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
+        told += " [headers left out]" if headers_left_out else ""
+        return f"{self._shortener.short(kind.fingerprint):<5}  {told:<25}", escape(_known(kind.topic))
+
+
+def _known(part: Union[str, int, None]) -> str:
+    """The part of a position, `?` where it is not carried."""
+    return "?" if part is None else str(part)
+
+
+def _second(at_s: int) -> str:
+    day, of_day_s = divmod(at_s, 86_400)
+    return f"{_day(day)} {of_day_s // 3600:02d}:{of_day_s // 60 % 60:02d}:{of_day_s % 60:02d}"
+
+
+@lru_cache(100)
+def _day(number: int) -> str:
+    return clock(number * 86_400_000)[:10].rstrip()
+
+
+class Overview(NamedTuple):
+    """What the line above the groups tells of the topic."""
+
+    topic: str
+    partitions: int
+    unresolved: int
+    total: int
+    oldest_ms: Optional[int]
+    """Of the unresolved ones."""
+    retention: Retention
+
+
+def overview(about: Overview, now_ms: int) -> str:
+    """`orders-dlq  1 partition  1,284 unresolved of 1,900  oldest 19h  first expiry in 6d 5h`."""
+    parts = [
+        about.topic,
+        plural(about.partitions, "partition"),
+        f"{about.unresolved:,} unresolved of {about.total:,}",
+    ]
+    if about.oldest_ms is not None:
+        parts.append(f"oldest {age(max(0, now_ms - about.oldest_ms))}")
+        parts.append(expiry(about.retention, about.oldest_ms, now_ms))
+    return "  ".join(parts)
+
+
+def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
+    """When the first of them may be deleted."""
+    if retention.time_ms is None:
+        return "first expiry unknown"
+    due_ms = retention.first_expiry_ms(oldest_ms)
+    if due_ms is None:
+        return "kept for ever"
+    return f"first expiry in {countdown(due_ms - now_ms)}" if due_ms > now_ms else "first expiry is due"
+
+
+def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool) -> Lines:
+    """The table of groups."""
+    rows = groups.rows()
+    digits = short_length(group.kind.fingerprint for group in rows)
+    span = _span(groups.window.end_ms - groups.window.begin_ms)
+    table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
+    table += [_group_cells(group, digits, now_ms) for group in rows]
+    yield from columns(table, width, colour)
+
+
+def _span(span_ms: int) -> str:
+    """What a sparkline covers, for its heading: `24H`, `7D`."""
+    hours = round(span_ms / 3_600_000)
+    return age(span_ms).upper() if hours < 1 or hours > 48 else f"{hours}H"
+
+
+def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
+    kind = group.kind
+    return (
+        kind.fingerprint[:digits],
+        f"{group.count:,}",
+        ago(group.last_ms, now_ms),
+        sparkline(group.parts),
+        escape(kind.stage or "-"),
+        escape(kind.reason or "-"),
+        summary(kind.error_class, group.message),
+    )
+
+
+def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool) -> Lines:
+    """Columns as wide as their widest cell; the second one, a count, to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table)]
+    for place, row in enumerate(table):
+        cells = [
+            cell.rjust(size) if at == 1 else cell.ljust(size)
+            for at, (cell, size) in enumerate(zip(row, widths))
+        ]
+        line = fit("  ".join(cells).rstrip(), width)
+        yield f"{BOLD}{line}{RESET}" if colour and place == 0 else line
+
+
+def totals_lines(row: Json, now_ms: int, width: Optional[int]) -> Lines:
+    """The totals of a topic for people."""
+    partitions = len(row["partitions"])
+    yield f"{row['topic']}  {plural(row['count'], 'dead letter')} in {plural(partitions, 'partition')}"
+    if row["oldest_ts"] is not None:
+        yield f"oldest      {clock(row['oldest_ts'])}  {ago(row['oldest_ts'], now_ms)}"
+        yield f"newest      {clock(row['newest_ts'])}  {ago(row['newest_ts'], now_ms)}"
+    yield f"retention   {_retention(row, now_ms)}"
+    for name in ("states", "stages", "reasons", "dialects", "source_topics", "partitions"):
+        yield from _counted(name.replace("_", " "), row[name], width)
+    yield from _histogram(row, width)
+
+
+def _retention(row: Json, now_ms: int) -> str:
+    retention = Retention(row["retention_ms"], row["retention_bytes"])
+    if retention.time_ms is None:
+        return "not known: the topic's settings cannot be read"
+    if retention.time_ms < 0:
+        return "for ever"
+    due_ms = row["first_expiry_ts"]
+    first = "nothing unresolved" if due_ms is None else f"first unresolved expires {_due(due_ms - now_ms)}"
+    return f"{countdown(retention.time_ms)}; {first}"
+
+
+def _due(left_ms: int) -> str:
+    return f"in {countdown(left_ms)}" if left_ms > 0 else "now"
+
+
+def _counted(title: str, counts: Mapping[str, int], width: Optional[int]) -> Lines:
+    most = list(counts.items())[:20]
+    for place, (label, count) in enumerate(most):
+        yield fit(f"{title if place == 0 else '':<12}{count:>10,}  {escape(label)}", width)
+    if len(counts) > len(most):
+        yield f"{'':<12}{'':>10}  and {len(counts) - len(most):,} more"
+
+
+def _histogram(row: Json, width: Optional[int]) -> Lines:
+    highest = max((hour["count"] for hour in row["hours"]), default=0)
+    room = min(50, max(10, (width or 80) - 34))
+    yield f"per hour, in UTC{', and ' + format(row['earlier'], ',') + ' earlier' if row['earlier'] else ''}"
+    for hour in row["hours"]:
+        bar = "█" * (-(-hour["count"] * room // highest) if highest else 0)
+        yield f"  {clock(hour['from_ts'])[:16]}  {hour['count']:>10,}  {bar}".rstrip()

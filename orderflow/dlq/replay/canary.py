@@ -1,0 +1,118 @@
+"""Waits for what becomes of the first few replayed orders, before the rest is sent.
+
+Owns: when the consumer group has passed them, and how many came back as dead letters.
+Does not know: how they were chosen and sent (sending.py).
+Used by: replayer.
+"""
+
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from orderflow.cli.terminal import count, duration
+from orderflow.dlq.replay.request import Canary
+from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.model.commit_metadata import read_metadata
+from orderflow.model.dead_letter import REPLAY_JOB
+from orderflow.model.records import Record
+
+STEP_S = 0.2
+ASK_TIMEOUT_S = 5.0
+
+
+class SentCanary(NamedTuple):
+    """What was sent as a canary, and where to look for what becomes of it."""
+
+    job: str
+    size: int
+    target: str
+    begins: Mapping[int, int]
+    """Ends of the target's partitions before it was sent."""
+    ends: Mapping[int, int]
+    """The same after."""
+    dlq_topic: str
+    dlq_ends: Mapping[int, int]
+    """Ends of the dead letter topic before it was sent."""
+
+
+class CanaryResult(NamedTuple):
+    """Whether the rest may follow, and what to tell."""
+
+    passed: bool
+    told: str
+
+
+def await_canary(
+    client: Mapping[str, Any], group: str, sent: SentCanary, canary: Canary, stop: Callable[[], bool]
+) -> CanaryResult:
+    """Wait until the group is done with what was sent, or too much of it came back, or time is up."""
+    began_s, back = time.monotonic(), 0
+    with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(client, group) as members:
+        marks = dict(sent.dlq_ends)
+        while not stop():
+            passed = members.has_passed(sent)  # before the count: both stand in one transaction
+            back += sum(_is_of(record, sent.job) for record in _new_records(reader, marks))
+            share = back / max(1, sent.size)
+            if back and share >= canary.stop_if_back:
+                told = f"the canary tripped: {count(back)} of {count(sent.size)} came back"
+                return CanaryResult(False, told)
+            if passed:
+                took = duration(time.monotonic() - began_s)
+                return CanaryResult(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")
+            if time.monotonic() - began_s > canary.timeout_s:
+                return CanaryResult(False, _too_late(group, canary.timeout_s))
+            time.sleep(STEP_S)
+    return CanaryResult(False, "stopped while the canary was out")
+
+
+def _too_late(group: str, timeout_s: float) -> str:
+    return f"the canary tripped: group {group} is not past it after {timeout_s:g} s; does a consumer run?"
+
+
+def _is_of(record: Record, job: str) -> bool:
+    return (REPLAY_JOB, job.encode()) in record.headers
+
+
+def _new_records(reader: Reader, marks: Dict[int, int]) -> List[Record]:
+    """What was added since the marks, which are moved."""
+    spans = [Span(partition, mark, reader.bounds(partition).high) for partition, mark in marks.items()]
+    marks.update({span.partition: span.end for span in spans})
+    return [record for batch in reader.read(spans) for record in batch]
+
+
+class _Group:
+    """Asks what a consumer group has committed, without being a member."""
+
+    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+        self._consumer: Any = Consumer(consumer_config(client, group))
+
+    def __enter__(self) -> "_Group":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def has_passed(self, sent: SentCanary) -> bool:
+        """Whether the group is done with all that was written to the target meanwhile."""
+        moved = {p: end for p, end in sent.ends.items() if end > sent.begins.get(p, 0)}
+        places = [TopicPartition(sent.target, partition) for partition in moved]
+        try:
+            found = self._consumer.committed(places, timeout=ASK_TIMEOUT_S)
+        except KafkaException:  # asked again in a moment, until time is up
+            return False
+        return all(
+            is_past(place.offset, place.metadata, sent.begins.get(place.partition, 0), moved[place.partition])
+            for place in found
+        )
+
+
+def is_past(committed: int, metadata: Optional[str], begin: int, end: int) -> bool:
+    """Whether every offset from `begin` to `end` is finished, by what a partition's commit says."""
+    if committed >= end:
+        return True
+    commit = read_metadata(metadata or "", committed) if committed >= 0 else None
+    if commit is None or commit.next < end:
+        return False
+    before_end = [entry for entry in commit.entries if entry.offset < end]
+    return not any(entry.offset >= begin or entry.has_followers for entry in before_end)

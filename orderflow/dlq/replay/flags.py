@@ -1,0 +1,143 @@
+"""What is typed for `replay`: its flags, and their meaning as a request.
+
+Owns: the flags, their defaults, and which topics count as confirmed.
+Does not know: what is done with a request (replay.py), settings.
+Used by: replay_verbs, marking, transfer, job_verbs.
+"""
+
+import argparse
+import json
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+
+from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.replay.judge import STALE, Terms
+from orderflow.dlq.replay.request import Canary, Request
+from orderflow.dlq.selection import Selection, SelectionError, Wanted
+from orderflow.exits import UsageError
+from orderflow.model.records import Place, read_position
+
+DEFAULT_RATE = "50/s"
+POSITIONS = "single ones: PARTITION:OFFSET, TOPIC:PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of replay, beside the selection."""
+
+    def add(name: str, *more: str, **options: Any) -> None:
+        parser.add_argument(name, *more, **options)
+
+    add("positions", nargs="*", metavar="POSITION", help=POSITIONS)
+    add("--all", action="store_true", help="really all of them, where nothing else selects")
+    add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
+    add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
+    add("--plan-out", metavar="FILE", help="with --dry-run: write the plan, to be carried out with --plan")
+    add("--plan", metavar="FILE", help="send exactly what the plan says, or nothing if that has changed")
+    add("--rate", type=rate, default=None, metavar="N/s|none",
+        help=f"send so many a second at most (default: {DEFAULT_RATE})")
+    add("--canary", type=argument(whole(1, 1_000_000)), metavar="N",
+        help="send N first; the rest only if the consumer group got past them and few came back")
+    add("--stop-if-back", type=argument(SHARE), default=0.05, metavar="N%",
+        help="share of the canary that may not come back (default: 5%%)")
+    add("--canary-timeout", type=argument(seconds(1, 86_400)), default=300.0, metavar="SECONDS",
+        help="time for the consumer group to get past the canary (default: 300)")
+    add("--set", dest="repairs", action="append", default=[], metavar="FIELD=JSON",
+        help="send the order with this field changed, as --set quantity=1; repeatable")
+    add("--stale", choices=STALE, default="skip",
+        help="orders whose key has a newer one in the source topic (default: skip)")
+    add("--max-replays", type=argument(whole(1, 1000)), default=3, metavar="N",
+        help="do not send what was replayed so often before (default: 3)")
+    add("--again", action="store_true", help="also those that were replayed already")
+    add("--unchecked", action="store_true", help="also those that still fail today's decoder or rules")
+    add("--reason", metavar="TEXT", help="why, for the audit")
+    add("--resume", metavar="JOB", help="go on with a job that was stopped, killed or tripped")
+    add("-y", "--yes", action="store_true", help="do not ask")
+
+
+def rate(text: str) -> float:
+    """A rate for argparse: records a second, 0 for `none`, which means without a limit."""
+    return 0.0 if text == "none" else float(argument(RATE)(text))
+
+
+# --- What was typed ---
+
+
+def wanted_of(args: argparse.Namespace) -> Wanted:
+    """The filters that were typed."""
+    return Wanted(**{name: getattr(args, name) for name in Wanted._fields})
+
+
+def places_of(desk: Desk, texts: Sequence[str]) -> Tuple[Place, ...]:
+    """Positions in the dead letter topic, as (partition, offset). Raises UsageError."""
+    return tuple(_place_of(desk, text) for text in texts)
+
+
+def _place_of(desk: Desk, text: str) -> Place:
+    try:
+        topic, partition, offset = read_position(text)
+    except ValueError as error:
+        raise UsageError(f"{error}, as `list` and `show` print it") from None
+    if topic not in (None, desk.dlq_topic):
+        raise UsageError(f"{text} is not in {desk.dlq_topic}: choose the topic with --dlq-topic {topic}")
+    return partition, offset
+
+
+def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:
+    """The fields to change. Raises UsageError for an unknown field or a value that is no JSON."""
+    known = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
+    repairs = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise UsageError(f"--set {text}: give FIELD=JSON with a field of an order: {', '.join(known)}")
+        try:
+            repairs[name] = json.loads(value)
+        except ValueError:
+            raise UsageError(f"--set {text}: {value} is no JSON; a text needs quotes") from None
+    return repairs
+
+
+def request_of(desk: Desk, args: argparse.Namespace) -> Request:
+    """The request that was typed. Raises UsageError."""
+    wanted, at_ms = wanted_of(args), now_ms()
+    terms = Terms(
+        dlq_topic=desk.dlq_topic,
+        audit_topic=desk.audit_topic,
+        orders_topic=desk.orders_topic,
+        confirmed=_confirmed(desk, args.to, wanted),
+        target=args.to,
+        stale=args.stale,
+        max_replays=args.max_replays,
+        again=args.again,
+        unchecked=args.unchecked,
+        repairs=repairs_of(desk, args.repairs),
+    )
+    canary = Canary(args.canary or 0, args.stop_if_back, args.canary_timeout)
+    return Request(wanted, places_of(desk, args.positions), at_ms, terms, rate_of(args), canary)
+
+
+def rate_of(args: argparse.Namespace) -> Optional[float]:
+    """Records a second; None: as fast as it goes."""
+    per_s = rate(DEFAULT_RATE) if args.rate is None else float(args.rate)
+    return per_s or None
+
+
+def _confirmed(desk: Desk, target: Optional[str], wanted: Wanted) -> FrozenSet[str]:
+    """The topics that the operator named: by setting, by --to, or by --source-topic without a wildcard."""
+    named = [topic for topic in wanted.source_topics if not any(sign in topic for sign in "*?[")]
+    return frozenset([desk.orders_topic, *([target] if target else []), *named])
+
+
+def selection_of(desk: Desk, request: Request) -> Selection:
+    """The dead letters that the request is about. Raises UsageError."""
+    fields = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
+    try:
+        return request.selection(fields)
+    except SelectionError as error:
+        raise UsageError(str(error)) from error
+
+
+def refuse_everything(selection: Selection, args: argparse.Namespace, verb: str) -> None:
+    """Raise UsageError where nothing was selected and `--all` was not said."""
+    if selection.is_everything and not args.all:
+        raise UsageError(f"{verb} which? Select with -g, --key, -p and the like, or say --all")

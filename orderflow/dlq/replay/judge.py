@@ -1,0 +1,351 @@
+"""Whether a dead letter may be replayed, why not, and the record that is then sent.
+
+Owns: the terms of a replay, the verdict on each dead letter, what is stripped, kept, repaired and added.
+Does not know: Kafka's client, where dead letters and sources are read, when something is sent (sending.py).
+Used by: replayer, replay_verbs, plan_file.
+
+The rule for targets: a header says where a record came from; that it may go there again is for the operator
+to say. So only a confirmed topic is ever sent to, or fetched from.
+"""
+
+import hashlib
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+
+from orderflow.dlq.dialects import OWN
+from orderflow.dlq.explain import user_headers
+from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
+from orderflow.errors import OrderError, RegistryUnavailable
+from orderflow.model import dead_letter as own
+from orderflow.model.delivery_id import REPLAY_ID, claimed_id, id_of, place_id
+from orderflow.model.records import Headers, Outgoing, Record
+
+Order = Dict[str, Any]
+
+ALREADY_REPLAYED = "already replayed"
+LIVES_ON = "failed again, and lives on as a later dead letter"
+RESOLVED = "discarded"
+NO_TARGET = "does not tell where it came from: choose a topic with --to"
+FOREIGN = "came from a topic that was not confirmed"
+LOOP = "would go back into the dead letters"
+AT_CAP = "replayed as often as --max-replays allows"
+NOT_HERE = "its value is not in the dead letter, and the source no longer has it"
+NO_SOURCE = "there is no source record to send"
+STILL_FAILS = "still fails today's decoder or rules"
+NOT_REPAIRABLE = "cannot be repaired: it cannot be decoded"
+MISFIT = "does not fit today's schema after --set"
+TOO_LARGE = "larger than its target takes"
+SUPERSEDED = "superseded: its key has a newer order"
+UNJUDGED = "cannot be judged: the schema registry does not answer"
+
+SETTLED = frozenset((ALREADY_REPLAYED, LIVES_ON, RESOLVED))
+"""Nothing is left to do for these, so they do not count as chosen but not sent."""
+
+SKIP, WARN, ALLOW = "skip", "warn", "allow"
+STALE = (SKIP, WARN, ALLOW)
+
+
+class Terms(NamedTuple):
+    """What the operator decided. Equal terms give equal verdicts, so a job can go on where it stopped."""
+
+    dlq_topic: str
+    audit_topic: str
+    orders_topic: str
+    """Where today's decoder and rules apply."""
+    confirmed: FrozenSet[str] = frozenset()
+    """The topics that may be sent to and fetched from."""
+    target: Optional[str] = None
+    """None: where each came from."""
+    stale: str = SKIP
+    max_replays: int = 3
+    again: bool = False
+    """Also those that were replayed before."""
+    unchecked: bool = False
+    """Also those that still fail today's decoder or rules."""
+    repairs: Mapping[str, Any] = {}
+
+
+class Aids(NamedTuple):
+    """What the judge asks others for."""
+
+    read: Callable[[Optional[bytes]], Order]
+    """Decodes and validates. Raises OrderError or RegistryUnavailable."""
+    decode: Callable[[Optional[bytes]], Order]
+    encode: Callable[[Order], bytes]
+    """With today's schema. Raises ValueError."""
+    fetch: Callable[[str, int, int], Optional[Record]]
+    """The record at a place of a confirmed topic, if it is still there."""
+    has_newer: Callable[[str, int, int, bytes], bool]
+    """Whether topic and partition hold an order of the key behind this offset that did not die."""
+    partitions: Callable[[str], int]
+    """Of a topic."""
+    room: Callable[[str], int]
+    """Bytes that a record of the topic may take."""
+
+
+class Origin(NamedTuple):
+    """Where a dead letter came from, and what of its source it carries."""
+
+    topic: Optional[str]
+    partition: Optional[int]
+    offset: Optional[int]
+    replays: int
+    headers: Headers
+    """The source's own."""
+    is_whole: bool
+    """Key, value and headers of the source are here as they were."""
+    known_id: Optional[str]
+    """What the order was called, as the dead letter tells."""
+    has_value: Optional[bool]
+    """False: it stands in the source only. None: there is no source."""
+
+
+class Source(NamedTuple):
+    """What stood in the source topic, without the traces of earlier replays."""
+
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: Headers
+    headers_left_out: bool = False
+    """It has some that no client of ours can read."""
+    known_id: Optional[str] = None
+    """What the order was called, as the source tells."""
+
+
+class Verdict(NamedTuple):
+    """What is to be done with one dead letter."""
+
+    outgoing: Optional[Outgoing]
+    """None: it is not sent."""
+    why: str = ""
+    """Why not: one of the sentences above."""
+    detail: str = ""
+    is_stale: bool = False
+    """It is sent although its key has a newer order."""
+    headers_left_out: bool = False
+    """It is sent without the headers of its source, which no client of ours can read."""
+    before: Optional[Order] = None
+    after: Optional[Order] = None
+    """The order around a repair."""
+
+
+class Judge:
+    """Decides on dead letters, one by one, by the terms of a job."""
+
+    def __init__(self, terms: Terms, aids: Aids, job: str = "") -> None:
+        """`job` signs what is sent; a look ahead has none."""
+        self._terms = terms
+        self._aids = aids
+        self._signature: Headers = [(own.REPLAY_JOB, job.encode())] if job else []
+        self._checks = not terms.unchecked
+
+    def verdict(self, letter: Letter) -> Verdict:
+        """Whether it may be sent, and as what."""
+        refusal = self._by_state(letter)
+        if refusal:
+            return Verdict(None, refusal)
+        origin = origin_of(letter)
+        target = self._terms.target or origin.topic
+        refusal = self._by_target(target) or self._by_count(origin)
+        if refusal:
+            return Verdict(None, refusal, _told(origin))
+        source = self._source(letter.record, origin)
+        if source is None:
+            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, _told(origin))
+        return self._on_content(letter, origin, source, str(target))
+
+    def _by_state(self, letter: Letter) -> str:
+        state = letter.state
+        if state == NEW:
+            return ""
+        if state == DISCARDED:
+            return RESOLVED
+        return "" if self._terms.again else _DONE[state]
+
+    def _by_target(self, target: Optional[str]) -> str:
+        if target is None:
+            return NO_TARGET
+        if target in (self._terms.dlq_topic, self._terms.audit_topic):
+            return LOOP
+        return "" if target in self._terms.confirmed else FOREIGN
+
+    def _by_count(self, origin: Origin) -> str:
+        return AT_CAP if origin.replays >= self._terms.max_replays else ""
+
+    def _source(self, record: Record, origin: Origin) -> Optional[Source]:
+        """The record as it was before it died, from the dead letter or else from its topic."""
+        if origin.is_whole:
+            return Source(record.key, record.value, origin.headers)
+        fetched = self._fetch(origin)
+        if fetched is not None:
+            own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
+            left_out = fetched.headers_left_out is not None
+            known_id = claimed_id(fetched.headers)
+            return Source(fetched.key, fetched.value, _without_replays(own_headers), left_out, known_id)
+        # Only the source's headers are missing, and this system loses them for good.
+        return Source(record.key, record.value, origin.headers) if origin.has_value else None
+
+    def _fetch(self, origin: Origin) -> Optional[Record]:
+        if origin.topic is None or origin.partition is None or origin.offset is None:
+            return None
+        if origin.topic not in self._terms.confirmed:
+            return None
+        return self._aids.fetch(origin.topic, origin.partition, origin.offset)
+
+    def _on_content(self, letter: Letter, origin: Origin, source: Source, target: str) -> Verdict:
+        before = after = None
+        try:
+            if self._terms.repairs:
+                before, after, value = self._repaired(source.value)
+                source = source._replace(value=value)
+            if self._checks and target == self._terms.orders_topic:
+                self._aids.read(source.value)
+        except _Unrepairable as error:
+            return Verdict(None, error.why, str(error))
+        except OrderError as error:
+            return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
+        except RegistryUnavailable as error:
+            return Verdict(None, UNJUDGED, str(error))
+        is_stale = self._is_stale(origin, source.key, target)
+        if is_stale and self._terms.stale == SKIP:
+            return Verdict(None, SUPERSEDED, _told(origin))
+        outgoing = self._outgoing(letter, origin, source, target)
+        if not self._fits(source, outgoing):
+            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        left_out = letter.headers_left_out or source.headers_left_out
+        return Verdict(outgoing, "", "", is_stale, left_out, before, after)
+
+    def _repaired(self, value: Optional[bytes]) -> "_Repair":
+        try:
+            before = self._aids.decode(value)
+        except OrderError as error:
+            raise _Unrepairable(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
+        after = {**before, **self._terms.repairs}
+        try:
+            return _Repair(before, after, self._aids.encode(after))
+        except ValueError as error:
+            raise _Unrepairable(MISFIT, str(error)) from error
+
+    def _fits(self, source: Source, outgoing: Outgoing) -> bool:
+        """Whether the target takes it; measured exactly only where that may matter."""
+        room = self._aids.room(outgoing.topic)
+        if not source.headers and len(source.key or b"") + len(source.value or b"") + STORY_BYTES <= room:
+            return True
+        return own.size_of(outgoing) <= room
+
+    def _is_stale(self, origin: Origin, key: Optional[bytes], target: str) -> bool:
+        """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
+        if self._terms.stale == ALLOW or key is None or target != origin.topic:
+            return False
+        if origin.partition is None or origin.offset is None:
+            return False
+        return self._aids.has_newer(target, origin.partition, origin.offset, key)
+
+    def _outgoing(self, letter: Letter, origin: Origin, source: Source, target: str) -> Outgoing:
+        """What is sent: the source, and what tells its life, set anew. Its time is that of the replay.
+
+        Where it came from it goes to its old partition, behind what there is of its key.
+        """
+        partition = origin.partition if target == origin.topic else None
+        if partition is not None and not 0 <= partition < self._aids.partitions(target):
+            partition = None
+        first_id = origin.known_id or source.known_id or _guessed_id(letter)
+        story: Headers = [
+            (REPLAY_ID, first_id.encode()),
+            (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
+            (own.REPLAY_FROM, letter.record.position.encode()),
+        ]
+        headers = source.headers + story + self._signature
+        return Outgoing(target, source.key, source.value, headers, partition)
+
+
+_DONE = {REPLAYED: ALREADY_REPLAYED, FAILED_AGAIN: LIVES_ON}
+
+
+class _Repair(NamedTuple):
+    before: Order
+    after: Order
+    value: bytes
+
+
+class _Unrepairable(Exception):
+    def __init__(self, why: str, detail: str) -> None:
+        super().__init__(detail)
+        self.why = why
+
+
+# --- The parts of a record ---
+
+STORY_BYTES = 1024
+"""More than the replay headers and Kafka's own take."""
+_STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
+
+
+def origin_of(letter: Letter) -> Origin:
+    """Where it came from and what it carries; quick for dead letters of our own, which are most."""
+    kind, headers = letter.kind, letter.record.headers
+    if kind.dialect == OWN.name:
+        kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
+        named = letter.own_values or dict(headers)
+        whole = own.LEFT_OUT not in named
+        replays = _count(named.get(own.REPLAY_COUNT))
+        _, partition, offset = letter.detail
+        known_id = id_of(named.get(own.ID)) or claimed_id(headers)
+        return Origin(kind.topic, partition, offset, replays, kept, whole, known_id, whole)
+    return _foreign_origin(letter)
+
+
+def _foreign_origin(letter: Letter) -> Origin:
+    told = letter.told
+    parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
+    return Origin(
+        told.topic,
+        told.partition,
+        told.offset,
+        told.replay_count or 0,
+        _without_replays(user_headers(letter.record.headers)),
+        all(part is True for part in parts),
+        claimed_id(letter.record.headers),
+        told.value_is_original and told.key_is_original,
+    )
+
+
+def _guessed_id(letter: Letter) -> str:
+    """What to call an order whose dead letter does not say it; always the same for one dead letter.
+
+    An older version of ours called it by its place, and its handler may know it so. A stranger's order was
+    not called by us before; its time keeps it apart from another of a topic that was created again.
+    """
+    record, told = letter.record, letter.told
+    place = (told.topic, told.partition, told.offset)
+    is_ours = told.dialect == OWN.name
+    if place[0] is None or place[1] is None or place[2] is None:
+        return place_id(record.topic, record.partition, record.offset, record.timestamp_ms)
+    return place_id(place[0], place[1], place[2], None if is_ours else told.timestamp_ms)
+
+
+def _count(value: Optional[bytes]) -> int:
+    return int(value) if value is not None and value.isdigit() else 0
+
+
+def _told(origin: Origin) -> str:
+    return "" if origin.topic is None else f"{origin.topic}-{origin.partition}-{origin.offset}"
+
+
+def _without_replays(headers: Headers) -> Headers:
+    """The source's own: neither the life story of earlier replays nor the mark that headers are missing."""
+    ours = (own.REPLAY_PREFIX, own.HEADERS_LEFT_OUT)
+    return [header for header in headers if not header[0].startswith(ours)]
+
+
+def digest(outgoing: Outgoing) -> str:
+    """SHA-256 of all that will be sent, whichever job sends it: what a reviewed plan holds on to."""
+    hashed = hashlib.sha256()
+    place = "" if outgoing.partition is None else str(outgoing.partition)
+    parts: List[Optional[bytes]] = [outgoing.topic.encode(), place.encode(), outgoing.key, outgoing.value]
+    for name, value in outgoing.headers:
+        if name == own.REPLAY_JOB:
+            continue
+        parts += [name.encode("utf-8", "surrogatepass"), value]
+    for part in parts:
+        hashed.update(b"-" if part is None else b"%d:" % len(part) + part)
+    return hashed.hexdigest()

@@ -1,0 +1,176 @@
+"""What a replay would do, found out by reading only.
+
+Owns: the passes over dead letters and source topics that a judge needs, and the counts of its verdicts.
+Does not know: how a verdict is reached (judge.py), how anything is sent (sending.py).
+Used by: replayer, plan_file, replay_verbs.
+"""
+
+from collections import Counter
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Counter as CounterOf
+
+from orderflow.avro.codec import order_reader
+from orderflow.dlq.audit import States
+from orderflow.dlq.desk import Desk, Progress
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.replay import judge as replay
+from orderflow.dlq.replay.judge import Aids, Judge, Verdict
+from orderflow.dlq.replay.request import Request
+from orderflow.dlq.replay.source_topics import Candidates, SourceTopics
+from orderflow.dlq.replay.staleness import NewestByKey
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import Topic
+from orderflow.kafka.positions import Range
+
+EXAMPLES_KEPT = 3
+
+
+class Bench:
+    """The open topics and the judge of one replay. Use as a context manager."""
+
+    def __init__(self, desk: Desk, request: Request, states: States) -> None:
+        self.desk = desk
+        self.request = request
+        self.states = states
+        self.sources = SourceTopics(desk.client, desk.consumer_group)
+        self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
+        self.newest = NewestByKey()
+        self._read = order_reader(desk.decoder)
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sources.__exit__()
+        self.topic.__exit__()
+
+    def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
+        """The chosen dead letters, one by one."""
+        for batch in self.topic.batches(selection, progress, self.request.spans):
+            yield from batch
+
+    def judge(self, job: str = "") -> Judge:
+        """The judge by the request's terms, once `survey` has been made; `job` is who sends."""
+        aids = Aids(
+            self._read,
+            self.desk.decoder.decode,
+            self._encode,
+            self.sources.fetch,
+            self.newest.has_newer,
+            self.sources.partitions,
+            self.sources.room,
+        )
+        return Judge(self.request.terms, aids, job)
+
+    def _encode(self, order: replay.Order) -> bytes:
+        return self.desk.encoder().encode(order)
+
+    def fix_ends(self, selection: Selection) -> None:
+        """Fix what the job is about: the spans to read, and the ends of all topics as they are now."""
+        ends = {topic: self.sources.ends(topic) for topic in self._source_topics()}
+        ends[self.desk.dlq_topic] = {span.partition: span.end for span in self.topic.reader.spans(Range())}
+        spans = tuple(self.topic.reader.spans(selection.range))
+        self.request = self.request._replace(spans=spans, ends=ends)
+
+    @property
+    def target(self) -> str:
+        """Where the canary goes: to the one target, or to the orders."""
+        return self.request.terms.target or self.request.terms.orders_topic
+
+    def _source_topics(self) -> List[str]:
+        """Where a newer order may stand; none where nobody asks."""
+        terms = self.request.terms
+        if terms.stale == replay.ALLOW:
+            return []
+        return [topic for topic in sorted(terms.confirmed) if terms.target in (None, topic)]
+
+    def survey(self, selection: Selection) -> None:
+        """Find out which keys have newer orders; a pass over all dead letters, then one over the sources."""
+        topics = self._source_topics()
+        if not topics:
+            return
+        candidates = Candidates(self.newest, topics)
+        dead = self.request.ends[self.desk.dlq_topic]
+        spans = [span._replace(end=dead[span.partition]) for span in self.topic.reader.spans(Range())]
+        progress = Progress(self.desk.err, "searched for where they came from")
+        for batch in self.topic.batches(Selection(), progress, spans):
+            for letter in batch:
+                candidates.add(letter, self._is_in_spans(letter) and selection.takes(letter))
+        progress.clear()
+        self.newest.seal()
+        stop = self._stop_requested
+        self.sources.read_newer(self.newest, candidates.begins, self.request.ends, stop)
+
+    def _stop_requested(self) -> bool:
+        return self.desk.signals.requested
+
+    def _is_in_spans(self, letter: Letter) -> bool:
+        partition, offset = letter.record.partition, letter.record.offset
+        return any(s.partition == partition and s.begin <= offset < s.end for s in self.request.spans)
+
+
+# --- Looking ahead ---
+
+
+class Outlook:
+    """What would be sent, and what would not, and why."""
+
+    def __init__(self) -> None:
+        self.chosen = 0
+        self.by_target: CounterOf[str] = Counter()
+        self.stale = 0
+        self.headers_left_out = 0
+        self.by_reason: CounterOf[str] = Counter()
+        self.examples: Dict[str, List[str]] = {}
+        """By reason: positions and details of the first few."""
+        self.repaired: List[Tuple[str, Verdict]] = []
+        """The first few orders that --set changes."""
+        self.foreign: CounterOf[str] = Counter()
+        """Topics that were not confirmed."""
+
+    @property
+    def to_send(self) -> int:
+        """How many would be sent."""
+        return sum(self.by_target.values())
+
+    @property
+    def refused(self) -> int:
+        """How many are not sent although something is left to do for them."""
+        return sum(number for why, number in self.by_reason.items() if why not in replay.SETTLED)
+
+    def add(self, letter: Letter, verdict: Verdict) -> None:
+        """Take one verdict in."""
+        self.chosen += 1
+        if verdict.outgoing is None:
+            self._refuse(letter, verdict)
+            return
+        self.by_target[verdict.outgoing.topic] += 1
+        self.stale += verdict.is_stale
+        self.headers_left_out += verdict.headers_left_out
+        if verdict.after is not None and len(self.repaired) < EXAMPLES_KEPT:
+            self.repaired.append((letter.position, verdict))
+
+    def _refuse(self, letter: Letter, verdict: Verdict) -> None:
+        self.by_reason[verdict.why] += 1
+        if verdict.why in replay.SETTLED:
+            return
+        kept = self.examples.setdefault(verdict.why, [])
+        if len(kept) < EXAMPLES_KEPT:
+            kept.append(f"{letter.position} {verdict.detail}".strip())
+        if verdict.why == replay.FOREIGN:
+            self.foreign[letter.kind.topic or ""] += 1
+
+
+Watch = Callable[[Letter, Verdict], None]
+
+
+def look_ahead(bench: Bench, selection: Selection, watch: Watch) -> Outlook:
+    """Judge every chosen dead letter and send none. `watch` sees each verdict."""
+    outlook, judge = Outlook(), bench.judge()
+    progress = Progress(bench.desk.err)
+    for letter in bench.letters(selection, progress):
+        verdict = judge.verdict(letter)
+        outlook.add(letter, verdict)
+        watch(letter, verdict)
+    progress.clear()
+    return outlook

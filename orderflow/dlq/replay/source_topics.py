@@ -1,0 +1,110 @@
+"""What a replay has to know of the topics that dead letters came from and go to.
+
+Owns: fetching a source record, how many partitions a topic has and how large a record it takes, and the
+pass over the source topics that finds newer orders.
+Does not know: what is decided with it (judge.py).
+Used by: replayer.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.replay.request import Ends
+from orderflow.dlq.replay.staleness import NewestByKey
+from orderflow.exits import Refused, TopicMissing
+from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.topics import max_message_bytes
+from orderflow.model.records import Record
+
+BROKER_DEFAULT_BYTES = 1_048_588
+
+
+class SourceTopics:
+    """Confirmed topics, each opened when it is first asked for. Use as a context manager."""
+
+    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+        self._client = client
+        self._group = group
+        self._readers: Dict[str, Reader] = {}
+        self._partitions: Dict[str, List[int]] = {}
+        self._room: Dict[str, int] = {}
+        self._fetched: Tuple[Any, Optional[Record]] = (None, None)
+
+    def __enter__(self) -> "SourceTopics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._readers.values():
+            reader.__exit__()
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has. Raises Refused where it does not exist."""
+        return len(self._known_partitions(topic))
+
+    def ends(self, topic: str) -> Dict[int, int]:
+        """The end of each partition now."""
+        reader = self._reader(topic)
+        return {partition: reader.bounds(partition).high for partition in self._known_partitions(topic)}
+
+    def fetch(self, topic: str, partition: int, offset: int) -> Optional[Record]:
+        """The record at this place; None where the topic does not hold it any more."""
+        place = (topic, partition, offset)
+        if self._fetched[0] != place:
+            known = partition in self._known_partitions(topic)
+            self._fetched = (place, self._reader(topic).fetch(partition, offset) if known else None)
+        return self._fetched[1]
+
+    def room(self, topic: str) -> int:
+        """Bytes that a record may take there; the broker's usual limit where the settings cannot be read."""
+        if topic not in self._room:
+            self._room[topic] = max_message_bytes(self._client, topic) or BROKER_DEFAULT_BYTES
+        return self._room[topic]
+
+    def _known_partitions(self, topic: str) -> List[int]:
+        if topic not in self._partitions:
+            try:
+                self._partitions[topic] = self._reader(topic).partitions()
+            except TopicMissing as error:
+                raise Refused(f"nothing was sent: topic {topic}, the target, does not exist") from error
+        return self._partitions[topic]
+
+    def _reader(self, topic: str) -> Reader:
+        if topic not in self._readers:
+            self._readers[topic] = Reader(consumer_config(self._client, self._group), topic)
+        return self._readers[topic]
+
+    def read_newer(self, newest: NewestByKey, begins: Ends, ends: Ends, stop: Callable[[], bool]) -> None:
+        """Show `newest` the orders of all source topics from where the first dead one stood."""
+        for topic, places in begins.items():
+            spans = [
+                Span(partition, begin, ends[topic][partition])
+                for partition, begin in places.items()
+                if partition in ends.get(topic, {})
+            ]
+            for batch in self._reader(topic).read(spans, stop):
+                for record in batch:
+                    newest.saw(topic, record.partition, record.offset, record.key)
+
+
+class Candidates:
+    """Notes what must be known of the source topics, from a pass over all dead letters."""
+
+    def __init__(self, newest: NewestByKey, topics: Iterable[str]) -> None:
+        self.begins: Dict[str, Dict[int, int]] = {}
+        """By topic and partition: the lowest offset that one of the chosen came from."""
+        self._newest = newest
+        self._topics = frozenset(topics)
+
+    def add(self, letter: Letter, is_chosen: bool) -> None:
+        """Take a dead letter in."""
+        topic, (_, partition, offset) = letter.kind.topic, letter.detail
+        if topic not in self._topics or topic is None or partition is None or offset is None:
+            return
+        self._newest.died(topic, partition, offset)
+        if is_chosen and letter.record.key is not None:
+            self._newest.expect(topic, partition, letter.record.key)
+            self._begin(topic, partition, offset)
+
+    def _begin(self, topic: str, partition: int, offset: int) -> None:
+        places = self.begins.setdefault(topic, {})
+        places[partition] = min(offset, places.get(partition, offset))

@@ -1,0 +1,145 @@
+"""Replays and jobs as text and as JSON, safe for a terminal.
+
+Owns: every line and every JSON key that is printed about an outlook, a job or its end.
+Does not know: streams, Kafka, how anything is decided.
+Used by: replay_verbs, job_verbs.
+"""
+
+from typing import Any, Dict, Iterator, Mapping, Optional
+
+from orderflow.dlq.audit import Job
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output.envelope import plain, to_json
+from orderflow.dlq.output.listing import plural
+from orderflow.dlq.output.times import clock
+from orderflow.dlq.replay.judge import Verdict, digest
+from orderflow.dlq.replay.outlook import Outlook
+from orderflow.model.text import escape
+
+Json = Dict[str, Any]
+Lines = Iterator[str]
+
+
+# --- Before ---
+
+
+def question(outlook: Outlook, rate_per_s: Optional[float]) -> str:
+    """What has to be confirmed: how many go where, and how fast."""
+    goals = [f"{number:,} records into {topic}" for topic, number in sorted(outlook.by_target.items())]
+    first, *others = goals or ["0 records"]
+    return ", ".join([f"replay {first}", *others]) + f" {speed(rate_per_s)}?"
+
+
+def speed(rate_per_s: Optional[float]) -> str:
+    """`at 50/s`, `at 90/h`, or without a limit."""
+    if rate_per_s is None:
+        return "as fast as it goes"
+    return f"at {rate_per_s:g}/s" if rate_per_s >= 0.1 else f"at {rate_per_s * 3600:g}/h"
+
+
+def outlook_lines(outlook: Outlook, rate_per_s: Optional[float]) -> Lines:
+    """What would be sent and what would not, with the reasons and an example of each."""
+    yield f"{plural(outlook.chosen, 'dead letter')} chosen, {outlook.to_send:,} to send"
+    for topic, number in sorted(outlook.by_target.items()):
+        yield f"{number:>8,}  into {escape(topic)} {speed(rate_per_s)}"
+    if outlook.stale:
+        yield f"{outlook.stale:>8,}  of them although their key has a newer order (--stale)"
+    if outlook.headers_left_out:
+        yield f"{outlook.headers_left_out:>8,}  of them without their headers, which cannot be carried"
+    for why, number in outlook.by_reason.most_common():
+        yield f"{number:>8,}  not: {why}"
+        for example in outlook.examples.get(why, ()):
+            yield f"          {escape(example)}"
+    yield from _foreign(outlook.foreign)
+    yield from _repairs(outlook)
+
+
+def _foreign(topics: Mapping[str, int]) -> Lines:
+    for topic in topics:
+        yield f"to let them go back to {escape(topic)}: --source-topic {escape(topic)}"
+
+
+def _repairs(outlook: Outlook) -> Lines:
+    for position, verdict in outlook.repaired:
+        yield f"{position} repaired:"
+        for name, value in (verdict.after or {}).items():
+            before = (verdict.before or {}).get(name)
+            if before != value:
+                yield f"          {escape(name)}: {to_json(plain(before))} -> {to_json(plain(value))}"
+
+
+def verdict_row(letter: Letter, verdict: Verdict) -> Json:
+    """One verdict as an object."""
+    outgoing = verdict.outgoing
+    return {
+        "position": letter.position,
+        "send": outgoing is not None,
+        "target": None if outgoing is None else outgoing.topic,
+        "why": verdict.why or None,
+        "detail": verdict.detail or None,
+        "stale": verdict.is_stale,
+        "headers_left_out": verdict.headers_left_out,
+        "before": plain(verdict.before),
+        "after": plain(verdict.after),
+        "sha256": None if outgoing is None else digest(outgoing),
+    }
+
+
+# --- After ---
+
+
+def end_line(job: Job, not_sent: int, took_s: float) -> str:
+    """How it ended, in one line."""
+    rate = f" ({job.done / took_s:,.0f}/s)" if took_s >= 1 else ""
+    left = f", {not_sent:,} not" if not_sent else ""
+    goal = f" into {escape(job.target)}" if job.target else ""
+    return f"{job.done:,} of {job.total:,} sent{goal}{left}, in {took_s:.1f}s{rate}; job {job.id}"
+
+
+def job_row(job: Job) -> Json:
+    """A job as an object."""
+    return {
+        "job": job.id,
+        "action": job.action,
+        "status": job.status,
+        "by": job.by,
+        "started": job.at_ms,
+        "changed": job.changed_ms,
+        "total": job.total,
+        "done": job.done,
+        "target": job.target,
+        "reason": job.reason,
+    }
+
+
+JOB_HEADING = (
+    f"{'JOB':<20}  {'STARTED (UTC)':<19}  {'ACTION':<9}  {'STATUS':<8}  {'DONE':>9}  {'OF':>9}  BY"
+)
+
+
+def job_line(job: Job) -> str:
+    """A job as a line."""
+    told = f"  {escape(job.reason)}" if job.reason else ""
+    return (
+        f"{escape(job.id):<20}  {clock(job.at_ms):<19}  {escape(job.action):<9}  {escape(job.status):<8}  "
+        f"{job.done:>9,}  {job.total:>9,}  {escape(job.by)}{told}"
+    )
+
+
+def job_lines(job: Job, came_back: int) -> Lines:
+    """A job in full."""
+    for name, text in (
+        ("job", job.id),
+        ("action", job.action),
+        ("status", job.status),
+        ("by", job.by),
+        ("started", clock(job.at_ms)),
+        ("changed", clock(job.changed_ms)),
+        ("done", f"{job.done:,} of {job.total:,}"),
+        ("came back", f"{came_back:,}"),
+        ("target", job.target or "where each came from"),
+        ("reason", job.reason or "none given"),
+    ):
+        yield f"{name:<12}{escape(text)}"
+    if not job.is_finished and job.action == "replayed":
+        yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"

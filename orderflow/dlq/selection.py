@@ -1,0 +1,254 @@
+"""Which dead letters a verb is about: where to read, and which of what was read to keep.
+
+Owns: positions and times as operators write them, and the filters, the same on every verb.
+Does not know: Kafka's client (kafka/reader.py seeks by a `Range`), or what is done with what is chosen.
+Used by: topic, replay/, verbs/, dlq_handler.py.
+"""
+
+import re
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from orderflow.dlq import where
+from orderflow.dlq.letter import STATES, Letter
+from orderflow.kafka.positions import BEGINNING, Position, Range
+from orderflow.model import time_spans
+
+Filter = Callable[[Letter], bool]
+
+
+class SelectionError(ValueError):
+    """A filter that cannot be read; its text tells which and what is wrong."""
+
+
+class Selection(NamedTuple):
+    """The range to read, the filters that a dead letter must all pass, and how many to take at most."""
+
+    range: Range = Range()
+    filters: Tuple[Filter, ...] = ()
+    limit: Optional[int] = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether the dead letter is chosen."""
+        return all(test(letter) for test in self.filters)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing was narrowed down, so that a verb that changes things asks for `--all`."""
+        return not self.filters and self.range == Range() and self.limit is None
+
+
+class Wanted(NamedTuple):
+    """The filters as they were typed; each list ORed within, ANDed with the others."""
+
+    partitions: Sequence[int] = ()
+    offsets: Sequence[str] = ()
+    limit: Optional[int] = None
+    since: Optional[str] = None
+    until: Optional[str] = None
+    groups: Sequence[str] = ()
+    reason_codes: Sequence[str] = ()
+    errors: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    headers: Sequence[str] = ()
+    source_topics: Sequence[str] = ()
+    states: Sequence[str] = ()
+    where: Sequence[str] = ()
+
+
+def selection(wanted: Wanted, order_fields: Sequence[str], now_ms: int) -> Selection:
+    """What was typed, made ready to be applied. Raises `SelectionError` for what cannot be read."""
+    found = _range(wanted, now_ms)
+    filters = [
+        *_times(found),
+        *_any(_groups(wanted.groups)),
+        *_any([_by_glob(lambda letter: letter.kind.reason, glob) for glob in wanted.reason_codes]),
+        *_any([_by_error(glob) for glob in wanted.errors]),
+        *_any([_by_key(key) for key in wanted.keys]),
+        *_any([_by_header(text) for text in wanted.headers]),
+        *_any([_by_glob(lambda letter: letter.kind.topic, glob) for glob in wanted.source_topics]),
+        *_any(_states(wanted.states)),
+        *_any([_by_condition(text, order_fields) for text in wanted.where]),
+    ]
+    if wanted.limit is not None and wanted.limit < 0:
+        raise SelectionError("-c: the count must not be negative")
+    return Selection(found, tuple(filters), wanted.limit)
+
+
+# --- Where to read ---
+
+
+def position(text: str, now_ms: int) -> Tuple[str, Position]:
+    """One `-o` in kcat's forms, with the edge that it sets: `begin` or `end`.
+
+    `beginning`, `end`, `N` (an offset), `-N` (N before the end), `s@T` (from a time), `e@T` (up to a time).
+    """
+    if text in ("beginning", "end"):
+        return "begin", Position(text)
+    if re.fullmatch(r"-?\d{1,18}", text):
+        number = int(text)
+        return "begin", Position("back", -number) if text.startswith("-") else Position("offset", number)
+    if text[:2] in ("s@", "e@"):
+        return "begin" if text[0] == "s" else "end", Position("time", moment(text[2:], now_ms))
+    raise SelectionError(f"-o {text}: must be beginning, end, an offset, -N, s@TIME or e@TIME")
+
+
+TIME_FORMS = f"{time_spans.FORMS} (ago), 2026-11-24, 2026-11-24T10:30:00Z or epoch milliseconds"
+
+
+def moment(text: str, now_ms: int) -> int:
+    """Epoch milliseconds of a time: an age, a date or time (UTC unless it says so), or epoch milliseconds."""
+    age_ms = time_spans.read_span(text)
+    if age_ms is not None:
+        return max(0, now_ms - age_ms)
+    if re.fullmatch(r"[0-9]{9,17}", text):
+        return int(text)
+    try:
+        parsed = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text))
+        at_s = (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
+        raise SelectionError(f"{text!r} is no time: give {TIME_FORMS}") from None
+    return max(0, round(at_s * 1000))  # Kafka gives negative times a meaning of their own
+
+
+def _range(wanted: Wanted, now_ms: int) -> Range:
+    edges: Dict[str, Position] = {}
+    for text in wanted.offsets:
+        edge, place = position(text, now_ms)
+        if edge in edges:
+            raise SelectionError(f"-o {text}: where to {edge} is given twice")
+        edges[edge] = place
+    if any(partition < 0 for partition in wanted.partitions):
+        raise SelectionError("-p: a partition must not be negative")
+    return Range(
+        frozenset(wanted.partitions),
+        edges.get("begin", BEGINNING),
+        edges.get("end"),
+        _moment_of("--since", wanted.since, now_ms),
+        _moment_of("--until", wanted.until, now_ms),
+    )
+
+
+def _moment_of(flag: str, text: Optional[str], now_ms: int) -> Optional[int]:
+    try:
+        return None if text is None else moment(text, now_ms)
+    except SelectionError as error:
+        raise SelectionError(f"{flag}: {error}") from None
+
+
+# --- Which to keep ---
+
+
+def _any(tests: List[Filter]) -> List[Filter]:
+    """One filter that passes what any of the tests passes; none where nothing was asked."""
+    if len(tests) <= 1:
+        return tests
+    return [lambda letter: any(test(letter) for test in tests)]
+
+
+def _times(found: Range) -> List[Filter]:
+    """Seeking is by the first record that is late enough; those behind it need not be in order."""
+    tests: List[Filter] = []
+    if found.since_ms is not None:
+        since_ms = found.since_ms
+        tests.append(lambda letter: (letter.record.timestamp_ms or 0) >= since_ms)
+    if found.until_ms is not None:
+        until_ms = found.until_ms
+        tests.append(lambda letter: (letter.record.timestamp_ms or 0) < until_ms)
+    return tests
+
+
+def _groups(prefixes: Sequence[str]) -> List[Filter]:
+    for prefix in prefixes:
+        if not re.fullmatch(r"[0-9a-fA-F]{1,16}", prefix):
+            raise SelectionError(f"-g {prefix}: a group is 1 to 16 hex digits, as `groups` shows it")
+    lower = tuple(prefix.lower() for prefix in prefixes)
+    return [lambda letter: letter.fingerprint.startswith(lower)] if lower else []
+
+
+def _states(wanted: Sequence[str]) -> List[Filter]:
+    chosen = [state.strip() for text in wanted for state in text.split(",")]
+    for state in chosen:
+        if state not in STATES:
+            raise SelectionError(f"--state {state}: must be {', '.join(STATES)}")
+    allowed = frozenset(chosen)
+    return [lambda letter: letter.state in allowed] if chosen else []
+
+
+def _by_glob(value_of: Callable[[Letter], Optional[str]], glob: str) -> Filter:
+    def test(letter: Letter) -> bool:
+        value = value_of(letter)
+        return value is not None and fnmatchcase(value, glob)
+
+    return test
+
+
+def _by_error(glob: str) -> Filter:
+    """By class (whole or its last name), by the innermost cause, or by message."""
+
+    def test(letter: Letter) -> bool:
+        told = letter.told
+        kinds = [kind for kind in (told.error_class, told.cause_class, told.root_class) if kind]
+        names = [*kinds, *(kind.rsplit(".", 1)[-1] for kind in kinds)]
+        return any(fnmatchcase(text, glob) for text in (*names, told.message or "", told.root_message or ""))
+
+    return test
+
+
+def _by_key(key: str) -> Filter:
+    wanted = key.encode("utf-8", "surrogateescape")
+    return lambda letter: letter.record.key == wanted
+
+
+def _by_header(text: str) -> Filter:
+    name, separator, value = text.partition("=")
+    wanted = value.encode("utf-8", "surrogateescape")
+    if not separator:
+        return lambda letter: any(header[0] == name for header in letter.record.headers)
+    return lambda letter: (name, wanted) in letter.record.headers
+
+
+def _source_place(letter: Letter) -> Tuple[Optional[int], Optional[int]]:
+    _, partition, offset = letter.detail
+    return partition, offset
+
+
+META: Dict[str, Callable[[Letter], Any]] = {
+    "partition": lambda letter: letter.record.partition,
+    "offset": lambda letter: letter.record.offset,
+    "ts": lambda letter: letter.record.timestamp_ms,
+    "key": lambda letter: None if letter.record.key is None else letter.record.key.decode("utf-8", "replace"),
+    "state": lambda letter: letter.state,
+    "fingerprint": lambda letter: letter.fingerprint,
+    "dialect": lambda letter: letter.kind.dialect,
+    "attempts": lambda letter: letter.told.attempts,
+    "replays": lambda letter: letter.told.replay_count,
+    "consumer_group": lambda letter: letter.told.group,
+    "source.topic": lambda letter: letter.kind.topic,
+    "source.partition": lambda letter: _source_place(letter)[0],
+    "source.offset": lambda letter: _source_place(letter)[1],
+    "source.timestamp": lambda letter: letter.told.timestamp_ms,
+    "error.reason": lambda letter: letter.kind.reason,
+    "error.stage": lambda letter: letter.kind.stage,
+    "error.class": lambda letter: letter.told.error_class,
+    "error.cause": lambda letter: letter.told.root_class,
+    "error.message": lambda letter: letter.told.message,
+}
+"""Names of the JSON output that `--where` may ask for, beside the order's own fields, which win."""
+
+
+def _by_condition(text: str, order_fields: Sequence[str]) -> Filter:
+    fields = frozenset(order_fields)
+    names = [*fields, *(f"{name}." for name in fields), *META]
+    try:
+        test = where.condition(text, names)
+    except where.WhereError as error:
+        raise SelectionError(f"--where {text!r}: {error}") from None
+
+    def value_of(letter: Letter, name: str) -> Any:
+        if name in fields or name.split(".")[0] in fields:
+            return where.field(letter.order, name)
+        return META[name](letter)
+
+    return lambda letter: test(lambda name: value_of(letter, name))

@@ -1,0 +1,163 @@
+"""Counts of dead letters: by group, by hour, by what they tell. Memory is bounded however many there are.
+
+Owns: `Groups`, `Totals`, the window of a sparkline, and how short a fingerprint may be shown.
+Does not know: where dead letters come from, how counts are drawn (listing.py).
+Used by: browse.
+"""
+
+from collections import Counter
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+
+from orderflow.dlq.letter import FailureKind, Letter
+
+MOST_GROUPS = 5_000
+"""Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
+MOST_LABELS = 5_000
+"""The same for combinations of reason, source topic and the like in totals."""
+SHORTEST = 4
+"""Hex digits of a fingerprint that are shown where they suffice."""
+OTHERS = "others"
+HOUR_MS = 3_600_000
+
+
+class Window(NamedTuple):
+    """A span of time in equal parts. Times are epoch milliseconds."""
+
+    begin_ms: int
+    end_ms: int
+    parts: int = 8
+
+    def part(self, at_ms: int) -> Optional[int]:
+        """Which part the time falls in, or None outside."""
+        if not self.begin_ms <= at_ms < self.end_ms:
+            return None
+        return (at_ms - self.begin_ms) * self.parts // (self.end_ms - self.begin_ms)
+
+
+class Group:
+    """One kind of failure: how often, when, and what the first of them said."""
+
+    def __init__(self, kind: FailureKind, message: Optional[str], parts: int) -> None:
+        self.kind = kind
+        self.message = message
+        """That of the first."""
+        self.count = 0
+        self.first_ms: Optional[int] = None
+        self.last_ms: Optional[int] = None
+        self.parts = [0] * parts
+
+    def add(self, at_ms: Optional[int], part: Optional[int]) -> None:
+        """Count one more that died at this time, in this part of the window."""
+        self.count += 1
+        if part is not None:
+            self.parts[part] += 1
+        if at_ms is not None:
+            self.first_ms = at_ms if self.first_ms is None or at_ms < self.first_ms else self.first_ms
+            self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
+
+
+ANY_OTHER = FailureKind("none", OTHERS)
+
+
+class Groups:
+    """All kinds of failure among the dead letters that were added."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self._groups: Dict[str, Group] = {}
+
+    def add(self, letter: Letter) -> None:
+        """Count one dead letter in its group."""
+        at_ms = letter.record.timestamp_ms
+        group = self._groups.get(letter.kind.fingerprint) or self._new(letter)
+        group.add(at_ms, None if at_ms is None else self.window.part(at_ms))
+
+    def rows(self) -> List[Group]:
+        """The groups, the most frequent first, then the latest."""
+        return sorted(self._groups.values(), key=lambda group: (-group.count, -(group.last_ms or 0)))
+
+    def _new(self, letter: Letter) -> Group:
+        group = Group(letter.kind, letter.detail[0], self.window.parts)
+        if len(self._groups) >= MOST_GROUPS:
+            group = Group(ANY_OTHER, None, self.window.parts)
+        return self._groups.setdefault(group.kind.fingerprint, group)
+
+
+class Totals:
+    """Dead letters counted by everything that an overview shows."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.count = 0
+        self.oldest_ms: Optional[int] = None
+        self.newest_ms: Optional[int] = None
+        self.parts = [0] * window.parts
+        self.earlier = 0
+        """Those before the window."""
+        self._alike: Dict[Labels, int] = {}
+
+    def add(self, letter: Letter) -> None:
+        """Count one dead letter."""
+        self.count += 1
+        kind, record = letter.kind, letter.record
+        of_kind = (kind.stage, kind.reason, kind.dialect, kind.topic)
+        labels: Labels = (letter.state, *of_kind, record.partition)
+        if labels not in self._alike and len(self._alike) >= MOST_LABELS:
+            labels = (OTHERS,) * len(labels)
+        self._alike[labels] = self._alike.get(labels, 0) + 1
+        if record.timestamp_ms is not None:
+            self._add_time(record.timestamp_ms)
+
+    def by_label(self) -> Dict[str, Dict[str, int]]:
+        """For each of `TOLD_BY`, how many there are of each label, the most frequent first."""
+        counters: List[Counter[str]] = [Counter() for _ in TOLD_BY]
+        for labels, number in self._alike.items():
+            for counter, label in zip(counters, labels):
+                counter[NOT_CARRIED if label is None else str(label)] += number
+        return {name: dict(counter.most_common()) for name, counter in zip(TOLD_BY, counters)}
+
+    def _add_time(self, at_ms: int) -> None:
+        self.oldest_ms = at_ms if self.oldest_ms is None or at_ms < self.oldest_ms else self.oldest_ms
+        self.newest_ms = at_ms if self.newest_ms is None or at_ms > self.newest_ms else self.newest_ms
+        part = self.window.part(at_ms)
+        if part is not None:
+            self.parts[part] += 1
+        elif at_ms < self.window.begin_ms:
+            self.earlier += 1
+
+
+TOLD_BY = ("states", "stages", "reasons", "dialects", "source_topics", "partitions")
+Labels = Tuple[Union[str, int, None], ...]
+"""What one dead letter tells, in the order of `TOLD_BY`."""
+NOT_CARRIED = "(not carried)"
+
+
+def short_length(fingerprints: Iterable[str], shortest: int = SHORTEST) -> int:
+    """How many digits tell all these fingerprints apart, at least `shortest`."""
+    known = sorted(set(fingerprints))
+    alike = [_common(one, other) for one, other in zip(known, known[1:])]
+    return max([shortest, *(length + 1 for length in alike)])
+
+
+def _common(one: str, other: str) -> int:
+    for place, (left, right) in enumerate(zip(one, other)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
+class Shortener:
+    """Shows fingerprints as short as those seen before allow, where they come one by one."""
+
+    def __init__(self) -> None:
+        self._owners: Dict[str, str] = {}
+
+    def short(self, fingerprint: str) -> str:
+        """The first digits that no other fingerprint seen before begins with."""
+        if len(self._owners) > MOST_GROUPS:
+            return fingerprint
+        for length in range(SHORTEST, len(fingerprint)):
+            owner = self._owners.setdefault(fingerprint[:length], fingerprint)
+            if owner == fingerprint:
+                return fingerprint[:length]
+        return fingerprint

@@ -1,0 +1,123 @@
+"""The dead letter topic, open for reading: its dead letters in batches, each with its state.
+
+Owns: `Topic`, and where the states come from.
+Does not know: what a verb does with a dead letter.
+Used by: all verbs.
+"""
+
+from typing import Any, Iterator, List, Optional, Sequence
+
+from orderflow.dlq.audit import States
+from orderflow.dlq.audit_topic import Topics, read_states
+from orderflow.dlq.desk import Desk, Progress
+from orderflow.dlq.letter import Letter, StateOf, nothing_done
+from orderflow.dlq.selection import Selection
+from orderflow.exits import CommandError
+from orderflow.kafka import topics
+from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.model.records import Record
+
+
+class Topic:
+    """The dead letter topic, open for reading. Use as a context manager."""
+
+    def __init__(self, desk: Desk, state_of: Optional[StateOf] = None, **extra: Any) -> None:
+        """`state_of` None: as the audit topic tells it now."""
+        self._desk = desk
+        topics.require_kafka(desk.client)
+        created = topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
+        if created:
+            desk.note(f"topic {desk.dlq_topic} did not exist; it was created, and is empty")
+        self._state_of = state_of or _state_of(desk)
+        self.reader = Reader(consumer_config({**desk.client, **extra}, desk.consumer_group), desk.dlq_topic)
+
+    def __enter__(self) -> "Topic":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.__exit__()
+
+    def letter(self, record: Record) -> Letter:
+        """The record as a dead letter."""
+        return Letter(record, self._desk.decoder.decode, self._state_of)
+
+    def batches(
+        self,
+        selection: Selection,
+        progress: Optional["Progress"] = None,
+        spans: Optional[Sequence[Span]] = None,
+    ) -> Iterator[List[Letter]]:
+        """The dead letters that are there now and that the selection takes, in batches as they are read.
+
+        `spans` are read where they are given, instead of the selection's range.
+        """
+        spans = self.reader.spans(selection.range) if spans is None else spans
+        left = Limit(selection)
+        decode, state_of = self._desk.decoder.decode, self._state_of
+        if progress:
+            progress.expect(sum(max(0, span.end - span.begin) for span in spans))
+        for records in self.reader.read(spans, lambda: self._desk.signals.requested or left.reached):
+            yield left.take([Letter(record, decode, state_of) for record in records])
+            if progress:
+                progress.add(len(records))
+
+    def at(self, partition: int, offset: int) -> Letter:
+        """The dead letter at this place. Raises CommandError, with what the topic holds, if there is none."""
+        record = None
+        if partition in self.reader.partitions():
+            record = self.reader.fetch(partition, offset)
+        if record is None:
+            raise CommandError(f"no dead letter at {partition}:{offset}: {self._held()}")
+        return self.letter(record)
+
+    def _held(self) -> str:
+        bounds = {partition: self.reader.bounds(partition) for partition in self.reader.partitions()}
+        held = [f"{p}:{b.low} to {p}:{b.high - 1}" for p, b in bounds.items() if b.low < b.high]
+        return f"{self._desk.dlq_topic} holds {', '.join(held) if held else 'none'}; older ones expire"
+
+
+def audit_topics(desk: Desk) -> Topics:
+    """Where the states of dead letters are told."""
+    return Topics(desk.client, desk.consumer_group, desk.dlq_topic, desk.audit_topic)
+
+
+def states_now(desk: Desk, job: Optional[str] = None) -> States:
+    """What became of each dead letter, see `read_states`; how far it has got shows on the error stream."""
+    progress = Progress(desk.err, "audit entries read")
+    try:
+        return read_states(audit_topics(desk), job, progress)
+    finally:
+        progress.clear()
+
+
+def _state_of(desk: Desk) -> StateOf:
+    """The states now. Looking must not fail because nobody may read the audit topic, but it is said."""
+    try:
+        return states_now(desk).of
+    except CommandError as error:
+        desk.note(f"all are shown as new: {error}")
+        return nothing_done
+
+
+class Limit:
+    """Filters, and counts what passes up to the most that is asked for."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._left = selection.limit
+
+    @property
+    def reached(self) -> bool:
+        """Whether as many were taken as were asked for."""
+        return self._left == 0
+
+    def take(self, letters: List[Letter]) -> List[Letter]:
+        """Those that the selection takes, up to the limit."""
+        chosen = (
+            [one for one in letters if self._selection.takes(one)] if self._selection.filters else letters
+        )
+        if self._left is None:
+            return chosen
+        chosen = chosen[: self._left]
+        self._left -= len(chosen)
+        return chosen

@@ -1,0 +1,134 @@
+"""The verb `discard`: marks dead letters as resolved without sending anything, and takes that back.
+
+Owns: which may be marked, the stricter confirmation for all of them, and the entries.
+Does not know: flags of other verbs, settings.
+Used by: dlq_handler.py.
+"""
+
+import argparse
+import sys
+from typing import Iterator, List, NamedTuple
+
+from orderflow.cli.terminal import count
+from orderflow.dlq import audit
+from orderflow.dlq.audit import Job
+from orderflow.dlq.confirmation import answer, confirm
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.letter import DISCARDED, NEW, Letter
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.output.listing import plural
+from orderflow.dlq.replay.flags import POSITIONS, places_of, refuse_everything, selection_of, wanted_of
+from orderflow.dlq.replay.judge import Terms
+from orderflow.dlq.replay.request import Request
+from orderflow.dlq.replay.sending import new_job_id, who
+from orderflow.dlq.replay.text import job_row
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import Topic, states_now
+from orderflow.exits import OK, Refused, UsageError
+from orderflow.kafka import topics
+from orderflow.kafka.transactions import Transactions, transactional_id
+from orderflow.model.records import Outgoing
+
+MOST_IN_TRANSACTION = 10_000
+
+
+class Action(NamedTuple):
+    """One way of marking."""
+
+    name: str
+    """As the audit has it."""
+    verb: str
+    from_state: str
+    """The others are left as they are."""
+
+
+DISCARD = Action(audit.DISCARDED, "discard", NEW)
+RESTORE = Action(audit.RESTORED, "restore", DISCARDED)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of discard, beside the selection."""
+    parser.add_argument(
+        "positions", nargs="*", metavar="POSITION", help=POSITIONS
+    )
+    parser.add_argument("--all", action="store_true", help="really all of them, where nothing else selects")
+    parser.add_argument("--reason", metavar="TEXT", help="why, for the audit; needed to discard")
+    parser.add_argument("--restore", action="store_true", help="make discarded ones new again")
+    parser.add_argument(
+        "--confirm", metavar="TOPIC", help="with --all: the name of the topic, instead of typing it"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """`discard`."""
+    action = RESTORE if args.restore else DISCARD
+    if action is DISCARD and not args.reason:
+        raise UsageError("discard why? Say it with --reason; it is kept with who and when")
+    selection = _selection(desk, args)
+    refuse_everything(selection, args, action.verb)
+    with Topic(desk) as topic:
+        number = sum(1 for _ in _chosen(topic, selection, action))
+        if desk.signals.requested:
+            return desk.signals.exit_code
+        if not number:
+            desk.note(f"nothing to {action.verb}: none of the chosen is {action.from_state}")
+            return OK
+        topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
+        _ask(desk, args, action, number, selection.is_everything)
+    return _mark(desk, selection, action, number, args.reason)
+
+
+def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
+    terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
+    request = Request(wanted_of(args), places_of(desk, args.positions), now_ms(), terms)
+    return selection_of(desk, request)
+
+
+def _chosen(topic: Topic, selection: Selection, action: Action) -> Iterator[Letter]:
+    for letters in topic.batches(selection):
+        yield from (letter for letter in letters if letter.state == action.from_state)
+
+
+def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, everything: bool) -> None:
+    """Raise Refused unless it is confirmed; for everything a plain yes is too easily said."""
+    what = f"{action.verb} {plural(number, 'dead letter')} of {desk.dlq_topic}"
+    if not (everything and action is DISCARD):
+        confirm(desk, f"{what}?", args.yes)
+        return
+    typed = args.confirm or (
+        answer(desk, f"{what}: that is all of them. Type the topic's name: ") if sys.stdin.isatty() else ""
+    )
+    if typed != desk.dlq_topic:
+        raise Refused(f"nothing was changed: not confirmed; --confirm={desk.dlq_topic} would")
+
+
+def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason: str) -> int:
+    """Fence others, read the states anew, and write an entry for each that still is what it was."""
+    transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
+    transactions.open()
+    states = states_now(desk)
+    at_ms = now_ms()
+    job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, number, 0, reason=reason)
+    with Topic(desk, states.of) as topic:
+        batch: List[Letter] = []
+        for letter in _chosen(topic, selection, action):
+            batch.append(letter)
+            if len(batch) >= MOST_IN_TRANSACTION:
+                job, batch = _write(desk, transactions, job, batch, audit.RUNNING), []
+        end = audit.STOPPED if desk.signals.requested else audit.DONE
+        job = _write(desk, transactions, job, batch, end)
+    desk.say(to_json(job_row(job)) if desk.json else f"{count(job.done)} {action.name}; job {job.id}")
+    return desk.signals.exit_code
+
+
+def _write(desk: Desk, transactions: Transactions, job: Job, letters: List[Letter], status: str) -> Job:
+    """One transaction: the entries and the job's record."""
+    value = audit.entry_value(job.action, job.id, job.by, now_ms(), job.reason, None)
+    for letter in letters:
+        key = audit.entry_key(letter.record.partition, letter.record.offset)
+        transactions.send(Outgoing(desk.audit_topic, key, value, []))
+    job = job._replace(done=job.done + len(letters), status=status, changed_ms=now_ms())
+    transactions.send(Outgoing(desk.audit_topic, audit.job_key(job.id), audit.job_value(job), []))
+    transactions.commit()
+    return job

@@ -1,0 +1,181 @@
+"""The verbs `export` and `import`: dead letters to a file and back.
+
+Owns: the files (private, never overwritten), checking every line before one is sent, the one transaction.
+Does not know: the forms of a line (files.py), settings.
+Used by: dlq_handler.py.
+"""
+
+import argparse
+import contextlib
+import shutil
+import sys
+import tempfile
+from typing import Callable, Iterator, List, NamedTuple, Optional, TextIO, Tuple
+
+from orderflow.cli.private_file import create_private
+from orderflow.dlq.confirmation import confirm
+from orderflow.dlq.desk import Desk, Progress, now_ms
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output import files
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.output.listing import plural
+from orderflow.dlq.replay.flags import selection_of, wanted_of
+from orderflow.dlq.replay.judge import Terms
+from orderflow.dlq.replay.request import Request
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import Topic
+from orderflow.exits import CommandError, Refused, UsageError
+from orderflow.kafka import topics
+from orderflow.kafka.transactions import Transactions
+from orderflow.model.records import Outgoing
+
+STDIO = "-"
+MOST_FAULTS_TOLD = 10
+TRANSACTION_TIMEOUT_MS = 60_000
+"""An import is one transaction: some million lines fit, and after a kill readers wait no longer than this."""
+
+
+class Form(NamedTuple):
+    """How dead letters are written."""
+
+    heading: Optional[Callable[[], str]]
+    line: Callable[[Letter], str]
+
+
+FORMS = {"jsonl": Form(None, files.json_line), "csv": Form(files.csv_heading, files.csv_line)}
+
+
+def add_export_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of export, beside the selection."""
+    parser.add_argument("file", nargs="?", default=STDIO, metavar="FILE", help="- is stdout, the default")
+    parser.add_argument(
+        "--format", choices=sorted(FORMS), default="jsonl", help="jsonl (default, lossless) or csv"
+    )
+
+
+def add_import_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of import."""
+    parser.add_argument("file", metavar="FILE", help="JSON Lines that export wrote; - for stdin")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+# --- export ---
+
+
+def run_export(desk: Desk, args: argparse.Namespace) -> int:
+    """`export`."""
+    selection = _selection(desk, args)
+    if args.file == STDIO:
+        _write(desk, selection, FORMS[args.format], desk.out)
+        return desk.signals.exit_code
+    with Topic(desk) as topic, create_private(args.file) as file:
+        number = _write_from(desk, topic, selection, FORMS[args.format], file)
+    desk.note(f"{plural(number, 'dead letter')} written to {args.file}")
+    return desk.signals.exit_code
+
+
+def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
+    terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
+    return selection_of(desk, Request(wanted_of(args), (), now_ms(), terms))
+
+
+def _write(desk: Desk, selection: Selection, form: Form, file: TextIO) -> int:
+    with Topic(desk) as topic:
+        return _write_from(desk, topic, selection, form, file)
+
+
+def _write_from(desk: Desk, topic: Topic, selection: Selection, form: Form, file: TextIO) -> int:
+    number, progress = 0, Progress(desk.err)
+    if form.heading:
+        file.write(form.heading())
+    for letters in topic.batches(selection, None if file is desk.out else progress):
+        file.write("".join(map(form.line, letters)))
+        number += len(letters)
+        if file is desk.out:
+            file.flush()
+    progress.clear()
+    return number
+
+
+# --- import ---
+
+
+def run_import(desk: Desk, args: argparse.Namespace) -> int:
+    """`import`."""
+    if args.file == STDIO and not args.yes:
+        raise UsageError("import from stdin leaves nobody to ask: say --yes")
+    with _opened(args.file) as file:
+        number = _check(file, args.file, desk.dlq_topic)
+        if not number:
+            desk.note("nothing to import")
+            return 0
+        topics.require_kafka(desk.client)
+        topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
+        confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
+        file.seek(0)
+        _send_all(desk, file)
+    if desk.signals.requested:
+        desk.note("stopped: nothing was sent")
+        return desk.signals.exit_code
+    told = f"{plural(number, 'dead letter')} imported into {desk.dlq_topic}"
+    desk.say(to_json({"topic": desk.dlq_topic, "imported": number}) if desk.json else told)
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[TextIO]:
+    """The file, which can be read twice, also if it comes from stdin."""
+    if path == STDIO:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
+            shutil.copyfileobj(sys.stdin, copy)
+            copy.seek(0)
+            yield copy
+        return
+    try:
+        file = open(path, encoding="utf-8", newline="")  # noqa: SIM115 - closed below, once it could be opened
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def _check(file: TextIO, name: str, topic: str) -> int:
+    """How many lines there are. Raises Refused, with the first faults, unless every one of them is good."""
+    number, faults = 0, 0
+    told: List[str] = []
+    for place, line, fault in _lines(file, topic):
+        number += line is not None
+        faults += fault is not None
+        if fault is not None and len(told) < MOST_FAULTS_TOLD:
+            told.append(f"  {name}:{place}: {fault}")
+    if faults:
+        raise Refused("\n".join([f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told]))
+    return number
+
+
+def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], Optional[str]]]:
+    """Line number, and the record or what is wrong."""
+    try:
+        for place, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield place, files.read_line(line, topic), None
+            except files.NoDeadLetter as error:
+                yield place, None, str(error)
+    except UnicodeDecodeError as error:
+        raise Refused("nothing was sent: the file is not UTF-8 text") from error
+
+
+def _send_all(desk: Desk, file: TextIO) -> None:
+    """All lines in one transaction, so that a broken import leaves nothing behind."""
+    partitions = topics.partition_count(desk.client, desk.dlq_topic)
+    name = f"{desk.dlq_topic}-import"
+    transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS)
+    transactions.open()
+    for _, record, _ in _lines(file, desk.dlq_topic):
+        if record is not None:
+            transactions.send(record._replace(partition=(record.partition or 0) % partitions))
+        if desk.signals.requested:
+            return transactions.abort()
+    transactions.commit()

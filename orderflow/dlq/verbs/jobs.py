@@ -1,0 +1,70 @@
+"""The verb `jobs`: what was done to dead letters, by whom, and what became of it.
+
+Owns: list, show and resume of jobs.
+Does not know: how a job is carried out (replay.py), how it looks (text.py).
+Used by: dlq_handler.py.
+"""
+
+import argparse
+
+from orderflow.dlq.audit import Job
+from orderflow.dlq.audit_topic import read_entries, read_jobs
+from orderflow.dlq.desk import Desk
+from orderflow.dlq.letter import FAILED_AGAIN
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.replay import flags as replay_flags
+from orderflow.dlq.replay import text as replay_text
+from orderflow.dlq.topic import audit_topics, states_now
+from orderflow.dlq.verbs import replay
+from orderflow.exits import OK, UsageError
+from orderflow.kafka import topics
+
+ACTIONS = ("list", "show", "resume")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of jobs."""
+    parser.add_argument("what", nargs="?", choices=ACTIONS, default="list", help="list is the default")
+    parser.add_argument("job", nargs="?", metavar="JOB", help="its name, or how it begins")
+    parser.add_argument("--plan", metavar="FILE", help="resume: the plan that the job carries out")
+    parser.add_argument("--rate", type=replay_flags.rate, metavar="N/s|none", help="resume: another rate")
+    parser.add_argument("-y", "--yes", action="store_true", help="resume: do not ask")
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """`jobs`."""
+    if args.what != "list" and args.job is None:
+        raise UsageError(f"{args.what} which job? `jobs` lists them")
+    if args.what == "resume":
+        args.resume = args.job
+        return replay.resume(desk, args)
+    topics.require_kafka(desk.client)
+    return _show(desk, args.job) if args.what == "show" else _list(desk)
+
+
+def _list(desk: Desk) -> int:
+    jobs = read_jobs(audit_topics(desk))
+    if jobs and not desk.json:
+        desk.say(replay_text.JOB_HEADING)
+    for job in jobs:
+        desk.say(to_json(replay_text.job_row(job)) if desk.json else replay_text.job_line(job))
+    return OK
+
+
+def _show(desk: Desk, name: str) -> int:
+    job = replay.find_job(desk, name)
+    came_back = _came_back(desk, job)
+    if desk.json:
+        desk.say(to_json({**replay_text.job_row(job), "came_back": came_back}))
+        return OK
+    for line in replay_text.job_lines(job, came_back):
+        desk.say(line)
+    return OK
+
+
+def _came_back(desk: Desk, job: Job) -> int:
+    """How many of what it sent are dead letters again."""
+    states = states_now(desk)
+    entries = (entry for entry in read_entries(audit_topics(desk)) if entry.job == job.id)
+    places = {(entry.partition, entry.offset) for entry in entries}
+    return sum(states.of(*place) == FAILED_AGAIN for place in places)

@@ -1,0 +1,147 @@
+"""The verbs `list` and `show`: a line for each dead letter, and one of them in full.
+
+Owns: what both read, and the search for the source and for what the order was before.
+Does not know: how flags are parsed (dlq_handler.py), how things look (output/), settings.
+Used by: dlq_handler.py, tail.
+"""
+
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+from orderflow.dlq.audit import AuditEntry
+from orderflow.dlq.audit_topic import read_entries
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output import portrait
+from orderflow.dlq.output.envelope import envelope, to_json
+from orderflow.dlq.output.listing import LetterLines, fit
+from orderflow.dlq.output.portrait import Shown
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import Topic, audit_topics
+from orderflow.exits import CommandError
+from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.model.records import Record, place_in
+
+LONGEST_STORY = 100
+# --- list ---
+
+
+def list_letters(desk: Desk, selection: Selection) -> int:
+    """One line, or one object, for each dead letter that is there."""
+    show = printer(desk)
+    with Topic(desk) as topic:
+        for letters in topic.batches(selection):
+            show(letters)
+    return desk.signals.exit_code
+
+
+def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
+    """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
+    lines = LetterLines(desk.width)
+    line_of = (lambda letter: to_json(envelope(letter))) if desk.json else lines.line
+    if heading and desk.width is not None and not desk.json:
+        desk.say(fit(lines.HEADING, desk.width))
+
+    def show(letters: Sequence[Letter]) -> None:
+        if letters:
+            desk.out.write("\n".join(map(line_of, letters)) + "\n")
+            desk.out.flush()
+
+    return show
+
+
+# --- show ---
+
+
+class Show(NamedTuple):
+    """What `show` is asked for."""
+
+    positions: Sequence[Any]
+    """Places as (partition, offset)."""
+    selection: Selection
+    stack: bool = False
+    history: bool = False
+    raw: bool = False
+
+
+def show(desk: Desk, what: Show) -> int:
+    """Dead letters in full: those at the given places, else those that are selected."""
+    if what.raw and desk.out.isatty():
+        raise CommandError("--raw writes the bytes as they are, so not to a terminal: redirect the output")
+    with Topic(desk) as topic:
+        for place, letter in enumerate(_asked_for(topic, what)):
+            if place and not desk.json and not what.raw:
+                desk.say("")
+            _show_one(desk, topic, letter, what)
+    return desk.signals.exit_code
+
+
+def _asked_for(topic: Topic, what: Show) -> Iterator[Letter]:
+    for partition, offset in what.positions:
+        yield topic.at(partition, offset)
+    if not what.positions:
+        chosen = [letter for letters in topic.batches(what.selection) for letter in letters]
+        yield from chosen
+        if not chosen:
+            raise CommandError("no dead letter is selected")
+
+
+def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
+    if what.raw:
+        desk.out.flush()
+        desk.out.buffer.write(letter.record.value or b"")
+        return
+    if desk.json:
+        for each in _story(topic, letter) if what.history else [letter]:
+            desk.say(to_json(envelope(each)))
+        return
+    for line in portrait.show_lines(_look_closer(desk, letter), now_ms(), what.stack):
+        desk.say(line)
+    if what.history:
+        story = _story(topic, letter)
+        for line in portrait.history_lines(story, _entries_of(desk, story)):
+            desk.say(line)
+
+
+def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, AuditEntry]:
+    """What was last done to each of them, by `partition:offset`; nothing where nobody may read it."""
+    wanted = {letter.position for letter in letters}
+    try:
+        entries = read_entries(audit_topics(desk))
+        return {entry.position: entry for entry in entries if entry.position in wanted}
+    except CommandError:  # the states could not be read either, which was said
+        return {}
+
+
+def _look_closer(desk: Desk, letter: Letter) -> Shown:
+    """Decode the value; where the dead letter does not carry the source's, try to fetch it there."""
+    looked = letter.told.value_is_original is False and letter.told.topic is not None
+    fetched = fetch_source(desk, letter) if looked else None
+    value = fetched.value if fetched else letter.record.value
+    return Shown(letter, desk.decoder.inspect(value), fetched, looked)
+
+
+def fetch_source(desk: Desk, letter: Letter) -> Optional[Record]:
+    """The record that died, from its own topic; None where that does not hold it any more."""
+    told = letter.told
+    if told.topic is None or told.partition is None or told.offset is None:
+        return None
+    with Reader(consumer_config(desk.client, desk.consumer_group), told.topic) as reader:
+        try:
+            return (
+                reader.fetch(told.partition, told.offset) if told.partition in reader.partitions() else None
+            )
+        except CommandError as error:
+            desk.note(f"the source of {letter.position} cannot be read: {error}")
+            return None
+
+
+def _story(topic: Topic, letter: Letter) -> List[Letter]:
+    """The dead letters that this order was before, as far as they are still there, and this one."""
+    story = [letter]
+    while len(story) < LONGEST_STORY:
+        before = place_in(topic.reader.topic, story[0].told.replay_from)
+        record = topic.reader.fetch(*before) if before and before[0] in topic.reader.partitions() else None
+        if record is None:
+            break
+        story.insert(0, topic.letter(record))
+    return story

@@ -1,0 +1,156 @@
+"""The verb `tail`: the last few dead letters, then each new one, and the alarm for kinds never seen before.
+
+Owns: following, what `--new-groups` has learnt, running `--exec`, telling that Kafka is lost and back.
+Does not know: how a dead letter is read and shown (browse, render).
+Used by: dlq_handler.py.
+"""
+
+import shlex
+import subprocess
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from confluent_kafka import KafkaError
+
+from orderflow.cli.status import Outage
+from orderflow.cli.terminal import complain, is_terminal
+from orderflow.dlq.desk import Desk, Progress
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output.envelope import envelope, to_json
+from orderflow.dlq.output.listing import plural
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import Limit, Topic
+from orderflow.dlq.verbs.list_and_show import printer
+from orderflow.exits import OK, TRIPPED, CommandError
+from orderflow.kafka.positions import Position, Range
+
+LAST_SHOWN = 10
+"""Dead letters that `tail` shows before it follows."""
+
+
+class Tail(NamedTuple):
+    """How `tail` behaves."""
+
+    selection: Selection
+    exit_at_end: bool = False
+    new_groups: bool = False
+    """Only kinds of failure that were never seen before."""
+    command: Optional[str] = None
+    """Run for each dead letter that is shown after the start, which it gets as JSON on its input."""
+
+
+def tail(desk: Desk, how: Tail) -> int:
+    """The last few dead letters, then each new one, until stopped."""
+    outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    with Topic(desk, error_cb=lambda error: _on_error(outage, error)) as topic:
+        if how.exit_at_end:
+            return _list_last(desk, topic, how.selection)
+        follow = _follow_new_groups if how.new_groups else _follow
+        return follow(desk, topic, how, outage)
+
+
+def _on_error(outage: Outage, error: KafkaError) -> None:
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        outage.lost("all brokers are down")
+
+
+def _list_last(desk: Desk, topic: Topic, selection: Selection) -> int:
+    show = printer(desk)
+    for letters in topic.batches(selection._replace(range=_from_the_last(selection.range))):
+        show(letters)
+    return desk.signals.exit_code
+
+
+def _from_the_last(wanted: Range) -> Range:
+    """Where tail begins: at the last few, unless told otherwise."""
+    return (
+        wanted._replace(begin=Position("back", LAST_SHOWN)) if wanted == Range(wanted.partitions) else wanted
+    )
+
+
+def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
+    show = printer(desk)
+    spans = topic.reader.spans(_from_the_last(how.selection.range))
+    begun = {span.partition: span.end for span in spans}
+    limit = Limit(how.selection)
+    for records in topic.reader.follow(spans, lambda: desk.signals.requested or limit.reached):
+        letters = limit.take([topic.letter(record) for record in records])
+        show(letters)
+        fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
+        _run_for(desk, how.command, fresh)
+        _watch(topic, outage, got_some=bool(records))
+    return OK if limit.reached else desk.signals.exit_code
+
+
+def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
+    """Learn every kind of failure that is there, then speak only of those that are not among them."""
+    spans = topic.reader.spans(how.selection.range)
+    known = _known_groups(desk, topic, how.selection)
+    if desk.signals.requested:
+        return desk.signals.exit_code
+    desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
+    show = printer(desk, heading=False)
+    ends = [span._replace(begin=span.end) for span in spans]
+    for records in topic.reader.follow(ends, lambda: desk.signals.requested):
+        unseen = _first_of_each(
+            [one for one in map(topic.letter, records) if how.selection.takes(one)], known
+        )
+        show(unseen)
+        _ring(desk, len(unseen))
+        _run_for(desk, how.command, unseen)
+        if unseen and how.command is None:
+            return TRIPPED
+        _watch(topic, outage, got_some=bool(records))
+    return desk.signals.exit_code
+
+
+def _known_groups(desk: Desk, topic: Topic, selection: Selection) -> Dict[str, None]:
+    progress = Progress(desk.err)
+    known: Dict[str, None] = {}
+    for letters in topic.batches(selection._replace(limit=None), progress):
+        known.update(dict.fromkeys(one.fingerprint for one in letters))
+    progress.clear()
+    return known
+
+
+def _first_of_each(letters: Sequence[Letter], known: Dict[str, None]) -> List[Letter]:
+    unseen = []
+    for one in letters:
+        if one.fingerprint not in known:
+            known[one.fingerprint] = None
+            unseen.append(one)
+    return unseen
+
+
+def _ring(desk: Desk, times: int) -> None:
+    if times and is_terminal(desk.err):
+        desk.err.write("\a")
+        desk.err.flush()
+
+
+def _run_for(desk: Desk, command: Optional[str], letters: Sequence[Letter]) -> None:
+    """Run the command for each; that it fails is told, and following goes on.
+
+    It is split like a shell would, but no shell runs it, and nothing of a record becomes part of it.
+    """
+    for letter in letters if command else ():
+        text = to_json(envelope(letter)) + "\n"
+        try:
+            done = subprocess.run(
+                shlex.split(command or ""), input=text.encode(), stdout=desk.err, check=False
+            )
+            if done.returncode:
+                complain(desk.err, f"--exec ended with {done.returncode} for {letter.position}")
+        except OSError as error:
+            complain(desk.err, f"--exec cannot be run: {error.strerror}")
+
+
+def _watch(topic: Topic, outage: Outage, got_some: bool) -> None:
+    """Notice that Kafka is back; while it is away, nothing else tells."""
+    if not outage.holds:
+        return
+    if not got_some:
+        try:
+            topic.reader.partitions()
+        except CommandError:
+            return
+    outage.back()

@@ -1,0 +1,184 @@
+"""The verb `waiting`: orders that wait for a retry now, told by what their consumer group has committed.
+
+Owns: reading a group's commit metadata from outside the group, and how what it says is shown.
+Does not know: how the metadata is written and read (ledger.py).
+Used by: dlq_handler.py.
+"""
+
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
+from orderflow.dlq.output.listing import columns, plural, shown_bytes
+from orderflow.dlq.output.times import ago, until
+from orderflow.dlq.selection import Selection
+from orderflow.exits import CommandError
+from orderflow.kafka import topics
+from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
+from orderflow.model.commit_metadata import Commit, Entry, read_metadata
+
+MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+ONE_BY_ONE = {"max.partition.fetch.bytes": 4096, "queued.min.messages": 1}
+"""Records are sought here and there, so nothing is read ahead."""
+
+
+class Held(NamedTuple):
+    """What one partition's commit says, and what the partition holds."""
+
+    partition: int
+    bounds: Bounds
+    committed: Optional[int]
+    """None: the group has committed nothing here."""
+    commit: Optional[Commit]
+    """None: it has no metadata of ours."""
+
+
+class Waiting(NamedTuple):
+    """One order that waits, or is in flight."""
+
+    partition: int
+    entry: Entry
+    due_ms: int
+    """About when it is called again: the metadata keeps seconds, and further ahead less than that."""
+    letter: Optional[Letter]
+    """Its record; None where retention has taken it."""
+
+
+def show_waiting(desk: Desk, selection: Selection) -> int:
+    """Orders that wait for a retry: which, since when, attempts so far, due about when."""
+    topics.require_kafka(desk.client)
+    config = {**consumer_config(desk.client, desk.consumer_group), **ONE_BY_ONE}
+    with Reader(config, desk.orders_topic) as reader:
+        held = read_commits(desk, reader, selection)
+        rows = [row for row in _rows(desk, reader, held) if _is_chosen(row, selection)]
+    rows = rows[: selection.limit]
+    for line in _json_lines(desk, rows) if desk.json else _text_lines(desk, held, rows):
+        desk.say(line)
+    return desk.signals.exit_code
+
+
+def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]:
+    """What the group has committed for each partition. Any machine that may describe the group can ask."""
+    chosen = selection.range.partitions
+    partitions = [number for number in reader.partitions() if not chosen or number in chosen]
+    committed = _committed(desk, partitions)
+    return [_held(number, reader.bounds(number), *committed[number]) for number in partitions]
+
+
+def _committed(desk: Desk, partitions: Sequence[int]) -> Dict[int, Tuple[Optional[int], str]]:
+    # Uncommitted: with read_committed the broker lets us wait for the open transaction of the consumer.
+    config = {**consumer_config(desk.client, desk.consumer_group), "isolation.level": "read_uncommitted"}
+    consumer = Consumer(config)
+    try:
+        found = _ask(consumer, [TopicPartition(desk.orders_topic, partition) for partition in partitions])
+    except KafkaException as error:
+        reason: Any = error.args[0]
+        raise CommandError(f"cannot read what {desk.consumer_group} has committed: {reason.str()}") from error
+    finally:
+        consumer.close()
+    return {p.partition: (p.offset if p.offset >= 0 else None, p.metadata or "") for p in found}
+
+
+def _ask(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
+    """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(asked, TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING or time.monotonic() > until_s:
+                raise
+            time.sleep(0.2)
+
+
+def _held(partition: int, bounds: Bounds, offset: Optional[int], metadata: str) -> Held:
+    commit = None if offset is None else read_metadata(metadata, offset)
+    return Held(partition, bounds, offset, commit)
+
+
+def _rows(desk: Desk, reader: Reader, held: Sequence[Held]) -> Iterator[Waiting]:
+    """The heads of all partitions, with their records, which are sought one by one."""
+    for one in held:
+        commit = one.commit
+        if commit is None:
+            continue
+        records = reader.fetch_all(one.partition, [entry.offset for entry in commit.entries])
+        for entry in commit.entries:
+            record = records.get(entry.offset)
+            letter = None if record is None else Letter(record, desk.decoder.decode)
+            yield Waiting(one.partition, entry, (commit.written_at_s + entry.delay_s) * 1000, letter)
+
+
+def _is_chosen(row: Waiting, selection: Selection) -> bool:
+    """The filters that an order can meet are those on its key, headers, time and fields."""
+    return not selection.filters if row.letter is None else selection.takes(row.letter)
+
+
+def _json_lines(desk: Desk, rows: Sequence[Waiting]) -> Iterator[str]:
+    return (to_json(_object(desk, row)) for row in rows)
+
+
+def _object(desk: Desk, row: Waiting) -> Dict[str, Any]:
+    record = None if row.letter is None else row.letter.record
+    return {
+        "topic": desk.orders_topic,
+        "partition": row.partition,
+        "offset": row.entry.offset,
+        "consumer_group": desk.consumer_group,
+        "attempts": row.entry.attempts,
+        "due_ts": row.due_ms,
+        "has_followers": row.entry.has_followers,
+        "ts": record and record.timestamp_ms,
+        "key": record and text_or_none(record.key),
+        "key_b64": record and base64_or_none(record.key),
+        "payload": plain(row.letter.order) if row.letter else None,
+    }
+
+
+def _text_lines(desk: Desk, held: Sequence[Held], rows: Sequence[Waiting]) -> Iterator[str]:
+    yield _overview(desk, held, len(rows))
+    yield from _remarks(held)
+    if not rows:
+        return
+    table: List[Tuple[str, ...]] = [("POSITION", "ATTEMPTS", "DUE", "PUBLISHED", "KEY", "ORDER")]
+    table += [_cells(row) for row in rows]
+    yield from columns(table, desk.width, desk.colour)
+
+
+def _overview(desk: Desk, held: Sequence[Held], waiting: int) -> str:
+    unseen = sum(one.bounds.high - _next(one) for one in held)
+    parts = (desk.orders_topic, f"group {desk.consumer_group}", plural(len(held), "partition"))
+    return "  ".join([*parts, f"{waiting:,} waiting", f"{unseen:,} not yet seen"])
+
+
+def _next(one: Held) -> int:
+    """The first offset that the group has not taken in."""
+    if one.commit is not None:
+        return one.commit.next
+    return one.bounds.low if one.committed is None else one.committed
+
+
+def _remarks(held: Sequence[Held]) -> Iterator[str]:
+    for one in held:
+        if one.committed is None:
+            yield f"partition {one.partition}: the group has committed nothing"
+        elif one.commit is None:
+            yield f"partition {one.partition}: committed at {one.committed} without metadata of ours"
+        elif one.commit.braked:
+            yield f"partition {one.partition}: the outage brake holds: nothing is dead-lettered"
+
+
+def _cells(row: Waiting) -> Tuple[str, ...]:
+    place = f"{row.partition}:{row.entry.offset}"
+    due = until(row.due_ms, now_ms())
+    if row.letter is None:
+        return place, f"{row.entry.attempts}", due, "-", "-", "no longer in the topic"
+    record, order = row.letter.record, row.letter.order
+    shown = "not an order" if order is None else to_json(plain(order))
+    followers = "  and more of its key behind it" if row.entry.has_followers else ""
+    published = ago(record.timestamp_ms, now_ms())
+    return place, f"{row.entry.attempts}", due, published, shown_bytes(record.key), shown + followers

@@ -1,0 +1,110 @@
+"""Properties of the Kafka client that users set: which there are, which values it takes, which we need.
+
+Owns: `PROTECTED`, asking the client itself without starting one, and starting one.
+Does not know: where a property was set, or the settings that are ours.
+Used by: config.py, topics, publisher.
+"""
+
+import re
+from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
+
+from confluent_kafka import KafkaException, Producer
+
+from orderflow.exits import UsageError
+from orderflow.model.text import did_you_mean
+
+PROTECTED: Mapping[str, str] = {
+    "bootstrap.servers": "set KAFKA_BOOTSTRAP_SERVERS",
+    "metadata.broker.list": "set KAFKA_BOOTSTRAP_SERVERS",
+    "group.id": "set CONSUMER_GROUP",
+    "transactional.id": "it is chosen so that a stale process is fenced",
+    "enable.auto.commit": "offsets are committed only for orders that are settled",
+    "auto.commit.enable": "offsets are committed only for orders that are settled",
+    "enable.auto.offset.store": "offsets are committed only for orders that are settled",
+    "isolation.level": "orders of aborted transactions must not be read",
+    "enable.partition.eof": "the end of a partition is watched for",
+    "enable.idempotence": "an order must be published once",
+    "acks": "an order counts as published when all in-sync replicas have it",
+    "request.required.acks": "an order counts as published when all in-sync replicas have it",
+    "delivery.report.only.error": "every delivery is counted",
+}
+"""Properties that nobody may set, because a promise rests on each; with what to do, or why."""
+
+_AS_WE_SET = frozenset(
+    {
+        *(("acks", "all"), ("acks", "-1"), ("request.required.acks", "all"), ("request.required.acks", "-1")),
+        *(("enable.idempotence", "true"), ("enable.auto.commit", "false"), ("auto.commit.enable", "false")),
+        *(("enable.auto.offset.store", "false"), ("isolation.level", "read_committed")),
+    }
+)
+"""What may stand in an environment that others read too, as it is what we set ourselves."""
+
+COMMON = (
+    *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
+    *("sasl.oauthbearer.config", "sasl.kerberos.service.name", "ssl.ca.location"),
+    *("ssl.certificate.location", "ssl.key.location", "ssl.key.password"),
+    *("ssl.endpoint.identification.algorithm", "client.id"),
+    *("client.rack", "compression.type", "linger.ms", "batch.size", "message.timeout.ms"),
+    *("message.max.bytes", "session.timeout.ms", "group.instance.id", "group.protocol"),
+    *("partition.assignment.strategy", "auto.offset.reset", "debug", "log_level"),
+)
+"""Properties that people set most: what a misspelt one is compared with."""
+
+Client = TypeVar("Client")
+
+
+def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> Client:
+    """A client of this kind. Raises UsageError where properties contradict each other."""
+    try:
+        return kind(dict(conf))
+    except KafkaException as error:
+        raise UsageError(f"the Kafka client cannot work with its settings: {error.args[0].str()}") from error
+
+
+_UNKNOWN = "no such configuration property"
+_LAST = "orderflow.no.such.property"
+
+
+def exists(name: str) -> bool:
+    """Whether the client has this property."""
+    return _UNKNOWN not in _refusal(name, "").lower()
+
+
+def is_as_we_set(name: str, text: str) -> bool:
+    """Whether a property that nobody may set is asked for as it is set anyway."""
+    return (name, text.strip().lower()) in _AS_WE_SET
+
+
+def fault(name: str, text: str) -> Optional[str]:
+    """What is wrong with setting a property to this text; None if nothing is. Never tells a secret value."""
+    if name in PROTECTED:
+        return f"{name} cannot be set: {PROTECTED[name]}"
+    refusal = _refusal(name, text)
+    if not refusal:
+        return None
+    if _UNKNOWN in refusal.lower():
+        return f"the Kafka client has no property {name}{did_you_mean(name, COMMON)}"
+    said = "" if _is_secret(name) else f": {refusal}"
+    return f"the Kafka client does not take this value of {name}{said}"
+
+
+def _is_secret(name: str) -> bool:
+    return bool(re.search(r"password|secret|pem|key|config|assertion|token", name))
+
+
+def _refusal(name: str, text: str) -> str:
+    """Why the client refuses a property, "" if it does not.
+
+    It is given a second property that it cannot know. It reads in order: if that one is what it complains
+    about, the first was fine, and no client is ever started.
+    """
+    if name == "logger":  # taken out by the Python client before the library sees it
+        return _UNKNOWN
+    try:
+        Producer({name: text, _LAST: ""})
+    except KafkaException as error:
+        message = str(error.args[0].str()).strip()
+        return "" if _LAST in message else message
+    except (TypeError, AttributeError):  # callbacks and the like
+        return "it cannot be given as text"
+    return ""

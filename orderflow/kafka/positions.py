@@ -1,0 +1,32 @@
+"""Places in a topic, and the range to read between two of them, as plain values.
+
+Owns: `Position` and `Range`.
+Does not know: how they are typed, and how a topic is read.
+Used by: reader, and whoever selects what to read.
+"""
+
+from typing import FrozenSet, NamedTuple, Optional
+
+
+class Position(NamedTuple):
+    """A place in each partition: `kind` is beginning, end, offset, back (from the end) or time."""
+
+    kind: str
+    value: int = 0
+    """An offset, a number of records, or epoch milliseconds."""
+
+
+BEGINNING = Position("beginning")
+END = Position("end")
+
+
+class Range(NamedTuple):
+    """What to read of a topic. Offsets and times are sought, not scanned for."""
+
+    partitions: FrozenSet[int] = frozenset()
+    """Empty: all."""
+    begin: Position = BEGINNING
+    end: Optional[Position] = None
+    """Where to stop, exclusive; None: at the end as it is when reading starts."""
+    since_ms: Optional[int] = None
+    until_ms: Optional[int] = None

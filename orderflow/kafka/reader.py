@@ -1,0 +1,237 @@
+"""Reads a topic from one place to another, or follows it, without a group and without a trace.
+
+Owns: seeking, the end of a range, and how much is read ahead, which bounds the memory.
+Does not know: what the records mean.
+Used by: browse, replay.
+"""
+
+import gc
+import time
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.positions import Position, Range
+from orderflow.model.records import Record, record_of
+
+BATCH = 250
+"""Records a batch. Small: what is built for them still lies in the processor's cache when it is used."""
+WAIT_S = 0.2
+TIMEOUT_S = 10.0
+CLOCK_SLACK_MS = 600_000
+"""Writers' clocks differ: a record this much behind the first late enough one may still be early enough."""
+GC_THRESHOLD = 100_000
+"""Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
+
+
+class Span(NamedTuple):
+    """Offsets of one partition, `end` exclusive."""
+
+    partition: int
+    begin: int
+    end: int
+
+
+class Bounds(NamedTuple):
+    """What a partition holds: offsets from `low` on, up to but not with `high`."""
+
+    low: int
+    high: int
+
+
+def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
+    """The properties of a client that only looks: it never joins the group, never commits."""
+    return {
+        "fetch.queue.backoff.ms": 5,
+        # A fetch that waits at an end holds up the next seek.
+        "fetch.wait.max.ms": 20,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 16_384,
+        **client,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+    }
+
+
+class Unreadable(CommandError):
+    """A topic cannot be read for now: Kafka, or the leader of one of its partitions, is away."""
+
+
+class Reader:
+    """Reads one topic. Use as a context manager: it holds a connection."""
+
+    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._consumer: Any = Consumer(dict(config))
+        gc.set_threshold(GC_THRESHOLD, 50, 100)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> List[int]:
+        """The partitions of the topic. Raises TopicMissing where there is no such topic."""
+        found = self._ask(lambda: self._consumer.list_topics(self.topic, TIMEOUT_S)).topics[self.topic]
+        if found.error is None:
+            return sorted(found.partitions)
+        if found.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            raise TopicMissing(f"topic {self.topic} does not exist")
+        raise self._failure(found.error)
+
+    def bounds(self, partition: int) -> Bounds:
+        """What the partition holds now, records of open transactions not counted."""
+        place = TopicPartition(self.topic, partition)
+        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(place, TIMEOUT_S))
+        return Bounds(low, high)
+
+    def spans(self, wanted: Range) -> List[Span]:
+        """The offsets that the range asks for. Raises CommandError for a partition that does not exist."""
+        partitions = self._chosen(wanted)
+        bounds = {partition: self.bounds(partition) for partition in partitions}
+        begins = self._places(wanted.begin, bounds)
+        ends = self._places(wanted.end or Position("end"), bounds)
+        if wanted.since_ms is not None:
+            begins = _later(begins, self._places(Position("time", wanted.since_ms), bounds))
+        if wanted.until_ms is not None:
+            late = self._places(Position("time", wanted.until_ms + CLOCK_SLACK_MS), bounds)
+            ends = {partition: min(ends[partition], late[partition]) for partition in partitions}
+        return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
+
+    def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
+        """The records of the spans in batches, as they arrive: in order within a partition."""
+        ends = {span.partition: span.end for span in spans if span.begin < span.end}
+        self._assign([(span.partition, span.begin) for span in spans if span.partition in ends])
+        unread = set(ends)
+        while unread and not stop():
+            records, at_end = self._poll()
+            unread.difference_update(partition for partition, offset in at_end if offset >= ends[partition])
+            self._drop_finished(unread, ends)
+            batch = [record for record in records if record.offset < ends[record.partition]]
+            if batch:
+                yield batch
+
+    def follow(
+        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[List[Record]]:
+        """The records from where each span begins, and whatever comes after, until asked to stop.
+
+        A batch is empty where nothing came for a moment, so that the caller can attend to other things.
+        """
+        self._assign([(span.partition, span.begin) for span in spans])
+        while not stop():
+            yield self._poll()[0]
+
+    def fetch(self, partition: int, offset: int) -> Optional[Record]:
+        """The record at this very place, or None where the log does not hold one there."""
+        return self.fetch_all(partition, [offset]).get(offset)
+
+    def fetch_all(self, partition: int, offsets: Sequence[int]) -> Dict[int, Record]:
+        """The records at these places, by offset, those that the log still holds. Each is sought."""
+        found = {}
+        bounds = self.bounds(partition)
+        for offset in sorted(offsets):
+            if bounds.low <= offset < bounds.high:
+                self._assign([(partition, offset)])
+                record = self._first()
+                if record is not None and record.offset == offset:
+                    found[offset] = record
+        return found
+
+    def _first(self) -> Optional[Record]:
+        """The first record from where it is assigned; None at the end of the log."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            records, at_end = self._poll(1)
+            if records or at_end:
+                return records[0] if records else None
+        raise Unreadable(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
+
+    def _chosen(self, wanted: Range) -> List[int]:
+        existing = self.partitions()
+        missing = sorted(wanted.partitions.difference(existing))
+        if missing:
+            raise CommandError(
+                f"topic {self.topic} has no partition {missing[0]}: it has {len(existing)}, from 0"
+            )
+        return sorted(wanted.partitions) if wanted.partitions else existing
+
+    def _places(self, position: Position, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
+        """The offset in each partition that the position stands for, within what the partition holds."""
+        if position.kind == "time":
+            return self._places_by_time(position.value, bounds)
+        return {partition: _place(position, held) for partition, held in bounds.items()}
+
+    def _places_by_time(self, timestamp_ms: int, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
+        asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in bounds]
+        found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
+        places = {place.partition: place.offset for place in found}
+        return {p: places[p] if places[p] >= 0 else held.high for p, held in bounds.items()}
+
+    def _assign(self, begins: Sequence[Tuple[int, int]]) -> None:
+        self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in begins])
+
+    def _poll(self, most: int = BATCH) -> Tuple[List[Record], List[Tuple[int, int]]]:
+        """The next records, and the ends that were reached, as (partition, offset)."""
+        records, at_end = [], []
+        messages = self._ask(lambda: self._consumer.consume(1, WAIT_S))
+        if messages and most > 1:  # what is there already, without waiting for more
+            messages += self._ask(lambda: self._consumer.consume(most - 1, 0))
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(record_of(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                at_end.append((message.partition(), message.offset()))
+            elif not _passes(error):
+                raise self._failure(error)
+        return records, at_end
+
+    def _drop_finished(self, unread: Set[int], ends: Mapping[int, int]) -> None:
+        """Stop fetching what is read to its end. By position: markers of transactions are no records."""
+        places = self._consumer.position([TopicPartition(self.topic, partition) for partition in unread])
+        finished = [place.partition for place in places if place.offset >= ends[place.partition]]
+        if finished:
+            # Not paused: a pause outlives the assignment, and to resume after the next one can stall it.
+            self._consumer.incremental_unassign([TopicPartition(self.topic, place) for place in finished])
+            unread.difference_update(finished)
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+
+    def _failure(self, error: KafkaError) -> CommandError:
+        # A partition that has no leader yet is "unknown" to whoever asks for its offsets.
+        for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
+        kind = Unreadable if for_now else CommandError
+        return kind(f"cannot read topic {self.topic}: {error.str()}")
+
+
+def _place(position: Position, held: Bounds) -> int:
+    offset = {
+        "beginning": held.low,
+        "end": held.high,
+        "offset": position.value,
+        "back": held.high - position.value,
+    }[position.kind]
+    return min(max(offset, held.low), held.high)
+
+
+PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+"""Reported while Kafka is away; the client goes on by itself when it is back."""
+
+
+def _passes(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in PASSING
+
+
+def _later(one: Mapping[int, int], other: Mapping[int, int]) -> Dict[int, int]:
+    return {partition: max(place, other[partition]) for partition, place in one.items()}

@@ -1,0 +1,360 @@
+"""Kafka before the work starts: whether it answers, and whether the topics are there.
+
+Owns: `require_kafka`, `ensure_topics`, and how each of our topics is created.
+Does not know: what the topics hold, or who reads and writes them.
+Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
+"""
+
+import re
+import time
+from concurrent.futures import wait
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from confluent_kafka import (
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+
+from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
+from orderflow.kafka.client_properties import started
+
+NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
+
+_HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
+_FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
+_BROKER_DEFAULT = -1
+_WHOLE = re.compile("-?[0-9]{1,19}")
+
+
+class TopicSpec(NamedTuple):
+    """A topic as it is created when it is missing. The replication factor is the broker's default."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = {}
+
+
+BY_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+"""The broker dates what we write: one whose clock differs much from ours refuses our own time."""
+
+
+def orders(name: str) -> TopicSpec:
+    """The topic of the orders: three partitions, so that three consumers can share the work."""
+    return TopicSpec(name, 3)
+
+
+def processed(name: str) -> TopicSpec:
+    """The topic of what handlers return: partitioned as the orders are."""
+    return TopicSpec(name, 3, BY_BROKERS_CLOCK)
+
+
+def dead_letters(name: str) -> TopicSpec:
+    """The topic of the dead letters: one partition, so that they read in the order of dying."""
+    return TopicSpec(name, 1, BY_BROKERS_CLOCK)
+
+
+def audit(name: str) -> TopicSpec:
+    """The topic that tells what became of each dead letter: the newest entry of each is kept for ever."""
+    return TopicSpec(name, 1, {"cleanup.policy": "compact"})
+
+
+def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
+    """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if it refuses us.
+
+    The default leaves time to start and to print within the 10 s that a person is promised.
+    """
+    errors: List[KafkaError] = []
+    admin = _admin({**conf, "error_cb": errors.append})
+    deadline_s = time.monotonic() + timeout_s
+    step_s = _FIRST_STEP_S
+    while not _answers(admin, step_s):
+        step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
+        hopeless = [error for error in errors if error.code() in _HOPELESS]
+        if hopeless:
+            raise KafkaUnreachable(
+                f"Kafka at {_address(conf)} refuses us: {_reason(hopeless)}; check the settings "
+                "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
+            )
+        if step_s <= 0:
+            raise KafkaUnreachable(
+                f"Kafka does not answer at {_address(conf)}: tried for {timeout_s:g} s, "
+                f"{_reason(errors)}; {NEXT_STEP}"
+            )
+
+
+def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
+    """Create those topics that are missing, wait until they can be used, and return their names.
+
+    A topic that exists stays as it is. Where we may not create one, raises TopicMissing with the command for
+    someone who may.
+    """
+    admin = _admin(conf)
+    missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
+    refusals = _create(admin, missing, timeout_s)
+    if refusals:
+        raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
+    _wait_for(admin, missing, timeout_s)
+    return [spec.name for spec in missing]
+
+
+def _admin(conf: Mapping[str, Any]) -> AdminClient:
+    return started(AdminClient, conf)
+
+
+def _answers(admin: AdminClient, step_s: float) -> bool:
+    """Whether a broker answers now. Short, so that Ctrl-C and the error callback come through between."""
+    try:
+        admin.list_topics(timeout=step_s)
+        return True
+    except KafkaException:
+        admin.poll(0)
+        return False
+
+
+def _address(conf: Mapping[str, Any]) -> str:
+    return str(conf["bootstrap.servers"])
+
+
+def _reason(errors: Sequence[KafkaError]) -> str:
+    """The newest of what the client reported; a broker's own trouble rather than "all brokers are down"."""
+    told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
+    return plain_reason(told[-1]) if told else "no answer"
+
+
+def plain_reason(error: KafkaError) -> str:
+    """What the client says of a connection, without its internals: `localhost:9092: Connection refused`."""
+    text = re.sub(r"(/bootstrap|/\d+)(?=: )|Connect to \S+ failed: | \(after .*$", "", str(error.str()))
+    return re.sub(r"^(sasl_\w+|ssl|plaintext)://", "", text)
+
+
+def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
+    """Asked by a call that never makes a broker create the topic by itself."""
+    try:
+        _describe(admin, name, timeout_s)
+        return True
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise _unseen(name, error.args[0]) from error
+
+
+def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
+    return admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name].result()
+
+
+def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, str]:
+    """Create the topics; why not, by name, for those that were refused."""
+    if not specs:
+        return {}
+    wanted = [
+        NewTopic(spec.name, spec.partitions, _BROKER_DEFAULT, config=dict(spec.config)) for spec in specs
+    ]
+    refusals = {}
+    for name, future in admin.create_topics(wanted, request_timeout=timeout_s).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was quicker
+                refusals[name] = str(error.args[0].str())
+    return refusals
+
+
+def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> str:
+    refused = [spec for spec in missing if spec.name in refusals]
+    lines = [
+        f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused
+    ]
+    return "\n".join(
+        [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
+    )
+
+
+def _command(spec: TopicSpec, address: str) -> str:
+    config = "".join(f" --config {name}={value}" for name, value in spec.config.items())
+    return (
+        f"kafka-topics.sh --bootstrap-server {address} --create --topic {spec.name} "
+        f"--partitions {spec.partitions}{config}"
+    )
+
+
+def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> None:
+    """Wait until every partition has a leader: a controller answers before the brokers have heard."""
+    deadline_s = time.monotonic() + timeout_s
+    for spec in specs:
+        while not _is_led(admin, spec.name, timeout_s):
+            if time.monotonic() >= deadline_s:
+                raise CommandError(f"topic {spec.name} was created, but has no leader after {timeout_s:g} s")
+            time.sleep(0.02)
+
+
+def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
+    try:
+        partitions = _describe(admin, name, timeout_s).partitions
+    except KafkaException:
+        return False
+    return bool(partitions) and all(partition.leader is not None for partition in partitions)
+
+
+_ASK_TIMEOUT_S = 2.0
+"""A request that waits for a lost broker costs a processor meanwhile (measured with librdkafka 2.16)."""
+
+
+class Identity:
+    """What a topic is now: how many partitions it has, and whether it is still the one that it was.
+
+    A topic that is deleted and created again under a running consumer keeps its name: the client reads
+    on in the new one where it stood in the old one (measured), and what lies before is skipped.
+    Brokers before 2.8 give no ids; there this sees nothing.
+    """
+
+    def __init__(self, conf: Mapping[str, Any], name: str, every_s: float = 5.0) -> None:
+        self._admin = _admin(conf)
+        self._name = name
+        self._every_s = every_s
+        self._due_s = time.monotonic()
+        self._answer: Any = None
+        self._id: Optional[str] = None
+        self._is_another = False
+        self.partitions = 1
+        """How many it had when last asked."""
+
+    def learn(self, timeout_s: float = 10.0) -> Optional[str]:
+        """Ask now. The topic's id, None where the broker gives none. Raises CommandError."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = _describe(self._admin, self._name, timeout_s)
+                self.partitions = len(found.partitions)
+                self._id = _id_of(found)
+                return self._id
+            except KafkaException as error:
+                # A broker may hear of a new topic a little later than the one that created it.
+                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+                if not is_new or time.monotonic() >= deadline_s:
+                    raise _unseen(self._name, error.args[0]) from error
+            time.sleep(0.02)
+
+    def look(self) -> None:
+        """Learn again now and then. Never waits for an answer."""
+        if self._answer is not None:
+            if self._answer.done():
+                self._take()
+        elif time.monotonic() >= self._due_s:
+            self._answer = self._ask()
+
+    def has_changed(self) -> bool:
+        """True once the topic's id is another than at the first look. Never waits for an answer."""
+        self.look()
+        return self._is_another
+
+    def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
+        """The same, by a look of its own that is waited for."""
+        self._answer = self._ask()
+        wait([self._answer], timeout_s)
+        return self.has_changed()
+
+    def _ask(self) -> Any:
+        self._due_s = time.monotonic() + self._every_s
+        asked = TopicCollection([self._name])
+        return self._admin.describe_topics(asked, request_timeout=_ASK_TIMEOUT_S)[self._name]
+
+    def _take(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer.exception() is not None:
+            return
+        found = answer.result()
+        self.partitions = len(found.partitions)
+        self._id = self._id or _id_of(found)
+        self._is_another = self._is_another or _id_of(found) not in (None, self._id)
+
+
+NO_ID = "A" * 22
+"""How the client spells the id that is all zeros."""
+
+
+def _id_of(described: Any) -> Optional[str]:
+    found = described.topic_id
+    return None if found is None or str(found) == NO_ID else str(found)
+
+
+class Standing(NamedTuple):
+    """How a group sees one of its members, or one that would be."""
+
+    is_idle: bool
+    """It is a member, and was given no partitions."""
+    is_settled: bool
+    """The group has its members and is waiting for nobody."""
+    detail: str
+
+
+def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
+    """What the group's coordinator says, asked by a client of its own."""
+    admin = _admin(conf)
+    try:
+        found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
+    except KafkaException as error:
+        return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
+    state = found.state.name.lower().replace("_", " ")
+    ours = [each for each in found.members if each.member_id == member]
+    if not ours:
+        detail = f"the group is {state}, with {len(found.members)} members, and this consumer is none of them"
+    else:
+        detail = f"the group is {state}, and this consumer a member of it"
+    is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
+    return Standing(is_idle, is_settled, detail)
+
+
+def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[int, int]:
+    """The end of each partition, open transactions included. Raises KafkaException.
+
+    What a consumer of committed records is told as the end lies before the first open transaction.
+    """
+    admin = _admin(conf)
+    described = _describe(admin, name, timeout_s).partitions
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(name, partition.id): latest for partition in described}
+    if not asked:
+        return {}
+    futures = admin.list_offsets(
+        asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
+    )
+    return {place.partition: future.result().offset for place, future in futures.items()}
+
+
+def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
+    """How many partitions a topic has. Raises CommandError where it cannot be asked."""
+    admin = _admin(conf)
+    try:
+        return len(_describe(admin, name, timeout_s).partitions)
+    except KafkaException as error:
+        raise _unseen(name, error.args[0]) from error
+
+
+def _unseen(name: str, error: KafkaError) -> CommandError:
+    """The error for a topic that cannot be looked at. Without rights nobody is told whether it is there."""
+    denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    hint = "; we need the right to describe it, if it is there" if denied else ""
+    return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
+
+
+def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:
+    """The topic's `max.message.bytes`; None where we may not read its settings."""
+    return numbers_set(conf, name, timeout_s).get("max.message.bytes")
+
+
+def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
+    """Those of the topic's settings that are whole numbers; none where we may not read them."""
+    # The client is kept by a name: where it is let go before the answer, there is none.
+    admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException:
+        return {}
+    found = {setting: str(entry.value) for setting, entry in entries.items()}
+    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}

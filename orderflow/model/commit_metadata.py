@@ -1,0 +1,203 @@
+"""The text beside a committed offset: which orders below it are finished, and which still wait.
+
+Owns: the format, how it is written and read, and how many entries fit.
+Does not know: Kafka's client, the ledger that it is taken from, the clock.
+Used by: the engine, and the verbs that look at a consumer group from outside.
+"""
+
+import re
+from bisect import bisect_left
+from functools import lru_cache
+from math import log2
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from zlib import crc32
+
+METADATA_LIMIT = 4000
+"""Bytes of metadata that a broker takes at its default of `offset.metadata.max.bytes` (4,096)."""
+
+MAX_ATTEMPTS = 31
+"""The most attempts that an entry of the metadata can count."""
+
+FORMAT = "of1"
+HEADER_LIMIT = 69
+"""Bytes of metadata beside the entries, at most: two offsets of 19 digits, a time of 10, the check."""
+REACHES = [100 << power for power in range(9)]
+"""The reaches that one digit can name."""
+DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
+
+DELAYS_S = [*range(32), *(round(32 * 1.36**step) for step in range(32))]
+"""The delays that one digit can name: exact up to 31 s, then in steps of a third, to about 5 days."""
+
+
+class Entry(NamedTuple):
+    """A head as the metadata lists it."""
+
+    offset: int
+    attempts: int
+    delay_s: int
+    has_followers: bool = False
+    announced: bool = False
+
+
+class Commit(NamedTuple):
+    """What the metadata of a committed offset says of its partition."""
+
+    next: int
+    entries: List[Entry]
+    clean: bool
+    braked: bool
+    alone: Optional[int]
+    """The offset that was called alone when this was committed, or that died so and was not called since."""
+    written_at_s: int
+    reach: Optional[int] = None
+    """About so many orders beyond `next` may be called before the next commit. None: not known."""
+
+
+# --- the metadata's text -----------------------------------------------------------------------------
+#
+#   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
+#
+# flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
+# where it is known. Numbers are decimal.
+# An entry, in offset order: the distance from the one before, doubled, plus 1 with followers, in
+# digits of 5 bits, low first, the sixth bit set while more follow; one digit of attempts, doubled,
+# plus 1 if announced; one digit of delay (DELAYS_S). An announced entry with a delay is not being
+# called: it was, when a process died, and still has to be called IN_COMPANY. The check is the CRC-32,
+# in hex, of the committed offset and all before it: a text that was cut, or that a mirror carried over
+# to the offset of another cluster, would list too little, and what is not listed counts as finished.
+# The check keeps nobody from forging a text. So what is read is bounded: offsets that can exist, times
+# of ten digits, no longer than we write. All else counts as foreign.
+
+
+TEXT = re.compile(
+    rf"{FORMAT};([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}});([A-Za-z0-9_-]*);[0-9a-f]{{8}}",
+    re.ASCII,
+)
+"""Whatever is longer, or spelt otherwise, was not written here: anyone who may commit may forge a text."""
+MAX_OFFSET = 2**63 - 1
+LONGEST_NUMBER = 13
+"""Digits of 5 bits that a doubled distance between two offsets takes."""
+
+
+def _reach_digit(reach: Optional[int]) -> str:
+    """The digit of the smallest reach that can be named and is no less, or of the largest there is."""
+    return "" if reach is None else str(min(bisect_left(REACHES, reach), len(REACHES) - 1))
+
+
+def _sealed(body: str, base: int) -> str:
+    return f"{body};{crc32(f'{base};{body}'.encode()):08x}"
+
+
+def read_metadata(text: str, base: int) -> Optional[Commit]:
+    """What the metadata of the committed offset `base` says; None where it is not ours to read."""
+    try:
+        return _read(text, base)
+    except ValueError:
+        return None
+
+
+def _read(text: str, base: int) -> Commit:
+    found = TEXT.fullmatch(text) if len(text) <= METADATA_LIMIT else None
+    if found is None or text != _sealed(text.rpartition(";")[0], base):
+        raise ValueError(text)
+    state, brake, reach, span, alone, written_at_s, entries = found.groups()
+    commit = Commit(
+        next=base + int(span),
+        entries=list(_read_entries(entries, base)),
+        clean=state == "c",
+        braked=bool(brake),
+        alone=base + int(alone) if alone else None,
+        written_at_s=int(written_at_s),
+        reach=REACHES[int(reach)] if reach else None,
+    )
+    if not _is_sound(commit, base):
+        raise ValueError(text)
+    return commit
+
+
+def _is_sound(commit: Commit, base: int) -> bool:
+    """A commit that could make a record skip is not ours: offsets rise, begin at the base, and exist."""
+    offsets = [entry.offset for entry in commit.entries]
+    first = offsets[0] if offsets else commit.next
+    rising = all(low < high for low, high in zip(offsets, [*offsets[1:], commit.next]))
+    known = commit.alone is None or base <= commit.alone < commit.next
+    return first == base and rising and known and 0 <= base <= commit.next <= MAX_OFFSET
+
+
+@lru_cache(maxsize=20_000)
+def _entry(step: int, attempts: int, announced: bool, delay_s: int) -> str:
+    """The text of one entry. Looked up mostly, since they are much alike."""
+    return _number(step) + DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced] + _delay(delay_s)
+
+
+def _number(number: int) -> str:
+    digits = ""
+    while number > 31:
+        digits += DIGITS[32 + (number & 31)]
+        number >>= 5
+    return digits + DIGITS[number]
+
+
+def _delay(delay_s: int) -> str:
+    """The digit of the shortest delay that can be named and is not shorter, or of the longest there is."""
+    return DIGITS[min(bisect_left(DELAYS_S, delay_s), len(DELAYS_S) - 1)]
+
+
+def _read_entries(text: str, base: int) -> Iterator[Entry]:
+    values = iter([DIGIT_VALUES[digit] for digit in text])
+    last = base
+    for digit in values:
+        step = _read_number(digit, values)
+        attempts, delay = next(values, None), next(values, None)
+        if attempts is None or delay is None:
+            raise ValueError("cut off")
+        last += step >> 1
+        yield Entry(last, attempts >> 1, DELAYS_S[delay], bool(step & 1), bool(attempts & 1))
+
+
+def _read_number(digit: int, values: Iterator[int]) -> int:
+    number, shift = digit & 31, 5
+    while digit >= 32:
+        following = next(values, None)
+        if following is None or shift >= 5 * LONGEST_NUMBER:
+            raise ValueError("cut off, or no distance between two offsets")
+        digit = following
+        number |= (digit & 31) << shift
+        shift += 5
+    return number
+
+
+# --- how many heads fit ------------------------------------------------------------------------------
+
+
+def capacity(span: int, limit: int = METADATA_LIMIT) -> int:
+    """How many heads fit into `limit` bytes wherever they stand in `span` offsets; at least 1.
+
+    A number v takes at most 1 + log32(v) digits, which is concave, so n distances that add up to
+    the span take at most n digits each of their mean. That bound depends on the count and the span
+    alone: a head that finishes and is replaced by a follower can never make the text too long.
+    """
+    return _capacity(max(span, 1).bit_length(), limit)
+
+
+_capacities: Dict[Tuple[int, int], int] = {}
+
+
+def _capacity(span_bits: int, limit: int) -> int:
+    known = _capacities.get((span_bits, limit))
+    if known is None:
+        known = _capacities[span_bits, limit] = _search_capacity(2**span_bits, limit - HEADER_LIMIT)
+    return known
+
+
+def _search_capacity(span: int, room: int) -> int:
+    low, high = 1, max(1, room // 3) + 1
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _worst_size(middle, span) <= room else (low, middle)
+    return low
+
+
+def _worst_size(count: int, span: int) -> float:
+    return count * (3 + log2(2 * span / count + 2) / 5)

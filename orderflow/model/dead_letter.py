@@ -1,0 +1,276 @@
+"""Our own dead letter: the record that the engine sends when an order cannot be processed.
+
+Owns: the names of our diagnostic headers, the steps that make a dead letter fit, the fingerprint.
+Does not know: how other systems write dead letters (dialects.py), when an order is given up (retry.py).
+Used by: processor, dialects, replay.
+"""
+
+import hashlib
+import re
+from enum import IntEnum
+from functools import lru_cache
+from typing import List, NamedTuple, Optional, Tuple
+
+from orderflow.errors import Failure
+from orderflow.model.delivery_id import delivery_id
+from orderflow.model.records import Header, Headers, Outgoing, Record
+
+BROKER_PREFIX = "__dlq.errors."
+"""The six names that a Kafka 4.4 broker writes itself when it dead-letters for a share group."""
+OWN_PREFIX = "orders.dlq."
+REPLAY_PREFIX = "orders.replay."
+"""Not diagnostic: they tell the life of an order across returns, so a new dead letter keeps them."""
+
+TOPIC = BROKER_PREFIX + "topic"
+PARTITION = BROKER_PREFIX + "partition"
+OFFSET = BROKER_PREFIX + "offset"
+GROUP = BROKER_PREFIX + "group"
+DELIVERY_COUNT = BROKER_PREFIX + "delivery.count"
+MESSAGE = BROKER_PREFIX + "message"
+REASON = OWN_PREFIX + "reason"
+STAGE = OWN_PREFIX + "stage"
+CLASS = OWN_PREFIX + "class"
+RETRYABLE = OWN_PREFIX + "retryable"
+FINGERPRINT = OWN_PREFIX + "fingerprint"
+FIRST_FAILED_AT = OWN_PREFIX + "first-failed-at"
+FAILED_AT = OWN_PREFIX + "failed-at"
+TIMESTAMP = OWN_PREFIX + "timestamp"
+SCHEMA = OWN_PREFIX + "schema"
+CLIENT = OWN_PREFIX + "client"
+STACK = OWN_PREFIX + "stack"
+LEFT_OUT = OWN_PREFIX + "left-out"
+"""Only on a pointer: which parts of the source did not fit, of `value`, `headers` and `key`."""
+ID = OWN_PREFIX + "id"
+"""The id under which the order was called, which a replay hands on."""
+HEADERS_LEFT_OUT = OWN_PREFIX + "headers-left-out"
+"""Why none of the source's headers is here: no Python client can read them, so a replay cannot carry them."""
+
+REPLAY_JOB = REPLAY_PREFIX + "job"
+REPLAY_COUNT = REPLAY_PREFIX + "count"
+REPLAY_FROM = REPLAY_PREFIX + "from"
+"""The dead letter that was sent again, as `topic-partition-offset`."""
+
+
+class Shrink(IntEnum):
+    """How much is given up so that a dead letter fits. Each step includes those before it."""
+
+    NOTHING = 0
+    STACK = 1
+    MESSAGE = 2
+    POINTER = 3
+
+
+STACK_LIMIT = {Shrink.NOTHING: 8192, Shrink.STACK: 512, Shrink.MESSAGE: 0, Shrink.POINTER: 0}
+"""Bytes of stack trace kept at each step."""
+MESSAGE_LIMIT = {Shrink.NOTHING: 32768, Shrink.STACK: 32768, Shrink.MESSAGE: 256, Shrink.POINTER: 256}
+"""Bytes of error message kept at each step."""
+LABEL_LIMIT = 512
+"""Bytes kept of a reason, class, schema or client name, which code that is not ours may choose."""
+POINTER_PART_LIMIT = 4096
+"""A pointer still carries a key and own headers of up to so many bytes each."""
+
+BATCH_OVERHEAD = 61
+RECORD_OVERHEAD = 36
+HEADER_OVERHEAD = 10
+"""Bytes of Kafka's record format 2 around the payload, at the largest that its varints take."""
+
+
+class Circumstances(NamedTuple):
+    """What a dead letter tells beside the record and the failure. Times are epoch milliseconds."""
+
+    group: str
+    client: str
+    attempts: int
+    first_failed_at_ms: Optional[int]
+    failed_at_ms: int
+    schema: Optional[str]
+    """Framing and writer schema as the codec describes them; None where not even that is known."""
+    partitions: int = 1
+    """Of the dead letter topic when it is sent."""
+    delivery_id: Optional[str] = None
+    """What the order was called; None where only its place tells."""
+
+
+def dead_letter(
+    record: Record, failure: Failure, about: Circumstances, dlq_topic: str, shrink: Shrink = Shrink.NOTHING
+) -> Outgoing:
+    """The dead letter of `record`: its key, value and headers byte for byte, then our diagnostics.
+
+    Diagnostics are set, never appended: those of an earlier death are replaced. On "too large" ask
+    again with the next `Shrink` step.
+    """
+    key, value, own, left_out = _payload(record, shrink)
+    diagnostics = _diagnostics(record, failure, about, shrink)
+    if left_out:
+        diagnostics.append((LEFT_OUT, ",".join(left_out).encode()))
+    partition = record.partition % about.partitions
+    return Outgoing(dlq_topic, key, value, own + diagnostics, partition, about.failed_at_ms)
+
+
+def is_diagnostic(name: str) -> bool:
+    """True for a header that a dead letter of ours sets, and that a replay therefore strips."""
+    return name.startswith((BROKER_PREFIX, OWN_PREFIX))
+
+
+def size_of(outgoing: Outgoing) -> int:
+    """Bytes that the record takes at most in a batch of its own, uncompressed."""
+    parts = BATCH_OVERHEAD + RECORD_OVERHEAD + _length(outgoing.key) + _length(outgoing.value)
+    return parts + sum(_header_size(header) for header in outgoing.headers)
+
+
+DIAGNOSTICS_LIMIT = 64 * 1024
+"""Bytes that our own headers take at most, frames included: the limits above add up to 45 KiB."""
+
+
+def is_small(record: Record, max_bytes: int) -> bool:
+    """True where the dead letter of a record fits without any look at it: so it is with nearly all."""
+    return not record.headers and _length(record.key) + _length(record.value) + DIAGNOSTICS_LIMIT <= max_bytes
+
+
+@lru_cache(maxsize=1024)
+def fingerprint(
+    reason: Optional[str], stage: Optional[str], error_class: Optional[str], message: Optional[str]
+) -> str:
+    """16 hex digits that are equal for failures of one kind, whatever numbers and ids they mention."""
+    parts = (reason, stage, error_class, None if message is None else normalised(message))
+    text = "\0".join("" if part is None else part for part in parts)
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
+TOKEN_WITH_DIGIT = re.compile(r"(?<![\w.\-+@$#%])[\w.\-+@$#%]*\d[\w.:\-+@$#%]*")
+BYTES_IN_HEX = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2})+\b")
+OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
+RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
+NORMALISED_LENGTH = 1024
+"""Characters of a message that make its kind; what follows is detail."""
+
+
+def normalised(message: str) -> str:
+    """The message with everything blanked out that differs between failures of one kind.
+
+    That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses), bytes in hex
+    and the identities of objects; a list of such words counts as one.
+    """
+    text = OBJECT_IDENTITY.sub("@#", BYTES_IN_HEX.sub("#", message[:NORMALISED_LENGTH]))
+    return RUN_OF_BLANKS.sub("#", TOKEN_WITH_DIGIT.sub("#", text))
+
+
+Payload = Tuple[Optional[bytes], Optional[bytes], Headers, Tuple[str, ...]]
+
+
+def _payload(record: Record, shrink: Shrink) -> Payload:
+    """Key, value and own headers to send, and the names of the parts that are left out."""
+    own = [header for header in record.headers if not is_diagnostic(header[0])]
+    if shrink < Shrink.POINTER:
+        return record.key, record.value, own, ()
+    key, left_out = record.key, ["value"] if record.value is not None else []
+    if sum(_header_size(header) for header in own) > POINTER_PART_LIMIT:
+        own, left_out = _life_story(own), [*left_out, "headers"]
+    if _length(key) > POINTER_PART_LIMIT:
+        key, left_out = None, [*left_out, "key"]
+    return key, None, own, tuple(left_out)
+
+
+def _life_story(headers: Headers) -> Headers:
+    """The headers of earlier replays, without which an order could be replayed without end."""
+    replay = [header for header in headers if header[0].startswith(REPLAY_PREFIX)]
+    return [header for header in replay if _header_size(header) <= LABEL_LIMIT]
+
+
+def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink: Shrink) -> Headers:
+    """What is not known gets no header: a reader must never take a guess for a fact."""
+    reason, stage, error_class, message = failure[:4]
+    topic, group, *told, schema, client = _shared(
+        record.topic, about.group, reason, stage, error_class, failure.retryable, about.schema, about.client
+    )
+    headers: List[Optional[Header]] = [
+        topic,
+        (PARTITION, b"%d" % record.partition),
+        (OFFSET, b"%d" % record.offset),
+        group,
+        (DELIVERY_COUNT, b"%d" % about.attempts),
+        (MESSAGE, _head(message, MESSAGE_LIMIT[shrink])),
+        *told,
+        (FINGERPRINT, fingerprint(reason, stage, error_class, message).encode()),
+        _time(FIRST_FAILED_AT, about.first_failed_at_ms),
+        (FAILED_AT, b"%d" % about.failed_at_ms),
+        _time(TIMESTAMP, record.timestamp_ms),
+        schema,
+        _left_out(record.headers_left_out),
+        _id(record, about),
+        client,
+        _stack(failure.stack, STACK_LIMIT[shrink]),
+    ]
+    return [header for header in headers if header is not None]
+
+
+@lru_cache(maxsize=1024)
+def _shared(
+    topic: str,
+    group: str,
+    reason: str,
+    stage: str,
+    error_class: str,
+    retryable: bool,
+    schema: Optional[str],
+    client: str,
+) -> Tuple[Optional[Header], ...]:
+    """What a dead letter has in common with most others of a consumer."""
+    return (
+        (TOPIC, _head(topic, LABEL_LIMIT)),
+        (GROUP, _head(group, LABEL_LIMIT)),
+        (REASON, _head(reason, LABEL_LIMIT)),
+        (STAGE, _head(stage, LABEL_LIMIT)),
+        (CLASS, _head(error_class, LABEL_LIMIT)),
+        (RETRYABLE, b"true" if retryable else b"false"),
+        None if schema is None else (SCHEMA, _head(schema, LABEL_LIMIT)),
+        (CLIENT, _head(client, LABEL_LIMIT)),
+    )
+
+
+def _time(name: str, at_ms: Optional[int]) -> Optional[Header]:
+    return None if at_ms is None else (name, b"%d" % at_ms)
+
+
+def _id(record: Record, about: Circumstances) -> Header:
+    return ID, _head(about.delivery_id or delivery_id(*record[:3], record.headers), LABEL_LIMIT)
+
+
+def _left_out(why: Optional[str]) -> Optional[Header]:
+    return None if why is None else (HEADERS_LEFT_OUT, _head(why, LABEL_LIMIT))
+
+
+def _stack(stack: Optional[str], limit: int) -> Optional[Header]:
+    return (STACK, _tail(stack, limit)) if stack and limit else None
+
+
+CUT = "…".encode()
+
+
+def _head(text: str, limit: int) -> bytes:
+    """UTF-8 of the text, cut between characters at the end so that it takes at most `limit` bytes."""
+    data = _utf8(text)
+    return data if len(data) <= limit else _whole_characters(data[: limit - len(CUT)]) + CUT
+
+
+def _tail(text: str, limit: int) -> bytes:
+    """UTF-8 of the end of the text, where a Python stack trace names the error."""
+    data = _utf8(text)
+    return data if len(data) <= limit else CUT + _whole_characters(data[len(CUT) - limit :])
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _whole_characters(data: bytes) -> bytes:
+    return data.decode("utf-8", "ignore").encode("utf-8")
+
+
+def _length(data: Optional[bytes]) -> int:
+    return 0 if data is None else len(data)
+
+
+def _header_size(header: Header) -> int:
+    return HEADER_OVERHEAD + len(_utf8(header[0])) + _length(header[1])

@@ -1,0 +1,150 @@
+"""The lines of a file or a pipe, as they come.
+
+Owns: `Lines`, how they are read, decoded and counted, and the limit of what is held at once.
+Does not know: what stands in them.
+Used by: order_source.
+"""
+
+import io
+import os
+import re
+import select
+from collections import deque
+from typing import BinaryIO, Deque, Iterator, List, Optional, Sequence
+
+from orderflow.exits import CommandError
+
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+"""What one record of a file may take: far more than Kafka does, and little beside the memory of a machine."""
+_CHUNK_BYTES = 64 * 1024
+_IDLE_S = 0.1
+_NUL = "\udc00"
+_NOT_TEXT = re.compile("[\udc00-\udcff]")
+
+
+class Silent(Exception):
+    """Nothing came for a moment."""
+
+
+class Lines:
+    """The lines of one file or pipe with their ends, for the csv module to take as many as a record needs.
+
+    Raises `Silent` wherever nothing comes for a moment, also within a record: `rewind`, then go on.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._fd = stream.fileno()
+        self._size = os.fstat(self._fd).st_size
+        self._name = name
+        self._read_bytes = 0
+        self._block = io.StringIO()
+        self._block_bytes = 0
+        self._source = self._lines()
+        self._again: Deque[str] = deque()
+        self._record: List[str] = []
+        self._record_chars = 0
+        self.first = 1
+        """Number of the line with which the record begins."""
+        self.suspect = False
+        """Whether anything came that is not text, and stands in the lines as lone surrogates."""
+
+    def __iter__(self) -> "Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._source)
+        if line is None:
+            raise Silent
+        self._record.append(line)
+        if len(self._record) > 1:
+            self._check_size(line)
+        return line
+
+    @property
+    def last(self) -> int:
+        """Number of the line read last."""
+        return self.first + len(self._record) - 1
+
+    @property
+    def fraction(self) -> Optional[float]:
+        """How much has been read, 0 to 1; None where the end is not known, as with a pipe."""
+        if not self._size:
+            return None
+        block = self._block.getvalue()
+        unread = 1 - self._block.tell() / len(block) if block else 0.0
+        return (self._read_bytes - unread * self._block_bytes) / self._size
+
+    def begin(self) -> None:
+        """A new record begins with the next line."""
+        self.first += len(self._record)
+        self._record = []
+
+    def rewind(self, without: str = "\0") -> None:
+        """Give the lines of this record again, without some character."""
+        self._again.extendleft(line.replace(without, "") for line in reversed(self._record))
+        self._record = []
+
+    def _check_size(self, line: str) -> None:
+        if len(self._record) == 2:
+            self._record_chars = len(self._record[0])
+        self._record_chars += len(line)
+        if self._record_chars > MAX_RECORD_BYTES:
+            raise self._too_large(self.first, "; is a quote never closed?")
+
+    def _too_large(self, line: int, hint: str = "") -> CommandError:
+        limit = f"{MAX_RECORD_BYTES:,} bytes"
+        return CommandError(f"{self._name}:{line}: is longer than {limit}, the limit of a record{hint}")
+
+    def _lines(self) -> Iterator[Optional[str]]:
+        """The lines with their ends; None whenever nothing came for a moment."""
+        rest = b""
+        for chunk in self._chunks():
+            if chunk is None:
+                yield None
+                continue
+            whole, newline, tail = chunk.rpartition(b"\n")
+            if newline:
+                yield from self._text(rest + whole + newline)
+                rest = tail
+            else:
+                rest += chunk
+            if len(rest) > MAX_RECORD_BYTES:
+                raise self._too_large(self.last + 1)
+        if rest:
+            yield from self._text(rest)
+
+    def _text(self, block: bytes) -> Iterator[str]:
+        """The lines of a block. Bytes that are no text, NUL among them, become lone surrogates."""
+        try:
+            text = block.decode()
+        except UnicodeDecodeError:
+            text, self.suspect = block.decode(errors="surrogateescape"), True
+        if "\0" in text:
+            text, self.suspect = text.replace("\0", _NUL), True
+        self._read_bytes += len(block)
+        self._block, self._block_bytes = io.StringIO(text, newline="\n"), len(block)
+        return self._block
+
+    def _chunks(self) -> Iterator[Optional[bytes]]:
+        """What can be read now. Waiting is cut into moments, so that a silent pipe holds up nobody."""
+        while True:
+            if not select.select([self._fd], [], [], _IDLE_S)[0]:
+                yield None
+                continue
+            try:
+                chunk = os.read(self._fd, _CHUNK_BYTES)
+            except OSError as error:
+                raise CommandError(f"{self._name}: cannot be read: {error.strerror}") from error
+            if not chunk:
+                return
+            yield chunk
+
+
+def check_text(parts: Sequence[str]) -> None:
+    """Refuse what was not text in the file."""
+    for number, part in enumerate(parts, 1):
+        found = _NOT_TEXT.search(part)
+        if found:
+            what = "a NUL byte" if found[0] == _NUL else f"byte 0x{ord(found[0]) - 0xDC00:02x}"
+            column = f"in column {number}" if len(parts) > 1 else f"at column {found.start() + 1}"
+            raise ValueError(f"is not UTF-8 text: {what} {column}")

@@ -1,0 +1,420 @@
+"""The fields of an order as files spell them: JSON values and CSV cells, read by the schema's types.
+
+Owns: `Field`, the readers of each type; each says what is wrong with a value that does not fit.
+Does not know: lines, files, the rules of business.
+Used by: order_source, record_source, producer.py.
+
+Each type is spelt as is usual: times in ISO 8601 (or as the number that Avro holds), decimals as digits,
+bytes in base64, what is nested as JSON. No value is rounded or cut: what cannot be held is refused.
+"""
+
+import json
+import math
+import re
+import struct
+from decimal import Decimal, InvalidOperation
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from orderflow.avro.schema import definitions, describe, kind_of
+from orderflow.model.text import escape
+from orderflow.produce.logical_fields import base64_bytes, logical_type, quoted
+
+Read = Callable[[Any], Any]
+
+
+class Spelling(NamedTuple):
+    """How files spell a type. Both readers raise ValueError, with what is wrong."""
+
+    from_json: Read
+    from_text: Callable[[str], Any]
+    """Reads a CSV cell."""
+
+
+class Field(NamedTuple):
+    """One field of the order schema, as far as a file needs to know it."""
+
+    name: str
+    spelling: Spelling
+    required: bool
+    default: Any
+    """What the order has where the file says nothing; it means nothing where the field is required."""
+
+
+def fields_of(schema: Mapping[str, Any]) -> List[Field]:
+    """The fields of an Avro record schema (fastavro's form of it)."""
+    return _Types(definitions(schema)).fields(schema["fields"])
+
+
+def defaults_of(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an order has in each field that has a default, by its name."""
+    return {field.name: field.default for field in fields_of(schema) if not field.required}
+
+
+class _Types:
+    """The readers of every type of one schema."""
+
+    def __init__(self, named: Dict[str, Any]) -> None:
+        self._named = named
+
+    def fields(self, definitions_of_fields: List[Any]) -> List[Field]:
+        return [self._field(field) for field in definitions_of_fields]
+
+    def _field(self, field: Any) -> Field:
+        spelling = self.spelling(field["type"])
+        if "default" not in field:
+            return Field(field["name"], spelling, True, None)
+        default = self._default(field["type"], field["default"])
+        if not (_is_string(field["type"]) or kind_of(field["type"]) == "union"):  # those take an empty cell
+            read = spelling.from_text
+            spelling = spelling._replace(from_text=lambda text: read(text) if text else default)
+        return Field(field["name"], spelling, False, default)
+
+    def spelling(self, part: Any) -> Spelling:
+        part = self._named.get(part, part) if isinstance(part, str) else part
+        kind = kind_of(part)
+        logical = logical_type(part)
+        if logical:
+            return Spelling(logical, logical)
+        if kind == "union":
+            return self._union(part)
+        if kind in _PLAIN:
+            return _PLAIN[kind]
+        if kind in ("enum", "fixed"):
+            named = _enum(part) if kind == "enum" else _fixed(part)
+            return Spelling(named, named)
+        nested = {"array": self._array, "map": self._map, "record": self._record}[kind](part)
+        return Spelling(nested, lambda text: nested(json_value(text)))
+
+    def _union(self, branches: List[Any]) -> Spelling:
+        nullable = "null" in map(kind_of, branches)
+        solid = [branch for branch in branches if kind_of(branch) != "null"]
+        if not solid:
+            return Spelling(_null, _null_text)
+        # Any cell is text: what is spelt in a narrower way comes first.
+        texts = [self.spelling(branch) for branch in sorted(solid, key=_is_string)]
+        jsons = [self.spelling(branch).from_json for branch in solid]
+        from_json = _first_of(jsons, describe(branches))
+        from_text = _first_of([spelling.from_text for spelling in texts], describe(branches))
+        if not nullable:
+            return Spelling(from_json, from_text)
+        return Spelling(
+            lambda value: None if value is None else from_json(value),
+            lambda text: from_text(text) if text else None,
+        )
+
+    def _array(self, part: Any) -> Read:
+        read_item = self.spelling(part["items"]).from_json
+
+        def read(value: Any) -> List[Any]:
+            if not isinstance(value, list):
+                raise ValueError(f"{shown(value)} is not a list")
+            return [read_item(item) for item in value]
+
+        return read
+
+    def _map(self, part: Any) -> Read:
+        read_item = self.spelling(part["values"]).from_json
+
+        def read(value: Any) -> Dict[str, Any]:
+            if not isinstance(value, dict):
+                raise ValueError(f"{shown(value)} is not an object")
+            return {_string(key): read_item(item) for key, item in value.items()}
+
+        return read
+
+    def _record(self, part: Any) -> Read:
+        return record_reader(self.fields(part["fields"]), part["name"])
+
+    def _default(self, part: Any, default: Any) -> Any:
+        """The value of a default, which a schema spells in its own way: bytes as Latin-1, raw numbers."""
+        part = self._named.get(part, part) if isinstance(part, str) else part
+        kind = kind_of(part)
+        if kind == "union":
+            return next(self._default(branch, default) for branch in part if _could_be(branch, default))
+        if kind in ("bytes", "fixed"):
+            raw = default.encode("latin-1")
+            if isinstance(part, dict) and part.get("logicalType") == "decimal":
+                return Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-part.get("scale", 0))
+            return raw
+        if kind == "array":
+            return [self._default(part["items"], item) for item in default]
+        if kind == "map":
+            return {key: self._default(part["values"], item) for key, item in default.items()}
+        if kind == "record":
+            inner = {field["name"]: field for field in part["fields"]}
+            given = {name: field["default"] for name, field in inner.items() if "default" in field}
+            given.update(default)
+            return {name: self._default(field["type"], given[name]) for name, field in inner.items()}
+        return self.spelling(part).from_json(default)
+
+
+def _is_string(part: Any) -> bool:
+    return kind_of(part) == "string" and logical_type(part) is None
+
+
+def _could_be(part: Any, default: Any) -> bool:
+    """Whether a union's default is of this branch. The first is meant; Avro 1.12 takes any."""
+    takes: Dict[str, Any] = {
+        "null": type(None), "boolean": bool, "int": int, "long": int, "float": (int, float),
+        "double": (int, float), "array": list, "map": dict, "record": dict,
+    }  # fmt: skip
+    return isinstance(default, takes.get(kind_of(part), str))
+
+
+def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[Any], Dict[str, Any]]:
+    """Reader of a JSON object: every field of its type, defaults for those that are missing."""
+    readers = {field.name: field.spelling.from_json for field in fields}
+    required = {field.name for field in fields if field.required}
+    defaults = {field.name: field.default for field in fields if not field.required}
+
+    def read(value: Any) -> Dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"{shown(value)} is not an object")
+        missing = sorted(required.difference(value))
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        unknown = [escape(key[:_NAME_CHARS]) for key in value if key not in readers][:_NAMES]
+        if unknown:
+            raise ValueError(f"has what is no field of {name}: {', '.join(unknown)}")
+        try:
+            return {**defaults, **{key: readers[key](part) for key, part in value.items()}}
+        except (ValueError, RecursionError):
+            raise faults((key, readers[key], part) for key, part in value.items()) from None
+
+    return read
+
+
+_NAMES, _NAME_CHARS = 10, 40
+"""How much of what a stranger wrote stands in a message."""
+
+
+def faults(parts: Any) -> ValueError:
+    """What is wrong with each field (name, reader, value), in one sentence."""
+    reasons = []
+    for name, read, value in parts:
+        try:
+            read(value)
+        except (ValueError, RecursionError) as error:
+            reasons.append(f"{name}: {error}")
+    return ValueError("; ".join(reasons))
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it: escaped, and not at length."""
+    if isinstance(value, str):
+        return quoted(value)
+    text = escape(json.dumps(value, default=str))
+    return f"{text[:40]}…" if len(text) > 40 else text
+
+
+# --- JSON, with numbers that are not what was written ---
+
+
+class LongNumber:
+    """A number of a JSON text that a double would not write in the same way."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text: no name twice, no number rounded. What it raises is a ValueError."""
+    try:
+        return _decode(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _object(pairs: Any) -> Dict[str, Any]:
+    """JSON's last-one-wins would change an order silently."""
+    order = dict(pairs)
+    if len(order) != len(pairs):
+        raise ValueError("has a name twice")
+    return order
+
+
+def _float(text: str) -> Any:
+    number = float(text)
+    return number if _reads_back(text, number) else LongNumber(text)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
+"""Made once: json.loads would make one for each line."""
+
+_SAFE_DIGITS = 15
+"""Any decimal of so many digits comes back from a double as it was written."""
+
+
+def _reads_back(text: str, number: float) -> bool:
+    """Whether the double that a text was read as is written as the same number."""
+    if len(text) <= _SAFE_DIGITS and number and number - number == 0:
+        return True
+    return number - number == 0 and _written(text) == Decimal(repr(number))
+
+
+def _written(text: str) -> Optional[Decimal]:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+
+
+# --- Plain types ---
+
+
+def _whole(bits: int) -> Callable[[Any], int]:
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+
+    def check(value: Any) -> int:
+        if type(value) is not int:
+            raise ValueError(f"{shown(value)} is not a whole number")
+        if not low <= value <= high:
+            raise ValueError(f"{shown(value)} does not fit into {bits} bits")
+        return value
+
+    return check
+
+
+def _double(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, LongNumber):
+        return _number_text(str(value))
+    if type(value) is int and not _is_exact(value):
+        raise ValueError(f"{shown(value)} cannot be held exactly")
+    if type(value) is not int:
+        raise ValueError(f"{shown(value)} is not a number")
+    return float(value)
+
+
+def _is_exact(value: int) -> bool:
+    try:
+        return float(value) == value
+    except OverflowError:
+        return False
+
+
+def _single(value: Any) -> float:
+    number = _double(value)
+    try:
+        held = struct.unpack("f", struct.pack("f", number))[0]
+    except OverflowError:
+        held = math.inf
+    rounded = held != number and number.is_integer() and abs(number) < 2**53
+    if rounded or math.isinf(held) != math.isinf(number):
+        raise ValueError(f"{shown(value)} cannot be held exactly")
+    return number
+
+
+def _string(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{shown(value)} is not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(value)} is not valid Unicode") from None
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{shown(value)} is neither true nor false")
+    return value
+
+
+def _null(value: Any) -> None:
+    if value is not None:
+        raise ValueError(f"{shown(value)} is not null")
+
+
+def _null_text(text: str) -> None:
+    if text:
+        raise ValueError(f"{shown(text)} is not empty")
+
+
+_is_integer = re.compile("[+-]?[0-9]{1,40}", re.ASCII).fullmatch
+
+
+def _integer_text(text: str) -> int:
+    if not _is_integer(text):
+        raise ValueError(f"{shown(text)} is not a whole number")
+    return int(text)
+
+
+def _number_text(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not a number") from None
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{shown(text)} is not a number")
+    in_words = number - number != 0 and not re.search("[0-9]", text)  # nan, inf and their like
+    if not (_reads_back(text, number) or in_words or _written(text) == Decimal(number)):
+        raise ValueError(f"{shown(text)} cannot be held exactly")
+    return number
+
+
+def _boolean_text(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{shown(text)} is neither true nor false")
+    return text == "true"
+
+
+def _then(parse: Read, check: Read) -> Read:
+    return lambda text: check(parse(text))
+
+
+_PLAIN: Dict[str, Spelling] = {
+    "null": Spelling(_null, _null_text),
+    "string": Spelling(_string, str),
+    "bytes": Spelling(base64_bytes, base64_bytes),
+    "int": Spelling(_whole(32), _then(_integer_text, _whole(32))),
+    "long": Spelling(_whole(64), _then(_integer_text, _whole(64))),
+    "float": Spelling(_single, _then(_number_text, _single)),
+    "double": Spelling(_double, _number_text),
+    "boolean": Spelling(_boolean, _boolean_text),
+}
+
+
+def _enum(part: Any) -> Read:
+    symbols = list(part["symbols"])
+
+    def read(value: Any) -> str:
+        if value not in symbols:
+            raise ValueError(f"{shown(value)} is none of {', '.join(symbols)}")
+        return str(value)
+
+    return read
+
+
+def _fixed(part: Any) -> Read:
+    size = part["size"]
+
+    def read(value: Any) -> bytes:
+        found = base64_bytes(value)
+        if len(found) != size:
+            raise ValueError(f"{shown(value)} has {len(found)} bytes, not {size}")
+        return found
+
+    return read
+
+
+def _first_of(readers: List[Read], meant: str) -> Read:
+    """The first reader that takes the value."""
+    if len(readers) == 1:
+        return readers[0]
+
+    def read(value: Any) -> Any:
+        for reader in readers:
+            try:
+                return reader(value)
+            except (ValueError, TypeError):
+                continue
+        raise ValueError(f"{shown(value)} is no {meant}")
+
+    return read

@@ -1,0 +1,229 @@
+"""One run of the producer: from a source of records to the account at the end.
+
+Owns: `Publication`: the loop, its pace, its stop, its progress, and what is said about it all.
+Does not know: where records come from, how they are sent, settings.
+Used by: producer.py.
+"""
+
+import math
+import re
+import time
+from typing import Dict, Iterator, NamedTuple, Optional
+
+from orderflow import exits
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import StatusLine
+from orderflow.cli.terminal import count, duration
+from orderflow.exits import CommandError
+from orderflow.produce.order_file import BadLine
+from orderflow.produce.publisher import Publisher
+from orderflow.produce.record_source import Record, RecordSource
+
+_LOOK_EVERY = 256
+"""Records between two looks at delivery reports and progress."""
+_PATIENCE_S = 0.1
+"""How long to wait for anything before looking for a signal again."""
+_FULL_S = 0.005
+"""How long to wait for room in the client's queue; nothing tells when there is some."""
+_ENOUGH_REFUSALS = 100
+"""Made-up orders that are refused, and none published between, after which nothing else can be expected."""
+_EARLY_S = 0.005
+"""How far a record may run ahead of its turn: at high rates one wait serves many."""
+
+
+class Limits(NamedTuple):
+    """When to stop, and how fast to go."""
+
+    records: float
+    """How many to publish; infinity for all there are."""
+    interval_s: float
+    """Time from one record to the next; 0 for no limit."""
+    strict: bool
+    """Whether the first bad line ends it."""
+    shutdown_s: float
+    """How long to wait for what is on its way after a request to stop."""
+
+
+class Faults:
+    """The bad lines of an input: each kind of fault is told by its first lines, and then only counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counts: Dict[str, int] = {}
+        self._last: Dict[str, BadLine] = {}
+
+    def add(self, line: BadLine) -> bool:
+        """Count a bad line. True while its kind of fault is still worth a line of its own."""
+        self.count += 1
+        kind = _VALUES.sub("…", line.reason[:_KIND_CHARS])
+        if kind not in self._counts and len(self._counts) >= _MAX_KINDS:
+            kind = _OTHERS
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._last[kind] = line
+        return self._counts[kind] <= _TOLD_LINES
+
+    def untold(self) -> Iterator[str]:
+        """What was only counted, a sentence a kind."""
+        for kind, number in self._counts.items():
+            if number > _TOLD_LINES:
+                more = f"{count(number - _TOLD_LINES)} more lines with this fault"
+                yield f"{more}, the last is {self._last[kind].where}: {kind}"
+
+
+_VALUES = re.compile(r"'[^']*'|\S*…|-?[0-9][0-9.,]*")
+"""What differs between the lines that have the same fault."""
+_TOLD_LINES = 5
+_MAX_KINDS, _KIND_CHARS = 100, 200
+_OTHERS = "one of many faults"
+
+
+class Publication:
+    """One run of the producer, from the first record to the account at the end."""
+
+    def __init__(self, publisher: Publisher, source: RecordSource, limits: Limits, stop: StopSignals,
+                 status: StatusLine) -> None:
+        self._publisher = publisher
+        self._source = source
+        self._limits = limits
+        self._stop = stop
+        self._status = status
+        self._started_s = self._next_s = time.monotonic()
+        self._sent = 0
+        self._turns = 0
+        self._held_back = False
+        """Whether the record read last was not handed over."""
+        self._read_all = False
+        self._faults = Faults()
+        self._fault: Optional[CommandError] = None
+        """What ended the reading before its time. What was read before it is published all the same."""
+
+    def run(self) -> None:
+        """Publish all records, or as many as the limits and signals allow, and learn what became of each."""
+        try:
+            self._feed()
+        except CommandError as error:
+            self._fault = error
+        self._drain()
+        self._status.clear()
+
+    @property
+    def _over(self) -> bool:
+        """Whether no further record is wanted: a signal came, nobody looks, or none could be published."""
+        return (
+            self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
+        )
+
+    @property
+    def _pointless(self) -> bool:
+        """Whether making up more orders would only fill the disk. Orders of a file are kept to the last."""
+        return self._source.file is None and self._publisher.refused_in_a_row >= _ENOUGH_REFUSALS
+
+    def _feed(self) -> None:
+        if self._limits.records == 0:
+            return
+        for item in self._source:
+            self._turns += 1
+            if item is None or self._turns % _LOOK_EVERY == 0:
+                self._look()
+            if isinstance(item, BadLine):
+                self._skip(item)
+            elif item is not None:
+                self._hand_over(item)
+            if self._over or self._pointless or self._sent >= self._limits.records:
+                return
+        self._read_all = not self._held_back
+
+    def _skip(self, line: BadLine) -> None:
+        if self._faults.add(line):
+            self._status.note(f"{line.where}: {line.reason}")
+        if self._limits.strict:
+            raise CommandError("stopped at the first bad line, because of --strict")
+
+    def _hand_over(self, record: Record) -> None:
+        self._keep_pace()
+        while not self._over:
+            if self._publisher.send(*record):
+                self._sent += 1
+                return
+            self._look(_FULL_S)
+        self._held_back = True
+
+    def _keep_pace(self) -> None:
+        """Wait for the record's turn. After a hold-up at most a second's worth is made up for."""
+        if not self._limits.interval_s:
+            return
+        while not self._over and self._next_s - time.monotonic() > _EARLY_S:
+            self._look(min(self._next_s - time.monotonic(), _PATIENCE_S))
+        self._next_s = max(self._next_s, time.monotonic() - 1) + self._limits.interval_s
+
+    def _drain(self) -> None:
+        """Wait until nothing is on its way; once it is over, no longer than the shutdown may take."""
+        deadline_s = math.inf
+        while not self._publisher.flush(_PATIENCE_S):
+            self._show_progress()
+            if self._over and deadline_s == math.inf:
+                deadline_s = time.monotonic() + self._limits.shutdown_s
+            if time.monotonic() >= deadline_s:
+                self._publisher.give_up()
+                return
+
+    def _look(self, seconds: float = 0.0) -> None:
+        self._publisher.wait(seconds)
+        self._show_progress()
+
+    # Telling
+
+    def _show_progress(self) -> None:
+        if self._status.due():
+            left_s = self._left_s()
+            self._status.show(self._tally() + ("" if left_s is None else f", {duration(left_s)} left"))
+
+    def _tally(self) -> str:
+        published = self._publisher.published
+        rate = published / max(time.monotonic() - self._started_s, 1e-9)
+        shown_rate = f"{rate:,.{int(rate < 10)}f}/s"
+        return f"published {count(published)}, failed {count(self._publisher.failed)}, {shown_rate}"
+
+    def _left_s(self) -> Optional[float]:
+        whole = self._limits.records if self._limits.records < math.inf else self._records_in_file()
+        done = self._publisher.published / whole if whole else 0.0
+        return (time.monotonic() - self._started_s) * (1 - done) / done if done else None
+
+    def _records_in_file(self) -> float:
+        """How many there will be in all, going by what has been read; 0 where nobody knows."""
+        return self._sent / self._source.fraction if self._source.fraction else 0.0
+
+    @property
+    def account(self) -> str:
+        """The last line: published, failed, rate, and what is remarkable about them."""
+        spoiled, bad = self._source.spoiled, self._faults.count
+        broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
+        return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+
+    def troubles(self) -> Iterator[str]:
+        """What the user must know, a sentence each."""
+        yield from self._faults.untold()
+        if self._fault is not None:
+            yield str(self._fault)
+        if self._publisher.hopeless is not None:
+            yield f"no order can be published any more: {self._publisher.hopeless}"
+        elif self._pointless:
+            yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
+        if self._publisher.on_its_way:
+            yield f"what became of {count(self._publisher.on_its_way)} more orders is not known"
+        # A signal may have ended the writer of a pipe too: then its end is no end of the orders.
+        cut_short = self._over and (self._stop.requested or not self._read_all)
+        stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
+        if stopped_before is not None:
+            yield f"stopped before {stopped_before}"
+
+    @property
+    def exit_code(self) -> int:
+        """Failures count more than a signal, a signal more than bad lines."""
+        if self._fault is not None:
+            return self._fault.exit_code
+        if self._publisher.failed or self._publisher.on_its_way or self._publisher.hopeless is not None:
+            return exits.FAILED
+        if self._stop.requested:
+            return self._stop.exit_code
+        return exits.INCOMPLETE if self._faults.count else exits.OK

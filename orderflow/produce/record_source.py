@@ -1,0 +1,103 @@
+"""The records to publish: orders of a file or made up, encoded, with broken ones mixed in.
+
+Owns: `Wire`, how an order becomes a record and back; `RecordSource`.
+Does not know: how orders are read (order_file.py) or made up (fake_orders.py), where records go.
+Used by: producer.py, publication.
+"""
+
+import random
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
+
+from orderflow.avro.codec import OrderDecoder, OrderEncoder, Unencodable
+from orderflow.exits import CommandError
+from orderflow.produce.fake_orders import FakeOrders, Spoiler, steady_clock_ms
+from orderflow.produce.order_fields import defaults_of
+from orderflow.produce.order_file import BadLine, Item, OrderFile
+
+Order = Dict[str, Any]
+Record = Tuple[Optional[bytes], Optional[bytes]]
+"""Key and value, as they are sent."""
+
+
+class Wire:
+    """How orders stand in the topic: their bytes both ways, and their key."""
+
+    def __init__(self, encoder: OrderEncoder, decoder: OrderDecoder, key_field: str) -> None:
+        self.schema = encoder.schema
+        self.encode = encoder.encode
+        self.decode = decoder.decode
+        self._key_field = key_field
+
+    def key_of(self, order: Order) -> bytes:
+        """The record's key: the text of the order's key field."""
+        return str(order[self._key_field]).encode()
+
+
+class RecordSource:
+    """The records to publish. Iterate once.
+
+    Yields key and value; a BadLine where the input has no order; None when nothing came for a moment.
+    `invalid` is the share, 0 to 1, of records broken on purpose; `seed` makes all chance reproducible.
+    """
+
+    def __init__(self, wire: Wire, file: Optional[OrderFile], invalid: float, seed: Optional[int]) -> None:
+        self.file = file
+        """Where the orders are read from; None if they are made up."""
+        self._wire = wire
+        self._inserted = False
+        self._share = invalid
+        self._random = random.Random(seed)
+        self._spoiler = Spoiler(wire.encode, self._random)
+        self._orders: Iterable[Item] = self._made_up(seed is not None) if file is None else file
+
+    @property
+    def fraction(self) -> Optional[float]:
+        """How much of it has been read, 0 to 1; None where nobody knows."""
+        return None if self.file is None else self.file.fraction
+
+    def resume_from(self, handed_over: bool) -> Optional[str]:
+        """`file:line` of the first order not published yet; None if there is no file."""
+        if self.file is None:
+            return None
+        done = handed_over and not self._inserted
+        return self.file.next_position if done else self.file.position
+
+    @property
+    def spoiled(self) -> int:
+        """Records broken on purpose so far."""
+        return self._spoiler.made
+
+    def __iter__(self) -> Iterator[Union[Record, BadLine, None]]:
+        encode, key_of = self._wire.encode, self._wire.key_of
+        for item in self._orders:
+            if not isinstance(item, dict):
+                yield item
+                continue
+            if self._share:
+                yield from self._broken(item)
+            try:
+                value = encode(item)
+            except Unencodable as error:
+                yield self._misfit(error)
+                continue
+            yield key_of(item), value
+
+    def _broken(self, order: Order) -> Iterator[Record]:
+        """As many broken records before an order as make up their share of all."""
+        self._inserted = True
+        while self._random.random() < self._share:
+            meant, value = self._spoiler.spoil(order)
+            yield self._wire.key_of(meant), value
+        self._inserted = False
+
+    def _misfit(self, error: Unencodable) -> BadLine:
+        if self.file is None:
+            raise CommandError(f"made-up orders do not fit the order schema: {error}; use --input")
+        return BadLine(self.file.position, str(error))
+
+    def _made_up(self, reproducible: bool) -> Iterable[Order]:
+        """Made-up orders; a field that they do not know has its default."""
+        chance = self._random
+        orders = FakeOrders(chance, steady_clock_ms()) if reproducible else FakeOrders(chance)
+        defaults = defaults_of(self._wire.schema.parsed)
+        return ({**defaults, **order} for order in orders) if defaults else orders

@@ -1,0 +1,92 @@
+"""The file of what could not be delivered, in a form that can be sent again.
+
+Owns: its lines.
+Does not know: why a record was not delivered beyond the reason that it is given.
+Used by: producer.py.
+"""
+
+import base64
+import json
+import os
+from typing import Any, Callable, Dict, Optional, TextIO
+
+
+class Undelivered:
+    """The file that keeps orders for another try: created with the first one, never an existing file.
+
+    An order stands there as JSON if that gives the very same record again, else as its bytes in base64;
+    order_file.py reads both.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], Dict[str, Any]],
+        encode: Callable[[Dict[str, Any]], bytes],
+        key_of: Callable[[Dict[str, Any]], bytes],
+        name: str = "undelivered",
+    ) -> None:
+        self._decode = decode
+        self._encode = encode
+        self._key_of = key_of
+        self._name = name
+        self._file: Optional[TextIO] = None
+        self.path: Optional[str] = None
+        """Where the orders are; None while there are none."""
+        self.kept = 0
+        """Orders that are there."""
+        self.lost: Optional[str] = None
+        """Why an order could not be kept; None if all were."""
+
+    def keep(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
+        """Write one record, at once. False on a full disk: raising in the client's callback helps nobody."""
+        try:
+            if self._file is None:
+                self._file = self._create()
+            self._file.write(json.dumps(self._line(key, value)) + "\n")
+        except OSError as error:
+            self.lost = f"{self.path or self._name}: {error.strerror}"
+            return False
+        self.kept += 1
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self.lost = f"{self.path}: {error.strerror}"
+
+    def _create(self) -> TextIO:
+        """A new file that only its owner can read: customers' data is in it."""
+        number = 1
+        while True:
+            path = f"{self._name}.jsonl" if number == 1 else f"{self._name}-{number}.jsonl"
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                number += 1
+                continue
+            self.path = path
+            return os.fdopen(descriptor, "w", buffering=1, encoding="ascii")
+
+    def _line(self, key: Optional[bytes], value: Optional[bytes]) -> Dict[str, Any]:
+        order = self._order(key, value)
+        return {"key_b64": _base64(key), "payload_b64": _base64(value)} if order is None else order
+
+    def _order(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[Dict[str, Any]]:
+        """The order from which exactly this record is made again; None if there is none."""
+        if value is None:
+            return None
+        try:
+            order = self._decode(value)
+            same = self._encode(order) == value and self._key_of(order) == key
+            json.dumps(order)
+        except Exception:  # noqa: BLE001 - whatever is wrong with the bytes, they are kept as they are
+            return None
+        return order if same else None
+
+
+def _base64(part: Optional[bytes]) -> Optional[str]:
+    return None if part is None else base64.b64encode(part).decode()

@@ -1,0 +1,177 @@
+"""Which schemas are taken, from where, and which are refused before they can do harm."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orderflow.avro.codec import SchemaRef, confluent_prefix, single_object_prefix
+from orderflow.avro.schema import SchemaRefused, load_schema
+from orderflow.avro.schema_store import SchemaStore
+from orderflow.errors import Undecodable, UnknownSchema
+from tests.support.schemas_for_tests import ORDER, ROOT, SHIPPED, encode, field, order_schema
+
+
+def record(*fields: Any, name: str = "R") -> str:
+    return json.dumps({"type": "record", "name": name, "fields": list(fields)})
+
+
+def array_of(items: Any) -> Any:
+    return {"type": "array", "items": items}
+
+
+def nested(levels: int) -> Any:
+    kind: Any = "int"
+    for _ in range(levels):
+        kind = array_of(kind)
+    return kind
+
+
+def doubling(levels: int) -> str:
+    """Each record holds the one below twice: 2**levels values that take no bytes."""
+    kind: Any = {"type": "record", "name": "L0", "fields": []}
+    for level in range(1, levels):
+        fields = [field("a", kind), field("b", f"L{level - 1}")]
+        kind = {"type": "record", "name": f"L{level}", "fields": fields}
+    return json.dumps(kind)
+
+
+MANY_NULLS = {"type": "record", "name": "N", "fields": [field(f"n{i}", "null") for i in range(50)]}
+TREE = {"type": "record", "name": "Tree", "fields": [field("below", array_of("Tree"))]}
+LINE = {"type": "record", "name": "Line", "fields": [field("sku", "string"), field("note", "null")]}
+EMPTY = {"type": "record", "name": "E", "fields": []}
+NO_BYTES = {"type": "fixed", "name": "F", "size": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('"string"', "not a record"),
+        ('["null", "string"]', "not a record"),
+        ('{"type": "record"}', "not valid Avro"),
+        (record(field("a", "Nowhere")), "not valid Avro: .*Nowhere"),
+        (record(field("a", "int"), field("a", "int")), "one name twice"),
+        (record(field("a b", "int")), "not a name"),
+        (record(field("a", [])), "no branches"),
+        (record(field("a", {"type": "enum", "name": "E", "symbols": ["A", "B-C"]})), "not valid Avro"),
+        (record(field("a", "int", __fastavro_parsed_schema=True)), "reserved"),
+        (record(field("next", ["null", "R"])), "type R contains itself"),
+        (record(field("a", array_of(TREE))), "type Tree contains itself"),
+        (record(field("a", array_of("null"))), "items of an array .null."),
+        (record(field("a", array_of(EMPTY))), "items of an array .record E."),
+        (record(field("a", array_of(NO_BYTES))), "items of an array .fixed F."),
+        (record(field("a", array_of(MANY_NULLS))), "items of an array .record N."),
+        (record(field("a", {"type": "map", "values": MANY_NULLS})), "items of a map .record N."),
+        (record(field("a", nested(70))), "levels deep"),
+        (record(field("a", nested(300))), "levels deep"),
+        (doubling(40), "cost no bytes"),
+        (record(field("a", {"type": "bytes", "logicalType": "decimal", "precision": 100_000})), "digits"),
+        (record(field("a", "int"), name="x" * 1_000_001), "characters"),
+    ],
+)
+def test_a_schema_that_could_do_harm_is_refused(text: str, says: str) -> None:
+    """When it is loaded, with the part that is at fault; a few bytes of data could crash or fill us."""
+    with pytest.raises(SchemaRefused, match=says):
+        load_schema(text)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        array_of("boolean"),
+        array_of(["null", "string"]),
+        array_of(LINE),
+        {"type": "map", "values": "null"},
+        {"type": "fixed", "name": "F", "size": 16},
+        nested(20),
+    ],
+)
+def test_an_ordinary_schema_is_taken(kind: Any) -> None:
+    """Nothing that is in use is refused with the dangerous ones."""
+    load_schema(record(field("a", kind)))
+
+
+def test_a_type_used_twice_is_not_recursive() -> None:
+    """Billing and shipping address are of one type."""
+    address = {"type": "record", "name": "Address", "fields": [field("city", "string")]}
+    load_schema(record(field("billing", address), field("shipping", "Address")))
+
+
+def test_no_registry_no_cost() -> None:
+    """Without a registry its client is not even imported."""
+    script = "import sys; from orderflow.avro.schema_store import SchemaStore; SchemaStore(); "
+    script += "print('confluent_kafka' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, text=True, check=True)
+
+    assert "False\n" == done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "order_schema.avsc").write_text(SHIPPED.text, encoding="utf-8")
+    return tmp_path
+
+
+def store(folder: Path) -> SchemaStore:
+    return SchemaStore(folder / "order_schema.avsc", folder / "schemas")
+
+
+def test_writers_are_found_by_fingerprint_among_the_files(folder: Path) -> None:
+    """The reader's schema and every version that is kept, whatever the files are called."""
+    older = order_schema(field("note", "string"))
+    (folder / "schemas" / "2024.avsc").write_text(older.text, encoding="utf-8")
+
+    found = store(folder)
+
+    assert SHIPPED == found.find_writer(SchemaRef(SHIPPED.fingerprint, None)) == found.reader
+    assert older == found.find_writer(SchemaRef(older.fingerprint, None))
+
+
+@pytest.mark.parametrize("ref", [SchemaRef(b"\x01" * 8, None), SchemaRef(None, 7)])
+def test_what_only_a_restart_can_bring_is_not_waited_for(folder: Path, ref: SchemaRef) -> None:
+    """No registry is there to learn it: the reason is `unknown_schema`, and retrying is pointless."""
+    with pytest.raises(Undecodable) as caught:
+        store(folder).find_writer(ref)
+
+    assert "decode.unknown_schema" == caught.value.reason
+    assert not isinstance(caught.value, UnknownSchema)
+
+
+@pytest.mark.parametrize("text", ["{", record(field("next", ["null", "R"])), None])
+def test_a_file_that_cannot_be_used_is_named(folder: Path, text: Any) -> None:
+    """At start, not at the first order."""
+    path = folder / "schemas" / "broken.avsc"
+    if text is None:
+        path.write_bytes(b"\xff\xfe")
+    else:
+        path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(SchemaRefused, match=r"broken\.avsc"):
+        store(folder)
+
+
+def test_two_files_that_bytes_cannot_tell_apart_are_refused(folder: Path) -> None:
+    """Logical types do not count in a fingerprint, but they change the value."""
+    for scale in (2, 3):
+        decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
+        path = folder / "schemas" / f"scale-{scale}.avsc"
+        path.write_text(order_schema(field("total", decimal)).text, encoding="utf-8")
+
+    with pytest.raises(SchemaRefused, match=r"scale-2.avsc and scale-3.avsc have the same fingerprint"):
+        store(folder)
+
+
+def test_without_a_registry_the_producer_writes_single_objects(folder: Path) -> None:
+    """The framing that needs no server."""
+    value = store(folder).producer_encoder("orders").encode(ORDER)
+
+    assert encode(ORDER) == value
+    assert value.startswith(single_object_prefix(SHIPPED))
+    assert not value.startswith(confluent_prefix(1)[:1])

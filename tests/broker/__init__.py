@@ -1,0 +1,1 @@
+"""The scripts as black boxes, against a real Kafka."""

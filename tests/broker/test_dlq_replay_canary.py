@@ -1,0 +1,95 @@
+"""A canary goes first: the rest follows only if a real consumer got past it and it did not come back."""
+
+from typing import Callable, List
+
+import pytest
+
+from orderflow.dlq.replay.canary import is_past
+from orderflow.model.commit_metadata import Commit, Entry
+from tests.support.memory import write_metadata
+from tests.support.pipeline import Finished, Pipeline
+
+ORDERS = [(f"A{number:03}", "BAD") for number in range(12)]
+CANARY = ("replay", "--all", "--canary", "4", "--yes", "--rate", "none")
+
+
+def metadata(next_offset: int, entries: List[Entry], base: int) -> str:
+    return write_metadata(Commit(next_offset, entries, True, False, None, 0), base)
+
+
+@pytest.mark.parametrize(
+    ("committed", "text", "past"),
+    [
+        (-1001, None, False),
+        (9, None, False),
+        (20, None, True),
+        (25, "nonsense", True),
+        (5, "nonsense", False),
+        (5, metadata(20, [Entry(5, 1, 9)], 5), True),
+        (5, metadata(19, [Entry(5, 1, 9)], 5), False),
+        (5, metadata(30, [Entry(5, 1, 9), Entry(25, 1, 9)], 5), True),
+        (5, metadata(30, [Entry(5, 1, 9), Entry(12, 1, 9)], 5), False),
+        (5, metadata(20, [Entry(5, 1, 9, has_followers=True)], 5), False),
+    ],
+)
+def test_when_a_group_is_past_it(committed: int, text: str, past: bool) -> None:
+    """Offsets 10 to 20 are done if they lie below what is committed, or none of them is listed as waiting."""
+    assert is_past(committed, text, 10, 20) is past
+
+
+@pytest.fixture
+def failed(pipeline: Callable[..., Pipeline]) -> Pipeline:
+    """Twelve orders that were dead-lettered while their customer was blocked."""
+    shop = pipeline(MAX_RETRIES="0", PROCESSED_TOPIC="")
+    shop.begin_trouble()
+    shop.publish(ORDERS)
+    shop.drain("customer_fails")
+    assert len(shop.dead_letters()) == len(ORDERS)
+    return shop
+
+
+def replay(shop: Pipeline, *args: str) -> Finished:
+    return shop.run("dlq_handler.py", *args, PROCESSED_TOPIC="")
+
+
+@pytest.mark.broker
+def test_the_rest_follows_a_canary_that_lives(failed: Pipeline) -> None:
+    """Once the cause is mended, the canary passes and everything is sent."""
+    failed.end_trouble()
+    consumer = failed.consume("customer_fails")
+
+    run = replay(failed, *CANARY)
+
+    assert run.code == 0, run.err
+    assert "canary passed" in run.err
+    assert "12 of 12 sent" in run.out
+    assert consumer.stop().code == 143
+
+
+@pytest.mark.broker
+def test_the_rest_stays_behind_a_canary_that_comes_back(failed: Pipeline) -> None:
+    """While the cause is there, the canary comes back, and nothing more is sent until someone goes on."""
+    consumer = failed.consume("customer_fails")
+
+    run = replay(failed, *CANARY)
+
+    assert run.code == 5, run.err
+    assert "the canary tripped" in run.err
+    assert "4 of 12 were sent; next: python dlq_handler.py replay --resume" in run.err
+    failed.end_trouble()
+    job = run.err.rsplit("--resume ", 1)[1].strip()
+    resumed = replay(failed, "replay", "--resume", job, "--yes", "--rate", "none")
+    assert resumed.code == 0, resumed.err
+    assert "canary passed" in resumed.err
+    assert consumer.stop().code == 143
+    back = [line for line in failed.dead_letters() if line.header("orders.replay.job")]
+    assert {line.header("orders.replay.job") for line in back} == {job}
+
+
+@pytest.mark.broker
+def test_a_canary_that_nobody_consumes(failed: Pipeline) -> None:
+    """Without a consumer nothing is proven, so the rest is not sent."""
+    run = replay(failed, *CANARY, "--canary-timeout", "1")
+
+    assert run.code == 5, run.err
+    assert "does a consumer run?" in run.err

@@ -1,0 +1,49 @@
+"""The verb `waiting`: what a consumer has committed tells which orders wait, from any machine."""
+
+import json
+import time
+from typing import Any, Callable, Dict, List
+
+import pytest
+
+from tests.support.pipeline import Pipeline, eventually
+
+pytestmark = pytest.mark.broker
+
+
+def waiting(pipeline: Pipeline, *args: str) -> List[Dict[str, Any]]:
+    finished = pipeline.succeed("dlq_handler.py", "waiting", "--json", *args)
+    return [json.loads(line) for line in finished.out.splitlines()]
+
+
+def test_orders_that_wait_are_told_while_the_consumer_runs(pipeline: Callable[..., Pipeline]) -> None:
+    """Which, their attempts, when they are due, and the order itself; keys are stable."""
+    line = pipeline(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600", MAX_RETRIES="3")
+    line.publish([("POISON-1", "C-1"), ("O-2", "C-2"), ("POISON-3", "C-3"), ("O-4", "C-4")])
+    consumer = line.consume("poison_fails")
+    rows: List[Dict[str, Any]] = eventually(lambda: len(found := waiting(line)) == 2 and found)
+    text = line.succeed("dlq_handler.py", "waiting").out
+    chosen = waiting(line, "--key", "POISON-3")
+    consumer.kill()
+
+    assert list(rows[0]) == [
+        "topic", "partition", "offset", "consumer_group", "attempts", "due_ts", "has_followers",
+        "ts", "key", "key_b64", "payload",
+    ]  # fmt: skip
+    assert sorted(row["key"] for row in rows) == ["POISON-1", "POISON-3"]
+    assert {row["attempts"] for row in rows} == {1}
+    now_ms = time.time() * 1000
+    assert all(now_ms + 200_000 < row["due_ts"] < now_ms + 700_000 for row in rows)
+    assert {row["payload"]["customer_id"] for row in rows} == {"C-1", "C-3"}
+    assert "2 waiting" in text and "POISON-1" in text and "in " in text
+    assert [row["key"] for row in chosen] == ["POISON-3"]
+
+
+def test_a_group_that_never_was(pipeline: Callable[..., Pipeline]) -> None:
+    """A group without commits has nothing waiting, and that is said."""
+    line = pipeline()
+    line.publish([("O-1", "C-1")])
+    text = line.succeed("dlq_handler.py", "waiting").out
+
+    assert "0 waiting  1 not yet seen" in text
+    assert "the group has committed nothing" in text

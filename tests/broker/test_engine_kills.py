@@ -1,0 +1,68 @@
+"""kill -9 at every gap of the engine's work: one death after the other, and the account closes.
+
+The long form, tests/chaos/test_engine_kills.py, takes all gaps, each on topics of its own.
+"""
+
+import json
+from typing import Callable, Dict, List
+
+import pytest
+
+from tests.support.dying_consumer import GAPS
+from tests.support.engine_tools import INSTANCE, MORTAL, Shop, rows
+
+pytestmark = pytest.mark.broker
+NewShop = Callable[..., Shop]
+
+GUARANTEES = ("exactly-once", "at-least-once")
+ELSEWHERE: Dict[str, List[str]] = {
+    "exactly-once": ["flush", "abort_transaction"],
+    "at-least-once": [
+        "init_transactions", "begin_transaction", "send_offsets_to_transaction", "commit_transaction",
+        "abort_transaction",
+    ],
+}  # fmt: skip
+"""Places that a run without faults does not pass: each guarantee has its own, and nothing is aborted."""
+GRAVEST: Dict[str, List[str]] = {
+    "exactly-once": [
+        "after handler", "after produce", "after send_offsets_to_transaction", "after commit_transaction",
+        "after _commit_open", "before _revoked",
+    ],
+    "at-least-once": ["after flush", "before commit", "before finish_calls"],
+}  # fmt: skip
+
+
+def gaps(guarantee: str) -> List[str]:
+    """The gaps that every run of this guarantee passes."""
+    return [gap for gap in GAPS if gap.split(" ", 1)[1] not in ELSEWHERE[guarantee]]
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_a_death_at_every_grave_gap_loses_nothing(strict_shop: NewShop, guarantee: str) -> None:
+    """One life each on one topic: no order is lost, and in exactly-once mode none has two fates."""
+    shop = strict_shop(GUARANTEE=guarantee, RETRY_BACKOFF="0.1", MAX_RETRIES="30").create(partitions=2)
+    for gap in GRAVEST[guarantee]:
+        shop.put([*rows(20, prefix=gap.replace(" ", "-")), (f"POISON-{gap}", "C")])
+        dying = shop.die_at(gap, 1, "poison_asks_to_wait", "--until-drained", *MORTAL, *INSTANCE)
+        assert dying.wait(40).code == -9, f"never passed {gap}: {dying.describe()}"
+    shop.drain("poison_asks_to_wait", *MORTAL, *INSTANCE)
+
+    taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+    assert taken.processed == taken.published
+
+
+def test_the_gravest_gaps_are_gaps() -> None:
+    """A gap that was renamed must not go untested."""
+    for guarantee in GUARANTEES:
+        assert set(GRAVEST[guarantee]) <= set(gaps(guarantee))
+
+
+def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -> None:
+    """However fast the handler is: what is not committed was called within 225 ms (here with a margin)."""
+    shop = strict_shop(LIFE="580000").create(partitions=4)
+    shop.put(rows(600_000))
+    assert shop.consume("dies_at_full_speed").wait(60).code == -9
+
+    calls_at_s: List[float] = json.loads(shop.journal_path.read_text("utf-8"))
+    committed = sum(told.offset for told in shop.told().values())
+    assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.5

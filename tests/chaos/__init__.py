@@ -1,0 +1,1 @@
+"""The long tests: kills, lost brokers, storms."""

@@ -1,0 +1,1 @@
+"""The engine's parts, without a broker where it does not matter."""

@@ -1,0 +1,144 @@
+"""What a handler does, and what the engine makes of it: each call has one fate, whatever it is."""
+
+import asyncio
+import concurrent.futures
+import functools
+import sys
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from orderflow.consume.retry import Policy
+from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
+
+Order = Dict[str, Any]
+SOON = Policy(max_retries=1, backoff_s=0.01, backoff_max_s=0.01)
+WORKERS = pytest.mark.parametrize("workers", [1, 3])
+
+
+def fates(life: Life) -> List[Tuple[bytes, str]]:
+    """The dead letters, by value, and the reason code of each."""
+    letters = life.topic.of(DEAD_LETTERS)
+    reasons = ((dict(letter.headers)["orders.dlq.reason"] or b"").decode() for letter in letters)
+    return sorted(zip((letter.value or b"" for letter in letters), reasons))
+
+
+async def charge(order: Order) -> None:
+    """Charge, but only when it is awaited."""
+
+
+# --- nothing ran
+
+
+@WORKERS
+@pytest.mark.parametrize("publishes", [False, True])
+def test_an_order_of_which_nothing_ran_is_not_processed(workers: int, publishes: bool) -> None:
+    """A forgotten `await` in one branch: these orders are dead-lettered at their first call, others go on."""
+    topic, called = Topic(), []
+    topic.fill(10)
+
+    @functools.wraps(charge)
+    def handler(order: Order) -> Any:
+        called.append(order["value"])
+        return charge(order) if order["value"] in (b"0:0", b"0:7") else {"paid": True}
+
+    life = Life(topic, handler, workers=workers, publishes=publishes).drain()
+
+    assert [(b"0:0", "process.not_run"), (b"0:7", "process.not_run")] == fates(life)
+    assert 10 == len(called)
+    assert (8 if publishes else 0) == len(topic.of(RESULTS))
+
+
+# --- results that cannot be published
+
+
+@WORKERS
+def test_a_result_that_cannot_be_published_is_the_failure_of_its_order(workers: int) -> None:
+    """At once: the handler has done its work, and would do it again for the same result."""
+    topic, called = Topic(), []
+    topic.fill(6)
+
+    def handler(order: Order) -> Any:
+        called.append(order["value"])
+        return {"total": float("nan")} if order["value"] == b"0:2" else {"total": 1.0}
+
+    life = Life(topic, handler, workers=workers, publishes=True).drain()
+
+    assert [(b"0:2", "publish.unencodable")] == fates(life)
+    assert (6, 5) == (len(called), len(topic.of(RESULTS)))
+
+
+def test_a_result_that_nobody_publishes_may_be_anything_that_has_run() -> None:
+    """A row, a response, a session: it is dropped."""
+    topic = Topic()
+    topic.fill(3)
+
+    life = Life(topic, lambda order: object()).drain()
+
+    assert [] == fates(life)
+
+
+# --- whatever a handler raises
+
+
+class PanicException(BaseException):
+    """As extensions written in Rust raise it."""
+
+
+def too_deep(order: Order) -> Any:
+    """Call itself without an end."""
+    return too_deep(order)
+
+
+RAISED: List[BaseException] = [
+    asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), PanicException("a bug in Rust"),
+    MemoryError(), StopIteration(), StopAsyncIteration(), concurrent.futures.CancelledError(),
+]  # fmt: skip
+
+
+@WORKERS
+@pytest.mark.parametrize("error", RAISED, ids=repr)
+def test_whatever_a_handler_raises_is_the_failure_of_its_order(workers: int, error: BaseException) -> None:
+    """A cancelled task, a closed generator, a panic in Rust: retried, then dead-lettered, a line each."""
+    topic, called = Topic(), []
+    topic.fill(5)
+
+    def handler(order: Order) -> None:
+        called.append(order["value"])
+        if order["value"] == b"0:1":
+            raise error
+
+    life = Life(topic, handler, workers=workers, policy=SOON).drain()
+
+    assert [(b"0:1", "process.retries_exhausted")] == fates(life)
+    assert (2, 4) == (called.count(b"0:1"), len(set(called) - {b"0:1"}))
+    assert 1 == life.names().count("retry")
+
+
+@WORKERS
+def test_a_handler_that_recurses_for_ever_fails(workers: int) -> None:
+    """The interpreter ends it, and its order has a fate like any other."""
+    topic = Topic()
+    topic.fill(3)
+
+    def handler(order: Order) -> Any:
+        return order["value"] == b"0:1" and too_deep(order)
+
+    life = Life(topic, handler, workers=workers, policy=SOON).drain()
+
+    assert [(b"0:1", "process.retries_exhausted")] == fates(life)
+
+
+@WORKERS
+def test_a_handler_that_ends_the_process_ends_it(workers: int) -> None:
+    """sys.exit is no failure of the order yet: after a restart it is called alone, as every killer is."""
+    topic = Topic()
+    topic.fill(3)
+
+    def handler(order: Order) -> None:
+        if order["value"] == b"0:1":
+            sys.exit("no more")
+
+    with pytest.raises(SystemExit, match="no more"):
+        Life(topic, handler, workers=workers).drain(steps=500)
+    assert [] == topic.of(DEAD_LETTERS)

@@ -1,0 +1,190 @@
+"""The engine in memory, step by step: what it makes of all that a client and a broker can do to it."""
+
+import random
+from collections import Counter
+from typing import Any, Callable, Dict, List, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.scripted_session import DEAD_LETTERS, Life, Stored, Topic
+
+Order = Dict[str, Any]
+
+
+class Shop:
+    """A handler that keeps what it was called with, and fails as it is told."""
+
+    def __init__(self, fails: Callable[[bytes], bool] = lambda value: False) -> None:
+        self.calls: List[bytes] = []
+        self.done: List[bytes] = []
+        self._fails = fails
+
+    def __call__(self, order: Order) -> None:
+        """Process one order."""
+        self.calls.append(order["value"])
+        if self._fails(order["value"]):
+            raise ConnectionError("not now")
+        self.done.append(order["value"])
+
+
+def everything(topic: Topic) -> List[bytes]:
+    """The value of every order that the log holds."""
+    return [record.value() or b"" for log in topic.records.values() for record in log.values()]
+
+
+def test_every_order_is_called_once_and_settled() -> None:
+    """The plain road: three partitions, nothing fails."""
+    topic, shop = Topic(partitions=3), Shop()
+    for partition in range(3):
+        topic.fill(100, partition)
+
+    Life(topic, shop).drain()
+
+    assert sorted(everything(topic)) == sorted(shop.calls)
+    assert {0: 100, 1: 100, 2: 100} == {number: offset for number, (offset, _) in topic.committed.items()}
+
+
+def test_what_fails_for_ever_is_dead_lettered_after_its_budget() -> None:
+    """One order of ten fails at each of its four calls; the others are not touched by it."""
+    topic, shop = Topic(), Shop(fails=lambda value: value == b"0:3")
+    topic.fill(10)
+
+    Life(topic, shop).drain()
+
+    assert 4 == shop.calls.count(b"0:3")
+    assert 9 == len(shop.done) == len(set(shop.done))
+    assert [b"0:3"] == [letter.value for letter in topic.of(DEAD_LETTERS)]
+
+
+# --- redelivered, late, missing and reordered records
+
+Odd = Callable[[List[Stored]], Sequence[Stored]]
+ODD: Dict[str, Odd] = {
+    "the batch twice": lambda found: [*found, *found],
+    "each record twice": lambda found: [record for record in found for _ in range(2)],
+    "its first half again at the end": lambda found: [*found, *found[: len(found) // 2]],
+    "backwards": lambda found: found[::-1],
+    "in pairs the wrong way round": lambda found: sorted(found, key=lambda record: record.place ^ 1),
+    "without its first records": lambda found: found[3:],
+    "without its last records": lambda found: found[:-3],
+    "without one in the middle": lambda found: [*found[:5], *found[6:]],
+    "not at all": lambda found: [],
+}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("odd", list(ODD))
+def test_a_batch_that_comes_oddly_is_processed_once(odd: str, workers: int) -> None:
+    """The first batch of all, and one in the middle."""
+    topic, shop = Topic(partitions=2), Shop()
+    topic.fill(40, 0, keys=5)
+    topic.fill(40, 1, keys=5)
+    life = Life(topic, shop, workers=workers)
+    life.session.odd.append(ODD[odd])
+    life.drain()
+    topic.fill(40, 0, keys=5)
+    topic.fill(40, 1, keys=5)
+    life.session.odd.append(ODD[odd])
+    life.until(lambda: len(shop.done) >= 160)
+    life.until(life.is_drained)
+
+    assert sorted(everything(topic)) == sorted(shop.calls)
+    for partition in (b"0:", b"1:"):
+        called = [int(value.split(b":")[1]) for value in shop.done if value.startswith(partition)]
+        for key in range(5):
+            of_key = [offset for offset in called if offset % 5 == key]
+            assert sorted(of_key) == of_key, "the order of a key"
+
+
+def test_what_was_polled_before_an_outage_is_not_processed_again_after_it() -> None:
+    """The client hands over 550 orders a second time when the paused partition is resumed."""
+    topic = Topic(partitions=3)
+    for partition in range(3):
+        topic.fill(1_000, partition)
+    shop = Shop(fails=lambda value: topic.clock() < 3.0)
+    life = Life(topic, shop)
+    life.until(lambda: "outage_begins" in life.names())
+    seen: List[Stored] = [*topic.read(0, 0, 550)]
+    life.session.odd.extend([lambda found: [*seen, *found]] * 3)
+    life.drain(steps=20_000)
+
+    assert {1} == set(Counter(shop.done).values())
+    assert sorted(everything(topic)) == sorted(shop.done)
+    assert "handed_over_again" in life.names()
+
+
+def test_an_order_that_comes_late_is_processed_all_the_same() -> None:
+    """Its place was twice believed to be a hole; then the client hands it over after the others."""
+    topic, shop = Topic(), Shop()
+    topic.fill(10)
+    life = Life(topic, shop)
+    missing = topic.read(0, 5, 1)[0]
+    life.session.odd.extend([lambda found: [each for each in found if each is not missing]] * 9)
+    life.drain()
+    life.session.odd.clear()
+    assert missing.value() not in shop.calls
+
+    topic.fill(5)
+    life.session.odd.append(lambda found: [*found, missing])
+    life.until(lambda: len(shop.done) == 15)
+
+    assert sorted(everything(topic)) == sorted(shop.done)
+    assert "came_late" in life.names()
+
+
+def test_a_place_where_the_client_goes_on_after_a_pause_is_named() -> None:
+    """Every resume says from where: what the client remembers itself can be stale."""
+    topic = Topic()
+    topic.fill(300)
+    shop = Shop(fails=lambda value: topic.clock() < 3.0)
+    life = Life(topic, shop)
+    life.until(lambda: "outage_begins" in life.names())
+    polled = life.session.place[0]
+    life.session.place[0] = 7  # the stale place
+    life.drain(steps=20_000)
+
+    assert (0, polled) in life.session.seeks
+    assert {1} == set(Counter(shop.done).values())
+
+
+def test_a_log_that_lost_its_end_is_not_taken_for_a_repetition() -> None:
+    """An unclean election: other records stand at offsets that were processed. It is said, not skipped."""
+    topic, shop = Topic(), Shop()
+    topic.fill(100)
+    life = Life(topic, shop).drain()
+    for offset in range(40, 100):
+        topic.compact(0, offset)
+    topic.high[0] = 40
+    topic.put(0, b"new", b"rewritten")
+    life.session.place[0] = 40
+
+    with pytest.raises(Exception, match="the log ends at 41"):
+        life.until(lambda: False, steps=2_000)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([1, 4]), st.booleans())
+def test_whatever_the_client_does_an_order_is_processed_once(seed: int, workers: int, exactly: bool) -> None:
+    """Odd batches at any time, amid failures, holes and outages; nothing is lost, nothing is doubled."""
+    chance = random.Random(seed)
+    topic = Topic(partitions=2)
+    for _ in range(200):
+        partition = chance.randrange(2)
+        topic.put(partition, chance.choice([None, b"a", b"b", b"%d" % chance.randrange(50)]))
+        if chance.random() < 0.02:
+            topic.leave_hole(partition, chance.randrange(1, 4))
+    bad_until_s = chance.choice([0.0, 2.0, 5.0])
+    shop = Shop(fails=lambda value: topic.clock() < bad_until_s or chance.random() < 0.05)
+    life = Life(topic, shop, workers=workers, exactly_once=exactly)
+    whole = [odd for name, odd in ODD.items() if "without" not in name and "not" not in name]
+    life.session.odd.extend(chance.choice([*whole, _as_it_is, _as_it_is]) for _ in range(40))
+    life.drain(steps=20_000)
+
+    dead = [letter.value or b"" for letter in topic.of(DEAD_LETTERS)]
+    assert sorted(everything(topic)) == sorted([*shop.done, *dead])
+
+
+def _as_it_is(found: List[Stored]) -> List[Stored]:
+    return found

@@ -1,0 +1,173 @@
+"""What the engine reports: every event has a line, and no line can do anything but be read."""
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from orderflow.consume.events import EVENTS, MESSAGE_LENGTH, line_of
+from orderflow.errors import InvalidOrder, RejectOrder, describe
+from orderflow.model.records import Record
+from tests.support.memory import Stored
+
+PACKAGE = Path(__file__).resolve().parent.parent.parent / "orderflow"
+RECORD = Record("orders", 2, 41, 1_764_000_000_000, "CreateTime", b"ann", b"order", [])
+FAILED = describe(ConnectionError("bank is down"))
+SAMPLES: Dict[str, Any] = {
+    "partition": 2,
+    "partitions": list(range(30)),
+    "offset": 41,
+    "until": 50,
+    "waiting": 7,
+    "first": 0,
+    "last": 549,
+    "careful": True,
+    "more": True,
+    "attempt": 2,
+    "delay_s": 4.96,
+    "retry_s": 2.0,
+    "after_s": 90.0,
+    "timeout_s": 300.0,
+    "max_bytes": 750,
+    "detail": "Broker: not available",
+    "step": "settling",
+    "committed": None,
+    "trace": "the dead letter of its offset 7",
+    "for_s": 60.0,
+    "metadata": "somebody's",
+    "failure": FAILED,
+}
+"""A value of each field that an event may carry."""
+
+
+def fields_of(name: str) -> Dict[str, Any]:
+    """A sample of everything that the line of this event needs."""
+    samples = {**SAMPLES, "record": RECORD if name == "dead_lettered" else Stored(41, b"ann")}
+    return {field: samples[field] for field in inspect.signature(EVENTS[name].line).parameters}
+
+
+def reported() -> Iterator[Tuple[str, Set[str], str]]:
+    """Every report in the package's source: the event's name, its fields, and where."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _called(node) in ("_report", "report") and node.args:
+                name = node.args[0]
+                if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                    fields = {keyword.arg or "" for keyword in node.keywords}
+                    yield name.value, fields, f"{file.name}:{node.lineno}"
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
+
+
+REPORTED = list(reported())
+
+
+# --- the list is whole
+
+
+@pytest.mark.parametrize(("name", "fields", "where"), REPORTED, ids=[where for _, _, where in REPORTED])
+def test_what_is_reported_has_a_line_for_it(name: str, fields: Set[str], where: str) -> None:
+    """A report with a field too many or too few would end the process when it is least wanted."""
+    assert name in EVENTS
+    assert fields == set(inspect.signature(EVENTS[name].line).parameters)
+
+
+def test_the_list_holds_no_event_that_nothing_reports() -> None:
+    """It is the manual of what to alert on; the script reports three by itself."""
+    assert set(EVENTS) - {"stalled", "settlement_stuck", "output_lost"} == {name for name, _, _ in REPORTED}
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_every_event_says_how_grave_it_is_and_what_it_means(name: str) -> None:
+    """One line, its severity first, and a meaning for the manual."""
+    line = line_of(name, fields_of(name))
+
+    assert EVENTS[name].severity in ("retry", "dead", "info", "warn", "ERROR")
+    assert line.startswith(EVENTS[name].severity + " ")
+    assert EVENTS[name].meaning
+    assert line.isprintable()
+
+
+# --- the lines
+
+
+def test_a_retry_names_order_cause_and_next_try() -> None:
+    """All that an operator needs to decide whether to look closer."""
+    assert line_of("retry", fields_of("retry")) == (
+        "retry orders-0-41 key ann: process.failed: ConnectionError: bank is down; "
+        "attempt 2 failed, next try in 5.0 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "line"),
+    [
+        (InvalidOrder("0 items", "validate.quantity"), 1, ": validate.quantity: 0 items"),
+        (RejectOrder("no"), 1, " after 1 attempt: process.rejected: orderflow.errors.RejectOrder: no"),
+        (ValueError("x"), 4, " after 4 attempts: process.failed: ValueError: x"),
+    ],
+)
+def test_a_dead_letter_names_order_attempts_and_cause(error: Exception, attempt: int, line: str) -> None:
+    """Attempts only where there were any: what cannot be decoded is not called."""
+    fields = {"record": RECORD, "failure": describe(error), "attempt": attempt}
+
+    assert f"dead orders-2-41 key ann: dead-lettered{line}" == line_of("dead_lettered", fields)
+
+
+def test_lost_orders_are_named_by_offset() -> None:
+    """Both kinds: never seen, and seen and waiting."""
+    alone, more = ({"partition": 0, "offset": 5, "more": more} for more in (False, True))
+
+    assert "offsets 5 to 8" in line_of("lost_by_retention", {"partition": 0, "offset": 5, "until": 9})
+    assert "the order at offset 5 waited" in line_of("waiting_order_lost", alone)
+    assert "of its key" in line_of("waiting_order_lost", more)
+    assert "of its key" not in line_of("waiting_order_lost", alone)
+
+
+# --- text of unknown origin
+
+HOSTILE = ["\x1b[2J\x1b[31m", "a\r\nERROR forged line", "\u202eevil", "\x9b31m", "\ud800", "\u2028", "\0"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_hostile_text_is_shown_and_not_obeyed(name: str, text: str) -> None:
+    """Wherever it stands, in a key, a message, a reason that a handler chose, or what Kafka said."""
+    fields = fields_of(name)
+    failure = FAILED._replace(message=text, reason=text, error_class=text)
+    key = text.encode("utf-8", "surrogatepass")
+    changes = {"failure": failure, "detail": text, "metadata": text}
+    changes["record"] = RECORD._replace(key=key) if name == "dead_lettered" else Stored(41, key)  # type: ignore[assignment]
+
+    line = line_of(name, {field: changes.get(field, value) for field, value in fields.items()})
+
+    assert line.isprintable()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=300), st.text(max_size=300))
+@example(b"k" * 1_000_000, "m" * 1_000_000)
+def test_lines_stay_short_whatever_they_quote(key: bytes, message: str) -> None:
+    """A key or message of a megabyte is cut; what it was stands in the dead letter."""
+    fields = {"record": RECORD._replace(key=key), "failure": FAILED._replace(message=message), "attempt": 1}
+
+    line = line_of("dead_lettered", fields)
+
+    assert line.isprintable()
+    assert len(line) <= 100 + 2 * 10 * (MESSAGE_LENGTH + 1)
+
+
+def test_no_key_and_an_empty_key_look_different() -> None:
+    """The first is no key at all."""
+    lines: List[str] = [
+        line_of("dead_lettered", {"record": RECORD._replace(key=key), "failure": FAILED, "attempt": 1})
+        for key in (None, b"")
+    ]
+
+    assert "key none:" in lines[0] and "key :" in lines[1]

@@ -1,0 +1,201 @@
+"""Loading a handler by name, and what it is given."""
+
+import functools
+import queue
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Tuple
+
+import pytest
+
+from orderflow.consume.handler import Delivery, HandlerUnusable, _layers, delivery_of, load, wants_delivery
+from tests.support.memory import Stored
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Write a handler's file: `file(source)` is its path. What it imports is forgotten afterwards."""
+    known = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(source: str, name: str = "shop_handler.py") -> str:
+        path = tmp_path / name
+        path.write_text(source, encoding="utf-8")
+        return str(path)
+
+    yield write
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+# --- loading
+
+
+def test_a_function_of_a_file_is_loaded(file: Callable[..., str]) -> None:
+    """`path/to/file.py:function`, wherever the file lies."""
+    handler = load(file("def process(order): return order['id'] + 1") + ":process")
+
+    assert 8 == handler({"id": 7})
+
+
+def test_a_function_of_a_module_is_loaded(file: Callable[..., str]) -> None:
+    """`module:function`, from where Python finds modules."""
+    file("def process(order): return 'done'")
+
+    assert "done" == load("shop_handler:process")({})
+
+
+def test_a_file_may_define_dataclasses_and_errors(file: Callable[..., str]) -> None:
+    """Both look their module up by name, which must therefore be there; errors are named after the file."""
+    source = (
+        "from __future__ import annotations\nimport dataclasses\n"
+        "@dataclasses.dataclass\nclass Line:\n    item: str\n"
+        "class NoStock(Exception): pass\n"
+        "def process(order): raise NoStock(Line('x'))"
+    )
+    handler = load(file(source) + ":process")
+
+    with pytest.raises(Exception, match="Line") as caught:
+        handler({})
+    assert "shop_handler" == type(caught.value).__module__
+
+
+def test_a_file_does_not_replace_a_module_of_its_name(file: Callable[..., str]) -> None:
+    """A handler in queue.py must not break whatever imports `queue` after it."""
+    handler = load(file("def process(order): return 'mine'", "queue.py") + ":process")
+
+    assert "mine" == handler({})
+    assert sys.modules["queue"] is queue
+
+
+def test_a_callable_object_is_a_handler(file: Callable[..., str]) -> None:
+    """An instance with `__call__`, or a partial, is as good as a function."""
+    source = (
+        "import functools\n"
+        "def charge(bank, order): return bank\n"
+        "process = functools.partial(charge, 'bank')"
+    )
+
+    assert "bank" == load(file(source) + ":process")({})
+
+
+def test_a_wrapper_that_runs_an_async_function_is_a_handler(file: Callable[..., str]) -> None:
+    """What a decorator wraps says nothing about what the decorated function does."""
+    source = (
+        "import asyncio, functools\n"
+        "def sync(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def run(*arguments): return asyncio.run(function(*arguments))\n"
+        "    return run\n"
+        "@sync\n"
+        "async def process(order): return 'ran'"
+    )
+
+    assert "ran" == load(file(source) + ":process")({})
+
+
+def test_an_object_that_calls_itself_is_looked_at_no_further() -> None:
+    """The search for what runs has an end."""
+    source = "class C:\n def __call__(self, order): return 1\nprocess = C()\nC.__call__ = process"
+    namespace: Dict[str, Any] = {}
+    exec(source, namespace)
+
+    with pytest.raises(RecursionError):
+        namespace["process"]({})
+    assert 20 == len(list(_layers(namespace["process"])))
+
+
+@pytest.mark.parametrize("name", ["process", "shop.py", ":process", "shop.py:", "", ":"])
+def test_a_name_of_another_form_is_refused(name: str) -> None:
+    """The message says which forms there are."""
+    with pytest.raises(HandlerUnusable, match=r"module:function or file\.py:function"):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("raise RuntimeError('no database')", "RuntimeError: no database"),
+        ("import not_installed_anywhere", "ModuleNotFoundError: .*not_installed_anywhere"),
+        ("def process(order) return 1", "SyntaxError"),
+        ("import sys\nsys.exit('usage: ...')", "SystemExit: usage"),
+        ("", "has no function process"),
+        ("process = 3", "process is not a function"),
+        ("def process(): pass", "takes neither"),
+        ("def process(order, delivery, database): pass", "takes neither"),
+        ("def process(*, order): pass", "takes neither"),
+        ("async def process(order): pass", "async"),
+        ("async def process(order): yield 1", "async"),
+        ("def process(order): yield 1", "generator"),
+        ("class C:\n async def __call__(self, order): pass\nprocess = C()", "async"),
+        ("class C:\n def __call__(self, order): yield\nprocess = C()", "generator"),
+        ("class C:\n async def __call__(self, order): yield\nprocess = C()", "generator"),
+        ("class C:\n async def run(self, order): pass\nprocess = C().run", "async"),
+        ("class C:\n def __call__(self, order): pass\nprocess = C", "a class with __call__"),
+        ("from functools import partial as p\nasync def f(a, order): pass\nprocess = p(f, 1)", "async"),
+        (
+            "from functools import partial as p\nclass C:\n async def __call__(self, a, order): pass\n"
+            "class D:\n __call__ = C()\nprocess = p(p(C()), 1)",
+            "async",
+        ),
+    ],
+)
+def test_an_unusable_file_is_refused(file: Callable[..., str], source: str, says: str) -> None:
+    """At the start, once, and not at the first order: among them what would never run when it is called."""
+    with pytest.raises(HandlerUnusable, match=says):
+        load(file(source) + ":process")
+
+
+@pytest.mark.parametrize("name", ["no/such/file.py:process", "no_such_module_here:process", "..:process"])
+def test_what_is_not_there_is_refused(name: str) -> None:
+    """A missing file or module names itself."""
+    with pytest.raises(HandlerUnusable, match=r"cannot be loaded: .*"):
+        load(name)
+
+
+# --- what it wants
+
+
+def one(order: Any) -> None:
+    """Take the order."""
+
+
+def both(order: Any, delivery: Any) -> None:
+    """Take the order and its delivery."""
+
+
+@pytest.mark.parametrize(
+    ("function", "wants"),
+    [
+        (one, False),
+        (both, True),
+        (lambda order, database=None: None, False),
+        (lambda order, delivery, database=None: None, True),
+        (lambda *arguments: None, False),
+        (lambda order, **options: None, False),
+        (functools.partial(both, delivery=3), False),
+        (len, False),
+    ],
+)
+def test_a_delivery_is_given_to_those_that_need_it(function: Callable[..., Any], wants: bool) -> None:
+    """A second parameter that has a default is the handler's own business."""
+    assert wants == wants_delivery(function)
+
+
+def test_a_delivery_tells_where_the_order_stands() -> None:
+    """Its id is the same at each attempt."""
+    first, third = delivery_of(Stored(41, b"ann"), 1), delivery_of(Stored(41, b"ann"), 3)
+
+    assert Delivery("orders-0-41", "orders", 0, 41, b"ann", [], 1_764_000_000_000, 1) == first
+    assert (first.id, 3) == (third.id, third.attempt)
+
+
+def test_a_record_without_a_time_has_none() -> None:
+    """The client reports kind 0 and a number that means nothing."""
+
+    class Timeless(Stored):
+        def timestamp(self) -> Tuple[int, int]:
+            """No time: the kind says so."""
+            return 0, -1
+
+    assert delivery_of(Timeless(0, None), 1).timestamp is None

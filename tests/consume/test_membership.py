@@ -1,0 +1,102 @@
+"""A consumer without partitions: given none, waiting for the group, or out of it."""
+
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from orderflow.consume.membership import Membership
+from orderflow.consume.settlement import SessionLost
+from orderflow.kafka.topics import Standing, standing
+from tests.conftest import Kafka
+from tests.support.pipeline import eventually
+
+NONE_GIVEN = Standing(True, True, "the group is stable")
+OUT = Standing(False, True, "the group is stable, with 1 members, and this consumer is none of them")
+NO_COORDINATOR = Standing(False, False, "no answer from the group's coordinator: Local: Timed out")
+
+
+class Script:
+    """Lets time pass, half a second a look."""
+
+    def __init__(self, answer: Standing) -> None:
+        self.now_s, self.answer = 0.0, answer
+        self.asked = 0
+        self.told: List[Tuple[str, Dict[str, Any]]] = []
+        self.membership = Membership(lambda: self.now_s, self.ask, self.report)
+
+    def ask(self) -> Standing:
+        """What the group says."""
+        self.asked += 1
+        return self.answer
+
+    def report(self, name: str, **fields: Any) -> None:
+        """Keep an event."""
+        self.told.append((name, fields))
+
+    def pass_by(self, seconds: float, is_at_work: bool = False) -> None:
+        """Look twice a second for so long."""
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += 0.5
+            self.membership.look(is_at_work, "Broker: odd")
+
+
+def test_a_member_that_was_given_none_is_left_in_peace() -> None:
+    """More members than partitions: hours without a word, and asked twice a minute."""
+    script = Script(NONE_GIVEN)
+    script.pass_by(3600.0)
+    assert not script.told
+    assert script.asked == 120
+
+
+def test_who_is_out_of_the_group_says_so_after_half_a_minute_and_then_ends() -> None:
+    """With what the group says and the client's last word."""
+    script = Script(OUT)
+    script.pass_by(29.0)
+    assert not script.told
+    with pytest.raises(SessionLost, match=r"Broker: odd.*start the consumer again"):
+        script.pass_by(60.0)
+    assert script.now_s == 60.0
+    assert [name for name, _ in script.told] == ["out_of_group"] * 2
+
+
+def test_a_group_without_a_coordinator_is_waited_for_loudly() -> None:
+    """To start again would not help: it says so twice a minute until somebody has repaired it."""
+    script = Script(NO_COORDINATOR)
+    script.pass_by(300.0)
+    assert len(script.told) == 10
+    script.pass_by(300.0, is_at_work=True)
+    assert len(script.told) == 10
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("protocol", [{}, {"group.protocol": "consumer"}], ids=["classic", "consumer"])
+def test_the_group_tells_who_was_given_none(
+    kafka: Kafka, topic: Callable[..., str], protocol: Dict[str, str]
+) -> None:
+    """One partition, two members: one is idle, one at work, and a stranger is neither."""
+    conf: Dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
+    name, group = topic(), topic("group")
+    admin = AdminClient(conf)
+    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
+        made.result(20)
+    members = [Consumer({**conf, **protocol, "group.id": group}) for _ in range(2)]
+    try:
+        for member in members:
+            member.subscribe([name])
+
+        def standings() -> List[Standing]:
+            for member in members:
+                member.poll(0.05)
+            return [standing(conf, group, member.memberid()) for member in members]
+
+        eventually(lambda: sorted(told.is_idle for told in standings()) == [False, True])
+        assert all(told.is_settled for told in standings())
+        stranger = standing(conf, group, "stranger")
+        assert (stranger.is_idle, stranger.is_settled) == (False, True)
+        assert "with 2 members, and this consumer is none of them" in stranger.detail
+    finally:
+        for member in members:
+            member.close()

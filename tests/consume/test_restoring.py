@@ -1,0 +1,246 @@
+"""What a new owner makes of what the last one committed: nothing skipped, and a word on all that is gone."""
+
+from typing import List, Optional
+
+import pytest
+
+from orderflow.consume.assignment import BEYOND_END_LIMIT, CAREFUL_CALLS
+from orderflow.consume.caution import COMPANY, INLINE
+from orderflow.consume.ledger import ALONE, IN_COMPANY, Head
+from orderflow.consume.settlement import SessionLost
+from orderflow.model.commit_metadata import REACHES, Commit, Entry, read_metadata
+from tests.support.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
+
+
+def log_of(*keys: Optional[bytes]) -> Log:
+    """A log with a record of each key, from offset 0 on."""
+    log = Log()
+    for offset, key in enumerate(keys):
+        log.append(offset, key)
+    return log
+
+
+def committed(
+    entries: List[Entry],
+    mark: int,
+    clean: bool = True,
+    braked: bool = False,
+    alone: Optional[int] = None,
+    reach: Optional[int] = None,
+) -> str:
+    """The metadata that goes with the first entry's offset."""
+    base = entries[0].offset if entries else mark
+    return write_metadata(Commit(mark, entries, clean, braked, alone, int(TIME_OF_DAY_S), reach), base)
+
+
+def heads(restored: Restored) -> List[Head]:
+    """The restored heads, lowest first."""
+    return [head for _, head in sorted(restored.partition.ledger.heads.items())]
+
+
+# --- where it goes on
+
+
+def test_a_group_without_a_commit_begins_at_the_beginning() -> None:
+    """Of what the log still holds."""
+    log = log_of(b"a", b"b")
+    log.low = 1
+
+    restored = restore(log, None, "")
+
+    assert (1, 1) == (restored.session.position, restored.partition.ledger.next)
+    assert ["partition_ready"] == restored.names()
+
+
+def test_only_what_was_there_when_the_group_began_may_begin_at_its_end() -> None:
+    """With `auto.offset.reset=latest`; a partition that came later is read from its beginning."""
+    log = log_of(b"a", b"b")
+    there, later = (restore(log, None, "", from_end=frozenset([begun])) for begun in (0, 1))
+
+    assert (2, 0) == (there.session.position, later.session.position)
+
+
+def test_it_goes_on_at_the_mark_and_not_at_the_committed_offset() -> None:
+    """What is between and is not listed is finished."""
+    restored = restore(log_of(b"a", b"b", b"c"), 0, committed([Entry(0, 1, 0)], 3))
+
+    assert 3 == restored.session.position
+    assert [0] == [head.offset for head in heads(restored)]
+
+
+def test_the_mark_open_is_committed_before_anything_flows() -> None:
+    """With all that waits still listed: a crash from here on is one that the next owner knows of."""
+    restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 2, 7)], 2))
+
+    ((offset, metadata),) = restored.session.commits
+    found = read_metadata(metadata, offset)
+    assert found is not None
+    assert (0, 2, [Entry(0, 2, 7)], False) == (offset, found.next, found.entries, found.clean)
+
+
+@pytest.mark.parametrize("metadata", ["x", "of2;c;3;;0;AAA;00000000", committed([Entry(7, 0, 0)], 9)])
+def test_foreign_metadata_skips_nothing(metadata: str) -> None:
+    """It begins at the committed offset itself, and says that what waited is not known."""
+    restored = restore(log_of(b"a", b"b", b"c"), 1, metadata)
+
+    assert (1, []) == (restored.session.position, heads(restored))
+    assert ["metadata_foreign", "partition_ready"] == restored.names()
+
+
+def test_a_commit_beyond_the_end_of_the_log_skips_nothing() -> None:
+    """A topic that was made anew: where to go on is for the operator to say."""
+    with pytest.raises(SessionLost, match=r"offset 9 is committed, but the log ends at 2.*reset the group"):
+        restore(log_of(b"a", b"b"), 9, "", looks=BEYOND_END_LIMIT)
+
+
+def test_a_log_that_catches_up_is_believed() -> None:
+    """A new leader may know less of the log for a moment."""
+    assert restore(log_of(b"a", b"b"), 2, "").partition.ledger.next == 2
+
+
+# --- what comes back
+
+
+def test_attempts_and_delays_come_back() -> None:
+    """The budget goes on where it was, and the time that passed is taken off the delay."""
+    entries = [Entry(0, 2, 20, False), Entry(1, 0, 3, False), Entry(2, 1, 0, False)]
+
+    restored = restore(log_of(b"a", b"b", None), 0, committed(entries, 3), now_s=100.0, later_s=8.0)
+
+    assert [(2, 112.0), (0, 100.0), (1, 100.0)] == [(head.attempts, head.due_s) for head in heads(restored)]
+
+
+def test_a_clock_that_went_back_makes_no_delay_longer() -> None:
+    """The time of day of another machine may be wrong; a delay is at most what was committed."""
+    restored = restore(log_of(b"a"), 0, committed([Entry(0, 1, 20)], 1), now_s=100.0, later_s=-5000.0)
+
+    assert [120.0] == [head.due_s for head in heads(restored)]
+
+
+def test_followers_come_back_and_finished_orders_do_not() -> None:
+    """Of a waiting key, all behind its head; of any other key, nothing that is not listed."""
+    log = log_of(b"a", b"b", b"a", None, b"c", b"a", b"b")
+
+    restored = restore(log, 0, committed([Entry(0, 1, 0, True), Entry(4, 1, 0, False)], 7))
+
+    ledger = restored.partition.ledger
+    assert [0, 4] == sorted(ledger.heads)
+    assert [2, 5] == [follower.offset for follower in ledger.heads[0].followers]
+    assert {b"a": 1, b"c": 1} == ledger.busy
+    assert 4 == ledger.unfinished
+
+
+def test_lone_heads_before_a_busy_key_come_back_too() -> None:
+    """They are sought, the rest is read through."""
+    log = log_of(b"x", b"b", b"y", b"a", b"b", b"a")
+
+    restored = restore(log, 0, committed([Entry(0, 1, 0), Entry(2, 1, 0), Entry(3, 1, 0, True)], 6))
+
+    assert [(0, 0), (2, 0), (3, 1)] == [(head.offset, len(head.followers)) for head in heads(restored)]
+
+
+# --- what the log lost
+
+
+def test_a_waiting_order_that_retention_deleted_is_reported() -> None:
+    """At ERROR, by offset, and the rest goes on; it is not committed as waiting any more."""
+    log = log_of(b"a", b"b", b"c")
+    del log.records[0]
+    log.low = 1
+
+    restored = restore(log, 0, committed([Entry(0, 1, 0), Entry(1, 1, 0)], 3))
+
+    assert [1] == [head.offset for head in heads(restored)]
+    assert ("waiting_order_lost", {"partition": 0, "offset": 0, "more": False}) in restored.events
+    assert 1 == restored.session.commits[0][0]
+
+
+def test_orders_behind_a_lost_one_are_not_lost_without_a_word() -> None:
+    """Which of the records in the log they are cannot be told without its key; that they are is said."""
+    log = log_of(b"a", b"a", b"b")
+    del log.records[0]
+
+    restored = restore(log, 0, committed([Entry(0, 1, 0, True)], 3))
+
+    assert ("waiting_order_lost", {"partition": 0, "offset": 0, "more": True}) in restored.events
+
+
+def test_orders_that_retention_deleted_unseen_are_reported() -> None:
+    """The log begins after the mark: as many as that were never taken in."""
+    log = log_of(*[b"a"] * 10)
+    log.low = 8
+
+    restored = restore(log, 3, committed([], 3))
+
+    assert ("lost_by_retention", {"partition": 0, "offset": 3, "until": 8}) in restored.events
+    assert 8 == restored.session.position
+
+
+# --- how the last owner ended
+
+
+def test_after_a_proper_stop_nothing_is_done_with_care() -> None:
+    """Also where an order was announced: a call that returned is no suspect."""
+    restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 0, announced=True)], 2, clean=True))
+
+    (head,) = heads(restored)
+    assert (0, 0, 0, False) == (restored.partition.careful_left, head.careful, head.suspect, head.died_alone)
+
+
+@pytest.mark.parametrize(
+    ("reach", "calls"), [(None, CAREFUL_CALLS), (400, 400), (REACHES[-1], CAREFUL_CALLS)]
+)
+def test_after_a_crash_what_waits_and_what_is_next_is_handled_with_care(
+    reach: Optional[int], calls: int
+) -> None:
+    """Whatever was called when the process died is among them, as far as its commit told."""
+    restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 9)], 2, clean=False, reach=reach))
+
+    (head,) = heads(restored)
+    assert (calls, INLINE.followers, 0) == (restored.partition.careful_left, head.careful, head.suspect)
+    assert 9.0 == head.due_s
+
+
+def test_after_a_second_crash_those_announced_are_called_alone_and_at_once() -> None:
+    """One of them killed the process; the one that was called alone did."""
+    entries = [Entry(0, 1, 0, announced=True), Entry(1, 1, 0, announced=True), Entry(2, 1, 9)]
+
+    restored = restore(log_of(b"a", b"b", b"c"), 0, committed(entries, 3, clean=False, alone=1))
+
+    expected = [(ALONE, False, 0.0), (ALONE, True, 0.0), (0, False, 9.0)]
+    assert expected == [(head.suspect, head.died_alone, head.due_s) for head in heads(restored)]
+
+
+def test_a_new_owner_commits_every_suspicion_that_it_takes_over() -> None:
+    """Another order may end it before it gets to these, and then its next owner must know of them."""
+    entries = [Entry(number, 0, 0, announced=True) for number in range(COMPANY + 1)]
+    few = [Entry(0, 2, 0, announced=True), Entry(1, 0, 0, announced=True)]
+    log = log_of(*[b"%d" % number for number in range(COMPANY + 1)])
+
+    for listed, alone in ((entries, None), (few, 0)):
+        restored = restore(log, 0, committed(listed, COMPANY + 1, clean=False, alone=alone))
+        again = restore(log, *restored.session.commits[0])
+
+        kept = [(head.suspect, head.died_alone, head.attempts) for head in heads(restored)]
+        assert kept == [(head.suspect, head.died_alone, head.attempts) for head in heads(again)]
+        assert {IN_COMPANY if alone is None else ALONE} == {head.suspect for head in heads(restored)}
+
+
+def test_the_next_owner_is_careful_as_far_as_this_one_still_had_to_be() -> None:
+    """It may die at once, and has announced nothing of what the last one may have called."""
+    restored = restore(log_of(b"a"), 1, committed([], 1, clean=False, reach=6_400))
+
+    found = read_metadata(restored.session.commits[0][1], 1)
+    assert found is not None
+    assert (found.reach or CAREFUL_CALLS) >= 6_400
+
+
+@pytest.mark.parametrize("braked", [True, False])
+def test_an_outage_goes_on_over_a_restart(braked: bool) -> None:
+    """A restart in its middle must not begin by giving up what waits."""
+    restored = restore(log_of(b"a"), 0, committed([Entry(0, 4, 0)], 1, braked=braked))
+
+    assert braked == restored.brake.holds(0)
+    found = read_metadata(restored.session.commits[0][1], 0)
+    assert found is not None
+    assert braked == found.braked

@@ -1,0 +1,183 @@
+"""The pool of threads: every task comes back once, and a thread that dies is never silent."""
+
+import asyncio
+import threading
+import time
+from typing import Any, Callable, Iterator, List, NoReturn, Optional
+
+import pytest
+
+from orderflow.consume.workers import Finished, Workers
+
+DEADLINE_S = 10.0
+
+
+class Pool:
+    """Workers, and what they report of crashes."""
+
+    def __init__(self, count: int, call: Callable[[Any], Any]) -> None:
+        self.crashes: List[BaseException] = []
+        self.workers = Workers(count, call, self.crashes.append)
+
+    def submit(self, *tasks: Any) -> None:
+        """Submit each."""
+        for task in tasks:
+            self.workers.submit(task)
+
+    def collect(self, count: int) -> List[Finished]:
+        """That many outcomes, waited for up to a deadline."""
+        finished: List[Finished] = []
+        until_s = time.monotonic() + DEADLINE_S
+        while len(finished) < count and time.monotonic() < until_s:
+            finished += self.workers.collect(0.05)
+        return finished
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Poll until it is so; the deadline fails the test."""
+    until_s = time.monotonic() + DEADLINE_S
+    while not happened():
+        assert time.monotonic() < until_s, "it never happened"
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """A gate that calls can wait at; it opens when the test ends, so that no thread stays behind."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_every_task_comes_back_once_with_its_result() -> None:
+    """Whichever thread took it."""
+    pool = Pool(4, lambda task: task * 2)
+    pool.submit(*range(100))
+
+    finished = pool.collect(100)
+
+    assert [(task, task * 2, None) for task in range(100)] == sorted(finished)
+    assert ([], 0) == (pool.workers.collect(0.0), pool.workers.in_flight)
+
+
+class Boom(Exception):
+    """Somebody's own error."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Boom("boom"), RecursionError("boom"), MemoryError(), OSError("boom"), asyncio.CancelledError(),
+        KeyboardInterrupt(), GeneratorExit(), StopIteration(), BaseException(),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: BaseException) -> None:
+    """A handler's failure is an outcome, of whatever class it is."""
+
+    def call(task: int) -> int:
+        if task == 1:
+            raise error
+        return task
+
+    pool = Pool(1, call)
+    pool.submit(1, 2)
+    failed, succeeded = pool.collect(2)
+
+    assert Finished(1, None, error) == failed
+    assert Finished(2, 2, None) == succeeded
+    assert [] == pool.crashes
+
+
+def test_one_worker_keeps_the_order() -> None:
+    """Of what was submitted."""
+    pool = Pool(1, lambda task: task)
+    pool.submit(*range(50))
+
+    assert list(range(50)) == [finished.task for finished in pool.collect(50)]
+
+
+def test_calls_run_side_by_side(gate: threading.Event) -> None:
+    """As many as there are threads: none of these can end before all have begun."""
+    together = threading.Barrier(8)
+    pool = Pool(8, lambda task: together.wait(DEADLINE_S))
+    pool.submit(*range(8))
+
+    finished = pool.collect(8)
+
+    assert [None] * 8 == [outcome.error for outcome in finished]
+
+
+def test_no_more_run_than_there_are_threads(gate: threading.Event) -> None:
+    """The rest waits its turn, and counts as in flight."""
+    begun: List[int] = []
+
+    def call(task: int) -> None:
+        begun.append(task)
+        gate.wait(DEADLINE_S)
+
+    pool = Pool(3, call)
+    pool.submit(*range(10))
+    wait_until(lambda: len(begun) == 3)
+
+    assert [] == pool.workers.collect(0.02)
+    assert (3, 10) == (len(begun), pool.workers.in_flight)
+    gate.set()
+    assert 10 == len(pool.collect(10))
+
+
+def test_collecting_waits_no_longer_than_asked(gate: threading.Event) -> None:
+    """The thread that owns the clients never waits for a handler."""
+    pool = Pool(1, lambda task: gate.wait(DEADLINE_S))
+    pool.submit(1)
+
+    began_s = time.monotonic()
+    assert [] == pool.workers.collect(0.0)
+    assert [] == pool.workers.collect(0.05)
+    assert time.monotonic() - began_s < DEADLINE_S / 2
+
+
+def test_the_longest_running_call_is_known(gate: threading.Event) -> None:
+    """The watchdog asks for it; a call that ended, or waits for a thread, is not it."""
+    pool = Pool(3, lambda task: task and gate.wait(DEADLINE_S))
+    assert pool.workers.oldest_start_s() is None
+
+    before_s = time.monotonic()
+    pool.submit(1)
+    wait_until(lambda: pool.workers.oldest_start_s() is not None)
+    oldest_s: Optional[float] = pool.workers.oldest_start_s()
+    pool.submit(2, 0, 0, 0)
+    assert 3 == len(pool.collect(3))
+
+    assert oldest_s is not None
+    assert before_s <= oldest_s <= time.monotonic()
+    assert oldest_s == pool.workers.oldest_start_s()
+    gate.set()
+    assert 2 == len(pool.collect(2))
+    assert pool.workers.oldest_start_s() is None
+
+
+@pytest.mark.parametrize("crash", [SystemExit(0), SystemExit("no more")])
+def test_a_thread_that_dies_is_reported(crash: SystemExit) -> None:
+    """A call that would end the thread is never lost without a word: its order would wait for ever."""
+
+    def call(task: int) -> NoReturn:
+        raise crash
+
+    pool = Pool(1, call)
+    pool.submit(1)
+    wait_until(lambda: bool(pool.crashes))
+
+    assert [crash] == pool.crashes
+    assert 1 == pool.workers.in_flight
+
+
+def test_threads_do_not_keep_the_process_alive(gate: threading.Event) -> None:
+    """A handler that never returns must not hold up a stop."""
+    pool = Pool(2, lambda task: gate.wait(DEADLINE_S))
+    pool.submit(1, 2)
+
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("worker-")]
+
+    assert len(workers) >= 2
+    assert all(thread.daemon for thread in workers)

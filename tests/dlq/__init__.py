@@ -1,0 +1,1 @@
+"""Dead letters: explained, selected, shown, judged."""

@@ -1,0 +1,125 @@
+"""The states of dead letters, as entries of the audit topic tell them."""
+
+from typing import Callable, List, Optional
+
+import pytest
+
+from orderflow.dlq import audit
+from orderflow.dlq.audit import CHUNK, AuditEntry, Job, Marks, States
+from orderflow.dlq.audit_topic import Topics, read_jobs, taken_over_by
+from orderflow.exits import TopicMissing
+from tests.conftest import Kafka
+
+
+def entry(action: str, offset: int = 7, job: str = "J-1", at_ms: int = 1000) -> AuditEntry:
+    return AuditEntry(0, offset, action, job, "ann@desk", at_ms, "fixed", "orders")
+
+
+def states_of(entries: List[AuditEntry], job: Optional[str] = None) -> States:
+    states = States(job)
+    for each in entries:
+        states.add(each)
+    return states
+
+
+@pytest.mark.parametrize(
+    ("actions", "state"),
+    [
+        ([], "new"),
+        (["replayed"], "replayed"),
+        (["discarded"], "discarded"),
+        (["discarded", "restored"], "new"),
+        (["discarded", "restored", "replayed"], "replayed"),
+    ],
+)
+def test_the_last_entry_decides(actions: List[str], state: str) -> None:
+    """A dead letter is what was last done to it."""
+    assert state == states_of([entry(action) for action in actions]).of(0, 7)
+
+
+def test_a_replayed_one_that_came_back_has_failed_again() -> None:
+    """Only what was replayed can come back; a header that names anything else changes nothing."""
+    states = states_of([entry("replayed", 7), entry("discarded", 8)])
+
+    for offset in (7, 8, 9):
+        states.came_back(0, offset)
+
+    assert ["failed-again", "discarded", "new"] == [states.of(0, offset) for offset in (7, 8, 9)]
+
+
+def test_a_resumed_job_sees_what_was_there_at_its_start() -> None:
+    """What the job did itself is told apart, so that it chooses as before and skips what is done."""
+    states = states_of([entry("replayed", 7, "J-1"), entry("replayed", 8, "J-2")], job="J-2")
+
+    assert [states.of(0, 7), states.of(0, 8)] == ["replayed", "new"]
+    assert [states.done.get(0, 7), states.done.get(0, 8)] == [0, 1]
+    assert states.done.count == 1
+
+
+def test_the_first_replay_bounds_the_search_for_returns() -> None:
+    """Discards cannot come back, so they do not make anyone look."""
+    assert states_of([entry("discarded")]).first_replay_ms is None
+    assert 500 == states_of([entry("replayed"), entry("replayed", at_ms=500)]).first_replay_ms
+
+
+def test_an_entry_reads_as_it_was_written() -> None:
+    """Key and value of a record give the entry back."""
+    written = entry("replayed", 12345)
+    key = audit.entry_key(0, 12345)
+    value = audit.entry_value("replayed", "J-1", "ann@desk", 1000, "fixed", "orders")
+
+    assert written == audit.read_entry(key, value)
+
+
+def test_a_job_reads_as_it_was_written() -> None:
+    """Key and value of a record give the job back."""
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3, request={"wanted": {}}, target="orders")
+
+    assert job == audit.read_job(audit.job_key("J-1"), audit.job_value(job))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, b"{}"),
+        (b"0:7", None),
+        (b"0:7", b"no json"),
+        (b"0:7", b"[]"),
+        (b"0:7", b'{"action":"exploded","job":"J","by":"b","at":1}'),
+        (b"0:7", b'{"action":"replayed","job":"J","by":"b","at":"soon"}'),
+        (b"0:7", b'{"action":"replayed"}'),
+        (b"0:-7", b'{"action":"replayed","job":"J","by":"b","at":1}'),
+        (b"job:J", b'{"action":"job"}'),
+        (b"job:J", b'{"action":"job","id":5,"unknown":1}'),
+    ],
+)
+def test_what_is_no_entry_is_passed_over(key: Optional[bytes], value: Optional[bytes]) -> None:
+    """Anyone who may write to the topic can put anything there; it must not stop an operator."""
+    assert audit.read_entry(key, value) is None
+    assert audit.read_job(key, value) is None
+
+
+def test_marks_are_apart_and_counted() -> None:
+    """Neighbours, partitions and far offsets do not share a mark."""
+    marks = Marks()
+    for partition, offset in ((0, 0), (0, CHUNK - 1), (0, CHUNK), (1, 0), (0, 10**15)):
+        marks.set(partition, offset, 2)
+    marks.set(1, 0, 0)
+
+    assert [2, 0, 2, 2, 0, 2] == [
+        marks.get(*place) for place in ((0, 0), (0, 1), (0, CHUNK - 1), (0, CHUNK), (1, 0), (0, 10**15))
+    ]
+    assert marks.count == 4
+
+
+@pytest.mark.broker
+def test_to_a_job_at_work_a_missing_audit_topic_is_none_without_jobs(
+    kafka: Kafka, topic: Callable[..., str]
+) -> None:
+    """It was there when the job began: a broker that knows none has not all of its topics back yet."""
+    topics = Topics({"bootstrap.servers": kafka.bootstrap_servers}, "g", topic("dlq"), topic("audit"))
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3)
+
+    assert [] == read_jobs(topics)
+    with pytest.raises(TopicMissing):
+        taken_over_by(topics, job)

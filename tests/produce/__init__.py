@@ -1,0 +1,1 @@
+"""The producer's parts, and producer.py itself."""

@@ -1,0 +1,267 @@
+"""The publisher's account: whatever the client does, each record is published or kept, and counted once."""
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orderflow.avro.codec import OrderDecoder, OrderEncoder, single_object_prefix
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import Outage, StatusLine
+from orderflow.produce import publisher as produce_publisher
+from orderflow.produce.order_file import BadLine
+from orderflow.produce.publication import Faults, Limits, Publication
+from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_source import RecordSource, Wire
+from orderflow.produce.undelivered import Undelivered
+from tests.support.schemas_for_tests import SHIPPED
+
+REFUSALS = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.POLICY_VIOLATION, KafkaError.INVALID_RECORD,
+    KafkaError._MSG_TIMED_OUT, KafkaError._UNKNOWN_TOPIC, KafkaError._FATAL,
+)  # fmt: skip
+Record = Tuple[Optional[bytes], Optional[bytes]]
+
+
+class Report:
+    """A message as the client hands it back."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def key(self) -> Optional[bytes]:
+        """The record's key."""
+        return self._record[0]
+
+    def value(self) -> Optional[bytes]:
+        """The record's value."""
+        return self._record[1]
+
+
+class ScriptedClient:
+    """librdkafka's producer with every answer chosen by `choose`: what it takes, tells, raises, and when.
+
+    As the real one, it raises a fatal error out of the call that serves it, and takes nothing after that.
+    """
+
+    def __init__(self, conf: Dict[str, Any], choose: Callable[[List[str]], str]) -> None:
+        self._report, self._choose = conf["on_delivery"], choose
+        self._queue: List[Record] = []
+        self._purged = self._fatal = False
+        self.delivered: List[Record] = []
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def produce(self, topic: str, value: Optional[bytes], key: Optional[bytes]) -> None:
+        """Take it, have no room, or refuse it."""
+        if self._fatal:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+        answer = self._choose(["take", "take", "full", "refuse"])
+        if answer == "full":
+            raise BufferError("Local: Queue full")
+        if answer == "refuse":
+            raise KafkaException(KafkaError(self._code()))
+        self._queue.append((key, value))
+
+    def poll(self, seconds: float = 0.0) -> int:
+        """Tell some of the news."""
+        return self._serve()
+
+    def flush(self, seconds: float = 0.0) -> int:
+        """The same."""
+        return self._serve()
+
+    def purge(self) -> None:
+        """Hand back all that is left with the next news."""
+        self._purged = True
+
+    def _serve(self) -> int:
+        while self._queue:
+            answer = "purged" if self._purged else self._choose(["wait", "deliver", "fail", "die"])
+            if answer == "wait" or (self._fatal and answer in ("deliver", "fail", "die")):
+                break
+            if answer == "die":
+                self._fatal = True
+                code = KafkaError.CLUSTER_AUTHORIZATION_FAILED
+                raise KafkaException(KafkaError(code, "Failed to acquire idempotence PID", True))
+            record = self._queue.pop(0)
+            if answer == "deliver":
+                self.delivered.append(record)
+            else:
+                code = KafkaError._PURGE_QUEUE if answer == "purged" else self._code()
+                self._report(KafkaError(code), Report(record))
+        return len(self._queue)
+
+    def _code(self) -> int:
+        return int(self._choose([str(code) for code in REFUSALS]))
+
+
+Choose = Callable[[List[str]], str]
+
+
+def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
+    """A publisher on a scripted client, and what it keeps."""
+    clients: List[ScriptedClient] = []
+    kept: List[Record] = []
+
+    def client(conf: Dict[str, Any]) -> ScriptedClient:
+        clients.append(ScriptedClient(conf, choose))
+        return clients[0]
+
+    def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:
+        kept.append((key, value))
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(produce_publisher, "Producer", client)
+        publisher = Publisher({}, "orders", Outage(lambda line: None, "nowhere"), keep)
+    return publisher, clients[0], kept
+
+
+def replies(*answers: str) -> Choose:
+    """These answers, the last one for ever."""
+    script = iter(answers)
+    return lambda choices: next(script, answers[-1])
+
+
+def publish(publisher: Publisher, records: List[Record]) -> List[Record]:
+    """Hand over as a run of the producer does; what was handed over."""
+    handed_over = []
+    for record in records:
+        for _ in range(5):
+            if publisher.send(*record):
+                handed_over.append(record)
+                break
+            publisher.wait()
+    for _ in range(5):
+        if publisher.flush(0):
+            return handed_over
+    publisher.give_up()
+    return handed_over
+
+
+@settings(deadline=None)
+@given(script=st.data())
+def test_each_record_is_published_or_kept_whatever_the_client_does(script: st.DataObject) -> None:
+    """Refusals, full queues and fatal errors at any point: nothing is raised, and the account adds up."""
+    publisher, client, kept = scripted(lambda choices: script.draw(st.sampled_from(choices)))
+    handed_over = publish(publisher, [(b"k", str(number).encode()) for number in range(6)])
+
+    assert sorted([*client.delivered, *kept], key=str) == sorted(handed_over, key=str)
+    assert (publisher.published, publisher.failed) == (len(client.delivered), len(kept))
+    assert publisher.on_its_way == 0
+    assert bool(publisher.reasons) == bool(kept)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "the right WRITE on topic orders is missing"),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, "IDEMPOTENT_WRITE on the cluster"),
+        (KafkaError._UNKNOWN_TOPIC, "Unknown topic"),
+    ],
+)
+def test_what_every_further_order_would_meet_ends_it_and_names_what_is_missing(code: int, told: str) -> None:
+    """Refused by the client at once, or by Kafka in its report."""
+    for answers in (("refuse", str(code)), ("take", "fail", str(code))):
+        publisher, _, kept = scripted(replies(*answers))
+        publish(publisher, [(b"k", b"v")])
+
+        assert told in (publisher.hopeless or "")
+        assert publisher.reasons == {publisher.hopeless}
+        assert kept == [(b"k", b"v")]
+
+
+def test_a_fatal_error_is_told_by_its_cause_wherever_it_came_out_first() -> None:
+    """The client knows only "Fatal error" for a record that it takes no more, or hands back."""
+    publisher, _, kept = scripted(replies("take", "refuse", str(KafkaError._FATAL), "die"))
+    publish(publisher, [(b"k", b"1"), (b"k", b"2"), (b"k", b"3")])
+
+    assert len(kept) == 3
+    assert publisher.reasons == {publisher.hopeless}
+    assert "producer id" in (publisher.hopeless or "")
+
+
+def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
+    """None will come: what is on its way is taken back at once, not at the end of the time to stop in."""
+    publisher, _, kept = scripted(replies("take", "die"))
+    publisher.send(b"k", b"v")
+    publisher.flush(0)
+
+    assert publisher.flush(0)
+    assert kept == [(b"k", b"v")]
+
+
+def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
+    """There will never be room for it; waiting would last for ever."""
+    kept: List[Record] = []
+
+    def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:
+        kept.append((key, value))
+        return True
+
+    conf = {**CLIENT_PROFILE, "bootstrap.servers": "127.0.0.1:1", "log_level": 2}
+    conf["queue.buffering.max.kbytes"] = 1
+    publisher = Publisher(conf, "orders", Outage(lambda line: None, "nowhere"), keep)
+
+    assert publish(publisher, [(b"k", b"v" * 5000)]) == kept == [(b"k", b"v" * 5000)]
+    assert publisher.reasons == {"larger than the whole queue: raise queue.buffering.max.kbytes"}
+    assert publisher.hopeless is None
+
+
+def test_orders_that_cannot_be_kept_end_it(tmp_path: Path) -> None:
+    """Going on would lose each order that Kafka refuses."""
+    nowhere = str(tmp_path / "none" / "undelivered")
+    undelivered = Undelivered(json.loads, lambda order: b"", lambda order: b"", nowhere)
+    publisher, _, _ = scripted(replies("refuse", str(KafkaError.MSG_SIZE_TOO_LARGE)))
+    publisher._keep = undelivered.keep
+    publisher.send(b"k", b"v")
+
+    assert publisher.hopeless == "what is not published cannot be kept"
+    assert (undelivered.kept, publisher.failed) == (0, 1)
+    assert "No such file or directory" in (undelivered.lost or "")
+
+
+def test_a_fault_that_comes_again_and_again_is_told_a_few_times_and_then_counted() -> None:
+    """Whatever the values; and a hostile file cannot make the list of faults endless."""
+    faults = Faults()
+    told = [faults.add(BadLine(f"f:{n}", f"price: '{n}x' is not a number")) for n in range(2, 1002)]
+
+    assert told.count(True) == 5
+    assert list(faults.untold()) == [
+        "995 more lines with this fault, the last is f:1001: price: … is not a number"
+    ]
+    letters = [BadLine("f:1", "x" * n) for n in range(1, 1000)]
+    assert 100 < [faults.add(line) for line in letters].count(True) < 110
+    assert faults.count == 1999
+
+
+def run_of_made_up_orders(choose: Choose) -> Publication:
+    """An endless run of the producer, to its end."""
+    publisher, _, _ = scripted(choose)
+    encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
+    wire = Wire(encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), "order_id")
+    err = io.StringIO()
+    limits = Limits(math.inf, 0.0, False, 1.0)
+    publication = Publication(
+        publisher, RecordSource(wire, None, 0.0, 1), limits, StopSignals(err), StatusLine(err)
+    )
+    publication.run()
+    return publication
+
+
+def test_an_endless_run_ends_when_everything_is_refused() -> None:
+    """More made-up orders would only fill the disk."""
+    refusal = str(KafkaError.POLICY_VIOLATION)
+    publication = run_of_made_up_orders(lambda choices: refusal if refusal in choices else "refuse")
+
+    assert publication.exit_code == 1
+    assert list(publication.troubles()) == ["stopped: the last 100 orders were all refused"]

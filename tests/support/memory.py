@@ -1,0 +1,212 @@
+"""A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it.
+
+Owns: `Log` (records and holes), stand-ins for the session and the recovery that read from it, and
+`write_metadata`, which brings a ledger into the state that a commit tells of.
+Does not know: what is tested. The assignment that is driven with it is the real one.
+Used by: the tests of the ledger, of restoring and of the canary.
+"""
+
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
+
+from orderflow.consume.assignment import Assignment, Limits, Partition
+from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.ledger import Ledger
+from orderflow.consume.reading_back import Found, Recovery
+from orderflow.consume.session import Session
+from orderflow.consume.settlement import SETTLED, Settlement
+from orderflow.model.commit_metadata import Commit
+from orderflow.model.records import Headers
+
+TIME_OF_DAY_S = 1_764_000_000.0
+LIMITS = Limits(10_000, 64 * 1024 * 1024)
+
+
+def write_metadata(commit: Commit, base: int) -> str:
+    """What the ledger that `commit` tells of writes at the offset `base`."""
+    ledger = Ledger(commit.next)
+    for entry in commit.entries:
+        head = ledger.take_in(None, entry.offset, b"%d" % entry.offset, entry.attempts)
+        ledger.wait(head, float(entry.delay_s))
+        head.announced = entry.announced
+        if entry.has_followers:
+            ledger.queue(b"%d" % entry.offset, None, entry.offset + 1, 0)
+    assert base == ledger.commit_point
+    return ledger.metadata(
+        0.0, float(commit.written_at_s), commit.clean, commit.braked, commit.alone, commit.reach
+    )
+
+
+class Stored:
+    """One record of the log, as the client hands it over."""
+
+    def __init__(self, offset: int, key: Optional[bytes], value: bytes = b"order") -> None:
+        self._offset, self._key, self._value = offset, key, value
+
+    def __repr__(self) -> str:
+        return f"<{self._offset} {self._key!r}>"
+
+    def topic(self) -> str:
+        """Name of its topic."""
+        return "orders"
+
+    def partition(self) -> int:
+        """Number of its partition."""
+        return 0
+
+    def offset(self) -> int:
+        """Its place in the partition."""
+        return self._offset
+
+    def key(self) -> Optional[bytes]:
+        """Its key, or None."""
+        return self._key
+
+    def value(self) -> bytes:
+        """Its value."""
+        return self._value
+
+    def headers(self) -> Optional[Headers]:
+        """None: it has none."""
+        return None
+
+    def set_headers(self, headers: Headers) -> None:
+        """What it has can always be read."""
+
+    def timestamp(self) -> Tuple[int, int]:
+        """A time that its producer gave it."""
+        return 1, 1_764_000_000_000
+
+
+class Log:
+    """One partition: its records by offset, and its bounds. Offsets without a record are holes."""
+
+    def __init__(self) -> None:
+        self.records: Dict[int, Stored] = {}
+        self.low = 0
+        self.high = 0
+
+    def append(self, offset: int, key: Optional[bytes]) -> Stored:
+        """Add a record at an offset at or after the end."""
+        self.records[offset] = Stored(offset, key)
+        self.high = offset + 1
+        return self.records[offset]
+
+    def read(self, start: int, end: int) -> List[Stored]:
+        """The records from `start` up to `end`."""
+        return [self.records[offset] for offset in sorted(self.records) if start <= offset < end]
+
+
+class MemorySession:
+    """A session that is assigned partition 0 of a log, at a committed offset with metadata."""
+
+    topic = "orders"
+
+    def __init__(self, log: Log, committed: Tuple[Optional[int], str]) -> None:
+        self.assigned = {0}
+        self.commits: List[Tuple[int, str]] = []
+        self.position: Optional[int] = None
+        self._log = log
+        self._committed = committed
+
+    def take_lost(self) -> Set[int]:
+        """Nothing is ever taken away."""
+        return set()
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Nothing is fetched anyway."""
+
+    def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
+        """Offset and metadata that the last owner left."""
+        return dict.fromkeys(partitions, self._committed)
+
+    def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
+        """The log's first offset and the one after its last."""
+        return self._log.low, self._log.high
+
+    def resume_at(self, partition: int, offset: int) -> None:
+        """Note where reading would go on."""
+        self.position = offset
+
+    def member(self) -> None:
+        """Of no group."""
+
+    def commit(self, offsets: Dict[int, Tuple[int, str]]) -> Settlement:
+        """Note what is committed."""
+        self.commits.extend(offsets.values())
+        return SETTLED
+
+
+class MemoryRecovery:
+    """Finds records in a log, all of a search in one poll."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._searches: Dict[int, Tuple[List[int], Optional[int], int]] = {}
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._searches
+
+    def __bool__(self) -> bool:
+        return bool(self._searches)
+
+    def start(self, partition: int, lone: Sequence[int], through: Optional[int], end: int) -> None:
+        """Search these at the next poll."""
+        self._searches[partition] = (list(lone), through, end)
+
+    def cancel(self, partitions: Set[int]) -> None:
+        """Search these no more."""
+        for partition in partitions:
+            self._searches.pop(partition, None)
+
+    def poll(self, timeout_s: float) -> List[Found]:
+        """All that was searched."""
+        found = [self._found(partition, *search) for partition, search in self._searches.items()]
+        self._searches.clear()
+        return found
+
+    def _found(self, partition: int, lone: List[int], through: Optional[int], end: int) -> Found:
+        records = [self._log.records[offset] for offset in lone if offset in self._log.records]
+        missing = [offset for offset in lone if offset not in self._log.records]
+        if through is not None:
+            records += self._log.read(through, end)
+        return Found(partition, list(records), missing, complete=True)
+
+
+class Restored(NamedTuple):
+    """What an assignment made of a committed offset."""
+
+    partition: Partition
+    events: List[Tuple[str, Dict[str, Any]]]
+    session: MemorySession
+    brake: OutageBrake
+
+    def names(self) -> List[str]:
+        """The names of the events that were reported."""
+        return [name for name, _ in self.events]
+
+
+def restore(
+    log: Log, offset: Optional[int], metadata: str, now_s: float = 0.0, later_s: float = 0.0,
+    limits: Limits = LIMITS, looks: int = 1, from_end: FrozenSet[int] = frozenset(),
+) -> Restored:  # fmt: skip
+    """Let a new owner take the partition over, `later_s` seconds after the commit was written.
+
+    It looks so many times, some seconds apart.
+    """
+    clock_s = [now_s]
+    events: List[Tuple[str, Dict[str, Any]]] = []
+    session, brake = MemorySession(log, (offset, metadata)), OutageBrake(60.0)
+    assignment = Assignment(
+        cast(Session, session),
+        cast(Recovery, MemoryRecovery(log)),
+        limits,
+        brake,
+        clock=lambda: clock_s[0],
+        time_of_day=lambda: TIME_OF_DAY_S + later_s,
+        report=lambda name, **fields: events.append((name, fields)),
+        from_end=from_end,
+    )
+    for look in range(looks):
+        clock_s[0] = now_s + look * 5.0
+        assignment.refresh(set())
+    return Restored(assignment.ready[0], events, session, brake)

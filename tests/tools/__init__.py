@@ -1,0 +1,1 @@
+"""Tools, documents, examples and benchmarks: the project beside its programs."""

@@ -1,0 +1,287 @@
+"""The README and the pages in docs/ tell the truth: tables, help texts, commands, links and outputs."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
+
+import pytest
+
+import config
+import consumer
+import dlq_handler
+import producer
+from tests.support.pipeline import ROOT
+from tools import readme
+
+FOLDERS = ("", "benchmarks/**/", "docs/", "examples/", "orderflow/**/", "schemas/", "tests/**/", "tools/")
+FILES: Dict[str, Path] = {
+    path.relative_to(ROOT).as_posix(): path for folder in FOLDERS for path in ROOT.glob(f"{folder}*")
+}
+PAGES: Dict[str, str] = {
+    name: path.read_text(encoding="utf-8") for name, path in sorted(FILES.items()) if path.suffix == ".md"
+}
+README_LIMIT = 13_000
+"""Bytes: what a newcomer reads before the first try."""
+
+TYPED_BY_HAND = "docs/runbook.md"
+"""Its commands name what an operator sees that night; they must parse, here and in
+tests/tools/test_runbook.py."""
+
+HELP_LOOKS_LIKE_THE_README = (3, 10) <= sys.version_info < (3, 13)
+"""Other versions of argparse word and wrap the same help a little differently."""
+
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def test_the_pages_are_there() -> None:
+    """The tests below looked at the real pages: a path that matches nothing would pass them all."""
+    expected = {"README.md", "docs/README.md", "docs/architecture.md", "docs/reference.md", "docs/tour.md"}
+
+    assert expected <= set(PAGES)
+
+
+def test_the_readme_is_short() -> None:
+    """It can be read in ten minutes; what is longer belongs in docs/."""
+    assert len(PAGES["README.md"].encode()) <= README_LIMIT
+
+
+@pytest.mark.skipif(not HELP_LOOKS_LIKE_THE_README, reason="this Python words help texts differently")
+@each_page
+def test_tables_and_help_texts_are_those_of_the_code(page: str) -> None:
+    """After a change to a setting, a flag or the head of a file: `make readme`."""
+    assert readme.renewed(PAGES[page]) == PAGES[page]
+
+
+def test_the_help_of_every_verb_is_shown() -> None:
+    """docs/reference.md has a block for each verb of dlq_handler.py."""
+    shown = re.findall(r"<!-- generated: help dlq_handler\.py (\w+) -->", PAGES["docs/reference.md"])
+
+    assert set(shown) == {verb.names[0] for verb in dlq_handler.VERBS}
+
+
+# --- links and names
+
+
+@each_page
+def test_links_lead_to_a_file_and_a_heading(page: str) -> None:
+    """Every relative link names a file that exists and, after a #, one of its headings."""
+    assert _broken_links(ROOT, page, PAGES[page]) == []
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    """A missing file, a missing heading, and a heading that is only a comment in a code block."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# One `two`: three\n\n```\n# four\n```\n", encoding="utf-8")
+    text = "[](a.md) [](a.md#one-two-three) [](https://example.com/x) [](b.md) [](a.md#four) [](../a.md)"
+
+    assert _broken_links(tmp_path, "docs/c.md", text) == ["b.md", "a.md#four", "../a.md"]
+
+
+def test_every_page_is_on_the_map() -> None:
+    """docs/README.md lists all of them."""
+    linked = {path for path, _ in _links(PAGES["docs/README.md"])}
+
+    assert {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"} <= linked
+
+
+@each_page
+def test_files_that_are_named_exist(page: str) -> None:
+    """A path is one from the top folder; a bare name is that of some file. Help texts name examples, too."""
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:py|avsc|csv|md))`", PAGES[page]))
+    named |= set(re.findall(r"\bexamples/[\w-]+\.\w+", PAGES[page]))
+    names = {path.name for path in FILES.values()}
+
+    assert {name for name in named if name not in FILES and ("/" in name or name not in names)} == set()
+
+
+@each_page
+def test_make_targets_that_are_named_exist(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+
+    named = re.findall(r"`make ([a-z-]+)", PAGES[page])
+    typed = re.findall(r"^make ([a-z-]+)", "\n".join(_blocks(PAGES[page])), re.M)
+
+    assert {*named, *typed} <= targets
+
+
+@each_page
+def test_settings_that_are_named_exist(page: str) -> None:
+    """Whatever stands in capitals with an underscore is a setting, or passes through to the client."""
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", PAGES[page]))
+    known = {setting.env for setting in config.SETTINGS} | OTHER_PROGRAMS_NAMES
+
+    assert {name for name in named - known if not name.startswith("KAFKA_")} == set()
+
+
+OTHER_PROGRAMS_NAMES = {
+    "IDEMPOTENT_WRITE", "INVALID_TIMESTAMP", "INVALID_RECORD", "READ_UNCOMMITTED",
+    *("OFFSET_METADATA_TOO_LARGE", "UNKNOWN_MEMBER_ID", "MSG_SIZE_TOO_LARGE", "OUT_OF_ORDER_SEQUENCE_NUMBER"),
+}
+"""Errors of Kafka's protocol."""
+
+
+def test_a_failing_order_can_be_followed() -> None:
+    """Its road in docs/architecture.md leads through at most eight files, by functions that are there."""
+    section = PAGES["docs/architecture.md"].split("\n## One failing order", 1)[1].split("\n## ", 1)[0]
+    steps = re.findall(r"\| `([\w/]+\.py)` \| `(\w+)` \|", section)
+    sources = {file: _source(file) for file, _ in steps}
+
+    assert len(steps) >= 5
+    assert len(sources) <= FILES_ON_THE_ROAD
+    assert [step for step in steps if f"def {step[1]}(" not in sources[step[0]]] == []
+
+
+FILES_ON_THE_ROAD = 8
+
+
+def _source(name: str) -> str:
+    """The text of the package's file of that name, in whichever folder it is."""
+    (path,) = (ROOT / "orderflow").rglob(name)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_words_of_the_glossary_are_the_codes() -> None:
+    """Each class, function and attribute that it names stands in the file that it names beside it."""
+    named = re.findall(r"`([\w.]+)`(?:, `\w+`)? in `(\w+\.py)`", PAGES["docs/glossary.md"])
+
+    assert len(named) >= 8
+    assert [pair for pair in named if pair[0].rpartition(".")[2] not in _source(pair[1])] == []
+
+
+def test_the_tests_that_are_named_exist() -> None:
+    """docs/failures.md says of each promise which test shows it: a file, or a part of a test's name."""
+    tests = {name for name in FILES if name.startswith("tests/") and name.endswith(".py")}
+    names = [re.sub(r"\W", " ", test) for test in tests]
+    names += [f"{found} " for test in tests for found in re.findall(r"def (test_\w+)", _text(test))]
+    named = re.findall(r"`(?:test_\w+::)?((?:test|…)\w+…?\w*)`", PAGES["docs/failures.md"])
+
+    assert len(named) >= 30
+    assert [part for part in named if not any(part.strip("…") in name for name in names)] == []
+
+
+def _text(name: str) -> str:
+    return FILES[name].read_text(encoding="utf-8")
+
+
+@each_page
+def test_examples_in_python_run(page: str) -> None:
+    """A block of Python that is shown compiles, and finds what it imports."""
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGES[page], re.S | re.M):
+        exec(compile(block, page, "exec"), {})
+
+
+# --- commands
+
+
+@each_page
+def test_commands_are_understood(page: str) -> None:
+    """Each command of the three scripts, in a block or in a sentence, parses: verb, flags and values."""
+    for script, arguments in _commands(PAGES[page]):
+        PARSERS[script](shlex.split(arguments, comments=True))
+
+
+PARSERS: Dict[str, Callable[[List[str]], Any]] = {
+    "producer": lambda arguments: producer._parser().parse_args(arguments),
+    "consumer": lambda arguments: consumer._parser().parse_args(arguments),
+    "dlq_handler": lambda arguments: dlq_handler.build_parser().parse_args(dlq_handler.with_verb(arguments)),
+}
+
+
+def _commands(text: str) -> Iterator[Tuple[str, str]]:
+    outside = re.sub(r"<!-- generated.*?<!-- end -->", "", text, flags=re.S)
+    return iter(re.findall(rf"\bpython ({'|'.join(PARSERS)})\.py ?([^`\n;|]*)", outside))
+
+
+def test_commands_are_found() -> None:
+    """In a session, after a setting, in a sentence, and with a comment behind it."""
+    text = "$ A=b python consumer.py -v; ls\n`python producer.py`\npython dlq_handler.py list  # all\n"
+
+    assert list(_commands(text)) == [("consumer", "-v"), ("producer", ""), ("dlq_handler", "list  # all")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TYPED_BY_HAND])
+def test_every_output_that_is_shown_was_printed(page: str) -> None:
+    """A block with commands and their output is run (a session) or generated; nothing is made up."""
+    made = len(re.findall(r"<!-- (?:session|generated: help [^>]+) -->\n```console\n", PAGES[page]))
+
+    assert PAGES[page].count("```console\n") == made
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("page", [page for page in PAGES if readme.sessions(PAGES[page])])
+def test_the_commands_do_what_is_shown(page: str, kafka: Any, topic: Callable[..., str]) -> None:
+    """Every command is run again, in order, on topics of its own, and prints what the page shows."""
+    names = {"ORDERS_TOPIC": topic("orders"), "DLQ_TOPIC": topic("dlq"), "CONSUMER_GROUP": topic("group")}
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, **names}
+    today = readme.sessions(readme.replayed(PAGES[page], environ))
+
+    for shown, found in zip(_all_steps(readme.sessions(PAGES[page])), _all_steps(today)):
+        assert _shapes(shown.output) == _shapes(_renamed(found.output, names)), shown.command
+
+
+def test_kinds_of_lines_are_told_apart() -> None:
+    """The comparison above sees a changed word, and does not see a changed number."""
+    assert _shapes("read 5 orders in 0.3s\n") == _shapes("read 17 orders in 1.2s\n")
+    assert _shapes("read 5 orders\n") != _shapes("read 5 letters\n")
+    assert _shapes("a 1\n...\nz 1\n") == _shapes("b 2\n...\nz 2\n")
+
+
+# --- reading the pages
+
+
+def _broken_links(root: Path, page: str, text: str) -> List[str]:
+    return [path + anchor for path, anchor in _links(text) if not _leads_somewhere(root / page, path, anchor)]
+
+
+def _links(text: str) -> List[Tuple[str, str]]:
+    """Path and anchor of each link within the project."""
+    found: List[Tuple[str, str]] = re.findall(r"\]\((?!\w+:)([^)#]*)(#[^)]*)?\)", _without_blocks(text))
+    return found
+
+
+def _leads_somewhere(page: Path, path: str, anchor: str) -> bool:
+    target = page.parent / path if path else page
+    if not target.exists():
+        return False
+    return not anchor or anchor[1:] in _anchors(target.read_text(encoding="utf-8"))
+
+
+def _anchors(text: str) -> Set[str]:
+    """The headings as links name them: in small letters, without punctuation, joined by hyphens."""
+    headings = re.findall(r"^#+ (.+)$", _without_blocks(text), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _without_blocks(text: str) -> str:
+    return _BLOCK.sub("", text)
+
+
+def _blocks(text: str) -> List[str]:
+    return _BLOCK.findall(text)
+
+
+_BLOCK = re.compile(r"^```.*?^```$", re.S | re.M)
+
+
+def _all_steps(sessions: List[List[readme.Step]]) -> List[readme.Step]:
+    return [step for session in sessions for step in session]
+
+
+def _renamed(output: str, names: Dict[str, str]) -> str:
+    usual = {"ORDERS_TOPIC": "orders", "DLQ_TOPIC": "orders-dlq", "CONSUMER_GROUP": "order-processing-group"}
+    for setting, name in sorted(names.items(), key=lambda item: -len(item[1])):
+        output = output.replace(name, usual[setting])
+    return output
+
+
+def _shapes(output: str) -> Set[str]:
+    """The kinds of line in an output, without what differs from run to run: numbers, ids, times, bars.
+
+    Of an output that was cut in the middle, where chance decides what is left, only the last line counts.
+    """
+    words = re.sub(r"\S*[0-9]\S*|[▁-█]+|\([^)]*\)", "", output)
+    lines = [" ".join(line.split()) for line in words.splitlines()]
+    return set(lines[-1:] if "..." in lines else lines)
