@@ -46,6 +46,7 @@ unit: $(STAMP) ## Only the tests that need no broker
 
 lint: $(STAMP) ## Style
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 types: $(STAMP) ## Static types
 	$(PY) -m mypy

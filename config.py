@@ -127,59 +127,181 @@ def _order_fields() -> List[str]:
 _DAY_S, _WEEK_S = 86_400, 604_800
 
 SETTINGS: Tuple[Setting, ...] = (
-    Setting("bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "localhost:9092", ADDRESSES,
-            "Kafka brokers to connect to first: host:port, separated by commas"),
+    Setting(
+        "bootstrap_servers",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "localhost:9092",
+        ADDRESSES,
+        "Kafka brokers to connect to first: host:port, separated by commas",
+    ),
     Setting("orders_topic", "ORDERS_TOPIC", "orders", TOPIC, "topic of the orders"),
     Setting("dlq_topic", "DLQ_TOPIC", "orders-dlq", TOPIC, "topic of the dead letters"),
-    Setting("audit_topic", "DLQ_AUDIT_TOPIC", None, TOPIC,
-            "topic that records what was done with each dead letter; unset: <DLQ_TOPIC>-audit"),
-    Setting("processed_topic", "PROCESSED_TOPIC", None, TOPIC,
-            "topic for what the handler returns; unset: results are not published"),
-    Setting("consumer_group", "CONSUMER_GROUP", "order-processing-group", text("GROUP"),
-            "consumer group of the consumers"),
-    Setting("order_key", "ORDER_KEY", "order_id", Kind("FIELD", _order_field),
-            "field of the order used as the record key; orders with the same key stay in order"),
-    Setting("max_retries", "MAX_RETRIES", "3", whole(0, 30),
-            "retries after the first attempt, before an order is dead-lettered; at most 30, as the group's "
-            "commit can count 31 attempts of a waiting order"),
-    Setting("retry_backoff_s", "RETRY_BACKOFF", "5", seconds(0, _WEEK_S),
-            "seconds before the first retry; doubled for each further retry; a random quarter less or more"),
-    Setting("retry_backoff_max_s", "RETRY_BACKOFF_MAX", "60", seconds(0, _WEEK_S),
-            "longest wait before a retry, in seconds"),
-    Setting("key_failures", "KEY_FAILURES", "3", whole(1, 1000),
-            "orders of a key dead-lettered in a row for want of retries, after which its next ones get one "
-            "call each"),
-    Setting("handler", "HANDLER", None, text("MODULE:FUNCTION"),
-            "module:function or file.py:function that processes an order; unset: process() in consumer.py"),
+    Setting(
+        "audit_topic",
+        "DLQ_AUDIT_TOPIC",
+        None,
+        TOPIC,
+        "topic that records what was done with each dead letter; unset: <DLQ_TOPIC>-audit",
+    ),
+    Setting(
+        "processed_topic",
+        "PROCESSED_TOPIC",
+        None,
+        TOPIC,
+        "topic for what the handler returns; unset: results are not published",
+    ),
+    Setting(
+        "consumer_group",
+        "CONSUMER_GROUP",
+        "order-processing-group",
+        text("GROUP"),
+        "consumer group of the consumers",
+    ),
+    Setting(
+        "order_key",
+        "ORDER_KEY",
+        "order_id",
+        Kind("FIELD", _order_field),
+        "field of the order used as the record key; orders with the same key stay in order",
+    ),
+    Setting(
+        "max_retries",
+        "MAX_RETRIES",
+        "3",
+        whole(0, 30),
+        "retries after the first attempt, before an order is dead-lettered; at most 30, as the group's "
+        "commit can count 31 attempts of a waiting order",
+    ),
+    Setting(
+        "retry_backoff_s",
+        "RETRY_BACKOFF",
+        "5",
+        seconds(0, _WEEK_S),
+        "seconds before the first retry; doubled for each further retry; a random quarter less or more",
+    ),
+    Setting(
+        "retry_backoff_max_s",
+        "RETRY_BACKOFF_MAX",
+        "60",
+        seconds(0, _WEEK_S),
+        "longest wait before a retry, in seconds",
+    ),
+    Setting(
+        "key_failures",
+        "KEY_FAILURES",
+        "3",
+        whole(1, 1000),
+        "orders of a key dead-lettered in a row for want of retries, after which its next ones get one "
+        "call each",
+    ),
+    Setting(
+        "handler",
+        "HANDLER",
+        None,
+        text("MODULE:FUNCTION"),
+        "module:function or file.py:function that processes an order; unset: process() in consumer.py",
+    ),
     Setting("workers", "WORKERS", "1", whole(1, 1024), "handler calls that run at the same time"),
-    Setting("guarantee", "GUARANTEE", "exactly-once", one_of("exactly-once", "at-least-once"),
-            "exactly-once or at-least-once, for what is in Kafka"),
-    Setting("handler_timeout_s", "HANDLER_TIMEOUT", "300", seconds(1, _DAY_S),
-            "seconds that one handler call may take; after that the process ends"),
-    Setting("shutdown_timeout_s", "SHUTDOWN_TIMEOUT", "25", seconds(0, 3600),
-            "seconds to finish running work when asked to stop"),
-    Setting("outage_window_s", "OUTAGE_WINDOW", "60", seconds(1, _DAY_S),
-            "seconds between two dead letters while nearly every order fails"),
-    Setting("max_queued", "MAX_QUEUED", "10000", whole(0, 10_000_000),
-            "orders of a partition that may queue behind waiting orders with their key"),
-    Setting("max_order_bytes", "MAX_ORDER_BYTES", "1048576", whole(1, 1_000_000_000, "BYTES"),
-            "largest value in bytes; a larger one is dead-lettered without being decoded"),
-    Setting("dead_letter_stack", "DEAD_LETTER_STACK", "false", BOOLEAN,
-            "true: dead letters carry the handler's stack trace"),
-    Setting("schema_registry_url", "SCHEMA_REGISTRY_URL", None, URL,
-            "schema registry; unset: Avro single-object encoding, no registry needed"),
-    Setting("schema_registry_user_info", "SCHEMA_REGISTRY_USER_INFO", None, USER_INFO,
-            "user:password for the schema registry", secret=True),
-    Setting("schema_registry_ca_location", "SCHEMA_REGISTRY_CA_LOCATION", None, text("FILE"),
-            "certificate authorities (PEM) that the schema registry's certificate is checked against"),
-    Setting("schema_registry_certificate_location", "SCHEMA_REGISTRY_CERTIFICATE_LOCATION", None,
-            text("FILE"), "client certificate (PEM) for the schema registry"),
-    Setting("schema_registry_key_location", "SCHEMA_REGISTRY_KEY_LOCATION", None, text("FILE"),
-            "private key (PEM) of that client certificate"),
-    Setting("schema_registry_key_password", "SCHEMA_REGISTRY_KEY_PASSWORD", None, text("PASSWORD"),
-            "password of that private key", secret=True),
-    Setting("schema_registry_register", "SCHEMA_REGISTRY_REGISTER", "true", BOOLEAN,
-            "false: the producer looks up its schema but never registers it"),
+    Setting(
+        "guarantee",
+        "GUARANTEE",
+        "exactly-once",
+        one_of("exactly-once", "at-least-once"),
+        "exactly-once or at-least-once, for what is in Kafka",
+    ),
+    Setting(
+        "handler_timeout_s",
+        "HANDLER_TIMEOUT",
+        "300",
+        seconds(1, _DAY_S),
+        "seconds that one handler call may take; after that the process ends",
+    ),
+    Setting(
+        "shutdown_timeout_s",
+        "SHUTDOWN_TIMEOUT",
+        "25",
+        seconds(0, 3600),
+        "seconds to finish running work when asked to stop",
+    ),
+    Setting(
+        "outage_window_s",
+        "OUTAGE_WINDOW",
+        "60",
+        seconds(1, _DAY_S),
+        "seconds between two dead letters while nearly every order fails",
+    ),
+    Setting(
+        "max_queued",
+        "MAX_QUEUED",
+        "10000",
+        whole(0, 10_000_000),
+        "orders of a partition that may queue behind waiting orders with their key",
+    ),
+    Setting(
+        "max_order_bytes",
+        "MAX_ORDER_BYTES",
+        "1048576",
+        whole(1, 1_000_000_000, "BYTES"),
+        "largest value in bytes; a larger one is dead-lettered without being decoded",
+    ),
+    Setting(
+        "dead_letter_stack",
+        "DEAD_LETTER_STACK",
+        "false",
+        BOOLEAN,
+        "true: dead letters carry the handler's stack trace",
+    ),
+    Setting(
+        "schema_registry_url",
+        "SCHEMA_REGISTRY_URL",
+        None,
+        URL,
+        "schema registry; unset: Avro single-object encoding, no registry needed",
+    ),
+    Setting(
+        "schema_registry_user_info",
+        "SCHEMA_REGISTRY_USER_INFO",
+        None,
+        USER_INFO,
+        "user:password for the schema registry",
+        secret=True,
+    ),
+    Setting(
+        "schema_registry_ca_location",
+        "SCHEMA_REGISTRY_CA_LOCATION",
+        None,
+        text("FILE"),
+        "certificate authorities (PEM) that the schema registry's certificate is checked against",
+    ),
+    Setting(
+        "schema_registry_certificate_location",
+        "SCHEMA_REGISTRY_CERTIFICATE_LOCATION",
+        None,
+        text("FILE"),
+        "client certificate (PEM) for the schema registry",
+    ),
+    Setting(
+        "schema_registry_key_location",
+        "SCHEMA_REGISTRY_KEY_LOCATION",
+        None,
+        text("FILE"),
+        "private key (PEM) of that client certificate",
+    ),
+    Setting(
+        "schema_registry_key_password",
+        "SCHEMA_REGISTRY_KEY_PASSWORD",
+        None,
+        text("PASSWORD"),
+        "password of that private key",
+        secret=True,
+    ),
+    Setting(
+        "schema_registry_register",
+        "SCHEMA_REGISTRY_REGISTER",
+        "true",
+        BOOLEAN,
+        "false: the producer looks up its schema but never registers it",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -200,8 +322,14 @@ def add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
         spelt = ["-b", setting.flag] if name == "bootstrap_servers" else [setting.flag]
         bare: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.kind is BOOLEAN else {}
         group.add_argument(*spelt, dest=name, metavar=setting.kind.metavar, help=_help(setting), **bare)
-    group.add_argument("-X", dest="client", action="append", metavar="NAME=VALUE", default=[],
-                       help="any property of the Kafka client, repeatable [env: KAFKA_<NAME>, dots as _]")
+    group.add_argument(
+        "-X",
+        dest="client",
+        action="append",
+        metavar="NAME=VALUE",
+        default=[],
+        help="any property of the Kafka client, repeatable [env: KAFKA_<NAME>, dots as _]",
+    )
 
 
 def _help(setting: Setting) -> str:
@@ -312,8 +440,10 @@ def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:
         faults.append(f"RETRY_BACKOFF_MAX ({longest_s:g} s) is shorter than RETRY_BACKOFF ({first_s:g} s)")
     users: Dict[str, str] = {}
     audit = values["audit_topic"] or _default_audit_topic(values)
-    for name, topic in [*((n, values[n]) for n in ("orders_topic", "dlq_topic", "processed_topic")),
-                        ("audit_topic", audit)]:
+    for name, topic in [
+        *((n, values[n]) for n in ("orders_topic", "dlq_topic", "processed_topic")),
+        ("audit_topic", audit),
+    ]:
         env = _BY_NAME[name].env
         if topic is not None and users.setdefault(topic, env) != env:
             faults.append(f"{users[topic]} and {env} are both {topic}: each needs a topic of its own")

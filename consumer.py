@@ -74,11 +74,25 @@ EXAMPLES = (
     "python consumer.py --guarantee at-least-once          where transactions are not allowed",
 )
 SETTINGS = (
-    "orders_topic", "dlq_topic", "processed_topic", "consumer_group", "handler", "workers", "guarantee",
-    "max_retries", "retry_backoff_s", "retry_backoff_max_s", "key_failures", "handler_timeout_s",
-    "shutdown_timeout_s", "outage_window_s", "max_queued", "max_order_bytes", "dead_letter_stack",
+    "orders_topic",
+    "dlq_topic",
+    "processed_topic",
+    "consumer_group",
+    "handler",
+    "workers",
+    "guarantee",
+    "max_retries",
+    "retry_backoff_s",
+    "retry_backoff_max_s",
+    "key_failures",
+    "handler_timeout_s",
+    "shutdown_timeout_s",
+    "outage_window_s",
+    "max_queued",
+    "max_order_bytes",
+    "dead_letter_stack",
     "schema_registry_url",
-)  # fmt: skip
+)
 GC_THRESHOLD = 50_000
 EXITED = (
     "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "

@@ -206,9 +206,7 @@ def tail_flags(parser: argparse.ArgumentParser) -> None:
 
 def show_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `show`."""
-    parser.add_argument(
-        "positions", nargs="*", metavar="POSITION", help=replay_flags.POSITIONS
-    )
+    parser.add_argument("positions", nargs="*", metavar="POSITION", help=replay_flags.POSITIONS)
     parser.add_argument("--stack", action="store_true", help="with the stack trace, if it carries one")
     parser.add_argument("--history", action="store_true", help="with its earlier deaths, if it was replayed")
     parser.add_argument(

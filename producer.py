@@ -60,8 +60,14 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
             return _publish(settings, _limits(flags, settings), source, wire, stop, err)
 
 
-def _publish(settings: config.Settings, limits: Limits, source: RecordSource, wire: Wire, stop: StopSignals,
-             err: TextIO) -> int:
+def _publish(
+    settings: config.Settings,
+    limits: Limits,
+    source: RecordSource,
+    wire: Wire,
+    stop: StopSignals,
+    err: TextIO,
+) -> int:
     status = StatusLine(err)
     outage = Outage(status.note, settings.bootstrap_servers)
     undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
@@ -109,16 +115,25 @@ def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__, EXAMPLES)
-    parser.add_argument("--input", metavar="FILE",
-                        help="publish the orders of this CSV or JSON Lines file, - for stdin; each must have "
-                        "every field, of its type, while the rules are the consumer's to check")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="publish the orders of this CSV or JSON Lines file, - for stdin; each must have "
+        "every field, of its type, while the rules are the consumer's to check",
+    )
     _add(parser, "--count", whole(0, 10**18), "stop after N records (default: at the end)")
     _add(parser, "--rate", RATE, "at most so many a second: 10/s, or 500/min, 90/h")
-    _add(parser, "--invalid", SHARE, "mix in so many records that cannot be processed, of every kind: "
-         "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing")
+    _add(
+        parser,
+        "--invalid",
+        SHARE,
+        "mix in so many records that cannot be processed, of every kind: "
+        "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing",
+    )
     _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, ids and times included")
-    parser.add_argument("--strict", action="store_true",
-                        help="stop at the first bad line of the input, with exit code 1")
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first bad line of the input, with exit code 1"
+    )
     config.add_flags(parser, SETTINGS)
     return parser
 

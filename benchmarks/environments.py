@@ -32,15 +32,19 @@ PEERS: Dict[str, Environment] = {
         Environment("aiokafka", ("aiokafka[lz4]==0.14.0", "uvloop==0.23.0")),
         Environment(
             "faststream",
-            ("faststream[kafka,confluent]==0.7.8", "aiokafka[lz4]==0.14.0", "confluent-kafka==2.16.1",
-             "uvloop==0.23.0"),
+            (
+                "faststream[kafka,confluent]==0.7.8",
+                "aiokafka[lz4]==0.14.0",
+                "confluent-kafka==2.16.1",
+                "uvloop==0.23.0",
+            ),
         ),
         Environment("arroyo", ("sentry-arroyo==2.48.0", "confluent-kafka==2.16.1")),
         Environment("kafka-python", ("kafka-python[crc32c,lz4]==3.0.12",)),
         Environment("quixstreams", ("quixstreams==3.28.1",)),
         Environment("pyrallel-consumer", ("pyrallel-consumer==1.0.0", "confluent-kafka==2.16.1"), (3, 12)),
     )
-}  # fmt: skip
+}
 
 
 PROFILER = Environment("py-spy", ("py-spy==0.4.3",))

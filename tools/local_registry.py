@@ -58,13 +58,21 @@ class LocalRegistry:
         server = registry_server()
         self._scratch = jvm.Scratch("orderflow-registry-")
         # Its configuration and its temporary files are sought beside the jar, in the working directory.
-        self._process = self._scratch.start("registry", [
-            java, *JVM_OPTIONS, f"-Djava.io.tmpdir={self._scratch.path}",
-            "-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={self.port}",
-            "-Dquarkus.management.host=127.0.0.1", f"-Dquarkus.management.port={management_port}",
-            f"-Dapicurio.rules.global.compatibility={compatibility}",
-            "-jar", str(server / "quarkus-run.jar"),
-        ])
+        self._process = self._scratch.start(
+            "registry",
+            [
+                java,
+                *JVM_OPTIONS,
+                f"-Djava.io.tmpdir={self._scratch.path}",
+                "-Dquarkus.http.host=127.0.0.1",
+                f"-Dquarkus.http.port={self.port}",
+                "-Dquarkus.management.host=127.0.0.1",
+                f"-Dquarkus.management.port={management_port}",
+                f"-Dapicurio.rules.global.compatibility={compatibility}",
+                "-jar",
+                str(server / "quarkus-run.jar"),
+            ],
+        )
         self._wait_until_ready()
 
     @property

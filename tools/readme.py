@@ -123,8 +123,12 @@ def _run(command: str, environ: Mapping[str, str]) -> Step:
     """Run a command as a person would, with our Python as `python`."""
     ours = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "110"}
     finished = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env={**os.environ, **ours, **environ}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, **ours, **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     return Step(command, finished.stdout.decode(), finished.returncode)
 

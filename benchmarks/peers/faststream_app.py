@@ -25,9 +25,7 @@ class Confluent:
     from faststream.confluent import KafkaBroker
 
     broker: Any = KafkaBroker
-    connection_best: Dict[str, Any] = {
-        "config": {"fetch.queue.backoff.ms": 5, "queued.min.messages": 20000}
-    }
+    connection_best: Dict[str, Any] = {"config": {"fetch.queue.backoff.ms": 5, "queued.min.messages": 20000}}
     subscriber_best: Dict[str, Any] = {}
 
     @staticmethod

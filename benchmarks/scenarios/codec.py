@@ -51,14 +51,17 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
         ],
         bars=[
             Bar(f"Decode and check in {WANTED_US} µs", f"{best[OURS]:.2f} µs", best[OURS] <= WANTED_US),
-            Bar("Faster than Confluent's deserializer", f"{best[CONFLUENT] / best[OURS]:.1f} times",
-                best[CONFLUENT] > best[OURS]),
+            Bar(
+                "Faster than Confluent's deserializer",
+                f"{best[CONFLUENT] / best[OURS]:.1f} times",
+                best[CONFLUENT] > best[OURS],
+            ),
         ],
         remarks=[
             "fastavro alone accepts bytes that are no order (a double that is NaN, trailing bytes, a "
             "length that points beyond the end of a string): the difference to ours is what being sure costs."
         ],
-    )  # fmt: skip
+    )
 
 
 def _readers() -> Dict[str, Tuple[Read, List[bytes]]]:

@@ -66,7 +66,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
         head=("Guarantee, partitions and part", "p50", "p90", "p99", "p99.9", "max"),
         rows=rows,
         bars=bars,
-    )  # fmt: skip
+    )
 
 
 Split = Tuple[List[float], List[float], List[float]]

@@ -51,9 +51,7 @@ def _round(number: int, variants: Dict[str, Variant], say: Say) -> Round:
 
 
 def _some_fail(rig: Rig, topic: Topic, backoff_s: str) -> Run:
-    return rig.run_ours(
-        topic, "--retry-backoff", backoff_s, handler="some_fail_first", BENCH_FAILING="00"
-    )
+    return rig.run_ours(topic, "--retry-backoff", backoff_s, handler="some_fail_first", BENCH_FAILING="00")
 
 
 def _some_wait(rig: Rig, topic: Topic) -> Run:

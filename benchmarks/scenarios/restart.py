@@ -81,8 +81,12 @@ def _start_s(rig: Rig, todo: Job, topic: Topic, number: int) -> float:
 def _send_new(rig: Rig, topic: str, number: int) -> None:
     prefix = f"NEW-{number}"
     schedule = {
-        "brokers": rig.brokers, "topic": topic, "per_s": 1000, "orders": NEW_ORDERS, "prefix": prefix,
-    }  # fmt: skip
+        "brokers": rig.brokers,
+        "topic": topic,
+        "per_s": 1000,
+        "orders": NEW_ORDERS,
+        "prefix": prefix,
+    }
     finish(rig.start([sys.executable, "-m", "benchmarks.sender", json.dumps(schedule)], {}, "sender"), 60)
 
 

@@ -70,7 +70,10 @@ def _section(results: Dict[Variant, List[Run]]) -> Section:
             ],
         ],
         bars=[
-            Bar("A fifth and five times of each size: within 20 % of the default's speed",
-                f"{ratios[worst]:.2f} at worst ({worst[0]}, {worst[1]})", ratios[worst] >= 0.8)
+            Bar(
+                "A fifth and five times of each size: within 20 % of the default's speed",
+                f"{ratios[worst]:.2f} at worst ({worst[0]}, {worst[1]})",
+                ratios[worst] >= 0.8,
+            )
         ],
-    )  # fmt: skip
+    )

@@ -38,15 +38,18 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
             ("each round", " ".join(f"{wait:.1f}" for wait in waits_s)),
         ],
         bars=[
-            Bar(f"Killed partitions at work again within {LIMIT_S:.0f} s", f"{max(waits_s):.1f} s at worst",
-                max(waits_s) <= LIMIT_S)
+            Bar(
+                f"Killed partitions at work again within {LIMIT_S:.0f} s",
+                f"{max(waits_s):.1f} s at worst",
+                max(waits_s) <= LIMIT_S,
+            )
         ],
         remarks=[
             "Chosen for it: `session.timeout.ms` 8000 (until the dead member is missed) and "
             "`transaction.timeout.ms` 10000 (until its open transaction no longer hides the committed "
             "offsets). Both clocks start with the kill, so they do not add up."
         ],
-    )  # fmt: skip
+    )
 
 
 def _wait_s(rig: Rig) -> float:

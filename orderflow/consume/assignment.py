@@ -219,8 +219,9 @@ class Assignment:
         """Offsets that expired, or were reset, took the list of the waiting orders with them: say so."""
         trace = self._find_trace(number, committed)
         if trace is not None:
-            self._report("ledger_lost", partition=number, committed=committed, offset=start, until=end,
-                         trace=trace)  # fmt: skip
+            self._report(
+                "ledger_lost", partition=number, committed=committed, offset=start, until=end, trace=trace
+            )
 
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
         """A new leader may know less of the log for a moment; a topic made anew stays that way."""
@@ -311,8 +312,13 @@ class Assignment:
         self.ready[number] = partition
         self._failing.succeeded(STEP)
         self.intake.begin(number, partition.ledger.next)
-        self._report("partition_ready", partition=number, offset=partition.ledger.next,
-                     waiting=partition.ledger.unfinished, careful=bool(partition.careful_left))  # fmt: skip
+        self._report(
+            "partition_ready",
+            partition=number,
+            offset=partition.ledger.next,
+            waiting=partition.ledger.unfinished,
+            careful=bool(partition.careful_left),
+        )
 
     def _commit_open(self, partition: Partition) -> bool:
         offsets = {partition.number: self.commit_of(partition, clean=False)}

@@ -222,8 +222,10 @@ EVENTS: Dict[str, Event] = {
     "settlement_stuck": Event(
         "ERROR",
         "the Kafka client did not come back from a settlement; the process ends",
-        lambda after_s: f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
-        "held is done again after a restart, unless Kafka has it",
+        lambda after_s: (
+            f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
+            "held is done again after a restart, unless Kafka has it"
+        ),
     ),
     "output_lost": Event(
         "warn",

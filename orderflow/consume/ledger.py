@@ -43,9 +43,22 @@ class Head:
     """One unfinished order below `next`: it waits for its time, or it is in flight."""
 
     __slots__ = (
-        "announced", "attempts", "began", "careful", "died_alone", "due_s", "first_failed_at_ms",
-        "followers", "key", "offset", "record", "run", "suspect", "trail", "voted",
-    )  # fmt: skip
+        "announced",
+        "attempts",
+        "began",
+        "careful",
+        "died_alone",
+        "due_s",
+        "first_failed_at_ms",
+        "followers",
+        "key",
+        "offset",
+        "record",
+        "run",
+        "suspect",
+        "trail",
+        "voted",
+    )
 
     def __init__(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> None:
         self.record = record
@@ -138,11 +151,7 @@ class Ledger:
     @property
     def is_full(self) -> bool:
         """True where one more head or follower may be one too many: take in nothing more."""
-        return (
-            not self.room
-            or self.queued >= self.max_queued
-            or self.queued_bytes >= self.max_queued_bytes
-        )
+        return not self.room or self.queued >= self.max_queued or self.queued_bytes >= self.max_queued_bytes
 
     @property
     def has_room(self) -> bool:

@@ -565,7 +565,6 @@ class Processor:
         self._call_announced(chunk)
         return None
 
-
     def _hand_out(self, records: List[Message]) -> List[Message]:
         """Give fresh orders to the workers, as many as they can take soon."""
         index = 0

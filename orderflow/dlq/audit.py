@@ -82,9 +82,7 @@ def entry_value(
     action: str, job: str, by: str, at_ms: int, reason: Optional[str], target: Optional[str]
 ) -> bytes:
     """The value of an entry. It does not hold the position, so one serves a whole transaction."""
-    return _json(
-        {"action": action, "job": job, "by": by, "at": at_ms, "reason": reason, "target": target}
-    )
+    return _json({"action": action, "job": job, "by": by, "at": at_ms, "reason": reason, "target": target})
 
 
 def job_key(job: str) -> bytes:

@@ -154,9 +154,17 @@ class _Translation(NamedTuple):
 
 
 COMPARISONS = {
-    "=": "==", "==": "==", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=",
-    "~": "in", "!~": "not in",
-}  # fmt: skip
+    "=": "==",
+    "==": "==",
+    "!=": "!=",
+    "<>": "!=",
+    "<": "<",
+    "<=": "<=",
+    ">": ">",
+    ">=": ">=",
+    "~": "in",
+    "!~": "not in",
+}
 """The signs between two values in Python's words. A glob goes as `in`, which binds as tightly as they do."""
 SIGNS = ("+", "-", "*", "/", "%")
 

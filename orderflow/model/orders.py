@@ -21,6 +21,7 @@ FIELDS: Mapping[str, FrozenSet[str]] = {
 }
 """The fields that the rules speak of, each with the Avro types that they can judge."""
 
+
 class Rule(NamedTuple):
     """What must hold of one field."""
 

@@ -155,9 +155,16 @@ def _is_string(part: Any) -> bool:
 def _could_be(part: Any, default: Any) -> bool:
     """Whether a union's default is of this branch. The first is meant; Avro 1.12 takes any."""
     takes: Dict[str, Any] = {
-        "null": type(None), "boolean": bool, "int": int, "long": int, "float": (int, float),
-        "double": (int, float), "array": list, "map": dict, "record": dict,
-    }  # fmt: skip
+        "null": type(None),
+        "boolean": bool,
+        "int": int,
+        "long": int,
+        "float": (int, float),
+        "double": (int, float),
+        "array": list,
+        "map": dict,
+        "record": dict,
+    }
     return isinstance(default, takes.get(kind_of(part), str))
 
 

@@ -80,8 +80,14 @@ _OTHERS = "one of many faults"
 class Publication:
     """One run of the producer, from the first record to the account at the end."""
 
-    def __init__(self, publisher: Publisher, source: RecordSource, limits: Limits, stop: StopSignals,
-                 status: StatusLine) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        source: RecordSource,
+        limits: Limits,
+        stop: StopSignals,
+        status: StatusLine,
+    ) -> None:
         self._publisher = publisher
         self._source = source
         self._limits = limits
@@ -109,9 +115,7 @@ class Publication:
     @property
     def _over(self) -> bool:
         """Whether no further record is wanted: a signal came, nobody looks, or none could be published."""
-        return (
-            self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
-        )
+        return self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
 
     @property
     def _pointless(self) -> bool:

@@ -19,6 +19,7 @@ from tools.fuzz_codec import corpus
 MIB = 1 << 20
 PREFIX = single_object_prefix(SHIPPED)
 
+
 def varint(number: int, groups: int = 1) -> bytes:
     """A zig-zag number, in at least so many bytes."""
     rest = (number << 1) ^ (number >> 63)
@@ -32,8 +33,13 @@ def varint(number: int, groups: int = 1) -> bytes:
 def body(**changed: bytes) -> bytes:
     """The shipped order's fields, encoded by hand, some replaced."""
     parts = {
-        "order_id": b"\x02o", "customer_id": b"\x02c", "product_id": b"\x02p",
-        "quantity": varint(3), "price": b"\x00" * 8, "timestamp": varint(1_732_492_800_123), "rest": b"",
+        "order_id": b"\x02o",
+        "customer_id": b"\x02c",
+        "product_id": b"\x02p",
+        "quantity": varint(3),
+        "price": b"\x00" * 8,
+        "timestamp": varint(1_732_492_800_123),
+        "rest": b"",
     }
     return PREFIX + b"".join({**parts, **changed}.values())
 
@@ -142,11 +148,16 @@ def test_damage_to_choices_and_lists_has_a_reason(changes: Dict[str, bytes], rea
 @pytest.mark.parametrize("name", ["lines", "extra", "hashes"])
 def test_a_count_of_items_that_are_not_there_is_a_truncation(name: str, count: int) -> None:
     """However many are claimed, no more time or memory is used than the bytes can fill."""
-    schema = order_schema(field(name, {
-        "lines": {"type": "array", "items": "string"},
-        "extra": {"type": "map", "values": "double"},
-        "hashes": {"type": "array", "items": {"type": "fixed", "name": "Hash", "size": 4}},
-    }[name]))
+    schema = order_schema(
+        field(
+            name,
+            {
+                "lines": {"type": "array", "items": "string"},
+                "extra": {"type": "map", "values": "double"},
+                "hashes": {"type": "array", "items": {"type": "fixed", "name": "Hash", "size": 4}},
+            }[name],
+        )
+    )
 
     value = single_object_prefix(schema) + body()[10:] + varint(count)
 
@@ -186,8 +197,11 @@ PIECE = st.one_of(
     st.builds(varint, st.integers(-(2**63), 2**63 - 1), st.integers(1, 11)),
     st.builds(varint, st.integers(-3, 70), st.integers(1, 2)),
     st.text(max_size=5).map(lambda text: varint(len(text.encode())) + text.encode()),
-    st.floats(width=64).map(lambda number: write({"x": number}, {"type": "record", "name": "X", "fields": [
-        {"name": "x", "type": "double"}]})),
+    st.floats(width=64).map(
+        lambda number: write(
+            {"x": number}, {"type": "record", "name": "X", "fields": [{"name": "x", "type": "double"}]}
+        )
+    ),
 )
 
 
@@ -264,7 +278,9 @@ LOGICAL = order_schema(
 def test_logical_types_decode_to_their_values() -> None:
     """A UUID in capitals is not how it would be written again, but it is what was written."""
     order = {
-        **ORDER, "day": date(2026, 11, 25), "at": datetime(2026, 11, 25, 1, 2, 3, 4, tzinfo=timezone.utc),
+        **ORDER,
+        "day": date(2026, 11, 25),
+        "at": datetime(2026, 11, 25, 1, 2, 3, 4, tzinfo=timezone.utc),
         "ref": uuid.UUID("0f8fad5b-d9cb-469f-a165-70867728950e"),
     }
     value = encode(order, LOGICAL)
@@ -273,11 +289,14 @@ def test_logical_types_decode_to_their_values() -> None:
     assert order == decoder(LOGICAL).decode(value[:-36] + value[-36:].upper())
 
 
-@pytest.mark.parametrize("tail", [
-    varint(2**31 - 1) + varint(0) + varint(36) + b"0f8fad5b-d9cb-469f-a165-70867728950e",
-    varint(0) + varint(2**62) + varint(36) + b"0f8fad5b-d9cb-469f-a165-70867728950e",
-    varint(0) + varint(0) + varint(4) + b"nope",
-])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        varint(2**31 - 1) + varint(0) + varint(36) + b"0f8fad5b-d9cb-469f-a165-70867728950e",
+        varint(0) + varint(2**62) + varint(36) + b"0f8fad5b-d9cb-469f-a165-70867728950e",
+        varint(0) + varint(0) + varint(4) + b"nope",
+    ],
+)
 def test_a_value_that_a_logical_type_cannot_hold_has_a_reason(tail: bytes) -> None:
     """The bytes are right, the date or UUID does not exist."""
     value = single_object_prefix(LOGICAL) + body()[10:] + tail

@@ -24,15 +24,26 @@ GOLDEN = Path(__file__).parent.parent / "fixtures" / "avro" / "java_single_objec
 RICH = order_schema(
     field("note", ["null", "string"], default=None, doc="not in the fingerprint"),
     field("status", {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}, aliases=["state"]),
-    field("lines", {"type": "array", "items": {
-        "type": "record", "name": "Line", "fields": [field("sku", "string"), field("gift", "boolean")],
-    }}),
+    field(
+        "lines",
+        {
+            "type": "array",
+            "items": {
+                "type": "record",
+                "name": "Line",
+                "fields": [field("sku", "string"), field("gift", "boolean")],
+            },
+        },
+    ),
     field("extra", {"type": "map", "values": "long"}),
     field("weight", "float"),
 )
 RICH_EXTRA = {
-    "note": None, "status": "PAID", "lines": [{"sku": "a", "gift": True}, {"sku": "", "gift": False}],
-    "extra": {"x": -(2**62)}, "weight": 0.25,
+    "note": None,
+    "status": "PAID",
+    "lines": [{"sku": "a", "gift": True}, {"sku": "", "gift": False}],
+    "extra": {"x": -(2**62)},
+    "weight": 0.25,
 }
 
 ORDERS: List[Dict[str, Any]] = [
@@ -58,7 +69,10 @@ def java(schema: Schema, lines: List[str], tmp_path: Path) -> List[str]:
     path.write_text(schema.text, encoding="utf-8")
     done = subprocess.run(
         [runtime, "-cp", f"{jars}/*", str(SOURCE), str(path)],
-        input="\n".join(lines).encode(), stdout=subprocess.PIPE, timeout=120, check=True,
+        input="\n".join(lines).encode(),
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
     )
     return done.stdout.decode().splitlines()
 

@@ -160,9 +160,7 @@ def test_a_registry_that_says_nothing_holds_nobody_up(server: Scripted) -> None:
     unavailable(server.url)
 
 
-def test_an_answer_that_trickles_holds_nobody_up(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_trickles_holds_nobody_up(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time; the whole does not, and is cut off."""
     monkeypatch.setattr(orderflow.avro.registry, "ANSWER_TIMEOUT_S", 0.5)
     server.trickle = True
@@ -509,12 +507,25 @@ def test_a_schema_that_refers_to_others_is_read_whole(real: LocalRegistry, topic
         return int(client.register_schema(f"{name}-{subject}", schema))
 
     country = {"type": "enum", "name": "Country", "namespace": "com.shared", "symbols": ["DE", "FR"]}
-    address = {"type": "record", "name": "Address", "namespace": "com.shared", "fields": [
-        field("city", "string"), field("country", "Country"),
-    ]}
-    order = {"type": "record", "name": "Order", "namespace": "com.orders", "fields": [
-        *shipped_fields(), field("to", "com.shared.Address"), field("bill", ["null", "com.shared.Address"]),
-    ]}
+    address = {
+        "type": "record",
+        "name": "Address",
+        "namespace": "com.shared",
+        "fields": [
+            field("city", "string"),
+            field("country", "Country"),
+        ],
+    }
+    order = {
+        "type": "record",
+        "name": "Order",
+        "namespace": "com.orders",
+        "fields": [
+            *shipped_fields(),
+            field("to", "com.shared.Address"),
+            field("bill", ["null", "com.shared.Address"]),
+        ],
+    }
     register("Country", country)
     register("Address", address, "Country")
     schema_id = register("value", order, "Address")

@@ -255,9 +255,13 @@ def test_what_a_handler_prints_is_no_failure_of_its_order(pipeline: NewPipeline,
         consumer = [sys.executable, str(ROOT / "consumer.py"), *flags]
         command = [*consumer, "--handler", f"{handler}:process"]
         subprocess.run(
-            ["sh", "-c", script, "sh", *command], env={**shop.environ, **environ}, cwd=tmp_path, timeout=60,
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            ["sh", "-c", script, "sh", *command],
+            env={**shop.environ, **environ},
+            cwd=tmp_path,
+            timeout=60,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         return int(code.read_text("ascii")), err.read_text("utf-8") if err.exists() else ""
 
     drained = "--until-drained"

@@ -75,8 +75,17 @@ def test_list_is_one_line_a_dead_letter(letters: Handler) -> None:
 
 ENVELOPE = ["topic", "partition", "offset", "tstype", "ts", "key", "key_b64", "headers"]
 PAYLOAD = ["payload", "payload_b64"]
-OURS = ["dialect", "source", "consumer_group", "attempts", "error", "fingerprint", "state", "replays",
-        "headers_left_out"]  # fmt: skip
+OURS = [
+    "dialect",
+    "source",
+    "consumer_group",
+    "attempts",
+    "error",
+    "fingerprint",
+    "state",
+    "replays",
+    "headers_left_out",
+]
 
 
 def test_json_keys_are_stable(letters: Handler) -> None:
@@ -246,8 +255,15 @@ def test_groups_as_json(letters: Handler) -> None:
 
     assert [row["count"] for row in rows] == [8, 3, 1]
     assert list(rows[0]) == [
-        "fingerprint", "count", "first_ts", "last_ts", "window", "dialect", "error", "source_topic",
-    ]  # fmt: skip
+        "fingerprint",
+        "count",
+        "first_ts",
+        "last_ts",
+        "window",
+        "dialect",
+        "error",
+        "source_topic",
+    ]
     assert (rows[0]["first_ts"], rows[0]["last_ts"]) == (T0_MS, T0_MS + 7 * 60_000)
     assert rows[0]["error"]["reason"] == "process.failed"
 

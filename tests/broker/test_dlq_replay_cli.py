@@ -157,9 +157,7 @@ def assert_again_refused(desk: Desk, run: Run) -> None:
         (("--key", "nobody", "--yes"), 0, "0 dead letters chosen"),
     ],
 )
-def test_what_is_refused_sends_nothing(
-    three: Desk, args: List[str], code: int, told: str
-) -> None:
+def test_what_is_refused_sends_nothing(three: Desk, args: List[str], code: int, told: str) -> None:
     """A clear sentence, the right exit code, and nothing sent."""
     assert_nothing_sent(three, three.run("replay", *args), code, told)
 
@@ -224,11 +222,13 @@ def test_a_pointer_is_fetched_from_its_source(make: Callable[..., Desk]) -> None
 
 def test_superseded_by_a_newer_order_of_the_key(make: Callable[..., Desk]) -> None:
     """A newer living order of the key holds it back; a newer one that died too does not."""
-    desk = make(lambda orders: [
-        ours(0, topic=orders, key=b"A", value=order(9)),
-        ours(1, topic=orders, key=b"B", value=order(9)),
-        ours(2, topic=orders, key=b"B", value=order(9)),
-    ])
+    desk = make(
+        lambda orders: [
+            ours(0, topic=orders, key=b"A", value=order(9)),
+            ours(1, topic=orders, key=b"B", value=order(9)),
+            ours(2, topic=orders, key=b"B", value=order(9)),
+        ]
+    )
     desk.publish(Outgoing("", key, order(9), [], 0) for key in (b"A", b"B", b"B", b"A"))
 
     run = desk.run("replay", "--all", *FAST)
@@ -378,11 +378,13 @@ def test_an_import_checks_every_line_first(three: Desk, bad: str) -> None:
 def test_csv_never_holds_a_formula(make: Callable[..., Desk]) -> None:
     """A cell that a spreadsheet would evaluate is shown as text, and nothing breaks out of its row."""
     evil = '=HYPERLINK("http://evil","x")'
-    desk = make(lambda orders: [
-        ours(1, message=evil, key=b"+1", topic=orders),
-        ours(2, message="a,b\n\"c\"\x1b[2J", key=b"@SUM(1)", topic=orders),
-        ours(3, message="\t-1", key=b"plain", topic=orders),
-    ])
+    desk = make(
+        lambda orders: [
+            ours(1, message=evil, key=b"+1", topic=orders),
+            ours(2, message='a,b\n"c"\x1b[2J', key=b"@SUM(1)", topic=orders),
+            ours(3, message="\t-1", key=b"plain", topic=orders),
+        ]
+    )
 
     run = desk.run("export", "--format", "csv")
 
@@ -394,10 +396,12 @@ def test_csv_never_holds_a_formula(make: Callable[..., Desk]) -> None:
 
 def test_hostile_text_does_not_reach_a_terminal(make: Callable[..., Desk]) -> None:
     """Neither topics nor details nor repairs are shown raw."""
-    desk = make(lambda orders: [
-        ours(1, topic="\x1b[2Jevil\u202e"),
-        ours(2, topic=orders, value=order(2, order_id="", customer_id="\x1b]0;x\x07")),
-    ])
+    desk = make(
+        lambda orders: [
+            ours(1, topic="\x1b[2Jevil\u202e"),
+            ours(2, topic=orders, value=order(2, order_id="", customer_id="\x1b]0;x\x07")),
+        ]
+    )
 
     run = desk.run("replay", "--all", "--set", 'product_id="\\u001b[2J"', "--dry-run")
 

@@ -27,9 +27,18 @@ def test_orders_that_wait_are_told_while_the_consumer_runs(pipeline: Callable[..
     consumer.kill()
 
     assert list(rows[0]) == [
-        "topic", "partition", "offset", "consumer_group", "attempts", "due_ts", "has_followers",
-        "ts", "key", "key_b64", "payload",
-    ]  # fmt: skip
+        "topic",
+        "partition",
+        "offset",
+        "consumer_group",
+        "attempts",
+        "due_ts",
+        "has_followers",
+        "ts",
+        "key",
+        "key_b64",
+        "payload",
+    ]
     assert sorted(row["key"] for row in rows) == ["POISON-1", "POISON-3"]
     assert {row["attempts"] for row in rows} == {1}
     now_ms = time.time() * 1000

@@ -105,9 +105,7 @@ def test_a_denied_topic_stops_loudly_and_recovers(strict_shop: NewShop, guarante
 
 @LONG
 @GUARANTEES
-def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(
-    shop: NewShop, guarantee: str
-) -> None:
+def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(shop: NewShop, guarantee: str) -> None:
     """Every connection cut in the middle, and for seconds none let in."""
     far = shop(GUARANTEE=guarantee, CALL_S="0.005").create()
     fill(far)

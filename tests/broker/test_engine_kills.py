@@ -18,18 +18,25 @@ GUARANTEES = ("exactly-once", "at-least-once")
 ELSEWHERE: Dict[str, List[str]] = {
     "exactly-once": ["flush", "abort_transaction"],
     "at-least-once": [
-        "init_transactions", "begin_transaction", "send_offsets_to_transaction", "commit_transaction",
+        "init_transactions",
+        "begin_transaction",
+        "send_offsets_to_transaction",
+        "commit_transaction",
         "abort_transaction",
     ],
-}  # fmt: skip
+}
 """Places that a run without faults does not pass: each guarantee has its own, and nothing is aborted."""
 GRAVEST: Dict[str, List[str]] = {
     "exactly-once": [
-        "after handler", "after produce", "after send_offsets_to_transaction", "after commit_transaction",
-        "after _commit_open", "before _revoked",
+        "after handler",
+        "after produce",
+        "after send_offsets_to_transaction",
+        "after commit_transaction",
+        "after _commit_open",
+        "before _revoked",
     ],
     "at-least-once": ["after flush", "before commit", "before finish_calls"],
-}  # fmt: skip
+}
 
 
 def gaps(guarantee: str) -> List[str]:

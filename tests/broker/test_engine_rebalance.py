@@ -285,9 +285,7 @@ def test_a_storm_of_rebalances_loses_and_doubles_nothing(strict_shop: NewShop) -
     assert_survives_storm(strict_shop, MORTAL, guests=3, orders=1500)
 
 
-def assert_survives_storm(
-    strict_shop: NewShop, protocol: Tuple[str, ...], guests: int, orders: int
-) -> None:
+def assert_survives_storm(strict_shop: NewShop, protocol: Tuple[str, ...], guests: int, orders: int) -> None:
     """Guests that stay for a second each; every second one is killed instead of stopped."""
     shop = strict_shop(CALL_S="0.001").create(partitions=4)
     shop.put(rows(orders, customers=97), key="customer_id")

@@ -44,9 +44,12 @@ ACCIDENTS: Dict[int, Tuple[object, ...]] = {
 48 state, 49 id mapping, 51 concurrent transactions, 90 fenced, -1 unknown."""
 EVERY_ACCIDENT = [(api, what) for api, accidents in ACCIDENTS.items() for what in accidents]
 GRAVEST = [
-    (wire.PRODUCE, wire.LOST_ANSWER), (wire.TXN_OFFSET_COMMIT, wire.LOST_ANSWER), (wire.ADD_OFFSETS, 16),
-    (wire.END_TXN, wire.LOST_ANSWER), (wire.END_TXN, 90),
-]  # fmt: skip
+    (wire.PRODUCE, wire.LOST_ANSWER),
+    (wire.TXN_OFFSET_COMMIT, wire.LOST_ANSWER),
+    (wire.ADD_OFFSETS, 16),
+    (wire.END_TXN, wire.LOST_ANSWER),
+    (wire.END_TXN, 90),
+]
 """The short form; tests/chaos/test_engine_session.py takes all of them."""
 
 
@@ -145,9 +148,7 @@ def accident_id(value: object) -> str:
 
 
 @pytest.mark.parametrize(("api", "what"), GRAVEST, ids=accident_id)
-def test_no_accident_splits_a_transaction(
-    bench: NewBench, proxy: FaultProxy, api: int, what: object
-) -> None:
+def test_no_accident_splits_a_transaction(bench: NewBench, proxy: FaultProxy, api: int, what: object) -> None:
     """A call that is cut off before or behind the broker, or refused: all or nothing, and the next works."""
     assert_survives(bench(), proxy, api, what)
 
@@ -182,9 +183,7 @@ def test_a_second_producer_of_the_same_name_fences_us_once(bench: NewBench) -> N
     assert_all_or_nothing(tested, {1, 3})
 
 
-def test_a_member_that_the_group_has_dropped_can_commit_nothing(
-    bench: NewBench, proxy: FaultProxy
-) -> None:
+def test_a_member_that_the_group_has_dropped_can_commit_nothing(bench: NewBench, proxy: FaultProxy) -> None:
     """It learns of it only when it polls again; until then neither records nor offsets of its count."""
     tested = bench()
     assert tested.settle() is Outcome.SETTLED

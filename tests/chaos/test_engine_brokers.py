@@ -24,9 +24,7 @@ def kafka() -> Iterator[LocalKafka]:
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_any_node_may_die_and_the_coordinators_move(
-    kafka: LocalKafka, shop: NewShop, guarantee: str
-) -> None:
+def test_any_node_may_die_and_the_coordinators_move(kafka: LocalKafka, shop: NewShop, guarantee: str) -> None:
     """Each of the three is killed and started again while orders flow: delayed, and nothing else."""
     tested = shop(GUARANTEE=guarantee, CALL_S="0.002").create(partitions=3)
     running = tested.consume("works")
@@ -73,9 +71,7 @@ def test_too_few_replicas_in_sync_keep_the_offset_until_they_are_back(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
-def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(
-    shop: NewShop, guarantee: str
-) -> None:
+def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(shop: NewShop, guarantee: str) -> None:
     """What the next life does with care costs at most 2 s: compared are its first orders and the next."""
     tested = shop(GUARANTEE=guarantee).create()
     tested.put(rows(70_000))

@@ -25,8 +25,9 @@ def test_a_death_at_a_gap_loses_nothing(strict_shop: NewShop, guarantee: str, ga
         assert first.wait(40).code == -9
     deaths = 0
     for number in (1, 2):
-        dying = shop.die_at(gap, number, "unlucky_ones_fail", *MORTAL, *INSTANCE, "--until-drained",
-                            TROUBLE="/nonexistent")  # fmt: skip
+        dying = shop.die_at(
+            gap, number, "unlucky_ones_fail", *MORTAL, *INSTANCE, "--until-drained", TROUBLE="/nonexistent"
+        )
         deaths += dying.wait(40).code == -9
     shop.drain("unlucky_ones_fail", *MORTAL, *INSTANCE, TROUBLE="/nonexistent")
 

@@ -198,9 +198,15 @@ def test_a_property_that_a_promise_rests_on_cannot_be_set(name: str, advice: str
 
 
 @pytest.mark.parametrize(
-    "pair", ["acks=all", "acks=-1", "enable.idempotence=True", "enable.auto.commit=false",
-             "isolation.level=read_committed"],
-)  # fmt: skip
+    "pair",
+    [
+        "acks=all",
+        "acks=-1",
+        "enable.idempotence=True",
+        "enable.auto.commit=false",
+        "isolation.level=read_committed",
+    ],
+)
 def test_a_property_that_asks_for_what_we_set_anyway_is_no_fault(pair: str) -> None:
     """`KAFKA_ACKS=all` stands in the environment for other programs."""
     name, _, value = pair.partition("=")

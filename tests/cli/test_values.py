@@ -26,7 +26,11 @@ from orderflow.cli.values import Kind, argument, one_of, seconds, whole
         (values.ADDRESSES, "a,b:1, c:65535", "a,b:1, c:65535"),
         (values.ADDRESSES, "[::1]:9092", "[::1]:9092"),
         (values.ADDRESSES, "SASL_SSL://kafka.example:9093", "SASL_SSL://kafka.example:9093"),
-        (values.URL, "https://registry.example:8081/apis/ccompat/v7", "https://registry.example:8081/apis/ccompat/v7"),
+        (
+            values.URL,
+            "https://registry.example:8081/apis/ccompat/v7",
+            "https://registry.example:8081/apis/ccompat/v7",
+        ),
         (values.RATE, "10/s", 10.0),
         (values.RATE, "500/min", 500 / 60),
         (values.RATE, "90/h", 0.025),
@@ -36,7 +40,7 @@ from orderflow.cli.values import Kind, argument, one_of, seconds, whole
         (values.SHARE, "0", 0.0),
         (values.SHARE, "100%", 1.0),
     ],
-)  # fmt: skip
+)
 def test_a_value_is_read_as_it_is_meant(kind: Kind, text: str, value: object) -> None:
     assert kind.read(text) == value
 
@@ -71,7 +75,7 @@ def test_a_value_is_read_as_it_is_meant(kind: Kind, text: str, value: object) ->
         (values.SHARE, "5", "such as 5% or 0.05"),
         (values.SHARE, "101%", "from 0% to 100%"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_refused_with_how_it_is_written(kind: Kind, text: str, why: str) -> None:
     with pytest.raises(ValueError, match=r".") as refusal:
         kind.read(text)

@@ -150,7 +150,6 @@ class World:
 
         life.session.commit = mortal  # type: ignore[method-assign]
 
-
     def _note_alone(self) -> None:
         """Who died alone, as far as anybody can tell: each counted attempt once."""
         for number, (offset, text) in self.topic.committed.items():

@@ -91,9 +91,15 @@ def too_deep(order: Order) -> Any:
 
 
 RAISED: List[BaseException] = [
-    asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), PanicException("a bug in Rust"),
-    MemoryError(), StopIteration(), StopAsyncIteration(), concurrent.futures.CancelledError(),
-]  # fmt: skip
+    asyncio.CancelledError(),
+    GeneratorExit(),
+    KeyboardInterrupt(),
+    PanicException("a bug in Rust"),
+    MemoryError(),
+    StopIteration(),
+    StopAsyncIteration(),
+    concurrent.futures.CancelledError(),
+]
 
 
 @WORKERS

@@ -45,8 +45,11 @@ def test_each_error_of_the_family_has_reason_stage_and_remedy(
     failure = describe(error)
 
     assert (reason, stage, str(error), retryable) == (
-        failure.reason, failure.stage, failure.message, failure.retryable,
-    )  # fmt: skip
+        failure.reason,
+        failure.stage,
+        failure.message,
+        failure.retryable,
+    )
 
 
 def test_the_stack_is_kept_when_asked_for() -> None:

@@ -71,9 +71,7 @@ def test_a_file_does_not_replace_a_module_of_its_name(file: Callable[..., str]) 
 def test_a_callable_object_is_a_handler(file: Callable[..., str]) -> None:
     """An instance with `__call__`, or a partial, is as good as a function."""
     source = (
-        "import functools\n"
-        "def charge(bank, order): return bank\n"
-        "process = functools.partial(charge, 'bank')"
+        "import functools\ndef charge(bank, order): return bank\nprocess = functools.partial(charge, 'bank')"
     )
 
     assert "bank" == load(file(source) + ":process")({})

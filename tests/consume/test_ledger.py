@@ -118,8 +118,12 @@ def test_finished_head_hands_its_key_and_queue_to_the_next_follower() -> None:
 
     assert following is not None
     assert ("second", 4, b"k", 0, None) == (
-        following.record, following.offset, following.key, following.attempts, following.due_s,
-    )  # fmt: skip
+        following.record,
+        following.offset,
+        following.key,
+        following.attempts,
+        following.due_s,
+    )
     assert ledger.by_key[b"k"] is following
     assert (4, 1, 10) == (ledger.commit_point, ledger.queued, ledger.queued_bytes)
     assert [9] == [follower.offset for follower in following.followers]

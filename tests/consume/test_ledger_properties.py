@@ -97,8 +97,11 @@ def offsets_of(head: Head) -> Deque[int]:
 class LedgerMachine(RuleBasedStateMachine):
     """One partition's life: records arrive, wait, are called and finish; its owner restarts at any time."""
 
-    @initialize(start=st.sampled_from([0, 7, 2**31, 2**62]), limit=st.sampled_from([100, 140, 300, 4000]),
-                max_queued=st.sampled_from([1, 5, 100]))  # fmt: skip
+    @initialize(
+        start=st.sampled_from([0, 7, 2**31, 2**62]),
+        limit=st.sampled_from([100, 140, 300, 4000]),
+        max_queued=st.sampled_from([1, 5, 100]),
+    )
     def begin(self, start: int, limit: int, max_queued: int) -> None:
         """An empty partition, with small limits too, so that they are reached."""
         self.limits = Limits(max_queued, 1_000_000)

@@ -88,8 +88,10 @@ def test_a_promise_of_work_is_no_outcome(promise: Callable[[], Any]) -> None:
         require_outcome(promise())
 
     assert ("process.not_run", "process", False) == (
-        caught.value.reason, caught.value.stage, caught.value.retryable,
-    )  # fmt: skip
+        caught.value.reason,
+        caught.value.stage,
+        caught.value.retryable,
+    )
     assert str(caught.value).startswith("the handler returned a")
 
 
@@ -130,11 +132,25 @@ def test_a_coroutine_that_runs_elsewhere_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        None, b"", "", 0, 1.5, True, {}, [], (), {"id": 1, "lines": [1], "total": decimal.Decimal(1)},
-        {1, 2}, datetime.date(2024, 5, 17), object(), iter([1]), range(3), collections.OrderedDict(a=1),
+        None,
+        b"",
+        "",
+        0,
+        1.5,
+        True,
+        {},
+        [],
+        (),
+        {"id": 1, "lines": [1], "total": decimal.Decimal(1)},
+        {1, 2},
+        datetime.date(2024, 5, 17),
+        object(),
+        iter([1]),
+        range(3),
+        collections.OrderedDict(a=1),
     ],
     ids=lambda result: type(result).__name__,
-)  # fmt: skip
+)
 def test_what_is_no_promise_is_an_outcome(result: Any) -> None:
     """A cursor of a database is an iterator, and has run."""
     require_outcome(result)
@@ -280,8 +296,10 @@ def test_what_cannot_be_published_says_what_and_where(make: Callable[[], Any], s
         encode_result(make())
 
     assert ("publish.unencodable", "publish", False) == (
-        caught.value.reason, caught.value.stage, caught.value.retryable,
-    )  # fmt: skip
+        caught.value.reason,
+        caught.value.stage,
+        caught.value.retryable,
+    )
     assert len(str(caught.value)) < 400
 
 

@@ -56,8 +56,12 @@ def begun(**options: Any) -> Shop:
 
 
 FAILURES = [
-    Outcome.NOT_COMMITTED, Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.TIME_REFUSED, Outcome.MOVED_ON,
-]  # fmt: skip
+    Outcome.NOT_COMMITTED,
+    Outcome.REFUSED,
+    Outcome.TOO_LARGE,
+    Outcome.TIME_REFUSED,
+    Outcome.MOVED_ON,
+]
 
 
 @pytest.mark.parametrize("times", [1, 2, 12])

@@ -45,9 +45,14 @@ def run(body: str, shell: str = "", **environ: str) -> "subprocess.CompletedProc
     code = PROLOGUE + "with streams:\n" + textwrap.indent(textwrap.dedent(body), "    ")
     return subprocess.run(
         ["sh", "-c", f'"$@" {shell}', "sh", sys.executable, *environ.pop("FLAGS", "").split(), "-c", code],
-        cwd=ROOT, capture_output=True, text=True, errors="surrogateescape", timeout=30, check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=30,
+        check=False,
         env={**os.environ, **environ},
-    )  # fmt: skip
+    )
 
 
 # --- what cannot be written

@@ -43,8 +43,12 @@ def run(script: str) -> Ended:
     began_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", PROLOGUE + textwrap.dedent(script)],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - began_s)
 
 

@@ -67,11 +67,18 @@ class Boom(Exception):
 @pytest.mark.parametrize(
     "error",
     [
-        Boom("boom"), RecursionError("boom"), MemoryError(), OSError("boom"), asyncio.CancelledError(),
-        KeyboardInterrupt(), GeneratorExit(), StopIteration(), BaseException(),
+        Boom("boom"),
+        RecursionError("boom"),
+        MemoryError(),
+        OSError("boom"),
+        asyncio.CancelledError(),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+        StopIteration(),
+        BaseException(),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: BaseException) -> None:
     """A handler's failure is an outcome, of whatever class it is."""
 

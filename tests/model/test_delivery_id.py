@@ -47,10 +47,19 @@ def test_an_order_that_comes_back_keeps_its_first_id() -> None:
 @pytest.mark.parametrize(
     "claims",
     [
-        [None], [b""], [b"\xff\xfe"], ["grün".encode()], [b"a b"], [b"a\nb"], [b"a\0"],
-        [b"x" * (MAX_BYTES + 1)], [b"one", b"two"], [FIRST.encode(), FIRST.encode()], [b"one", None],
+        [None],
+        [b""],
+        [b"\xff\xfe"],
+        ["grün".encode()],
+        [b"a b"],
+        [b"a\nb"],
+        [b"a\0"],
+        [b"x" * (MAX_BYTES + 1)],
+        [b"one", b"two"],
+        [FIRST.encode(), FIRST.encode()],
+        [b"one", None],
     ],
-)  # fmt: skip
+)
 def test_a_claim_of_another_form_is_ignored(claims: List[Optional[bytes]]) -> None:
     """It is data from outside: too long, no text, or one of several. The place tells then."""
     headers: Headers = [(REPLAY_ID, claim) for claim in claims]

@@ -50,9 +50,14 @@ ZONES = st.sampled_from([timezone.utc, EAST, WEST])
 ZONED = st.builds(lambda moment, zone: moment.replace(tzinfo=zone), MOMENTS, ZONES)
 CENTS = st.integers(-99_999_999, 99_999_999).map(lambda cents: Decimal(cents).scaleb(-2))
 MONEY = logical("bytes", "decimal", precision=8, scale=2)
-LINE = {"type": "record", "name": "Line", "fields": [
-    {"name": "sku", "type": "string"}, {"name": "paid", "type": MONEY},
-]}  # fmt: skip
+LINE = {
+    "type": "record",
+    "name": "Line",
+    "fields": [
+        {"name": "sku", "type": "string"},
+        {"name": "paid", "type": MONEY},
+    ],
+}
 
 KINDS: Dict[str, Kind] = {
     "string": Kind("string", TEXT, str),
@@ -75,18 +80,32 @@ KINDS: Dict[str, Kind] = {
     "local-timestamp-millis": Kind(logical("long", "local-timestamp-millis"), MOMENTS.map(whole_millis), iso),
     "local-timestamp-micros": Kind(logical("long", "local-timestamp-micros"), MOMENTS, iso),
     "nullable": Kind(["null", "int"], st.one_of(st.none(), st.integers(0, 9)), lambda value: value),
-    "array": Kind({"type": "array", "items": logical("string", "uuid")}, st.lists(st.uuids(), max_size=2),
-                  lambda value: [str(item) for item in value]),
-    "map": Kind({"type": "map", "values": "bytes"}, st.dictionaries(TEXT, st.binary(), max_size=2),
-                lambda value: {key: b64(item) for key, item in value.items()}),
-    "record": Kind(LINE, st.fixed_dictionaries({"sku": TEXT, "paid": CENTS}),
-                   lambda value: {**value, "paid": str(value["paid"])}),
-}  # fmt: skip
+    "array": Kind(
+        {"type": "array", "items": logical("string", "uuid")},
+        st.lists(st.uuids(), max_size=2),
+        lambda value: [str(item) for item in value],
+    ),
+    "map": Kind(
+        {"type": "map", "values": "bytes"},
+        st.dictionaries(TEXT, st.binary(), max_size=2),
+        lambda value: {key: b64(item) for key, item in value.items()},
+    ),
+    "record": Kind(
+        LINE,
+        st.fixed_dictionaries({"sku": TEXT, "paid": CENTS}),
+        lambda value: {**value, "paid": str(value["paid"])},
+    ),
+}
 NAMES = [name.replace("-", "_").replace(" ", "_") for name in KINDS]
-SCHEMA = load_schema(json.dumps({
-    "type": "record", "name": "Order",
-    "fields": [{"name": name, "type": kind.avro} for name, kind in zip(NAMES, KINDS.values())],
-}))  # fmt: skip
+SCHEMA = load_schema(
+    json.dumps(
+        {
+            "type": "record",
+            "name": "Order",
+            "fields": [{"name": name, "type": kind.avro} for name, kind in zip(NAMES, KINDS.values())],
+        }
+    )
+)
 ORDERS = st.fixed_dictionaries({name: kind.values for name, kind in zip(NAMES, KINDS.values())})
 
 
@@ -190,9 +209,13 @@ def test_nanoseconds_stay_a_number_as_no_python_type_holds_them() -> None:
 
 def test_a_decimal_that_stands_in_json_as_a_number_keeps_every_digit() -> None:
     """Python reads such a number as a double, which would round it."""
-    schema = {"type": "record", "name": "R", "fields": [
-        {"name": "f", "type": logical("bytes", "decimal", precision=30, scale=10)},
-    ]}  # fmt: skip
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [
+            {"name": "f", "type": logical("bytes", "decimal", precision=30, scale=10)},
+        ],
+    }
 
     fields = fields_of(load_schema(json.dumps(schema)).parsed)
 
@@ -217,9 +240,18 @@ def test_a_decimal_that_stands_in_json_as_a_number_keeps_every_digit() -> None:
 )
 def test_a_field_with_a_default_has_it_where_the_file_is_silent(avro: Any, default: Any, value: Any) -> None:
     """A missing column, a missing name, and an order that can be encoded."""
-    schema = load_schema(json.dumps({"type": "record", "name": "R", "fields": [
-        {"name": "id", "type": "string"}, {"name": "f", "type": avro, "default": default},
-    ]}))  # fmt: skip
+    schema = load_schema(
+        json.dumps(
+            {
+                "type": "record",
+                "name": "R",
+                "fields": [
+                    {"name": "id", "type": "string"},
+                    {"name": "f", "type": avro, "default": default},
+                ],
+            }
+        )
+    )
     for content in ("id\na\n", '{"id": "a"}\n'):
         (order,) = read(content, fields_of(schema.parsed))
         assert order == {"id": "a", "f": value}

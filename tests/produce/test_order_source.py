@@ -22,8 +22,13 @@ from orderflow.produce.order_file import BadLine, Item, OrderFile, RawRecord
 FIELDS = fields_of(json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8")))
 HEADER = "order_id,customer_id,product_id,quantity,price,timestamp"
 ORDER: Dict[str, Any] = {
-    "order_id": "O-1", "customer_id": "C-1", "product_id": "P-1", "quantity": 2, "price": 9.5, "timestamp": 1,
-}  # fmt: skip
+    "order_id": "O-1",
+    "customer_id": "C-1",
+    "product_id": "P-1",
+    "quantity": 2,
+    "price": 9.5,
+    "timestamp": 1,
+}
 
 
 class Read:
@@ -347,20 +352,22 @@ def test_the_end_is_known_of_a_file_and_not_of_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_field_may_be_optional_null_or_nested(tmp_path: Path) -> None:
-    fields = fields_of({
-        "fields": [
-            {"name": "id", "type": "string"},
-            {"name": "note", "type": ["null", "string"], "default": None},
-            {"name": "gift", "type": "boolean", "default": False},
-            {"name": "lines", "type": {"type": "array", "items": "string"}, "default": []},
-        ]
-    })  # fmt: skip
+    fields = fields_of(
+        {
+            "fields": [
+                {"name": "id", "type": "string"},
+                {"name": "note", "type": ["null", "string"], "default": None},
+                {"name": "gift", "type": "boolean", "default": False},
+                {"name": "lines", "type": {"type": "array", "items": "string"}, "default": []},
+            ]
+        }
+    )
 
     gift = {"id": "a", "gift": True, "note": None, "lines": []}
     assert read(tmp_path, "id,gift,note", "a,true,", fields=fields).items == [gift]
     lines = {"id": "a", "note": None, "gift": False, "lines": ["x"]}
     assert read(tmp_path, '{"id": "a", "lines": ["x"]}', fields=fields).items == [lines]
-    assert read(tmp_path, 'id,lines,gift', 'a,"[""x""]",', fields=fields).items == [lines]
+    assert read(tmp_path, "id,lines,gift", 'a,"[""x""]",', fields=fields).items == [lines]
     assert read(tmp_path, "id,lines", 'a,"[""x""]"', fields=fields).items == [lines]
     assert read(tmp_path, "id,gift", "a,maybe", fields=fields).reasons == [
         "orders:2: gift: 'maybe' is neither true nor false"

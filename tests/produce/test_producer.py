@@ -31,9 +31,13 @@ NewPipeline = Callable[..., Pipeline]
 SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
 GOOD = "O-1,C-1,CD,1,9.5,852076800000"
 ORDER = {
-    "order_id": "O-1", "customer_id": "C-1", "product_id": "CD",
-    "quantity": 1, "price": 9.5, "timestamp": 852076800000,
-}  # fmt: skip
+    "order_id": "O-1",
+    "customer_id": "C-1",
+    "product_id": "CD",
+    "quantity": 1,
+    "price": 9.5,
+    "timestamp": 852076800000,
+}
 
 
 @pytest.fixture
@@ -449,8 +453,15 @@ def test_without_a_right_to_write_anywhere_each_order_is_kept_too(
 @pytest.mark.broker
 def test_a_topic_that_is_deleted_under_it_ends_an_endless_run(shop: Pipeline) -> None:
     """Nothing that could be published any more: going on would only fill the disk."""
-    running = shop.start("producer.py", "--rate", "50/s", "-X", "topic.metadata.refresh.interval.ms=500",
-                         "-X", "topic.metadata.propagation.max.ms=500")  # fmt: skip
+    running = shop.start(
+        "producer.py",
+        "--rate",
+        "50/s",
+        "-X",
+        "topic.metadata.refresh.interval.ms=500",
+        "-X",
+        "topic.metadata.propagation.max.ms=500",
+    )
     eventually(lambda: published(shop) > 5, why=running.describe)
     admin = AdminClient(shop.client)
     admin.delete_topics([shop.orders_topic])[shop.orders_topic].result()
@@ -540,5 +551,3 @@ def consecutive(shop: Pipeline) -> bool:
     """Whether the made-up orders in the topic are numbered without a gap; one may be there twice."""
     numbers = {int(each.rsplit("-", 1)[1]) for each in ids(shop.orders())}
     return numbers == set(range(1, len(numbers) + 1))
-
-

@@ -23,10 +23,15 @@ from orderflow.produce.undelivered import Undelivered
 from tests.support.schemas_for_tests import SHIPPED
 
 REFUSALS = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.POLICY_VIOLATION, KafkaError.INVALID_RECORD,
-    KafkaError._MSG_TIMED_OUT, KafkaError._UNKNOWN_TOPIC, KafkaError._FATAL,
-)  # fmt: skip
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_RECORD,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._FATAL,
+)
 Record = Tuple[Optional[bytes], Optional[bytes]]
 
 

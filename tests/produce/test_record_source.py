@@ -49,14 +49,14 @@ def order_file(tmp_path: Path) -> Iterator[Callable[..., OrderFile]]:
 
 
 def test_an_order_becomes_its_key_and_its_bytes(order_file: Callable[..., OrderFile]) -> None:
-    (key, value), = records(RecordSource(wire("customer_id"), order_file(count=1), 0.0, None))
+    ((key, value),) = records(RecordSource(wire("customer_id"), order_file(count=1), 0.0, None))
 
     assert key == b"C-0"
     assert wire().decode(value)["order_id"] == "O-0"
 
 
 def test_a_key_that_is_a_number_is_its_text(order_file: Callable[..., OrderFile]) -> None:
-    (key, _), = records(RecordSource(wire("timestamp"), order_file(count=1), 0.0, None))
+    ((key, _),) = records(RecordSource(wire("timestamp"), order_file(count=1), 0.0, None))
 
     assert key == b"1"
 
@@ -106,12 +106,16 @@ def test_bad_lines_keep_their_place_among_the_records(order_file: Callable[..., 
 
 
 def test_an_order_that_only_the_encoder_can_judge_is_a_bad_line(tmp_path: Path) -> None:
-    text = json.dumps({
-        "type": "record", "name": "Order", "fields": [
-            {"name": "order_id", "type": "string"},
-            {"name": "size", "type": {"type": "enum", "name": "Size", "symbols": ["S", "L"]}},
-        ],
-    })  # fmt: skip
+    text = json.dumps(
+        {
+            "type": "record",
+            "name": "Order",
+            "fields": [
+                {"name": "order_id", "type": "string"},
+                {"name": "size", "type": {"type": "enum", "name": "Size", "symbols": ["S", "L"]}},
+            ],
+        }
+    )
     schema = load_schema(text)
     path = tmp_path / "orders.jsonl"
     path.write_text('{"order_id": "a", "size": "XL"}\n{"order_id": "b", "size": "L"}\n', encoding="utf-8")
@@ -128,7 +132,7 @@ def test_made_up_orders_have_the_defaults_of_the_fields_that_they_do_not_know() 
     grown["fields"].append({"name": "shop", "type": "string", "default": "web"})
     grown["fields"].append({"name": "tags", "type": {"type": "array", "items": "string"}, "default": []})
     schema = load_schema(json.dumps(grown))
-    (_, value), = records(RecordSource(wire(schema=schema), None, 0.0, 1), 1)
+    ((_, value),) = records(RecordSource(wire(schema=schema), None, 0.0, 1), 1)
 
     order = wire(schema=schema).decode(value)
     assert (order["shop"], order["tags"]) == ("web", [])

@@ -36,9 +36,14 @@ def deny_writing(client: Dict[str, Any], topic: str, everywhere: bool = False) -
 def allow_writing(client: Dict[str, Any], topic: str) -> None:
     """Take that back."""
     denied = AclBindingFilter(
-        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, ANYBODY, ANYBODY,
-        AclOperation.WRITE, AclPermissionType.DENY,
-    )  # fmt: skip
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        ANYBODY,
+        ANYBODY,
+        AclOperation.WRITE,
+        AclPermissionType.DENY,
+    )
     admin = AdminClient(client)
     for done in admin.delete_acls([denied]).values():
         done.result(20)
@@ -52,6 +57,4 @@ def _acl(topic: str, operation: AclOperation, permission: AclPermissionType) -> 
 
 def _on_cluster(operation: AclOperation, permission: AclPermissionType) -> AclBinding:
     whole = ResourcePatternType.LITERAL
-    return AclBinding(
-        ResourceType.BROKER, "kafka-cluster", whole, "User:*", "*", operation, permission
-    )
+    return AclBinding(ResourceType.BROKER, "kafka-cluster", whole, "User:*", "*", operation, permission)

@@ -24,21 +24,52 @@ MAX_BYTES = 4096
 RICH = order_schema(
     field("status", {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}),
     field("note", ["null", "string", "int"]),
-    field("lines", {"type": "array", "items": {"type": "record", "name": "Line", "fields": [
-        field("sku", "string"), field("count", "int"), field("gift", "boolean"),
-    ]}}),
+    field(
+        "lines",
+        {
+            "type": "array",
+            "items": {
+                "type": "record",
+                "name": "Line",
+                "fields": [
+                    field("sku", "string"),
+                    field("count", "int"),
+                    field("gift", "boolean"),
+                ],
+            },
+        },
+    ),
     field("extra", {"type": "map", "values": ["null", "long"]}),
     field("digest", {"type": "fixed", "name": "Digest", "size": 2}),
     field("raw", "bytes"),
     field("weight", "float"),
 )
 RICH_ORDER: Dict[str, Any] = {
-    **ORDER, "status": "PAID", "note": "é", "lines": [{"sku": "a", "count": 2, "gift": True}] * 2,
-    "extra": {"x": 1, "y": None}, "digest": b"ab", "raw": b"\x00\xff", "weight": 0.5,
+    **ORDER,
+    "status": "PAID",
+    "note": "é",
+    "lines": [{"sku": "a", "count": 2, "gift": True}] * 2,
+    "extra": {"x": 1, "y": None},
+    "digest": b"ab",
+    "raw": b"\x00\xff",
+    "weight": 0.5,
 }
 NULLABLE = order_schema(field("note", ["null", "string"], default=None))
-NESTED = order_schema(field("groups", {"type": "array", "items": {"type": "map", "values": {
-    "type": "array", "items": ["null", {"type": "fixed", "name": "F", "size": 3}, "boolean"]}}}))
+NESTED = order_schema(
+    field(
+        "groups",
+        {
+            "type": "array",
+            "items": {
+                "type": "map",
+                "values": {
+                    "type": "array",
+                    "items": ["null", {"type": "fixed", "name": "F", "size": 3}, "boolean"],
+                },
+            },
+        },
+    )
+)
 LOGICAL = order_schema(
     field("day", {"type": "int", "logicalType": "date"}),
     field("at", {"type": "long", "logicalType": "timestamp-micros"}),

@@ -29,16 +29,28 @@ from orderflow.consume.session import Session
 from orderflow.consume.settling import Settler
 
 OF_PRODUCER = (
-    "init_transactions", "begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction",
-    "abort_transaction", "flush",
-)  # fmt: skip
+    "init_transactions",
+    "begin_transaction",
+    "produce",
+    "send_offsets_to_transaction",
+    "commit_transaction",
+    "abort_transaction",
+    "flush",
+)
 OF_CONSUMER = ("consume", "commit", "committed", "get_watermark_offsets", "seek", "pause", "resume", "close")
 OF_PARTS: Tuple[Tuple[Any, str], ...] = (
-    (Session, "send"), (Session, "commit"), (Session, "_assigned"), (Session, "_revoked"),
+    (Session, "send"),
+    (Session, "commit"),
+    (Session, "_assigned"),
+    (Session, "_revoked"),
     (Assignment, "refresh"),
-    (Assignment, "_commit_open"), (Recovery, "poll"), (Processor, "step"), (Processor, "finish_calls"),
-    (Settler, "mark_clean"), (Settler, "_settled"),
-)  # fmt: skip
+    (Assignment, "_commit_open"),
+    (Recovery, "poll"),
+    (Processor, "step"),
+    (Processor, "finish_calls"),
+    (Settler, "mark_clean"),
+    (Settler, "_settled"),
+)
 HANDLER = "handler"
 PLACES = (HANDLER, *OF_PRODUCER, *OF_CONSUMER, *(name for _, name in OF_PARTS))
 GAPS = tuple(f"{side} {place}" for place in PLACES for side in ("before", "after"))

@@ -28,8 +28,13 @@ STRICT = {
 }
 """A broker that believes in a death after a second, and that can deny things."""
 MORTAL = (
-    "-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=300", "-X", "transaction.timeout.ms=2000",
-)  # fmt: skip
+    "-X",
+    "session.timeout.ms=2000",
+    "-X",
+    "heartbeat.interval.ms=300",
+    "-X",
+    "transaction.timeout.ms=2000",
+)
 """Client properties under which a killed consumer's partitions are free again after two seconds."""
 INSTANCE = ("-X", "group.instance.id=phoenix")
 """A static member: who starts again under the same name gets its partitions back without waiting."""
@@ -56,10 +61,14 @@ def encode(order_id: str, customer_id: str = "C") -> bytes:
     """A good order as it stands in the topic."""
     return _encoder.encode(
         {
-            "order_id": order_id, "customer_id": customer_id, "product_id": "CD", "quantity": 1,
-            "price": 9.99, "timestamp": 852076800000,
+            "order_id": order_id,
+            "customer_id": customer_id,
+            "product_id": "CD",
+            "quantity": 1,
+            "price": 9.99,
+            "timestamp": 852076800000,
         }
-    )  # fmt: skip
+    )
 
 
 def rows(count: int, prefix: str = "A", customers: int = 7) -> List[Tuple[str, str]]:
@@ -117,9 +126,15 @@ class Shop(Pipeline):
     def die_at(self, gap: str, number: int, handler: str, *arguments: str, **settings: str) -> Running:
         """Start a consumer that dies as by kill -9 when it passes the gap for the `number`-th time."""
         return self.start(
-            "tests/support/dying_consumer.py", gap, str(number), "--",
-            "--handler", path_of(handler), *arguments, **settings,
-        )  # fmt: skip
+            "tests/support/dying_consumer.py",
+            gap,
+            str(number),
+            "--",
+            "--handler",
+            path_of(handler),
+            *arguments,
+            **settings,
+        )
 
     # --- what Kafka says
 
@@ -182,5 +197,3 @@ def attempts(shop: Shop) -> Dict[str, List[int]]:
 def first_errors(lived: Sequence[Finished]) -> str:
     """For a failed test: how each life ended."""
     return "\n".join(f"exit {life.code}: {life.err[-400:]}" for life in lived)
-
-

@@ -18,10 +18,15 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 PRODUCE, OFFSET_COMMIT, HEARTBEAT = 0, 8, 12
 INIT_PRODUCER_ID, ADD_PARTITIONS, ADD_OFFSETS, END_TXN, TXN_OFFSET_COMMIT = 22, 24, 25, 26, 28
 NAMES = {
-    PRODUCE: "Produce", OFFSET_COMMIT: "OffsetCommit", HEARTBEAT: "Heartbeat",
-    INIT_PRODUCER_ID: "InitProducerId", ADD_PARTITIONS: "AddPartitionsToTxn", ADD_OFFSETS: "AddOffsetsToTxn",
-    END_TXN: "EndTxn", TXN_OFFSET_COMMIT: "TxnOffsetCommit",
-}  # fmt: skip
+    PRODUCE: "Produce",
+    OFFSET_COMMIT: "OffsetCommit",
+    HEARTBEAT: "Heartbeat",
+    INIT_PRODUCER_ID: "InitProducerId",
+    ADD_PARTITIONS: "AddPartitionsToTxn",
+    ADD_OFFSETS: "AddOffsetsToTxn",
+    END_TXN: "EndTxn",
+    TXN_OFFSET_COMMIT: "TxnOffsetCommit",
+}
 """The requests that settle something, by their numbers."""
 
 LOST_REQUEST = "request lost"

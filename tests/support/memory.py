@@ -186,9 +186,15 @@ class Restored(NamedTuple):
 
 
 def restore(
-    log: Log, offset: Optional[int], metadata: str, now_s: float = 0.0, later_s: float = 0.0,
-    limits: Limits = LIMITS, looks: int = 1, from_end: FrozenSet[int] = frozenset(),
-) -> Restored:  # fmt: skip
+    log: Log,
+    offset: Optional[int],
+    metadata: str,
+    now_s: float = 0.0,
+    later_s: float = 0.0,
+    limits: Limits = LIMITS,
+    looks: int = 1,
+    from_end: FrozenSet[int] = frozenset(),
+) -> Restored:
     """Let a new owner take the partition over, `later_s` seconds after the commit was written.
 
     It looks so many times, some seconds apart.

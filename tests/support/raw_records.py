@@ -28,9 +28,11 @@ def produce(bootstrap_servers: str, topic: str, records: Sequence[Raw], partitio
     request = (
         struct.pack(">hhih", PRODUCE, VERSION, 1, NEVER_MIND)  # API, version, correlation id, no client id
         + struct.pack(">hhi", NEVER_MIND, -1, 10_000)  # no transaction, all in-sync replicas, time-out in ms
-        + struct.pack(">ih", 1, len(topic)) + topic.encode()
-        + struct.pack(">iii", 1, partition, len(batch)) + batch
-    )  # fmt: skip
+        + struct.pack(">ih", 1, len(topic))
+        + topic.encode()
+        + struct.pack(">iii", 1, partition, len(batch))
+        + batch
+    )
     answer = _ask(bootstrap_servers, request)
     error = struct.unpack_from(">h", answer, 4 + 4 + 2 + len(topic) + 4 + 4)[0]
     assert error == 0, f"the broker answers error {error}"

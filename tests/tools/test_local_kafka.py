@@ -263,7 +263,7 @@ SASL = {
     "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "listener.name.client.sasl.enabled.mechanisms": "PLAIN",
     "listener.name.client.plain.sasl.jaas.config": (
-        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"secret\";"
+        'org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="secret";'
     ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",

@@ -21,6 +21,7 @@ Lines = Iterator[str]
 
 # --- JSON: kcat's envelope, made lossless, and ours beside it ---
 
+
 def group_row(group: Group, groups: Groups) -> Json:
     """One group as an object."""
     kind = group.kind

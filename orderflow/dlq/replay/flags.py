@@ -33,20 +33,54 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
     add("--plan-out", metavar="FILE", help="with --dry-run: write the plan, to be carried out with --plan")
     add("--plan", metavar="FILE", help="send exactly what the plan says, or nothing if that has changed")
-    add("--rate", type=rate, default=None, metavar="N/s|none",
-        help=f"send so many a second at most (default: {DEFAULT_RATE})")
-    add("--canary", type=argument(whole(1, 1_000_000)), metavar="N",
-        help="send N first; the rest only if the consumer group got past them and few came back")
-    add("--stop-if-back", type=argument(SHARE), default=0.05, metavar="N%",
-        help="share of the canary that may not come back (default: 5%%)")
-    add("--canary-timeout", type=argument(seconds(1, 86_400)), default=300.0, metavar="SECONDS",
-        help="time for the consumer group to get past the canary (default: 300)")
-    add("--set", dest="repairs", action="append", default=[], metavar="FIELD=JSON",
-        help="send the order with this field changed, as --set quantity=1; repeatable")
-    add("--stale", choices=STALE, default="skip",
-        help="orders whose key has a newer one in the source topic (default: skip)")
-    add("--max-replays", type=argument(whole(1, 1000)), default=3, metavar="N",
-        help="do not send what was replayed so often before (default: 3)")
+    add(
+        "--rate",
+        type=rate,
+        default=None,
+        metavar="N/s|none",
+        help=f"send so many a second at most (default: {DEFAULT_RATE})",
+    )
+    add(
+        "--canary",
+        type=argument(whole(1, 1_000_000)),
+        metavar="N",
+        help="send N first; the rest only if the consumer group got past them and few came back",
+    )
+    add(
+        "--stop-if-back",
+        type=argument(SHARE),
+        default=0.05,
+        metavar="N%",
+        help="share of the canary that may not come back (default: 5%%)",
+    )
+    add(
+        "--canary-timeout",
+        type=argument(seconds(1, 86_400)),
+        default=300.0,
+        metavar="SECONDS",
+        help="time for the consumer group to get past the canary (default: 300)",
+    )
+    add(
+        "--set",
+        dest="repairs",
+        action="append",
+        default=[],
+        metavar="FIELD=JSON",
+        help="send the order with this field changed, as --set quantity=1; repeatable",
+    )
+    add(
+        "--stale",
+        choices=STALE,
+        default="skip",
+        help="orders whose key has a newer one in the source topic (default: skip)",
+    )
+    add(
+        "--max-replays",
+        type=argument(whole(1, 1000)),
+        default=3,
+        metavar="N",
+        help="do not send what was replayed so often before (default: 3)",
+    )
     add("--again", action="store_true", help="also those that were replayed already")
     add("--unchecked", action="store_true", help="also those that still fail today's decoder or rules")
     add("--reason", metavar="TEXT", help="why, for the audit")

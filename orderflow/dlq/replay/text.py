@@ -112,9 +112,7 @@ def job_row(job: Job) -> Json:
     }
 
 
-JOB_HEADING = (
-    f"{'JOB':<20}  {'STARTED (UTC)':<19}  {'ACTION':<9}  {'STATUS':<8}  {'DONE':>9}  {'OF':>9}  BY"
-)
+JOB_HEADING = f"{'JOB':<20}  {'STARTED (UTC)':<19}  {'ACTION':<9}  {'STATUS':<8}  {'DONE':>9}  {'OF':>9}  BY"
 
 
 def job_line(job: Job) -> str:

@@ -48,9 +48,7 @@ RESTORE = Action(audit.RESTORED, "restore", DISCARDED)
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of discard, beside the selection."""
-    parser.add_argument(
-        "positions", nargs="*", metavar="POSITION", help=POSITIONS
-    )
+    parser.add_argument("positions", nargs="*", metavar="POSITION", help=POSITIONS)
     parser.add_argument("--all", action="store_true", help="really all of them, where nothing else selects")
     parser.add_argument("--reason", metavar="TEXT", help="why, for the audit; needed to discard")
     parser.add_argument("--restore", action="store_true", help="make discarded ones new again")

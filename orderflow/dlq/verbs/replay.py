@@ -118,8 +118,19 @@ def _confirm_and_send(bench: Bench, selection: Selection, outlook: Outlook, args
     _warn_of_others(desk)
     confirm(desk, replay_text.question(outlook, request.rate_per_s), args.yes)
     at_ms = now_ms()
-    job = Job(new_job_id(), audit.REPLAYED, who(), at_ms, at_ms, audit.RUNNING, outlook.to_send, 0,
-              request=request_to_json(request), reason=args.reason, target=_goal(outlook))
+    job = Job(
+        new_job_id(),
+        audit.REPLAYED,
+        who(),
+        at_ms,
+        at_ms,
+        audit.RUNNING,
+        outlook.to_send,
+        0,
+        request=request_to_json(request),
+        reason=args.reason,
+        target=_goal(outlook),
+    )
     return _send(bench, selection, job)
 
 
