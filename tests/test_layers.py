@@ -112,8 +112,6 @@ MAY_IMPORT: Dict[str, Set[str]] = {
 READS_ENVIRONMENT = ("config", "orderflow.cli.terminal")
 """Settings are read in one place; the terminal's own NO_COLOR and TERM in another."""
 
-HEAD = ("Owns:", "Does not know:", "Used by:")
-
 KNOWN: Dict[str, Tuple[str, ...]] = {
     "one look into the headers serves the rows and their reader": (
         "orderflow.dlq.explain imports orderflow.dlq.dialects._pick",
@@ -340,14 +338,12 @@ def _asked_for(call: ast.Call) -> object:
     return getattr(call.func, "attr", None)
 
 
-def every_module_has_a_head(modules: Modules) -> List[str]:
-    """Each file opens with what it owns, what it does not know, and who uses it."""
+def every_file_says_what_it_is(modules: Modules) -> List[str]:
+    """Each file opens with a docstring whose first sentence, on a line of its own, says what the file is."""
     return [
-        f"{module.name} does not say `{part}`"
+        f"{module.name} does not say in its first line what it is"
         for module in modules.values()
-        if not _is_folder(module.name, modules)
-        for part in HEAD
-        if part not in (ast.get_docstring(module.tree) or "")
+        if not (ast.get_docstring(module.tree) or "").partition("\n")[0].endswith(".")
     ]
 
 
@@ -372,7 +368,7 @@ RULES: List[Rule] = [
     private_names_stay_at_home,
     one_reader_of_the_environment,
     one_reader_of_headers,
-    every_module_has_a_head,
+    every_file_says_what_it_is,
     every_folder_names_its_files,
 ]
 
@@ -450,8 +446,9 @@ def test_the_project_is_there() -> None:
         (one_reader_of_headers, "orderflow/kafka/reader.py", "def f(m):\n    return m.headers() or []"),
         (one_reader_of_headers, "orderflow/consume/session.py", "ask = methodcaller('headers')"),
         (one_reader_of_headers, "tools/demo.py", "def f(m):\n    return list(m.headers())"),
-        (every_module_has_a_head, "orderflow/kafka/topics.py", '"""Topics.\n\nOwns: topics.\n"""'),
-        (every_module_has_a_head, "producer.py", ""),
+        (every_file_says_what_it_is, "producer.py", ""),
+        (every_file_says_what_it_is, "tools/demo.py", "import os"),
+        (every_file_says_what_it_is, "orderflow/kafka/topics.py", '"""Topics, and how they\nare created."""'),
     ],
 )
 def test_a_rule_sees_what_breaks_it(rule: Rule, file: str, source: str, tmp_path: Path) -> None:
