@@ -31,11 +31,12 @@ from orderflow.cli.values import argument, whole
 from orderflow.consume.assignment import Assignment, Limits
 from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.calls import Business, Caller, Destination
-from orderflow.consume.client_config import consumer_config, producer_config
+from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.events import line_of
 from orderflow.consume.failing import Failing
+from orderflow.consume.forked import end_if_forked
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
 from orderflow.consume.loop import Processor
 from orderflow.consume.membership import Membership
@@ -253,7 +254,6 @@ class Consumer:
         self.err = streams.err
         self.status = StatusLine(self.err)
         self.outage = Outage(self.status.note, settings.bootstrap_servers)
-        self.crash: Optional[BaseException] = None
         self.pid = os.getpid()
         self.metrics = _metrics(flags.metrics_port)
         if flags.verbose:
@@ -264,12 +264,14 @@ class Consumer:
         from_end = _from_end(reading, settings)
         self.session = Session(
             settings.orders_topic,
-            reading,
-            producer_config(conf, f"{settings.consumer_group}.{client}-{uuid.uuid4().hex[:8]}"),
-            settings.guarantee == "exactly-once",
+            Clients(
+                reading,
+                producer_config(conf, f"{settings.consumer_group}.{client}-{uuid.uuid4().hex[:8]}"),
+                settings.guarantee == "exactly-once",
+            ),
             on_revoke=self._revoked,
             on_lost=self._lost,
-            on_crash=self._crashed,
+            while_waiting=self._wait_for_kafka,
         )
         self.metrics_due_s = self.look_for_kafka_s = 0.0
         self.unheard_since_s: Optional[float] = None
@@ -333,7 +335,6 @@ class Consumer:
             random.random,
             self.report,
             settings.workers,
-            self._crashed,
         )
         settler = Settler(
             self.session,
@@ -343,10 +344,8 @@ class Consumer:
             time.monotonic,
             self.report,
             self._ask_dead_letter_topic,
-            self._crashed,
         )
         self.watchdog = watchdog
-        self.session.while_waiting = self._wait_for_kafka
         publishes = settings.processed_topic is not None
         processor = Processor(
             self.session,
@@ -383,7 +382,7 @@ class Consumer:
             self.processor.finish_calls(time.monotonic() + max(0.0, self.settings.shutdown_timeout_s - 5))
             return code
         except BaseException as crash:
-            self._end_if_child(crash)
+            end_if_forked(self.pid, crash)
             # No clean mark either: should an order be to blame, the next owner has to find out which.
             self.processor.abandon()
             if isinstance(crash, SystemExit):
@@ -417,8 +416,6 @@ class Consumer:
             raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
 
     def _look_around(self) -> None:
-        if self.crash is not None:
-            raise self.crash
         self._watch_kafka()
         if not self.outage.holds:
             self.dead_letter_topic.look()
@@ -541,18 +538,6 @@ class Consumer:
     def _lost(self) -> None:
         """Nothing may be on its way any more when this returns: the partitions are others' already."""
         self.settler.wait()
-
-    def _crashed(self, crash: BaseException) -> None:
-        self._end_if_child(crash)
-        self.crash = crash
-
-    def _end_if_child(self, crash: BaseException) -> None:
-        """A child that a handler forked wants to end: all but its own memory is its parent's."""
-        if os.getpid() == self.pid:
-            return
-        sys.stdout.flush()
-        code = crash.code if isinstance(crash, SystemExit) else exits.FAILED
-        os._exit(code if isinstance(code, int) else exits.FAILED if code else exits.OK)
 
     def _stalled(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

@@ -105,7 +105,22 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.ledger": {"model.commit_metadata"},
     "consume.retry": {"errors"},
-    "consume.session": {"consume.client_config", "consume.settlement", "consume.workers", "model.records"},
+    "consume.session": {
+        "consume.client_config",
+        "consume.settlement",
+        "consume.source",
+        "consume.transaction",
+        "consume.workers",
+        "model.records",
+    },
+    "consume.source": {"consume.client_errors", "consume.settlement", "model.records"},
+    "consume.transaction": {
+        "consume.client_config",
+        "consume.client_errors",
+        "consume.settlement",
+        "kafka.transactions",
+        "model.records",
+    },
 }
 """The parts of the engine that the others lean on, and all that each may lean on."""
 

@@ -77,7 +77,6 @@ class Caller:
         chance: Callable[[], float],
         report: Report,
         workers: int,
-        on_crash: Callable[[BaseException], None],
     ) -> None:
         self.brake = brake
         self.key_brake = KeyBrake(policy.key_failures)
@@ -104,7 +103,7 @@ class Caller:
         self._time_of_day = time_of_day
         self._chance = chance
         self._report = report
-        self._workers = Workers(workers, self.attempt, on_crash) if workers > 1 else None
+        self._workers = Workers(workers, self.attempt) if workers > 1 else None
 
     # --- making calls ----------------------------------------------------------------------------
 

@@ -1,11 +1,6 @@
-"""How the engine configures its Kafka clients: our defaults, and what it cannot do without.
+"""How the engine configures its Kafka clients: our defaults, and what it cannot do without."""
 
-Owns: the properties of the consumer and of the transactional producer.
-Does not know: what users may set (kafka/client_properties.py), or how the clients are used.
-Used by: consumer.py.
-"""
-
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, NamedTuple
 
 from orderflow.model.records import PARTITIONER
 
@@ -18,7 +13,7 @@ CONSUMER_DEFAULTS: Dict[str, Any] = {
     "partition.assignment.strategy": "cooperative-sticky",
     # Measured: the defaults (1000 ms, 100,000 messages) stall a fast consumer and swell a slow one.
     "fetch.queue.backoff.ms": 5,
-    # A partition that was sought or resumed waits for the running fetch, which waits so long for data.
+    # A partition that was sought or resumed waits for the running fetch, which may wait this long for data.
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 20000,
     # A broker that says nothing must not hold up a commit, and with it the end of the process, for long.
@@ -53,6 +48,24 @@ PRODUCER_REQUIRED: Dict[str, Any] = {
     "acks": "all",
     "delivery.report.only.error": True,
 }
+
+
+class Clients(NamedTuple):
+    """The properties of both clients, and whether offsets are committed in one transaction with records."""
+
+    consumer: Mapping[str, Any]
+    producer: Mapping[str, Any]
+    exactly_once: bool
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return str(self.consumer["group.id"])
+
+    @property
+    def transactional_id(self) -> str:
+        """By which the broker knows each of our producers as the successor of the one before."""
+        return str(self.producer["transactional.id"])
 
 
 def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: float) -> Dict[str, Any]:

@@ -1,9 +1,4 @@
-"""Whether all that a topic held at the start has been seen through, by whichever member of the group.
-
-Owns: where each partition ended at the start, and the reading of what is committed for those of others.
-Does not know: how our own partitions are called and settled; only how far they have got.
-Used by: consumer.py, for `--until-drained`.
-"""
+"""Whether all that a topic held at the start has been seen through, by whichever member of the group."""
 
 from typing import Callable, Container, Dict, Mapping, Optional
 

@@ -2,10 +2,6 @@
 
 Offsets expire (`offsets.retention.minutes`) and are reset, and the list of the waiting orders goes with them.
 Nothing brings it back; but who starts without it has to know.
-
-Owns: the look at the last dead letters and at the group's other partitions, once and bounded.
-Does not know: where a partition begins, or what is made of it.
-Used by: assignment, by way of consumer.py.
 """
 
 import contextlib

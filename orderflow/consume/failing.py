@@ -1,9 +1,4 @@
-"""What has been failing, and for how long: one loud line a minute, however many tries come between.
-
-Owns: since when each step fails.
-Does not know: what the steps do, or when they are tried again.
-Used by: settling, assignment, consumer.py.
-"""
+"""What has been failing, and for how long: one loud line a minute, however many tries come between."""
 
 from typing import Any, Callable, Dict, NamedTuple
 

@@ -1,9 +1,4 @@
-"""The business logic's side of the toolkit: how a handler is found, and what it is given.
-
-Owns: `Delivery`, and loading a handler by name.
-Does not know: Kafka sessions, retries, ledgers, what a handler returns (results.py).
-Used by: consumer.py (loads), processor and calling (call).
-"""
+"""The business logic's side of the toolkit: how a handler is found, and what it is given."""
 
 import functools
 import importlib

@@ -1,9 +1,4 @@
-"""Whether a consumer without partitions was simply given none, or is out of its group.
-
-Owns: since when there are none, when the group is asked, and when waiting helps no more.
-Does not know: how the group is asked.
-Used by: consumer.py.
-"""
+"""Whether a consumer without partitions was simply given none, or is out of its group."""
 
 from typing import Any, Callable
 

@@ -1,9 +1,4 @@
-"""Figures of a running consumer for Prometheus, at `http://HOST:PORT/metrics`.
-
-Owns: the names of the metrics and what each means; the HTTP server is prometheus_client's.
-Does not know: how the figures come about.
-Used by: consumer.py, where `--metrics-port` is given.
-"""
+"""Figures of a running consumer for Prometheus, at `http://HOST:PORT/metrics`."""
 
 from typing import Any, Dict, NamedTuple
 

@@ -1,10 +1,6 @@
-"""What a settlement will send: results, and dead letters in a form that can still be shrunk.
+"""What a settlement will send: results, and dead letters in a form that can still be shrunk."""
 
-Owns: the choice of how much of a dead letter is sent, and what is known of the topic's size limit.
-Does not know: offsets, transactions, why an order was given up.
-Used by: processor.
-"""
-
+import copy
 import enum
 from typing import AbstractSet, Callable, FrozenSet, List, NamedTuple, Optional
 
@@ -46,7 +42,7 @@ class Outbox:
         stamp: Stamp = Stamp.OURS,
         partitions: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`partitions` tells how many the dead letter topic has now: it may have been created anew."""
+        """`partitions` says how many the dead letter topic has now: it may have been recreated."""
         self.dlq_topic = dlq_topic
         self._partitions = partitions
         self.stamp = stamp
@@ -64,9 +60,8 @@ class Outbox:
 
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
-        taken = Outbox(self.dlq_topic, self.max_bytes, self.stamp, self._partitions)
-        taken.results, taken.dead, taken.sent, taken.done = self.results, self.dead, self.sent, self.done
-        self.clear()
+        taken = copy.copy(self)
+        self.clear()  # gives itself new lists, so that the copy keeps the old ones
         return taken
 
     def put_back(self, taken: "Outbox") -> None:

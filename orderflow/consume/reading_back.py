@@ -1,8 +1,6 @@
 """Reads back the records that a ledger lists as waiting, by their offsets.
 
-Owns: a second consumer that never joins the group, and where it stands in each partition.
-Does not know: ledgers, orders, what the records are for.
-Used by: processor, when a partition is assigned.
+A second consumer does it, which never joins the group.
 
 A restart costs the same however far the high-water mark has run ahead: lone records are sought, and
 only from the first one that has followers on is the log read through, up to the mark.
@@ -25,7 +23,7 @@ CONFIG: Dict[str, Any] = {
     "auto.offset.reset": "earliest",
     "fetch.message.max.bytes": 65536,
     "queued.min.messages": 1,
-    # So long the client waits, after a record of which more is in its queue than it needs, to seek.
+    # How long the client waits before it fetches again, once its queue holds more than it needs.
     "fetch.queue.backoff.ms": 1,
     # A fetch that waits at the end of one partition holds up the seek in another.
     "fetch.wait.max.ms": 10,
@@ -81,6 +79,10 @@ class _Search:
             return True
         started = self.through_from is not None and offset >= self.through_from
         return self.index == len(self.lone) and started and offset < self.end
+
+    def go_to(self, offset: int) -> None:
+        """The consumer is sent there: what it reads next begins at this offset."""
+        self.place = offset
 
     def has_wrapped(self, offset: int) -> bool:
         """Whether the client, sent beyond the end of the log, has begun again at its start."""
@@ -184,7 +186,7 @@ class Recovery:
         """Go to the next target. What was found meanwhile must reach the caller, so this never fails."""
         assert self._consumer is not None
         place = self._place(partition)
-        search.place = place.offset
+        search.go_to(place.offset)
         try:
             self._consumer.seek(place)
         except KafkaException:

@@ -1,9 +1,4 @@
-"""What a handler hands back: whether anything ran, and the bytes under which it is published.
-
-Owns: `require_outcome`, and turning a result into a record's value.
-Does not know: Kafka, topics, retries.
-Used by: calling and processor (every result), consumer.py (before it says that an order is done).
-"""
+"""What a handler hands back: whether anything ran, and the bytes under which it is published."""
 
 import concurrent.futures
 import functools

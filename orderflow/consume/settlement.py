@@ -1,12 +1,7 @@
-"""What became of a settlement: settled, dropped or refused, as values.
-
-Owns: the outcomes, and which of Kafka's errors means which.
-Does not know: transactions, the consumer, who asks.
-Used by: session, settling, assignment.
-"""
+"""What became of a settlement: settled, dropped or refused, and which of Kafka's errors means which."""
 
 import enum
-from typing import FrozenSet, NamedTuple
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Tuple
 
 from confluent_kafka import KafkaError
 
@@ -33,12 +28,17 @@ REFUSALS = (
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
 )
 
+EXPULSIONS = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH)
+"""The group has dropped this member, and may have given its partitions to others."""
 NO_MEMBERS = (KafkaError.INVALID_SESSION_TIMEOUT, KafkaError.INCONSISTENT_GROUP_PROTOCOL)
-"""Why the group does not let us in, whenever we ask: the client itself would ask for ever, in silence."""
+"""Why the group never lets us in: the client itself would go on asking without a word."""
+
+Offsets = Mapping[int, Tuple[int, str]]
+"""By partition: the offset to commit, and its metadata."""
 
 
 class SessionLost(Exception):
-    """The member cannot go on. The committed offsets stand; a new process takes over from them."""
+    """The member cannot go on. What is committed stays; a new process goes on from there."""
 
 
 class Outcome(enum.Enum):
@@ -63,6 +63,26 @@ class Settlement(NamedTuple):
     detail: str = ""
     confirmed: FrozenSet[int] = frozenset()
     """Of the records to send, by place: those that are in Kafka although the rest failed (at-least-once)."""
+
+
+OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
+    Outcome.TOO_LARGE: TOO_LARGE,
+    Outcome.MOVED_ON: NEW_GENERATION,
+    Outcome.EXPELLED: EXPULSIONS,
+    Outcome.METADATA_TOO_LARGE: (KafkaError.OFFSET_METADATA_TOO_LARGE,),
+    # Where the time of several records in a batch is refused, Kafka only says "invalid record" (measured).
+    Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD),
+    Outcome.REFUSED: REFUSALS,
+}
+"""What Kafka's answers mean. Every other one is "not committed", so we need not know all of them."""
+
+
+def outcome_of(error: KafkaError) -> Outcome:
+    """What an error means for a settlement of which nothing was committed."""
+    for outcome, codes in OUTCOMES.items():
+        if error.code() in codes:
+            return outcome
+    return Outcome.NOT_COMMITTED
 
 
 SETTLED = Settlement(Outcome.SETTLED)

@@ -76,7 +76,6 @@ class Settler:
         clock: Callable[[], float],
         report: Report,
         ask_max_bytes: Callable[[], Optional[int]],
-        on_crash: Callable[[BaseException], None],
     ) -> None:
         self.counts = Counts()
         self.outbox = outbox
@@ -93,7 +92,7 @@ class Settler:
         self._clock = clock
         self._report = report
         self._ask_max_bytes = ask_max_bytes
-        self._thread = Workers(1, self._send, on_crash)
+        self._thread = Workers(1, self._send)
         self._is_second_try = False
         self._kept_since_s: Optional[float] = None
         self._blocked_for_s = 0.0

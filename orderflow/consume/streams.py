@@ -1,8 +1,6 @@
 """The standard streams as handlers find them: writing never fails, whatever became of the reader or the disk.
 
-Owns: `Outlet`, which drops what its descriptor does not take, and `HandlerStreams`, which puts it in place.
-Does not know: orders, the engine; what is made of a reader that left.
-Used by: consumer.py. The two other scripts write data, whose loss has to be an error.
+Only for the consumer: the two other scripts write data, whose loss has to be an error.
 """
 
 import contextlib
@@ -47,10 +45,11 @@ class HandlerStreams:
         self.err = self._guarded(err)
         """The same for our own lines. A handler may close the stderr that it finds; not this one."""
         self._told = False
+        self._replaced = contextlib.ExitStack()
 
     def __enter__(self) -> "HandlerStreams":
-        self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = self._guarded(sys.stdout), self._guarded(sys.stderr)
+        self._replaced.enter_context(contextlib.redirect_stdout(self._guarded(sys.stdout)))
+        self._replaced.enter_context(contextlib.redirect_stderr(self._guarded(sys.stderr)))
         return self
 
     def __exit__(
@@ -62,7 +61,7 @@ class HandlerStreams:
         for stream in (sys.stdout, sys.stderr, self.err):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        sys.stdout, sys.stderr = self._before
+        self._replaced.close()
 
     @property
     def reader_left(self) -> bool:

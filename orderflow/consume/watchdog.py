@@ -1,8 +1,6 @@
 """Ends the process when a handler call never returns.
 
-Owns: one thread that looks at the time of the last sign of life, and the interpreter's own dump timer.
-Does not know: orders, Kafka. The open mark in the committed metadata does the rest after the restart.
-Used by: consumer.py (makes it), processor (reports signs of life).
+The open mark in the committed metadata does the rest after the restart.
 """
 
 import faulthandler

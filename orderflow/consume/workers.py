@@ -1,14 +1,12 @@
-"""A pool of threads that call the handler, for handlers that wait on I/O.
+"""A pool of threads that run one function: the handler, or a call of the client that may take long."""
 
-Owns: the threads, and the queues to and from them.
-Does not know: Kafka, ledgers, what a result means. A worker is given work and returns what came of it.
-Used by: processor, when more than one worker is asked for.
-"""
-
+import os
 import queue
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+
+from orderflow.consume.forked import end_if_forked
 
 
 class Finished(NamedTuple):
@@ -19,19 +17,24 @@ class Finished(NamedTuple):
     error: Optional[BaseException]
 
 
+class _Crash(NamedTuple):
+    """What ended a thread instead."""
+
+    cause: BaseException
+
+
 class Workers:
     """Threads that run `call(task)`; the owner submits and collects, and never waits for a call."""
 
-    def __init__(
-        self, count: int, call: Callable[[Any], Any], on_crash: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, count: int, call: Callable[[Any], Any]) -> None:
         self.count = count
         self.in_flight = 0
         self._starts_s: Dict[int, float] = {}
         self._call = call
-        self._on_crash = on_crash
+        self._pid = os.getpid()
         self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._finished: queue.SimpleQueue[Finished] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Union[Finished, _Crash]] = queue.SimpleQueue()
+        self._crash: Optional[BaseException] = None
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"worker-{number}", daemon=True).start()
 
@@ -43,21 +46,39 @@ class Workers:
     @property
     def has_finished(self) -> bool:
         """Whether everything that was submitted can be collected without waiting."""
-        return self._finished.qsize() == self.in_flight
+        return self._finished.qsize() + (self._crash is not None) == self.in_flight
 
     def collect(self, timeout_s: float) -> List[Finished]:
-        """What has finished; waits up to `timeout_s` for the first."""
+        """What has finished; waits up to `timeout_s` for the first.
+
+        Raises what has ended a thread, once, after all that had finished before it was collected.
+        """
         finished: List[Finished] = []
-        try:
-            finished.append(
-                self._finished.get(timeout=timeout_s) if timeout_s else self._finished.get_nowait()
-            )
-            while True:
-                finished.append(self._finished.get_nowait())
-        except queue.Empty:
-            pass
+        while self._crash is None:
+            ended = self._take(0.0 if finished else timeout_s)
+            if ended is None:
+                break
+            if isinstance(ended, _Crash):
+                self._crash = ended.cause
+            else:
+                finished.append(ended)
         self.in_flight -= len(finished)
+        if not finished:
+            self._raise_crash()
         return finished
+
+    def _take(self, timeout_s: float) -> Union[Finished, _Crash, None]:
+        try:
+            return self._finished.get(timeout=timeout_s) if timeout_s else self._finished.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _raise_crash(self) -> None:
+        if self._crash is None:
+            return
+        crash, self._crash = self._crash, None
+        self.in_flight -= 1
+        raise crash
 
     def oldest_start_s(self) -> Optional[float]:
         """When the longest running call began, on the monotonic clock; None where none runs."""
@@ -72,7 +93,9 @@ class Workers:
                 self._starts_s.pop(number, None)
                 self._finished.put(finished)
         except BaseException as crash:  # noqa: BLE001 - a dead thread must end the process, whatever killed it
-            self._on_crash(crash)
+            end_if_forked(self._pid, crash)
+            self._starts_s.pop(number, None)
+            self._finished.put(_Crash(crash))
 
     def _call_one(self, task: Any) -> Finished:
         try:

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from config import CLIENT_DEFAULTS
-from orderflow.consume.client_config import consumer_config, producer_config
+from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import Outcome
 from orderflow.model.records import Outgoing
@@ -66,12 +66,14 @@ class Bench:
         client = {**CLIENT_DEFAULTS, "bootstrap.servers": servers, "log_level": 0, **HASTY}
         self.session = Session(
             self.source,
-            consumer_config(client, self.group, 300),
-            producer_config(client, self.transactional_id),
-            exactly_once,
+            Clients(
+                consumer_config(client, self.group, 300),
+                producer_config(client, self.transactional_id),
+                exactly_once,
+            ),
             on_revoke=lambda partitions: None,
             on_lost=lambda: None,
-            on_crash=lambda crash: None,
+            while_waiting=lambda waited_s: None,
         )
         eventually(lambda: self.session.poll(1, 0.1) or self.session.assigned)
         self._next = 0

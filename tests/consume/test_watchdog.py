@@ -149,7 +149,7 @@ def test_a_hanging_worker_ends_the_process() -> None:
     """Though the thread that owns the clients goes on, and shows signs of life all the time."""
     ended = run(
         """
-        workers = Workers(2, lambda task: time.sleep(task), lambda crash: None)
+        workers = Workers(2, lambda task: time.sleep(task))
         workers.submit(50)
         while True:
             workers.submit(0)

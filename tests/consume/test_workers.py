@@ -1,6 +1,7 @@
 """The pool of threads: every task comes back once, and a thread that dies is never silent."""
 
 import asyncio
+import os
 import threading
 import time
 from typing import Any, Callable, Iterator, List, NoReturn, Optional
@@ -13,11 +14,10 @@ DEADLINE_S = 10.0
 
 
 class Pool:
-    """Workers, and what they report of crashes."""
+    """Workers, and a patient way to collect from them."""
 
     def __init__(self, count: int, call: Callable[[Any], Any]) -> None:
-        self.crashes: List[BaseException] = []
-        self.workers = Workers(count, call, self.crashes.append)
+        self.workers = Workers(count, call)
 
     def submit(self, *tasks: Any) -> None:
         """Submit each."""
@@ -93,7 +93,6 @@ def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: BaseExc
 
     assert Finished(1, None, error) == failed
     assert Finished(2, 2, None) == succeeded
-    assert [] == pool.crashes
 
 
 def test_one_worker_keeps_the_order() -> None:
@@ -165,18 +164,70 @@ def test_the_longest_running_call_is_known(gate: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("crash", [SystemExit(0), SystemExit("no more")])
-def test_a_thread_that_dies_is_reported(crash: SystemExit) -> None:
-    """A call that would end the thread is never lost without a word: its order would wait for ever."""
+def test_what_ends_a_thread_is_raised_where_it_is_collected(crash: SystemExit) -> None:
+    """A call that would end the thread is never lost without a word: its order would never be done."""
 
     def call(task: int) -> NoReturn:
         raise crash
 
     pool = Pool(1, call)
     pool.submit(1)
-    wait_until(lambda: bool(pool.crashes))
+    with pytest.raises(SystemExit) as raised:
+        pool.collect(1)
 
-    assert [crash] == pool.crashes
-    assert 1 == pool.workers.in_flight
+    assert raised.value is crash
+    assert ([], 0) == (pool.workers.collect(0.0), pool.workers.in_flight)
+    assert pool.workers.oldest_start_s() is None
+
+
+def test_what_finished_before_a_thread_died_is_collected_first() -> None:
+    """Nothing that ended well is lost to the crash of another; until the crash is raised, it is in flight."""
+
+    def call(task: int) -> int:
+        if task == 2:
+            raise SystemExit(task)
+        return task
+
+    pool = Pool(1, call)
+    pool.submit(0, 1, 2)
+    wait_until(lambda: pool.workers.has_finished)
+
+    assert [0, 1] == [finished.task for finished in pool.workers.collect(0.0)]
+    assert (True, 1) == (pool.workers.has_finished, pool.workers.in_flight)
+    with pytest.raises(SystemExit, match="2"):
+        pool.workers.collect(DEADLINE_S)
+    assert 0 == pool.workers.in_flight
+
+
+def test_each_thread_that_dies_is_raised_once() -> None:
+    """Two of two: two collections raise."""
+
+    def call(task: int) -> NoReturn:
+        raise SystemExit(task)
+
+    pool = Pool(2, call)
+    pool.submit(1, 2)
+    wait_until(lambda: pool.workers.has_finished)
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            pool.workers.collect(0.0)
+    assert [] == pool.workers.collect(0.0)
+
+
+def test_a_forked_child_ends_with_its_own_exit_code() -> None:
+    """The call that forked goes on in the parent only: a child collects nothing, and answers for nobody."""
+
+    def call(task: int) -> int:
+        child = os.fork()
+        if child == 0:
+            raise SystemExit(task)
+        return os.waitpid(child, 0)[1] >> 8
+
+    pool = Pool(1, call)
+    pool.submit(3)
+
+    assert [Finished(3, 3, None)] == pool.collect(1)
 
 
 def test_threads_do_not_keep_the_process_alive(gate: threading.Event) -> None:

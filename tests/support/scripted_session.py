@@ -37,8 +37,8 @@ from orderflow.consume.loop import Processor
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.reading_back import Found, Recovery
 from orderflow.consume.retry import Policy
-from orderflow.consume.session import Offsets, Session
-from orderflow.consume.settlement import DROPPED, SETTLED, Outcome, Settlement
+from orderflow.consume.session import Session
+from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Settlement
 from orderflow.consume.settling import Settler
 from orderflow.consume.watchdog import Watchdog
 from orderflow.model.records import Headers, Outgoing
@@ -438,15 +438,11 @@ class Life:
             lambda: 0.0,
             self.report,
             workers,
-            self._crashed,
         )
-        self.settler = Settler(
-            session, self.assignment, outbox, watchdog, clock, self.report, lambda: None, self._crashed
-        )
+        self.settler = Settler(session, self.assignment, outbox, watchdog, clock, self.report, lambda: None)
         self.processor = Processor(
             session, self.assignment, self.caller, self.settler, business, publishes, clock, self.report
         )
-        self.crash: Optional[BaseException] = None
 
     def report(self, event: str, **fields: Any) -> None:
         """Keep an event of the engine."""
@@ -459,17 +455,12 @@ class Life:
     def _revoked(self, partitions: Set[int]) -> None:
         self.settler.mark_clean(partitions)
 
-    def _crashed(self, crash: BaseException) -> None:
-        self.crash = crash
-
     # --- running
 
     def step(self, times: int = 1) -> None:
         """Let the engine go that many rounds."""
         for _ in range(times):
             self.processor.step()
-            if self.crash is not None:
-                raise self.crash
 
     def until(self, holds: Callable[[], bool], steps: int = 5_000) -> None:
         """Step until something holds; fails after that many steps."""
