@@ -1,0 +1,478 @@
+"""What becomes of a send: each call of the client fails with each kind of error; the outcome is the truth.
+
+The client is a script here, so that every row takes a moment; tests/broker/test_engine_session.py holds the
+same promises against a real broker behind a wire with accidents.
+"""
+
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from orderflow.consume import transaction
+from orderflow.consume.client_config import Clients, producer_config
+from orderflow.consume.settlement import DROPPED, Offsets, Outcome, Settlement, outcome_of
+from orderflow.consume.transaction import FRAME_BYTES, Transaction
+from orderflow.model.records import Outgoing
+
+RETRIABLE = KafkaError(KafkaError._TIMED_OUT, "timed out", retriable=True)
+ABORTABLE = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, "no coordinator", txn_requires_abort=True)
+FATAL = KafkaError(KafkaError._FENCED, "fenced", fatal=True)
+KINDS = {"retriable": RETRIABLE, "abortable": ABORTABLE, "fatal": FATAL}
+BEFORE_COMMIT = ("init_transactions", "begin_transaction", "send_offsets_to_transaction", "produce")
+STEPS = (*BEFORE_COMMIT, "commit_transaction")
+TOPIC, RESULTS, LETTERS = "orders", "results", "letters"
+
+
+class Kafka:
+    """What the broker has, what its calls answer, and every producer that was made."""
+
+    def __init__(self) -> None:
+        self.failures: Dict[str, Deque[Exception]] = {}
+        """By call: what its next calls raise."""
+        self.reports: Dict[str, KafkaError] = {}
+        """By topic: why a record for it is not delivered."""
+        self.takes_effect = False
+        """Whether a commit that fails has been carried out all the same."""
+        self.is_silent = False
+        """Whether no record is ever confirmed or refused."""
+        self.records: List[Outgoing] = []
+        self.committed: Dict[int, Tuple[Optional[int], str]] = {}
+        self.made: List[Client] = []
+        self.calls: List[str] = []
+
+    def fail(self, call: str, *errors: KafkaError) -> None:
+        """The next calls fail so."""
+        self.failures.setdefault(call, deque()).extend(map(KafkaException, errors))
+
+    def called(self, call: str) -> None:
+        """Note a call, and raise what the script says."""
+        self.calls.append(call)
+        if self.failures.get(call):
+            raise self.failures[call].popleft()
+
+    def ask(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
+        """What is committed."""
+        self.called("committed")
+        return {number: self.committed.get(number, (None, "")) for number in partitions}
+
+
+class Client:
+    """The producer, as the script has it."""
+
+    def __init__(self, kafka: Kafka, config: Dict[str, Any]) -> None:
+        self.config = config
+        self._kafka = kafka
+        self._open: List[Outgoing] = []
+        self._offsets: Dict[int, Tuple[Optional[int], str]] = {}
+        self._reports: List[Callable[[], None]] = []
+        self.has_room = True
+        kafka.made.append(self)
+
+    def init_transactions(self, timeout_s: float) -> None:
+        """The broker ends what others left open."""
+        self._kafka.called("init_transactions")
+
+    def begin_transaction(self) -> None:
+        """A new one."""
+        self._kafka.called("begin_transaction")
+        self._open, self._offsets = [], {}
+
+    def send_offsets_to_transaction(self, places: List[Any], member: Any, timeout_s: float) -> None:
+        """Offsets of one topic."""
+        self._kafka.called("send_offsets_to_transaction")
+        assert {place.topic for place in places} == {TOPIC}
+        self._offsets = {place.partition: (place.offset, place.metadata) for place in places}
+
+    def produce(self, topic: str, value: bytes, key: bytes, **options: Any) -> None:
+        """One record; its fate is reported when the client polls, flushes or commits."""
+        self._kafka.called("produce")
+        if not self.has_room:
+            raise BufferError
+        record = Outgoing(topic, key, value, options["headers"])
+        report = options.get("on_delivery", self.config["on_delivery"])
+        failure = self._kafka.reports.get(topic)
+        if self._kafka.is_silent:
+            return
+        if "transactional.id" in self.config:
+            self._open.append(record)
+        elif failure is None:
+            self._kafka.records.append(record)
+        self._reports.append(lambda: report(failure, _Delivered(topic)))
+
+    def poll(self, timeout_s: float) -> None:
+        """Report."""
+        self.has_room = True
+        reports, self._reports = self._reports, []
+        for report in reports:
+            report()
+
+    def flush(self, timeout_s: float) -> None:
+        """Report."""
+        self._kafka.called("flush")
+        self.poll(0)
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        """All of it, unless a record was not delivered."""
+        self.poll(0)
+        try:
+            self._kafka.called("commit_transaction")
+        except KafkaException:
+            if self._kafka.takes_effect:
+                self._carry_out()
+            raise
+        if any(self._kafka.reports.get(record.topic) for record in self._open):
+            raise KafkaException(KafkaError(KafkaError._STATE, "a delivery failed", txn_requires_abort=True))
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        self._kafka.records.extend(self._open)
+        self._kafka.committed.update(self._offsets)
+
+    def abort_transaction(self, timeout_s: float) -> None:
+        """Nothing of it."""
+        self._kafka.called("abort_transaction")
+        self._open = []
+
+    def purge(self) -> None:
+        """Forget what is not delivered."""
+        self._kafka.called("purge")
+
+
+class _Delivered:
+    """A record of which the client reports."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def topic(self) -> str:
+        """Where it was sent."""
+        return self._topic
+
+
+class Bench:
+    """A transaction over the script; `send` sends one result and one dead letter."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, exactly_once: bool) -> None:
+        self.kafka = Kafka()
+        monkeypatch.setattr(transaction, "Producer", lambda config: Client(self.kafka, config))
+        clients = Clients({"group.id": "group"}, producer_config({}, "name"), exactly_once)
+        self.errors: List[KafkaError] = []
+        self.transaction = Transaction(TOPIC, clients, self.kafka.ask, self.errors.append)
+        self._sent = 0
+
+    def offsets(self) -> Offsets:
+        """Those of the last send."""
+        return {0: (self._sent, f"of {self._sent}")}
+
+    def send(self, member: Any = b"member") -> Settlement:
+        """The next two records."""
+        self._sent += 1
+        value = b"%d" % self._sent
+        records = [Outgoing(topic, b"key", value, []) for topic in (RESULTS, LETTERS)]
+        return self.transaction.send(records, self.offsets(), member)
+
+    def values(self) -> List[Optional[bytes]]:
+        """What the broker has of the results, in order."""
+        return [record.value for record in self.kafka.records if record.topic == RESULTS]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A transaction with exactly-once."""
+    return Bench(monkeypatch, exactly_once=True)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The same with at-least-once."""
+    return Bench(monkeypatch, exactly_once=False)
+
+
+# --- exactly-once
+
+
+def test_records_and_offsets_are_committed_together(bench: Bench) -> None:
+    """The offsets first, which is quicker; one producer serves every settlement."""
+    assert [bench.send().outcome for _ in range(2)] == [Outcome.SETTLED] * 2
+
+    assert bench.values() == [b"1", b"2"]
+    assert bench.kafka.committed == bench.offsets()
+    assert len(bench.kafka.made) == 1
+    steps = ["begin_transaction", "send_offsets_to_transaction", "produce", "produce", "commit_transaction"]
+    assert bench.kafka.calls == ["init_transactions", *steps, *steps]
+
+
+@pytest.mark.parametrize("aborts", [True, False], ids=["aborts", "cannot abort"])
+@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("step", STEPS)
+def test_what_fails_anywhere_is_not_committed_and_the_next_is(
+    bench: Bench, step: str, error: KafkaError, aborts: bool
+) -> None:
+    """Nothing of it is there, and the next settlement finds a producer that works."""
+    bench.send()
+    if step == "init_transactions":
+        bench.transaction.expect(1_000)
+    bench.kafka.fail(step, error)
+    if not aborts:
+        bench.kafka.fail("abort_transaction", FATAL)
+
+    assert bench.send().outcome is Outcome.NOT_COMMITTED
+    assert (bench.values(), bench.kafka.committed[0][0]) == ([b"1"], 1)
+    bench.kafka.failures.clear()
+    assert bench.send().outcome is Outcome.SETTLED
+    assert bench.values() == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_a_producer_is_kept_only_where_it_has_aborted(bench: Bench, step: str, error: KafkaError) -> None:
+    """A new one costs half a second; an old one that is broken costs every settlement."""
+    bench.kafka.fail(step, error)
+    bench.send()
+    bench.send()
+
+    assert len(bench.kafka.made) == (1 if error is ABORTABLE else 2)
+    assert ("abort_transaction" in bench.kafka.calls) == (error is ABORTABLE)
+
+
+@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("step", BEFORE_COMMIT)
+def test_before_the_commit_nobody_has_to_be_asked(bench: Bench, step: str, error: KafkaError) -> None:
+    """It costs nothing to know that nothing is committed which was never asked for."""
+    bench.kafka.fail(step, error)
+    bench.kafka.fail("abort_transaction", FATAL)
+
+    settlement = bench.send()
+
+    assert "committed" not in bench.kafka.calls
+    named = "init_transactions" if step == "begin_transaction" else step
+    assert settlement.detail == f"{named}: {error.str()}"
+
+
+@pytest.mark.parametrize("error", [RETRIABLE, FATAL], ids=["retriable", "fatal"])
+def test_a_commit_without_an_answer_is_looked_up(bench: Bench, error: KafkaError) -> None:
+    """Committed although the call failed: settled, and not sent again."""
+    bench.kafka.fail("commit_transaction", error)
+    bench.kafka.takes_effect = True
+
+    assert bench.send().outcome is Outcome.SETTLED
+    assert bench.values() == [b"1"]
+    assert bench.kafka.calls[-2:] == ["init_transactions", "committed"]
+
+
+@pytest.mark.parametrize("takes_effect", [True, False])
+@pytest.mark.parametrize("step", ["init_transactions", "committed"])
+@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+def test_where_nobody_answers_the_outcome_is_unknown_until_somebody_does(
+    bench: Bench, error: KafkaError, step: str, takes_effect: bool
+) -> None:
+    """Never guessed, however often it is asked; then it is what Kafka says."""
+    bench.send()
+    bench.kafka.takes_effect = takes_effect
+    bench.kafka.fail("commit_transaction", RETRIABLE)
+    bench.kafka.fail(step, error, error)
+
+    settlement = bench.send()
+    assert (settlement.outcome, settlement.detail) == (Outcome.UNKNOWN, f"{step}: {error.str()}")
+    assert bench.transaction.find_out(bench.offsets()).outcome is Outcome.UNKNOWN
+    found = bench.transaction.find_out(bench.offsets()).outcome
+    assert found is (Outcome.SETTLED if takes_effect else Outcome.NOT_COMMITTED)
+
+
+def test_an_abort_that_fails_after_a_commit_leaves_it_to_kafka(bench: Bench) -> None:
+    """The commit may have been carried out by then."""
+    bench.kafka.takes_effect = True
+    bench.kafka.fail("commit_transaction", ABORTABLE)
+    bench.kafka.fail("abort_transaction", RETRIABLE)
+
+    assert bench.send().outcome is Outcome.SETTLED
+
+
+def test_the_metadata_tells_whose_offset_is_committed(bench: Bench) -> None:
+    """The same offset in other words is another member's commit."""
+    bench.send()
+    bench.kafka.committed[0] = (1, "another's")
+
+    assert bench.transaction.find_out(bench.offsets()).outcome is Outcome.NOT_COMMITTED
+
+
+def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
+    """The first that is no consequence; what the client purged because of it says nothing."""
+    bench.kafka.reports[RESULTS] = KafkaError(KafkaError._PURGE_QUEUE, "purged")
+    bench.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+
+    settlement = bench.send()
+
+    assert settlement == Settlement(Outcome.TOO_LARGE, "commit_transaction: too large")
+    assert bench.values() == []
+
+
+def test_a_producer_with_a_failed_delivery_is_replaced(bench: Bench) -> None:
+    """Though it could abort; and of what was not delivered no commit was asked for, so nobody is asked."""
+    bench.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+    bench.kafka.fail("abort_transaction", FATAL)
+    bench.send()
+    bench.kafka.reports.clear()
+
+    assert bench.send().outcome is Outcome.SETTLED
+    assert "committed" not in bench.kafka.calls
+    assert len(bench.kafka.made) == 2
+
+
+def test_who_is_no_member_sends_nothing(bench: Bench) -> None:
+    """What it did is void, and its offsets are the next owner's to commit."""
+    assert bench.send(member=None) == DROPPED
+    assert bench.kafka.calls == []
+
+
+def test_a_fatal_error_that_python_reports_as_its_own_is_understood(bench: Bench) -> None:
+    """The client raises it inside its error callback, which surfaces as a SystemError."""
+    odd = SystemError("returned a result with an exception set")
+    odd.__cause__ = KafkaException(FATAL)
+    bench.kafka.failures["produce"] = deque([odd])
+
+    assert bench.send() == Settlement(Outcome.NOT_COMMITTED, "produce: fenced")
+
+
+def test_an_error_of_our_own_is_raised(bench: Bench) -> None:
+    """It is no answer of Kafka's."""
+    bench.kafka.failures["produce"] = deque([SystemError("broken")])
+
+    with pytest.raises(SystemError, match="broken"):
+        bench.send()
+
+
+def test_a_full_queue_is_waited_for(bench: Bench) -> None:
+    """The client takes the record once it has room."""
+    bench.transaction.expect(1_000)
+    bench.kafka.made[0].has_room = False
+
+    assert bench.send().outcome is Outcome.SETTLED
+    assert bench.values() == [b"1"]
+
+
+# --- at-least-once
+
+
+def test_records_are_confirmed_and_offsets_are_left_to_the_caller(plain: Bench) -> None:
+    """No transaction, and no offsets."""
+    settlement = plain.send()
+
+    assert settlement == Settlement(Outcome.SENT, confirmed=frozenset({0, 1}))
+    assert plain.kafka.calls == ["produce", "produce", "flush"]
+    assert plain.kafka.committed == {}
+
+
+@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("call", ["produce", "flush"])
+def test_a_send_that_fails_is_not_committed_and_the_next_is_sent(
+    plain: Bench, call: str, error: KafkaError
+) -> None:
+    """The producer goes, with all that it has not delivered."""
+    plain.kafka.fail(call, error)
+
+    settlement = plain.send()
+
+    assert (settlement.outcome, settlement.detail) == (Outcome.NOT_COMMITTED, f"produce: {error.str()}")
+    assert plain.kafka.calls[-1] == "purge"
+    assert plain.send().outcome is Outcome.SENT
+    assert len(plain.kafka.made) == 2
+
+
+def test_it_says_which_records_are_there_although_the_rest_is_not(plain: Bench) -> None:
+    """They need not be sent again."""
+    plain.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+
+    assert plain.send() == Settlement(Outcome.TOO_LARGE, "produce: too large", frozenset({0}))
+
+
+def test_what_is_never_confirmed_is_not_sent(plain: Bench) -> None:
+    """No report within the time is a failure like any other."""
+    plain.kafka.is_silent = True
+
+    settlement = plain.send()
+
+    assert (settlement.outcome, settlement.confirmed) == (Outcome.NOT_COMMITTED, frozenset())
+
+
+def test_a_plain_producer_has_no_transaction_and_gives_up_before_the_flush(plain: Bench) -> None:
+    """What is not confirmed then is not delivered either, or a retry could double it."""
+    plain.send()
+    (client,) = plain.kafka.made
+
+    assert not {"transactional.id", "transaction.timeout.ms", "delivery.report.only.error"} & set(
+        client.config
+    )
+    assert client.config["delivery.timeout.ms"] < transaction.TIMEOUT_S * 1000
+
+
+# --- producers
+
+
+def test_the_next_producer_is_made_ahead_and_knows_the_sizes(bench: Bench) -> None:
+    """A batch counts against a topic's limit as a record does; a size that is not given stays."""
+    bench.transaction.expect(2_000_000, 500_000)
+    bench.transaction.expect(3_000)
+    assert bench.kafka.calls == []
+    assert bench.send().outcome is Outcome.SETTLED
+
+    first, second = (client.config for client in bench.kafka.made)
+    assert (first["batch.size"], first["message.max.bytes"]) == (500_000, 2_000_000 + FRAME_BYTES)
+    assert (second["batch.size"], second["message.max.bytes"]) == (3_000, 1_000_000 + FRAME_BYTES)
+    second["error_cb"](RETRIABLE)
+    assert bench.errors == [RETRIABLE]
+
+
+# --- what errors mean
+
+
+MEANINGS = {
+    KafkaError.MSG_SIZE_TOO_LARGE: Outcome.TOO_LARGE,
+    KafkaError.ILLEGAL_GENERATION: Outcome.MOVED_ON,
+    KafkaError.UNKNOWN_MEMBER_ID: Outcome.EXPELLED,
+    KafkaError.FENCED_INSTANCE_ID: Outcome.EXPELLED,
+    KafkaError.OFFSET_METADATA_TOO_LARGE: Outcome.METADATA_TOO_LARGE,
+    KafkaError.INVALID_TIMESTAMP: Outcome.TIME_REFUSED,
+    KafkaError.INVALID_RECORD: Outcome.TIME_REFUSED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: Outcome.REFUSED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: Outcome.REFUSED,
+    KafkaError._TRANSPORT: Outcome.NOT_COMMITTED,
+    KafkaError.UNKNOWN: Outcome.NOT_COMMITTED,
+}
+
+
+@pytest.mark.parametrize(("code", "outcome"), MEANINGS.items())
+def test_an_answer_of_kafkas_has_one_meaning(code: int, outcome: Outcome) -> None:
+    """And one that nobody knows means that nothing was committed."""
+    assert outcome_of(KafkaError(code)) is outcome
+
+
+def test_a_missing_right_is_named_with_the_topics_that_lack_it(bench: Bench) -> None:
+    """Kafka only says that something is denied."""
+    denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied")
+    bench.kafka.reports[LETTERS] = denied
+    assert bench.send().detail.endswith("it takes the right WRITE on topic letters")
+
+    bench.kafka.reports.clear()
+    bench.kafka.fail("produce", denied)
+    assert bench.send().detail.endswith("it takes the right WRITE on topic letters and results")
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "the right WRITE on transactional id name"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "the right READ on group group"),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, "on the cluster, or WRITE on topic letters and results"),
+    ],
+)
+def test_every_right_is_named(bench: Bench, code: int, right: str) -> None:
+    """With the name that an operator has to enter."""
+    bench.kafka.fail("send_offsets_to_transaction", KafkaError(code, "denied"))
+
+    settlement = bench.send()
+
+    assert settlement.outcome is Outcome.REFUSED
+    assert settlement.detail.endswith(right)
