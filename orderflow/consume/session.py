@@ -56,15 +56,17 @@ class Session(Source):
     def member(self) -> Any:
         """Who we are in the group. Offsets are committed in the name of the member that earned them.
 
-        None where the group has dropped us, which `poll` has yet to say: the client has forgotten its member
-        id by then. A transaction that names no member is committed by Kafka whoever sends it (measured).
+        None where the group has not let us in yet, or has dropped us, which `poll` has yet to say: the client
+        has forgotten its member id by then. A transaction that names no member is committed by Kafka whoever
+        sends it (measured).
         """
         try:
             member = self._consumer.consumer_group_metadata()
             # Asked for second: a member that was dropped never gets its id back.
-            return member if self._consumer.memberid() == self._joined_as else None
+            id_now = self._consumer.memberid()
         except RuntimeError:
-            return None  # The client has left the group for good, or is closed.
+            return None  # The client is closed, or has closed its side of the group ("not available").
+        return member if id_now is not None and id_now == self._joined_as else None
 
     def take_lost(self) -> Set[int]:
         """The partitions that were taken away since the last call."""
