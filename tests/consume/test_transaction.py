@@ -293,9 +293,19 @@ def test_an_abort_that_fails_after_a_commit_leaves_it_to_kafka(bench: Bench) -> 
 def test_the_metadata_tells_whose_offset_is_committed(bench: Bench) -> None:
     """The same offset in other words is another member's commit."""
     bench.send()
+    assert bench.transaction.find_out(bench.offsets()).outcome is Outcome.SETTLED
     bench.kafka.committed[0] = (1, "another's")
 
     assert bench.transaction.find_out(bench.offsets()).outcome is Outcome.NOT_COMMITTED
+
+
+def test_kafka_is_asked_only_once_a_new_producer_has_ended_what_the_old_one_left(bench: Bench) -> None:
+    """Before that, what is committed may still change."""
+    bench.send()
+    bench.transaction.find_out(bench.offsets())
+
+    assert bench.kafka.calls[-2:] == ["init_transactions", "committed"]
+    assert len(bench.kafka.made) == 2
 
 
 def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
@@ -309,10 +319,12 @@ def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
     assert bench.values() == []
 
 
-def test_a_producer_with_a_failed_delivery_is_replaced(bench: Bench) -> None:
+@pytest.mark.parametrize("aborts", [True, False])
+def test_a_producer_with_a_failed_delivery_is_replaced(bench: Bench, aborts: bool) -> None:
     """Though it could abort; and of what was not delivered no commit was asked for, so nobody is asked."""
     bench.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
-    bench.kafka.fail("abort_transaction", FATAL)
+    if not aborts:
+        bench.kafka.fail("abort_transaction", FATAL)
     bench.send()
     bench.kafka.reports.clear()
 
