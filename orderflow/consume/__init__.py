@@ -2,17 +2,19 @@
 
 In reading order:
 
-- loop: the step in which everything comes together: poll, take in, call, settle
-- intake: which records are new
-- ledger: what is finished and what waits, one book a partition
-- calls: one order and its handler, and what comes of it
-- handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
+- loop: the step in which everything comes together: poll, call, settle
+- intake, admission: what is polled and not called yet; which records are new
+- first_calls, due_calls, careful, probing, calls: the ways in which an order is called, and the call
+- outcomes: what becomes of a call
 - retry, brakes: call again, or give the order up
+- partition, ledger: what is finished and what waits, one book for each partition
+- settling, dispatch, patience, outbox: what was done becomes certain, all of it or none
+- pace, slices: how much is called before it is settled
 - caution: after a death, who may be to blame
-- outbox: what a settlement will send
-- settling, settlement, failing: what was done becomes certain, all of it or none
-- session, source, transaction: one member of the group: what it reads, commits and sends
-- membership, client_config, client_errors: whether it is in its group, its clients and their errors
-- assignment, reading_back, earlier_work: what is restored when a partition comes
-- watchdog, drain, events, metrics: what looks on
+- assignment, restoring, reading_back, earlier_work: what is restored when a partition comes
+- session, source, transaction, settlement: one member of the group: what it reads, commits and sends
+- handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
+- engine, world: how the parts are put together
+- service, kafka_watch, membership, client_config, client_errors: a run from its start to its end
+- watchdog, failing, drain, events, metrics: what looks on
 """

@@ -1,8 +1,6 @@
 """The two brakes: they keep an outage from flooding the dead letters, and one key from holding up its queue.
 
-Owns: the evidence of an outage by partition, which partitions are held, and which keys are failing.
-Does not know: the clock (an argument), the handler, Kafka.
-Used by: calling (tells them of each outcome), processor (asks whom they hold), assignment, consumer.py.
+Pure: told of every outcome, and asked whom they hold. The clock is an argument.
 """
 
 from collections import OrderedDict, deque
@@ -41,6 +39,16 @@ class FailingKey:
         self.again = 0
         """What it counted as evidence beyond its first vote."""
 
+    def exhausted(self) -> None:
+        """One more of its orders used its budget up."""
+        self.dead_letters += 1
+
+    def count_again(self, most: int) -> int:
+        """How much one more failure of it counts, of at most `most`; all of them are bounded together."""
+        counts = min(most, MOST_AGAIN - self.again)
+        self.again += counts
+        return counts
+
 
 class KeyBrake:
     """Keys of which so many orders in a row used their budget up that the next get one call, no back-off.
@@ -70,7 +78,7 @@ class KeyBrake:
         known = self.failing.get(key)
         if known is None:
             known = self.failing[key] = FailingKey(began)
-        known.dead_letters += 1
+        known.exhausted()
         self.failing.move_to_end(key)
         if len(self.failing) > self.max_keys:
             self.failing.popitem(last=False)
@@ -116,6 +124,45 @@ class _Part:
         self.probes: Deque[bool] = deque(maxlen=RELEASE_CALLS)
         self.probe_at_s = 0.0
 
+    def hold(self) -> None:
+        self.held, self.is_fresh = True, False
+        self.probes.clear()
+        self.probe_at_s = 0.0
+
+    def fail(self, counts: int) -> int:
+        """One more call failed; what is to be pooled for it."""
+        self.is_fresh = False
+        self.failed += 1
+        self.evidence += counts
+        self.pending += counts
+        if not self.fails_now:
+            return 0
+        pooled, self.pending = self.pending, 0
+        return pooled
+
+    def succeed(self, calls: int) -> None:
+        self.successes += calls
+        self.probe_at_s = 0.0
+        if self.held:
+            self.probes.extend([True] * min(calls, RELEASE_CALLS))
+        else:
+            self.evidence = max(0, self.evidence - SUCCESS * calls)
+
+    def release(self) -> None:
+        self.held, self.evidence = False, 0
+
+    def calm(self) -> None:
+        """What failed before the last success counts no more as failing now."""
+        self.failed = self.pending = 0
+        self.is_fresh = False
+
+    def probe_next(self, at_s: float) -> None:
+        self.probe_at_s = at_s
+
+    @property
+    def may_be_released(self) -> bool:
+        return self.probes.count(True) >= RELEASE_SUCCESSES
+
     @property
     def fails_now(self) -> bool:
         return self.failed >= (IN_A_ROW if self.successes else 1)
@@ -130,7 +177,7 @@ class OutageBrake:
 
     The rule. The evidence is failed first calls. Each key counts once until it succeeds, since whatever
     follows a failing key tells of that key and of nothing else; an order without a key counts for itself.
-    Retries are no evidence: poison at the end of a topic fails for ever, while nothing fresh does. Nor is
+    Retries are no evidence: poison at the end of a topic fails forever, while nothing fresh does. Nor is
     an order that the handler never saw, or one that it asked to be given later. Each success takes nine
     failures back. When 45 are left, that partition is held.
 
@@ -182,7 +229,7 @@ class OutageBrake:
 
     def probing(self, number: int, next_s: float) -> None:
         """An order of this partition is tried now; another at `next_s`, or at once if this one succeeds."""
-        self._part(number).probe_at_s = next_s
+        self._part(number).probe_next(next_s)
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -210,13 +257,7 @@ class OutageBrake:
         if self.holds(number):
             part.probes.append(False)
             return [] if part.held else self._hold(number)
-        counts = _weight(part, call)
-        part.is_fresh = False
-        part.failed += 1
-        part.evidence += counts
-        part.pending += counts
-        if part.fails_now:
-            self._pool, part.pending = self._pool + part.pending, 0
+        self._pool += part.fail(_weight(part, call))
         return self._judged(number, part)
 
     def _judged(self, number: int, part: _Part) -> List[int]:
@@ -228,10 +269,7 @@ class OutageBrake:
     def _hold(self, *numbers: int) -> List[int]:
         self._pool = 0
         for number in numbers:
-            part = self._part(number)
-            part.held, part.is_fresh = True, False
-            part.probes.clear()
-            part.probe_at_s = 0.0
+            self._part(number).hold()
         self._held.update(numbers)
         self.uneasy.update(numbers)
         return sorted(numbers)
@@ -249,30 +287,26 @@ class OutageBrake:
         if number not in self.uneasy or not calls:
             return False
         part = self._part(number)
-        part.successes += calls
-        part.probe_at_s = 0.0
+        part.succeed(calls)
+        if part.held and not part.may_be_released:
+            return False
         if part.held:
-            part.probes.extend([True] * min(calls, RELEASE_CALLS))
-            if part.probes.count(True) < RELEASE_SUCCESSES:
-                return False
-            return self._release(number, part)
+            self._release(number, part)
+            return True
         if part.fails_now:
             self._pool = max(0, self._pool - SUCCESS * calls)
-        part.evidence = max(0, part.evidence - SUCCESS * calls)
         self._calm(number, part)
         return False
 
-    def _release(self, number: int, part: _Part) -> bool:
-        part.held, part.evidence = False, 0
+    def _release(self, number: int, part: _Part) -> None:
+        part.release()
         self._held.discard(number)
         if not self._held:
             self._given_up_at_s = None
         self._calm(number, part)
-        return True
 
     def _calm(self, number: int, part: _Part) -> None:
-        part.failed = part.pending = 0
-        part.is_fresh = False
+        part.calm()
         if part.is_calm:
             self.uneasy.discard(number)
 
@@ -307,9 +341,7 @@ def _weight(part: _Part, call: FailedCall) -> int:
         return VOTE if not call.voted and call.began == part.successes else 0
     if call.known.began != part.successes:
         return 0
-    counts = min(BUDGET if call.retried else REPEAT, MOST_AGAIN - call.known.again)
-    call.known.again += counts
-    return counts
+    return call.known.count_again(BUDGET if call.retried else REPEAT)
 
 
 class Successes:
@@ -321,13 +353,17 @@ class Successes:
     def __init__(self, records: Sequence[Message]) -> None:
         self.others: Set[int] = set()
         """Places in the batch, from 1, of what did not succeed: failed, queued, or never handled."""
-        self.size = 0
-        """How many of the batch were taken."""
+        self._size = 0
         self._records = records
         self._counted: Dict[int, int] = {}
 
-    def count(self, number: int, most: int, until: int) -> int:
+    def end_at(self, place: int) -> None:
+        """The batch was taken up to and with this place."""
+        self._size = place
+
+    def count(self, number: int, most: int, until: Optional[int] = None) -> int:
         """Successes of a partition since its last count, up to and with the place `until`, `most` at most."""
+        until = self._size if until is None else until
         place, floor, found = until, self._counted.get(number, 0), 0
         self._counted[number] = until
         while place > floor and found < most:

@@ -4,8 +4,9 @@ from typing import Callable, Container, Dict, Mapping, Optional
 
 from confluent_kafka import KafkaException
 
-from orderflow.consume.assignment import Partition, Report
+from orderflow.consume.partition import Partition
 from orderflow.consume.session import Session
+from orderflow.consume.world import Report
 from orderflow.model.commit_metadata import read_metadata
 
 LOOK_EVERY_S = 1.0

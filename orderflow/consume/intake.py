@@ -1,187 +1,231 @@
-"""Which records are new: what the client hands over is believed only as far as it can be checked.
+"""What is polled and not called yet, and how far each partition has been admitted.
 
-Owns: for each partition, the first offset that has not been handed over yet, and the holes before it.
-Does not know: Kafka's client, ledgers, what an order is.
-Used by: assignment (says where a partition begins), processor (has every batch sifted).
-
-A client can repeat what it has handed over, after a pause and a resume, for instance, when its next fetch
-begins at a stale offset (librdkafka issues 4637 and 2593); it can skip, and it can deliver late. So:
-- an offset that was handed over once is never handed on again;
-- a jump forward is believed at the second look: the client is sent back to where it jumped from. Logs do
-  have holes (markers of transactions, aborted records, compaction), so where three jumps in a row proved
-  to be holes, only one in five seconds is looked into, and each that follows a resume;
-- a record that comes late, out of a hole that was believed, is handed on, once.
+A record is admitted once it is called, or listed in its partition's ledger. What was polled beyond that is
+kept as if it had never been seen: `next`, and so every commit, ends before it.
 """
 
-import re
-from itertools import groupby
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from confluent_kafka import KafkaException
+
+from orderflow.consume.assignment import Assignment
+from orderflow.consume.pace import MAX_BATCH
+from orderflow.consume.partition import Partition, size_of
+from orderflow.consume.session import Session
+from orderflow.consume.world import World
 from orderflow.model.records import Message
 
-TRUSTED_AFTER = 3
-"""Jumps of a partition that proved to be holes before jumps are only looked into now and then."""
-LOOK_EVERY_S = 5.0
-HOLES_KEPT = 256
-"""The last holes of a partition in which a late record is recognised."""
-
-_RUN = re.compile(rb"(.)\1*", re.DOTALL)
-
-
-class Sifted(NamedTuple):
-    """What to make of one batch."""
-
-    fresh: List[Message]
-    """New records, each partition's in the order of its offsets."""
-    late: Sequence[Message] = ()
-    """New ones from before the last: their place was taken for a hole."""
-    repeated: Sequence[Message] = ()
-    """Handed over before: nothing is to be done with them, but someone may want to know."""
-    back_to: Sequence[Tuple[int, int]] = ()
-    """(partition, offset) to which the client has to be sent back, since it jumped forward from there."""
+SPAN = 4 * MAX_BATCH
+"""Offsets that one batch may span, holes included, in the count of heads that must fit."""
+MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
+"""Records polled but not admitted at which fetching goes on, and is paused. A pause costs a fetch."""
+LOSS_LOOK_S = 5.0
+"""Holes in the offsets are looked into no more often than this: most are markers of transactions."""
 
 
-class _Place:
-    """How far one partition has been handed over."""
+class LostTrack(Exception):
+    """The client and we do not agree on what was read: restore everything from what is committed."""
 
-    __slots__ = ("asked", "believed", "doubted", "holes", "look_at_s", "next")
 
-    def __init__(self, offset: int) -> None:
-        self.next = offset
-        """The first offset that was not handed over."""
-        self.asked = True
-        """The client was told to begin here, and nothing has come since."""
-        self.doubted: Optional[Tuple[int, int]] = None
-        """The jump, from and to, that is being looked into."""
-        self.believed = 0
-        """Jumps in a row that proved to be holes."""
-        self.look_at_s = 0.0
-        self.holes: List[Tuple[int, int]] = []
+class Polled(NamedTuple):
+    """What one poll brought."""
+
+    records: List[Message]
+    """New ones, each partition's in the order of its offsets."""
+    lost: Set[int]
+    """Partitions that were taken away meanwhile."""
 
 
 class Intake:
-    """Sifts what the client hands over. Told where it was sent; never sends it anywhere by itself."""
+    """Polls, and keeps what cannot be called yet. Raises LostTrack."""
 
-    def __init__(self) -> None:
-        self._places: Dict[int, _Place] = {}
+    def __init__(self, session: Session, assignment: Assignment, world: World) -> None:
+        self.leftover: List[Message] = []
+        """Polled but not admitted."""
+        self.busy = assignment.busy
+        """Keys that have an order waiting, in any ledger of ours."""
+        self.stopped: Dict[int, int] = {}
+        """Partitions of which nothing more is admitted in this batch, and the offset to go on at."""
+        self._session = session
+        self._assignment = assignment
+        self._ready = assignment.ready
+        self._world = world
+        self._next_loss_look_s = 0.0
 
-    def begin(self, number: int, offset: int) -> None:
-        """A partition is ready, and is read from this offset on."""
-        self._places[number] = _Place(offset)
+    # --- polling ---------------------------------------------------------------------------------
+
+    def poll(self, most: int, timeout_s: float) -> Polled:
+        """What Kafka has. Partitions may be taken away in here, after all that was done is settled."""
+        records = self._session.poll(most, timeout_s)
+        return Polled(records, self._session.take_lost())
+
+    def new_ones(self, records: List[Message]) -> List[Message]:
+        """Those that were not handed over before, of partitions that are ours."""
+        sifted = self._assignment.admission.sift(records, self._world.clock())
+        for message in sifted.late:
+            self._admit_late(message)
+        for number, offset in sifted.back_to:
+            self.go_back(number, offset)
+        for number, messages in _by_partition(sifted.repeated).items():
+            if number in self._ready:
+                self._note_repeated(number, messages)
+        return sifted.fresh
+
+    def _admit_late(self, message: Message) -> None:
+        """Its place was taken for a hole. Whatever came of its key meanwhile, it has to be processed."""
+        partition = self._ready[message.partition()]
+        self._world.report("came_late", partition=partition.number, offset=message.offset())
+        head = partition.ledger.admit(message, message.offset(), None)
+        partition.ledger.wait(head, self._world.clock())
+
+    def _note_repeated(self, number: int, messages: Sequence[Message]) -> None:
+        """Leave them alone, unless the log has lost its end: then other records stand at these offsets."""
+        first, last = messages[0].offset(), messages[-1].offset()
+        self._world.report("handed_over_again", partition=number, first=first, last=last)
+        bounds = self._assignment.bounds(number)
+        if bounds is not None and bounds[1] < self._assignment.admission.expected(number):
+            raise LostTrack(f"partition {number} ends at offset {bounds[1]} now, before what was read")
 
     def go_back(self, number: int, offset: int) -> None:
-        """The client was sent to this offset: what it handed over from there on counts as never seen."""
-        place = self._places[number]
-        place.next, place.asked = offset, True
+        """Have the client read on from there, as if it had not handed over more."""
+        if number not in self._ready:
+            return
+        try:
+            self._session.seek(number, offset)
+        except KafkaException as error:
+            raise LostTrack(f"cannot seek back: {error.args[0].str()}") from error
+        self._assignment.admission.go_back(number, offset)
 
-    def expected(self, number: int) -> int:
-        """The first offset that was not handed over: where the client has to go on after a pause."""
-        return self._places[number].next
+    # --- keeping ---------------------------------------------------------------------------------
 
-    def forget(self, number: int) -> None:
-        """A partition is no longer ours: nothing of it is new to us."""
-        self._places.pop(number, None)
+    def keep(self, records: List[Message]) -> None:
+        """These cannot be admitted yet: they come before what is polled next."""
+        self.leftover = self.leftover + records
 
-    def reached(self, number: int, position: int, now_s: float) -> Optional[int]:
-        """How far a partition has got where the client stands at `position` and has nothing more to give.
+    def put_back(self, records: List[Message]) -> None:
+        """Of all that was there to be called, this was not admitted."""
+        self.leftover = self._without_stopped(records)
 
-        None where that position is a jump that has to be looked into: send the client to `expected`.
+    def with_leftover(self, fresh: List[Message]) -> List[Message]:
+        """All that may be admitted now, of partitions that are ours."""
+        records = self.leftover + fresh if self.leftover else fresh
+        return records if self._assignment.is_settled else self._of_ready(records)
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """These partitions are given up."""
+        for number in numbers:
+            self.stopped.pop(number, None)
+        self.leftover = self._of_ready(self.leftover)
+
+    def _of_ready(self, records: List[Message]) -> List[Message]:
+        return [message for message in records if message.partition() in self._ready]
+
+    # --- admitting -------------------------------------------------------------------------------
+
+    def plan(self) -> None:
+        """A batch is about to be admitted: fix how many heads each partition may list meanwhile."""
+        for partition in self._ready.values():
+            partition.ledger.plan_intake(SPAN)
+
+    def queue(self, message: Message) -> bool:
+        """Keep the record behind the head of its key, if its partition has one."""
+        partition = self._ready[message.partition()]
+        key = message.key()
+        if key not in partition.ledger.by_key:
+            return False
+        partition.ledger.queue(key, message, message.offset(), size_of(message))
+        self.stop_if_full(partition, message)
+        return True
+
+    def queues(self, message: Message) -> bool:
+        """The same, for a record of which it is not known that any ledger is busy with its key."""
+        return message.key() in self.busy and self.queue(message)
+
+    def partition_of(self, message: Message) -> Partition:
+        """The one that a record stands in."""
+        return self._ready[message.partition()]
+
+    def is_stopped(self, number: int) -> bool:
+        """Whether this partition takes no more of this batch."""
+        return number in self.stopped
+
+    def stop_if_full(self, partition: Partition, admitted: Message) -> None:
+        """Admit no more of a partition that has as many orders waiting as it may."""
+        if partition.ledger.is_full:
+            self.stop(partition, admitted.offset() + 1, "full")
+            waiting = partition.ledger.unfinished
+            self._world.report("ledger_full", partition=partition.number, waiting=waiting)
+
+    def stop(self, partition: Partition, offset: int, why: str, until_s: Optional[float] = None) -> None:
+        """Admit nothing from `offset` on for now; Kafka keeps it."""
+        self.stopped[partition.number] = offset
+        self._assignment.hold(partition, why, until_s)
+
+    def _without_stopped(self, records: List[Message]) -> List[Message]:
+        if not self.stopped:
+            return records
+        return [message for message in records if message.partition() not in self.stopped]
+
+    # --- how far it got --------------------------------------------------------------------------
+
+    def note_positions(self, kept: Dict[int, int], polled: int) -> List[int]:
+        """Raise each `next` to the first record that was not admitted, past markers and holes.
+
+        `kept`: first offsets that others keep, by partition. The partitions that got further.
         """
-        place = self._places[number]
-        if position <= place.next:
-            return place.next
-        if not self._believes(place, position, now_s):
-            return None
-        self._jump(place, position)
-        return position
+        places = {message.partition(): message.offset() for message in reversed(self.leftover)}
+        places.update(kept)
+        places.update(self.stopped)
+        for number, position in self._session.positions(list(self._ready)).items():
+            if number not in places:
+                places[number] = self._reached(number, position)
+        further = [number for number, place in places.items() if self._advance(number, place, polled)]
+        stopped = dict(self.stopped)
+        self.stopped.clear()
+        for number, offset in stopped.items():
+            self.go_back(number, offset)
+        return further
 
-    def sift(self, records: List[Message], now_s: float) -> Sifted:
-        """What of these is new. The list itself where all of it is, in unbroken order: the usual case."""
-        places, odd = self._places, set()
-        reached: Dict[int, int] = {}
-        for number, start, end in _runs(records):
-            first = reached.get(number) or (places[number].next if number in places else -1)
-            if not _is_unbroken(records, start, end, first):
-                odd.add(number)
-            reached[number] = first + end - start
-        for number in set(reached) - odd:
-            places[number].next, places[number].asked = reached[number], False
-        return self._sift_odd(records, odd, now_s) if odd else Sifted(records)
+    def _advance(self, number: int, place: int, polled: int) -> bool:
+        partition = self._ready.get(number)
+        if partition is None or place <= partition.ledger.next:
+            return False
+        self._look_for_loss(partition, place, polled)
+        partition.ledger.advance_to(place)
+        return True
 
-    def _sift_odd(self, records: List[Message], odd: Set[int], now_s: float) -> Sifted:
-        fresh = [message for message in records if message.partition() not in odd]
-        late: List[Message] = []
-        repeated: List[Message] = []
-        back_to: List[Tuple[int, int]] = []
-        for number in sorted(odd & set(self._places)):
-            place = self._places[number]
-            for message in sorted(_of(number, records), key=_offset):
-                offset = message.offset()
-                if offset < place.next:
-                    (late if _fill(place, offset) else repeated).append(message)
-                elif offset > place.next and not self._believes(place, offset, now_s):
-                    back_to.append((number, place.next))
-                    break
-                else:
-                    self._jump(place, offset)
-                    place.next, place.asked = offset + 1, False
-                    fresh.append(message)
-        return Sifted(fresh, late, repeated, back_to)
+    def _reached(self, number: int, position: int) -> int:
+        admission = self._assignment.admission
+        reached = admission.reached(number, position, self._world.clock())
+        if reached is None:
+            reached = admission.expected(number)
+            self.go_back(number, reached)
+        return reached
 
-    @staticmethod
-    def _believes(place: _Place, to: int, now_s: float) -> bool:
-        """Whether a jump forward is a hole in the log. If not yet, it is doubted from now on."""
-        if place.doubted == (place.next, to):
-            place.doubted = None
-            place.believed += 1
-            place.look_at_s = now_s + LOOK_EVERY_S
-            return True
-        if place.believed >= TRUSTED_AFTER and not place.asked and now_s < place.look_at_s:
-            return True
-        place.doubted = (place.next, to)
-        return False
+    def _look_for_loss(self, partition: Partition, place: int, polled: int) -> None:
+        """Offsets were skipped: say so if it was retention that took them, while we were too slow."""
+        offset, now_s = partition.ledger.next, self._world.clock()
+        if place - offset - polled <= 0 or now_s < self._next_loss_look_s:
+            return
+        self._next_loss_look_s = now_s + LOSS_LOOK_S
+        bounds: Optional[Tuple[int, int]] = self._assignment.bounds(partition.number)
+        if bounds is not None and bounds[0] > offset:
+            number = partition.number
+            self._world.report("lost_by_retention", partition=number, offset=offset, until=bounds[0])
 
-    @staticmethod
-    def _jump(place: _Place, to: int) -> None:
-        if to > place.next:
-            place.holes = [*place.holes[1 - HOLES_KEPT :], (place.next, to)]
-            place.next = to
+    def steer(self) -> None:
+        """Pause fetching while there is more than can be called, and go on when there is not."""
+        self._assignment.release_expired()
+        backlog = len(self.leftover)
+        for partition in self._ready.values():
+            if backlog > MAX_BACKLOG or backlog < MIN_BACKLOG:
+                self._assignment.hold_if(partition, "backlog", backlog > MAX_BACKLOG)
+            if "full" in partition.holds and partition.ledger.has_room:
+                self._assignment.release(partition, "full")
 
 
-def _runs(records: Sequence[Message]) -> Iterator[Tuple[int, int, int]]:
-    """Partition, start and end of each unbroken run of one partition's records."""
-    if not records:
-        return
-    numbers = list(map(type(records[0]).partition, records))
-    if max(numbers) < 256:
-        for found in _RUN.finditer(bytes(numbers)):
-            yield numbers[found.start()], found.start(), found.end()
-        return
-    start = 0
-    for number, run in groupby(numbers):
-        end = start + len(list(run))
-        yield number, start, end
-        start = end
-
-
-def _is_unbroken(records: Sequence[Message], start: int, end: int, first: int) -> bool:
-    """Whether the records of a run stand at each offset from `first` on. The whole cost of the usual case."""
-    run = records if end - start == len(records) else records[start:end]
-    return list(map(type(run[0]).offset, run)) == list(range(first, first + end - start))
-
-
-def _of(number: int, records: Sequence[Message]) -> List[Message]:
-    return [message for message in records if message.partition() == number]
-
-
-def _offset(message: Message) -> int:
-    return message.offset()
-
-
-def _fill(place: _Place, offset: int) -> bool:
-    """Whether the offset stands in a hole that was believed; it does not any more."""
-    for index, (first, end) in enumerate(place.holes):
-        if first <= offset < end:
-            place.holes[index : index + 1] = [(first, offset), (offset + 1, end)]
-            return True
-    return False
+def _by_partition(messages: Sequence[Message]) -> Dict[int, List[Message]]:
+    found: Dict[int, List[Message]] = {}
+    for message in messages:
+        found.setdefault(message.partition(), []).append(message)
+    return found

@@ -1,16 +1,12 @@
 """The offset ledger of one partition: what is finished, what waits, and what to commit.
 
-Owns: the high-water mark, the heads (orders that wait or are in flight), the followers queued
-behind a head of their key, the commit point and the text of the commit's metadata.
-Does not know: Kafka's client, the clock, what an order is, why one failed.
-Used by: processor (one ledger a partition), and dlq_handler's `waiting` (reads the metadata).
-
 Three offsets matter:
-- `next`: the first offset never taken in. Everything below it was seen.
+- `next`: the first offset that was never admitted. Everything below it was seen.
 - a *head*: an offset below `next` that is not finished, and is listed in the metadata.
 - the *commit point*: the lowest head, or `next`. Everything below it is finished.
-Later orders of a head's key are its *followers*. They are not listed: with one order of a key at a
-time, every record of that key between the head and `next` is unfinished, and nothing else is.
+
+Later orders with a head's key are its *followers*. They are not listed: with one order of a key at a time,
+every record of that key between the head and `next` is unfinished, and nothing else is.
 """
 
 import heapq
@@ -21,10 +17,10 @@ from orderflow.model.commit_metadata import (
     DELAYS_S,
     FORMAT,
     METADATA_LIMIT,
-    _entry,
-    _reach_digit,
-    _sealed,
     capacity,
+    entry_text,
+    reach_digit,
+    sealed,
 )
 
 IN_COMPANY, ALONE = 1, 2
@@ -86,6 +82,74 @@ class Head:
         self.voted = False
         """Its first call was evidence of an outage."""
 
+    def wait_until(self, due_s: float) -> None:
+        """It is not in flight any more, and may be called again then."""
+        self.due_s = due_s
+        self.announced = False
+        self.run = 0
+
+    def take_off(self) -> None:
+        """It is in flight from now on."""
+        self.due_s = None
+
+    def announce(self) -> None:
+        """It is about to be called, and a commit is to say so first."""
+        self.announced = True
+
+    def let_run(self, run: int) -> None:
+        """Up to `run` orders of its key may run on behind its announcement."""
+        self.run = run
+
+    def count_call(self) -> None:
+        """A call is counted before it is made, so that a death in it counts."""
+        self.attempts += 1
+
+    def uncount_call(self) -> None:
+        """The call that was counted was not made."""
+        self.attempts -= 1
+
+    def failed(self, attempts: int, now_ms: int) -> None:
+        """Its call number `attempts` failed."""
+        self.attempts = attempts
+        if attempts == 1 and self.first_failed_at_ms is None:
+            self.first_failed_at_ms = now_ms
+
+    def first_seen_failing(self, began: int) -> None:
+        """The outage brake had noted that many successes when it first failed."""
+        if self.began is None:
+            self.began = began
+
+    def vote(self) -> None:
+        """Its first call is evidence of an outage."""
+        self.voted = True
+
+    def start_over(self, began: int) -> None:
+        """An outage is over: it has its whole budget again."""
+        self.attempts, self.began, self.voted = 0, began, False
+
+    def call_carefully(self, calls: int) -> None:
+        """The last owner did not stop properly: announce this many calls of its key."""
+        self.careful = calls
+
+    def suspect_of(self, how: int, died_alone: bool, trail: int) -> None:
+        """It may have ended the process."""
+        self.suspect, self.died_alone, self.trail = how, died_alone, trail
+
+    def clear(self) -> None:
+        """A call of it returned, so it ended no process; those behind it may still have."""
+        self.suspect, self.died_alone = 0, False
+
+    def succeed(self, follower: Follower) -> "Head":
+        """The head that takes its place, with all that waits behind."""
+        head = Head(follower.record, follower.offset, self.key)
+        head.inherit(self)
+        return head
+
+    def inherit(self, done: "Head") -> None:
+        """Take over the queue and the caution of the head before."""
+        self.followers = done.followers
+        self.careful, self.run = max(0, done.careful - 1), max(0, done.run - 1)
+
 
 class Ledger:
     """One partition's book. Its owner tells it what happens; it never acts by itself."""
@@ -110,15 +174,32 @@ class Ledger:
         self.busy: Dict[bytes, int] = {} if busy is None else busy
         self.queued = 0
         self.queued_bytes = 0
+        self.changed = False
+        """Whether there is anything that the last commit did not say."""
         self._due: List[Tuple[float, int]] = []
         self._max_heads = capacity(1, metadata_limit)
 
-    # --- taking in -------------------------------------------------------------------------------
+    def touch(self) -> None:
+        """What was said of it in a commit is not certain, or something beside it changed."""
+        self.changed = True
 
-    def take_in(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> Head:
+    def told(self) -> None:
+        """A commit that says everything is on its way."""
+        self.changed = False
+
+    # --- admitting -------------------------------------------------------------------------------
+
+    def advance_to(self, offset: int) -> None:
+        """Everything below this offset was admitted, or is no record."""
+        if offset > self.next:
+            self.next = offset
+            self.changed = True
+
+    def admit(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> Head:
         """List a record as a head in flight. Its key must not have one yet."""
         head = Head(record, offset, key, attempts)
         self.heads[offset] = head
+        self.changed = True
         if key is not None:
             self.by_key[key] = head
             self.busy[key] = self.busy.get(key, 0) + 1
@@ -133,11 +214,17 @@ class Ledger:
         else:
             del self.busy[key]
 
+    def release_keys(self) -> None:
+        """The partition is given up: its keys are free for the other ledgers."""
+        for key in list(self.by_key):
+            self.release_key(key)
+
     def queue(self, key: bytes, record: Any, offset: int, size: int) -> None:
         """Keep a record behind the head of its key."""
         self.by_key[key].followers.append(Follower(record, offset, size))
         self.queued += 1
         self.queued_bytes += size
+        self.changed = True
 
     def plan_intake(self, offsets: int) -> None:
         """Fix how many heads may be listed while `next` rises by at most `offsets`."""
@@ -166,9 +253,12 @@ class Ledger:
 
     def wait(self, head: Head, due_s: float) -> None:
         """Let a head wait until `due_s`. Its followers wait with it; nothing else does."""
-        head.due_s = due_s
-        head.announced = False
-        head.run = 0
+        self.changed = True
+        self.postpone(head, due_s)
+
+    def postpone(self, head: Head, due_s: float) -> None:
+        """Let a head that was not called wait a little longer; no commit need say so."""
+        head.wait_until(due_s)
         heapq.heappush(self._due, (due_s, head.offset))
 
     def next_due_s(self) -> Optional[float]:
@@ -187,11 +277,12 @@ class Ledger:
         if due_s is None or due_s > now_s:
             return None
         head = self.heads[heapq.heappop(self._due)[1]]
-        head.due_s = None
+        head.take_off()
         return head
 
     def finish(self, head: Head) -> Optional[Head]:
         """The head is processed or dead-lettered. Its next follower, now in flight, or None."""
+        self.changed = True
         del self.heads[head.offset]
         self.suspects.pop(head.offset, None)
         if not head.followers:
@@ -204,9 +295,7 @@ class Ledger:
         return self._succeed(head, follower)
 
     def _succeed(self, done: Head, follower: Follower) -> Head:
-        head = Head(follower.record, follower.offset, done.key)
-        head.followers = done.followers
-        head.careful, head.run = max(0, done.careful - 1), max(0, done.run - 1)
+        head = done.succeed(follower)
         self.heads[head.offset] = head
         if done.trail:
             self.suspect(head, IN_COMPANY, trail=done.trail - 1)
@@ -216,17 +305,13 @@ class Ledger:
 
     def suspect(self, head: Head, how: int, died_alone: bool = False, trail: int = 0) -> None:
         """Suspect a head of having ended the process: it is called as `how` says until a call clears it."""
-        head.suspect, head.died_alone, head.trail = how, died_alone, trail
+        head.suspect_of(how, died_alone, trail)
         self.suspects[head.offset] = head
 
     def clear(self, head: Head) -> None:
         """A call of the head came to its end, so it is no suspect; those behind it may still become one."""
-        head.suspect, head.died_alone = 0, False
+        head.clear()
         self.suspects.pop(head.offset, None)
-
-    def take(self, head: Head) -> None:
-        """A head that waits is in flight from now on, whether its time has come or not."""
-        head.due_s = None
 
     def reschedule(self, due_s: float) -> None:
         """Make every waiting head due at `due_s` at the latest."""
@@ -261,14 +346,14 @@ class Ledger:
     ) -> str:
         """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
         base = self.commit_point
-        flags = ("c" if clean else "o") + ("b" if braked else "") + _reach_digit(reach)
+        flags = ("c" if clean else "o") + ("b" if braked else "") + reach_digit(reach)
         alone_at = "" if alone is None else str(alone - base)
         parts = [FORMAT, flags, str(self.next - base), alone_at, str(int(time_of_day_s))]
-        return _sealed(";".join([*parts, self._entries(base, now_s)]), base)
+        return sealed(";".join([*parts, self._entries(base, now_s)]), base)
 
     def _entries(self, base: int, now_s: float) -> str:
         """Runs over hundreds of heads a commit, so the text of each is looked up, and no object is built."""
-        heads, entry, longest_s = self.heads, _entry, float(DELAYS_S[-1])
+        heads, entry, longest_s = self.heads, entry_text, float(DELAYS_S[-1])
         texts: List[str] = []
         last = base
         for offset in sorted(heads):

@@ -58,6 +58,14 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self.results or self.dead or self.done)
 
+    def add_done(self, orders: int) -> None:
+        """That many orders more are processed."""
+        self.done += orders
+
+    def limit_to(self, max_bytes: int) -> None:
+        """The dead letter topic takes records of this size at most."""
+        self.max_bytes = max_bytes
+
     def take(self) -> "Outbox":
         """All of it, to be settled; what comes from now on belongs to the next settlement."""
         taken = copy.copy(self)

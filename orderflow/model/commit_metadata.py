@@ -80,12 +80,13 @@ LONGEST_NUMBER = 13
 """Digits of 5 bits that a doubled distance between two offsets takes."""
 
 
-def _reach_digit(reach: Optional[int]) -> str:
+def reach_digit(reach: Optional[int]) -> str:
     """The digit of the smallest reach that can be named and is no less, or of the largest there is."""
     return "" if reach is None else str(min(bisect_left(REACHES, reach), len(REACHES) - 1))
 
 
-def _sealed(body: str, base: int) -> str:
+def sealed(body: str, base: int) -> str:
+    """The text with its check, which holds at the offset `base` alone."""
     return f"{body};{crc32(f'{base};{body}'.encode()):08x}"
 
 
@@ -99,7 +100,7 @@ def read_metadata(text: str, base: int) -> Optional[Commit]:
 
 def _read(text: str, base: int) -> Commit:
     found = TEXT.fullmatch(text) if len(text) <= METADATA_LIMIT else None
-    if found is None or text != _sealed(text.rpartition(";")[0], base):
+    if found is None or text != sealed(text.rpartition(";")[0], base):
         raise ValueError(text)
     state, brake, reach, span, alone, written_at_s, entries = found.groups()
     commit = Commit(
@@ -126,7 +127,7 @@ def _is_sound(commit: Commit, base: int) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def _entry(step: int, attempts: int, announced: bool, delay_s: int) -> str:
+def entry_text(step: int, attempts: int, announced: bool, delay_s: int) -> str:
     """The text of one entry. Looked up mostly, since they are much alike."""
     return _number(step) + DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced] + _delay(delay_s)
 

@@ -23,7 +23,7 @@ def ledger_with(*hows: int, died_alone: Optional[int] = None) -> Ledger:
     """A ledger whose heads, from offset 0 on, wait and are suspect in these ways."""
     ledger = Ledger(len(hows))
     for offset, how in enumerate(hows):
-        head = ledger.take_in("record", offset, b"%d" % offset)
+        head = ledger.admit("record", offset, b"%d" % offset)
         ledger.wait(head, 0.0)
         if how:
             ledger.suspect(head, how, died_alone=offset == died_alone)
@@ -78,7 +78,7 @@ def test_who_died_alone_comes_first_and_nobody_else_of_its_partition_alone() -> 
     assert chosen is not None
     assert ([1], [1], True) == (chosen.partitions, [head.offset for head in chosen.heads], chosen.alone)
     assert choose({1: ledgers[1]}, 0.0, max_retries=3) == chosen
-    ledgers[1].take(chosen.heads[0])
+    chosen.heads[0].take_off()
     assert choose({1: ledgers[1]}, 0.0, max_retries=3) is None
 
 

@@ -22,7 +22,7 @@ WRITTEN_AT_S = 1_764_000_000
 
 def waiting(ledger: Ledger, offset: int, key: Optional[bytes] = None, due_s: float = 10.0) -> Head:
     """A record that was taken in and now waits; `next` is past it."""
-    head = ledger.take_in(f"record {offset}", offset, key)
+    head = ledger.admit(f"record {offset}", offset, key)
     ledger.wait(head, due_s)
     ledger.next = max(ledger.next, offset + 1)
     return head
@@ -64,7 +64,7 @@ def test_the_lowest_unfinished_order_is_committed() -> None:
 def test_an_announced_order_is_listed_as_such() -> None:
     """Before it is called, so that a death during the call names it."""
     ledger = Ledger(5)
-    ledger.take_in("record", 5, None).announced = True
+    ledger.admit("record", 5, None).announced = True
     ledger.next = 6
 
     found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=False, alone=5), 5)
@@ -76,7 +76,7 @@ def test_an_announced_order_is_listed_as_such() -> None:
 def test_an_order_in_flight_is_unfinished() -> None:
     """It is listed like one that waits, due at once: a crash during the call must not skip it."""
     ledger = Ledger(5)
-    ledger.take_in("record", 5, b"k", attempts=2)
+    ledger.admit("record", 5, b"k", attempts=2)
     ledger.next = 6
 
     found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=False), ledger.commit_point)
@@ -230,7 +230,7 @@ def test_reschedule_brings_forward_and_never_puts_off() -> None:
 def test_waiting_again_withdraws_the_announcement() -> None:
     """An order that came back from its call is no suspect if the process dies later."""
     ledger = Ledger(0)
-    head = ledger.take_in("record", 0, None)
+    head = ledger.admit("record", 0, None)
     head.announced = True
 
     ledger.wait(head, 1.0)
@@ -288,7 +288,7 @@ def test_the_span_is_counted_from_the_commit_point() -> None:
         ledger.next = mark
         ledger.plan_intake(1000)
         for offset in range(mark, mark + capacity(2**40 + 1000) - 1):
-            ledger.take_in("record", offset, None)
+            ledger.admit("record", offset, None)
 
     assert FULL == intake(far)
     assert not near.is_full

@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orderflow.consume.assignment import Limits, Partition, size_of
 from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.partition import Partition, size_of
+from orderflow.consume.restoring import Limits
 from orderflow.dlq.output.times import until
 from orderflow.model.commit_metadata import (
     DELAYS_S,
@@ -52,7 +53,7 @@ class Model:
         """Every offset that is neither processed nor dead-lettered."""
         return self.keyless | {offset for queue in self.queues.values() for offset in queue}
 
-    def take_in(self, offset: int, key: Optional[bytes]) -> None:
+    def admit(self, offset: int, key: Optional[bytes]) -> None:
         """A head in flight."""
         self.due_s[offset], self.attempts[offset] = None, 0
         if key is None:
@@ -130,8 +131,8 @@ class LedgerMachine(RuleBasedStateMachine):
         elif at_once:
             self.model.finish(offset, key)
         else:
-            self.ledger.take_in(record, offset, key)
-            self.model.take_in(offset, key)
+            self.ledger.admit(record, offset, key)
+            self.model.admit(offset, key)
         self.ledger.next = self.model.next = offset + 1
 
     def in_flight(self) -> List[Head]:

@@ -194,7 +194,7 @@ def test_partitions_flow_again_whatever_ended_the_trouble() -> None:
     shop.answer(Outcome.NOT_COMMITTED, times=2)
     shop.answer(Outcome.MOVED_ON)
     shop.life.drain(STEPS)
-    assert not shop.life.assignment.ready[0].holds
+    assert not shop.life.engine.assignment.ready[0].holds
 
     shop = begun()
     shop.answer(Outcome.REFUSED, times=50)
@@ -202,7 +202,7 @@ def test_partitions_flow_again_whatever_ended_the_trouble() -> None:
     shop.life.session.revoke(0)
     shop.life.step(3)
     shop.life.session.answers.clear()
-    assert not shop.life.settler.is_held_up
+    assert not shop.life.engine.settling.is_held
     shop.life.session.assign(0)
     shop.life.drain(STEPS)
     assert shop.topic.of(DEAD_LETTERS)

@@ -145,7 +145,7 @@ def test_such_an_order_is_processed_unless_its_headers_are_needed(
     life.drain()
 
     letters = topic.of(DEAD_LETTERS)
-    assert (3 - dead, dead) == (life.settler.counts.processed, len(letters))
+    assert (3 - dead, dead) == (life.engine.settling.counts.processed, len(letters))
     for letter in letters:
         told = dict(letter.headers)
         assert b"process.headers_unreadable" == told["orders.dlq.reason"]

@@ -23,10 +23,11 @@ import consumer
 from orderflow.cli.run import run
 from orderflow.consume import session, transaction
 from orderflow.consume.assignment import Assignment
-from orderflow.consume.loop import Processor
+from orderflow.consume.loop import Loop
 from orderflow.consume.reading_back import Recovery
+from orderflow.consume.restoring import Restoration
 from orderflow.consume.session import Session
-from orderflow.consume.settling import Settler
+from orderflow.consume.settling import Settling
 
 OF_PRODUCER = (
     "init_transactions",
@@ -44,12 +45,12 @@ OF_PARTS: Tuple[Tuple[Any, str], ...] = (
     (Session, "_assigned"),
     (Session, "_revoked"),
     (Assignment, "refresh"),
-    (Assignment, "_commit_open"),
+    (Restoration, "_commit_open"),
     (Recovery, "poll"),
-    (Processor, "step"),
-    (Processor, "finish_calls"),
-    (Settler, "mark_clean"),
-    (Settler, "_settled"),
+    (Loop, "step"),
+    (Loop, "finish_calls"),
+    (Settling, "mark_clean"),
+    (Settling, "_settled"),
 )
 HANDLER = "handler"
 PLACES = (HANDLER, *OF_PRODUCER, *OF_CONSUMER, *(name for _, name in OF_PARTS))

@@ -8,12 +8,16 @@ Used by: the tests of the ledger, of restoring and of the canary.
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
-from orderflow.consume.assignment import Assignment, Limits, Partition
+from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.ledger import Ledger
+from orderflow.consume.pace import Pace
+from orderflow.consume.partition import Partition
 from orderflow.consume.reading_back import Found, Recovery
+from orderflow.consume.restoring import Limits, Restoration, Terms
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SETTLED, Settlement
+from orderflow.consume.world import World
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.records import Headers
 
@@ -25,7 +29,7 @@ def write_metadata(commit: Commit, base: int) -> str:
     """What the ledger that `commit` tells of writes at the offset `base`."""
     ledger = Ledger(commit.next)
     for entry in commit.entries:
-        head = ledger.take_in(None, entry.offset, b"%d" % entry.offset, entry.attempts)
+        head = ledger.admit(None, entry.offset, b"%d" % entry.offset, entry.attempts)
         ledger.wait(head, float(entry.delay_s))
         head.announced = entry.announced
         if entry.has_followers:
@@ -202,16 +206,17 @@ def restore(
     clock_s = [now_s]
     events: List[Tuple[str, Dict[str, Any]]] = []
     session, brake = MemorySession(log, (offset, metadata)), OutageBrake(60.0)
-    assignment = Assignment(
-        cast(Session, session),
-        cast(Recovery, MemoryRecovery(log)),
-        limits,
-        brake,
+    world = World(
         clock=lambda: clock_s[0],
         time_of_day=lambda: TIME_OF_DAY_S + later_s,
+        chance=lambda: 0.0,
         report=lambda name, **fields: events.append((name, fields)),
-        from_end=from_end,
     )
+    recovery, pace = cast(Recovery, MemoryRecovery(log)), Pace(has_workers=False)
+    restoration = Restoration(
+        cast(Session, session), recovery, Terms(limits, from_end=from_end), brake, pace, world
+    )
+    assignment = Assignment(cast(Session, session), restoration, brake, pace, world)
     for look in range(looks):
         clock_s[0] = now_s + look * 5.0
         assignment.refresh(set())

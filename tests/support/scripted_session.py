@@ -29,18 +29,17 @@ from typing import (
 
 from confluent_kafka import KafkaError
 
-from orderflow.consume.assignment import Assignment, Limits
-from orderflow.consume.brakes import OutageBrake
-from orderflow.consume.calls import Business, Caller, Destination
+from orderflow.consume.engine import Connections, Engine, Sending, Settings
 from orderflow.consume.handler import Handler
-from orderflow.consume.loop import Processor
 from orderflow.consume.outbox import Outbox
+from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.reading_back import Found, Recovery
+from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Settlement
-from orderflow.consume.settling import Settler
 from orderflow.consume.watchdog import Watchdog
+from orderflow.consume.world import World
 from orderflow.model.records import Headers, Outgoing
 
 ORDERS, DEAD_LETTERS, RESULTS = "orders", "orders-dlq", "orders-processed"
@@ -410,39 +409,18 @@ class Life:
         self.clock = clock = topic.clock
         self.events: List[Tuple[str, Dict[str, Any]]] = []
         self.session = ScriptedSession(topic, exactly_once, partitions, self._revoked)
-        session = cast(Session, self.session)
-        self.brake = OutageBrake(outage_window_s)
-        self.assignment = Assignment(
-            session,
-            cast(Recovery, ScriptedRecovery(topic)),
-            limits,
-            self.brake,
-            clock,
-            clock.time_of_day,
-            self.report,
-        )
-        outbox = Outbox(DEAD_LETTERS)
-        business = Business(_as_it_is, handler, lambda value: None, keep_stack=False)
-        watchdog = cast(Watchdog, _NoWatchdog())
-        results = RESULTS if publishes else None
-        self.caller = Caller(
-            self.assignment,
-            outbox,
+        world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
+        business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
+        destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
+        self.engine = Engine(
+            Connections(cast(Session, self.session), cast(Recovery, ScriptedRecovery(topic))),
             business,
-            Destination(results, 1_000_000, "group", "client"),
-            policy,
-            self.brake,
-            watchdog,
-            clock,
-            clock.time_of_day,
-            lambda: 0.0,
-            self.report,
-            workers,
+            Sending(Outbox(DEAD_LETTERS), destination),
+            Settings(policy, outage_window_s, Terms(limits), lambda: None),
+            cast(Watchdog, _NoWatchdog()),
+            world,
         )
-        self.settler = Settler(session, self.assignment, outbox, watchdog, clock, self.report, lambda: None)
-        self.processor = Processor(
-            session, self.assignment, self.caller, self.settler, business, publishes, clock, self.report
-        )
+        self.loop, self.brake = self.engine.loop, self.engine.brake
 
     def report(self, event: str, **fields: Any) -> None:
         """Keep an event of the engine."""
@@ -453,14 +431,14 @@ class Life:
         return [name for name, _ in self.events]
 
     def _revoked(self, partitions: Set[int]) -> None:
-        self.settler.mark_clean(partitions)
+        self.engine.revoked(partitions)
 
     # --- running
 
     def step(self, times: int = 1) -> None:
         """Let the engine go that many rounds."""
         for _ in range(times):
-            self.processor.step()
+            self.loop.step()
 
     def until(self, holds: Callable[[], bool], steps: int = 5_000) -> None:
         """Step until something holds; fails after that many steps."""
@@ -472,7 +450,7 @@ class Life:
 
     def is_drained(self) -> bool:
         """Whether all that was there at the start is processed or dead-lettered, and settled."""
-        return bool(self.session.assigned) and self.processor.is_drained()
+        return bool(self.session.assigned) and self.loop.is_drained
 
     def drain(self, steps: int = 5_000) -> "Life":
         """Step until everything has its fate."""
@@ -481,7 +459,7 @@ class Life:
 
     def stop(self) -> None:
         """End as after Ctrl-C: everything settled, every partition given back with a clean mark."""
-        self.processor.finish_calls(self.clock() + 5.0)
+        self.loop.finish_calls(self.clock() + 5.0)
         self._revoked(set(self.session.assigned))
 
 

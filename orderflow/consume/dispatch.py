@@ -1,0 +1,107 @@
+"""The one settlement that is on its way, in a thread of its own."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from orderflow.consume.outbox import Outbox
+from orderflow.consume.pace import Progress
+from orderflow.consume.partition import Partition
+from orderflow.consume.session import Session
+from orderflow.consume.settlement import Outcome, Settlement
+from orderflow.consume.watchdog import Watchdog
+from orderflow.consume.workers import Workers
+from orderflow.consume.world import World
+from orderflow.model.records import Outgoing
+
+LOOK_S = 0.1
+"""How long to wait for a settlement before the watchdog hears that nothing is being called."""
+
+
+class Work(NamedTuple):
+    """What one settlement sends and commits."""
+
+    outbox: Outbox
+    records: List[Outgoing]
+    """Made in the thread that polls: two threads that compute get in each other's way."""
+    partitions: List[Partition]
+    offsets: Dict[int, Tuple[int, str]]
+    member: Any
+    is_unsure: bool = False
+    """It was sent, and what became of it is not known yet."""
+
+    def without(self, numbers: Set[int]) -> Optional["Work"]:
+        """What is left of it, None for nothing: any partition of it can tell whether it was committed."""
+        self.outbox.forget(numbers)
+        partitions = [partition for partition in self.partitions if partition.number not in numbers]
+        offsets = {number: commit for number, commit in self.offsets.items() if number not in numbers}
+        return self._replace(partitions=partitions, offsets=offsets) if offsets else None
+
+
+class Answer(NamedTuple):
+    """What became of a settlement."""
+
+    work: Work
+    settlement: Settlement
+
+
+class Dispatch:
+    """Sends one settlement at a time while the next orders are being called."""
+
+    def __init__(self, session: Session, watchdog: Watchdog, world: World) -> None:
+        self._session = session
+        self._watchdog = watchdog
+        self._world = world
+        self._thread = Workers(1, self._send)
+        self._progress = Progress(False, 0.0, 0.0, 0.0)
+
+    @property
+    def progress(self) -> Progress:
+        """Of the last settlement."""
+        return self._progress._replace(is_on_its_way=not self._thread.has_finished)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way, and no answer waits to be taken."""
+        return not self._thread.in_flight
+
+    def send_off(self, work: Work) -> None:
+        """Let a settlement go on its way. There must be no other."""
+        self._progress = self._progress._replace(sent_off_at_s=self._world.clock())
+        self._thread.submit(work)
+
+    def settled(self) -> None:
+        """The last settlement succeeded."""
+        self._progress = self._progress._replace(settled_at_s=self._world.clock())
+
+    def answer(self) -> Optional[Answer]:
+        """Wait for what became of the settlement that is on its way; None where there is none."""
+        while self._thread.in_flight:
+            for work, settlement, error in self._thread.collect(LOOK_S):
+                if error is not None:
+                    raise error
+                if settlement.outcome is Outcome.SENT:
+                    confirmed = settlement.confirmed
+                    settlement = self._session.commit(work.offsets)._replace(confirmed=confirmed)
+                return Answer(work, settlement)
+            self._be_patient()
+        return None
+
+    def give_up(self) -> None:
+        """Wait until nothing is on its way, whatever becomes of it."""
+        while self._thread.in_flight:
+            if not self._thread.collect(LOOK_S):
+                self._be_patient()
+
+    def _be_patient(self) -> None:
+        self._watchdog.idle()
+        since_s = self._thread.oldest_start_s()
+        if since_s is not None:
+            self._session.while_waiting(self._world.clock() - since_s)
+
+    def _send(self, work: Work) -> Settlement:
+        """Runs in the thread, the only other one that may use the session."""
+        if work.is_unsure:
+            return self._session.find_out(work.offsets)
+        began_s = self._world.clock()
+        settlement = self._session.send(work.records, work.offsets, work.member)
+        self._progress = self._progress._replace(took_s=self._world.clock() - began_s)
+        return settlement

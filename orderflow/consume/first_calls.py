@@ -1,0 +1,170 @@
+"""The fast road: the first call of each fresh order, in batches.
+
+Nothing is built, looked up or written for an order that succeeds at once. Only one that fails, or whose key
+is busy, gets an entry in its partition's ledger.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+from orderflow.consume.brakes import Successes
+from orderflow.consume.calls import Calls
+from orderflow.consume.handler import delivery_of, wants_delivery
+from orderflow.consume.intake import Intake
+from orderflow.consume.outcomes import REGISTRY_RETRY_S, Business, Outcomes, told_by
+from orderflow.consume.pace import Pace
+from orderflow.consume.partition import Partition
+from orderflow.consume.results import PLAIN, require_outcome
+from orderflow.consume.world import World
+from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
+from orderflow.model.records import Message
+
+REGISTRY_LINE_S = 30.0
+
+
+class FirstCalls:
+    """Makes the first call of each order: here and now, or by workers."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        calls: Calls,
+        outcomes: Outcomes,
+        business: Business,
+        pace: Pace,
+        world: World,
+    ) -> None:
+        self._intake = intake
+        self._calls = calls
+        self._outcomes = outcomes
+        self._business = business
+        self._wants_delivery = wants_delivery(business.handler)
+        self._pace = pace
+        self._world = world
+        self._successes = Successes([])
+        """Of the batch that was called last."""
+        self._next_registry_line_s = 0.0
+
+    def call(self, records: List[Message]) -> List[Message]:
+        """Call these in their order, as far as the slice goes; what was not admitted."""
+        if self._calls.has_workers:
+            return self._hand_out(records)
+        return self._call_inline(records)
+
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
+        """One loop, since each look-up in it costs every order.
+
+        What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
+        """
+        read, handler, wants_delivery = self._business.read, self._business.handler, self._wants_delivery
+        topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
+        busy, failing = self._intake.busy, self._outcomes.key_brake.failing
+        publish, publishes = self._outcomes.publish_result, self._outcomes.publishes
+        self._successes = Successes(records)
+        others = self._successes.others
+        clock, until_s, began_s = self._world.clock, self._calls.until_s, self._world.clock()
+        look_every = self._pace.look_every
+        rejected: List[Tuple[Message, Failure]] = []
+        taken = undone = 0
+        next_look = 1
+        for taken, message in enumerate(records, 1):
+            if busy and message.key() in busy and queue(message):
+                undone += 1
+                others.add(taken)
+                if stopped:
+                    break
+                continue
+            try:
+                order = read(message.value())
+                result = (
+                    handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
+                )
+                if result is not None:
+                    if publishes:
+                        publish(message, result)
+                    elif type(result) not in PLAIN:
+                        require_outcome(result)
+            except SystemExit:  # the handler ends the process: no failure of its order yet
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                if is_permanent(error):
+                    rejected.append((message, self._rejected(error, taken)))
+                else:
+                    undone += 1
+                    others.add(taken)
+                    if self._failed(message, error, taken) or stopped:
+                        break
+            else:
+                if failing and message.key() in failing:
+                    self._outcomes.key_brake.succeeded(message.key())
+            if taken >= next_look:
+                if clock() >= until_s:
+                    break
+                next_look += look_every
+        self._successes.end_at(taken)
+        self._outcomes.processed(taken - undone - len(rejected))
+        self._outcomes.reject(rejected)
+        cut_short = taken < len(records) and self._calls.slice_is_over
+        self._pace.batch_done(taken, clock() - began_s, cut_short)
+        return records[taken:]
+
+    def _rejected(self, error: BaseException, place: int) -> Failure:
+        failure = describe(error, self._business.keep_stack)
+        if not told_by(failure):
+            self._successes.others.add(place)
+        return failure
+
+    def _failed(self, message: Message, error: BaseException, place: int) -> bool:
+        """A first call failed and may succeed later: only now the order gets an entry in its ledger.
+
+        `place`: of the message in the batch. True where the outage brake holds its partition now.
+        """
+        partition = self._intake.partition_of(message)
+        if isinstance(error, RegistryUnavailable):
+            self._wait_for_registry(partition, message.offset(), error)
+            return False
+        self._count_successes(partition.number, place)
+        head = partition.ledger.admit(message, message.offset(), message.key())
+        self._calls.follow(partition, self._outcomes.failed(partition, head, error))
+        self._intake.stop_if_full(partition, message)
+        return self._outcomes.outage.holds(partition.number)
+
+    def _wait_for_registry(self, partition: Partition, offset: int, error: RegistryUnavailable) -> None:
+        now_s = self._world.clock()
+        if now_s >= self._next_registry_line_s:
+            self._next_registry_line_s = now_s + REGISTRY_LINE_S
+            self._world.report("registry_down", partition=partition.number, detail=str(error))
+        self._intake.stop(partition, offset, "registry", now_s + REGISTRY_RETRY_S)
+
+    def _hand_out(self, records: List[Message]) -> List[Message]:
+        """Give fresh orders to the workers, as many as they can take soon."""
+        index, most = 0, self._pace.may_give_out
+        while index < min(len(records), most) and self._calls.has_free_worker:
+            if not self._intake.is_stopped(records[index].partition()):
+                self.call_one(records[index])
+            index += 1
+        self._pace.gave_out(index)
+        return records[index:]
+
+    def call_one(self, message: Message) -> None:
+        """List one order, and have it called; or queue it behind the one of its key."""
+        if self._intake.queues(message):
+            return
+        partition = self._intake.partition_of(message)
+        head = partition.ledger.admit(message, message.offset(), message.key())
+        self._calls.start(partition, head)
+        self._intake.stop_if_full(partition, message)
+
+    # --- what the outage brake has to know of a batch ---------------------------------------------
+
+    def count_successes(self, numbers: Sequence[int]) -> None:
+        """Tell the outage brake of the successes in the batch that is over, of the partitions it watches."""
+        for number in numbers:
+            if number in self._outcomes.outage.uneasy:
+                self._count_successes(number, None)
+        self._successes = Successes([])
+
+    def _count_successes(self, number: int, until: Optional[int]) -> None:
+        """Before the brake is told of a failure, and when the batch is over."""
+        found = self._successes.count(number, self._outcomes.outage.needed(number), until)
+        if found:
+            self._outcomes.answered(number, found)

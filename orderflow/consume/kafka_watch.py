@@ -1,0 +1,164 @@
+"""Watches whether Kafka is there and takes us for a member: what keeps a consumer from its work is said."""
+
+import os
+import time
+from typing import Any, Dict, NamedTuple, Optional
+
+from confluent_kafka import KafkaError
+
+from orderflow import exits
+from orderflow.cli.status import Outage
+from orderflow.consume.failing import Failing
+from orderflow.consume.membership import Membership
+from orderflow.consume.session import Session
+from orderflow.consume.settlement import SessionLost
+from orderflow.consume.watchdog import Watchdog
+from orderflow.consume.world import Report
+from orderflow.exits import CommandError
+from orderflow.kafka import topics
+
+SILENCE_S = 5.0
+LOOK_FOR_KAFKA_S = 2.0
+DLQ_LOOK_S = 60.0
+"""Partitions that are added to the dead letter topic are used after this time at the latest."""
+UNHEARD_S = 30.0
+"""Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen for
+20 s: "no broker available for coordinator query") has to be started again."""
+READ_AGAIN_S = 10.0
+STUCK_S = 600.0
+"""No outage of Kafka has to end the process, but a client that never comes back from a call must."""
+READING = "reading orders"
+
+
+class Topics(NamedTuple):
+    """What the topics are now."""
+
+    orders: topics.Identity
+    dead_letters: topics.Identity
+
+
+class KafkaWatch:
+    """Looks after the connection between two steps of the loop, and while a settlement is waited for."""
+
+    def __init__(
+        self,
+        conf: Dict[str, Any],
+        group: str,
+        found: Topics,
+        outage: Outage,
+        watchdog: Watchdog,
+        report: Report,
+    ) -> None:
+        self._conf = conf
+        self._group = group
+        self._topics = found
+        self._outage = outage
+        self._watchdog = watchdog
+        self._report = report
+        self._session: Optional[Session] = None
+        self._membership = Membership(time.monotonic, self._ask_group, report)
+        self._failing = Failing(time.monotonic, report)
+        self._read_fault_s = 0.0
+        self._look_at_s = 0.0
+        self._unheard_since_s: Optional[float] = None
+
+    def begin(self, session: Session) -> None:
+        """Watch over this session from now on."""
+        self._session = session
+
+    # --- between two steps -----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Say what is wrong with the connection. Raises SessionLost where it cannot come back by itself."""
+        assert self._session is not None
+        self._watch(self._session)
+        if self._outage.holds:
+            return
+        self._topics.dead_letters.look()
+        if self._topics.orders.has_changed():
+            raise SessionLost(_replaced(self._session.topic))
+
+    def _watch(self, session: Session) -> None:
+        for error in session.take_errors():
+            if error.code() == KafkaError._ALL_BROKERS_DOWN:
+                self._outage.lost(topics.plain_reason(error))
+        self._watch_reading(session)
+        self._membership.look(bool(session.assigned) or self._outage.holds, session.last_word)
+        if not session.assigned or self._outage.holds:
+            self._look_for_kafka(session)
+
+    def _watch_reading(self, session: Session) -> None:
+        faults = session.take_faults()
+        if faults:
+            self._read_fault_s = time.monotonic()
+            self._failing.failed(READING, faults[-1].str())
+        elif time.monotonic() > self._read_fault_s + READ_AGAIN_S:
+            self._failing.succeeded(READING)
+
+    def _ask_group(self) -> topics.Standing:
+        assert self._session is not None
+        return topics.standing(self._conf, self._group, self._session.member_id())
+
+    def _look_for_kafka(self, session: Session) -> None:
+        """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""
+        if not self._is_time_to_look():
+            return
+        if session.answers(timeout_s=1.0):
+            self._unheard_since_s = None
+            self._outage.back()
+            return
+        self._outage.lost("no answer")
+        if self._unheard_since_s is None:
+            self._unheard_since_s = time.monotonic()
+        if time.monotonic() - self._unheard_since_s > UNHEARD_S and _is_there(self._conf):
+            raise SessionLost(
+                f"Kafka at {self._conf['bootstrap.servers']} answers others, but not this client, for "
+                f"{UNHEARD_S:.0f} s. Nothing is lost: start the consumer again"
+            )
+
+    def _is_time_to_look(self) -> bool:
+        if time.monotonic() < self._look_at_s:
+            return False
+        self._look_at_s = time.monotonic() + LOOK_FOR_KAFKA_S
+        return True
+
+    # --- while a settlement is waited for --------------------------------------------------------
+
+    def waiting(self, waited_s: float) -> None:
+        """A settlement has had no answer for so long: say so, and never stall in silence."""
+        self._watchdog.idle()
+        if waited_s > SILENCE_S and self._is_time_to_look():
+            self._look_while_waiting()
+        if waited_s > STUCK_S:
+            self._report("settlement_stuck", after_s=STUCK_S)
+            os._exit(exits.FAILED)  # a client that does not return from a call cannot be closed either
+
+    def _look_while_waiting(self) -> None:
+        """Kafka may be there, and only what this commit needs is not: then the settlement says what."""
+        if self._session is not None and not self._session.answers(timeout_s=1.0):
+            self._outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
+
+    # --- at the end ------------------------------------------------------------------------------
+
+    def require_same_topic(self) -> None:
+        """Raises SessionLost where the orders' topic was recreated while its orders were processed."""
+        assert self._session is not None
+        if self._topics.orders.has_changed_by_now():
+            raise SessionLost(_replaced(self._session.topic))
+
+
+def _replaced(topic: str) -> str:
+    return (
+        f"{topic} was deleted and created again while orders were processed: what the new one held before "
+        "the old one's offsets may have been skipped. To process all that it holds, reset the group: "
+        f"kafka-consumer-groups.sh --reset-offsets --to-earliest --topic {topic} --execute"
+    )
+
+
+def _is_there(conf: Dict[str, Any]) -> bool:
+    """Whether a client that is made now finds Kafka."""
+    try:
+        topics.require_kafka(conf, timeout_s=3.0)
+        return True
+    except CommandError:
+        return False

@@ -1,0 +1,155 @@
+"""Runs an engine until it is stopped, drained or lost, and says how it is getting on."""
+
+import os
+import time
+from typing import Callable, NamedTuple, Optional
+
+from orderflow import exits
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import StatusLine
+from orderflow.cli.terminal import count, duration
+from orderflow.consume.drain import Drain
+from orderflow.consume.engine import Engine
+from orderflow.consume.forked import end_if_forked
+from orderflow.consume.kafka_watch import KafkaWatch
+from orderflow.consume.metrics import Figures, Metrics
+from orderflow.consume.session import Session
+from orderflow.consume.settlement import SessionLost
+from orderflow.consume.streams import HandlerStreams
+from orderflow.consume.watchdog import Watchdog
+from orderflow.consume.world import Report
+from orderflow.exits import CommandError
+
+EXITED = (
+    "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
+    "when it keeps doing this"
+)
+METRICS_EVERY_S = 1.0
+LEAVING_S = 5.0
+"""Of the time to stop in, kept for settling and leaving the group."""
+
+
+class Outlets(NamedTuple):
+    """Where a running consumer shows itself."""
+
+    streams: HandlerStreams
+    status: StatusLine
+    metrics: Optional[Metrics]
+    report: Report
+
+
+class End(NamedTuple):
+    """When to end."""
+
+    stop: StopSignals
+    shutdown_timeout_s: float
+    drain: Optional[Callable[[], Drain]]
+    """Made when the work begins, where it ends as soon as all that is there is done."""
+
+
+class Service:
+    """One run of a consumer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        watch: KafkaWatch,
+        watchdog: Watchdog,
+        outlets: Outlets,
+        end: End,
+    ) -> None:
+        self._engine = engine
+        self._loop = engine.loop
+        self._session = session
+        self._watch = watch
+        self._watchdog = watchdog
+        self._streams, self._status, self._metrics, self._report = outlets
+        self._stop, self._shutdown_timeout_s, self._drain = end
+        self._pid = os.getpid()
+        self._began_s = time.monotonic()
+        self._metrics_due_s = 0.0
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until stopped, drained or lost; the exit code. Raises CommandError."""
+        try:
+            code = self._work()
+        except SessionLost as lost:
+            raise CommandError(str(lost)) from lost
+        finally:
+            self._status.clear()
+        self._streams.err.write(self._account())
+        return code
+
+    def _work(self) -> int:
+        self._began_s = time.monotonic()
+        try:
+            code = self._step_until_done()
+            self._watch.require_same_topic()
+            self._loop.finish_calls(time.monotonic() + max(0.0, self._shutdown_timeout_s - LEAVING_S))
+            return code
+        except BaseException as crash:
+            end_if_forked(self._pid, crash)
+            # No clean mark either: should an order be to blame, the next owner has to find out which.
+            self._loop.abandon()
+            if isinstance(crash, SystemExit):
+                raise CommandError(EXITED) from crash
+            raise
+        finally:
+            self._watchdog.idle()
+            self._session.close()
+
+    def _step_until_done(self) -> int:
+        drain = None if self._drain is None else self._drain()
+        while not self._stop.requested:
+            self._loop.step()
+            self._watch.look()
+            self._show()
+            if self._streams.reader_left:
+                return exits.OK
+            code = None if drain is None else self._drained(drain)
+            if code is not None:
+                return code
+        return self._stop.exit_code
+
+    def _drained(self, drain: Drain) -> Optional[int]:
+        """The exit code where nothing is left to do, None where something is."""
+        ready = self._engine.assignment.ready
+        if self._loop.is_drained:
+            is_done = drain.ours_are_done(ready) and drain.others_are_done(ready)
+            return exits.OK if is_done else None
+        is_held = self._loop.has_only_held and drain.ours_are_done(ready)
+        return exits.TRIPPED if is_held else None
+
+    # --- saying how it is ------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        if self._status.due():
+            self._status.show(self._state(self._engine.figures()))
+        lost = self._streams.take_loss()
+        if lost is not None:
+            self._report("output_lost", detail=lost)
+        if self._metrics is not None and time.monotonic() >= self._metrics_due_s:
+            self._metrics_due_s = time.monotonic() + METRICS_EVERY_S
+            self._metrics.show(self._engine.figures())
+
+    def _state(self, figures: Figures) -> str:
+        rate = figures.processed / max(0.001, time.monotonic() - self._began_s)
+        return (
+            f"processed {count(figures.processed)}  {rate:,.0f}/s  waiting {count(figures.waiting)}  "
+            f"dead-lettered {count(figures.dead_lettered)}  lag {count(figures.lag)}"
+        )
+
+    def _account(self) -> str:
+        """What was done, for when the session is closed."""
+        engine = self._engine
+        processed, dead_lettered = engine.settling.counts
+        took = duration(time.monotonic() - self._began_s)
+        waiting = engine.waiting
+        left = f"; {count(waiting)} still wait and are taken up at the next start" if waiting else ""
+        return (
+            f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
+            f"retries {count(engine.retries)}, in {took}{left}\n"
+        )
