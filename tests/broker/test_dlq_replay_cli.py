@@ -150,7 +150,7 @@ def assert_again_refused(desk: Desk, run: Run) -> None:
         (("--plan", "none.plan", "--all"), 2, "--plan says what is sent"),
         (("--resume", "2020", "--yes"), 1, "there is no job 2020"),
         (("-p", "7", "--yes"), 1, "has no partition 7"),
-        (("0-7", "--yes"), 2, "is no position"),
+        (("0-7", "--yes"), 2, "is not a position"),
         (("other-0-7", "--yes"), 2, "--dlq-topic other"),
         (("0:77", "--yes"), 1, "no dead letter at 0:77"),
         (("--all", "--rate", "fast"), 2, "must be a rate"),

@@ -39,7 +39,9 @@ def test_a_position_is_read_in_every_form(text: str, read: Tuple[Optional[str], 
 )
 def test_anything_else_is_no_position(text: str) -> None:
     """It is refused in one sentence, whatever was typed, and never breaks the conversion of a number."""
-    with pytest.raises(ValueError, match="is no position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"):
+    with pytest.raises(
+        ValueError, match="is not a position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"
+    ):
         read_position(text)
 
 
