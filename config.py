@@ -1,9 +1,5 @@
 """Settings: every name, default and unit, and the one function that reads them.
 
-Owns: the catalogue `SETTINGS`, the frozen `Settings`, and the only reading of the environment and `.env`.
-Does not know: what a setting is used for; nothing in orderflow/ imports this module.
-Used by: producer.py, consumer.py, dlq_handler.py, and the generators of .env.example and docs/reference.md.
-
 Precedence: flag > environment > .env > default. An empty value unsets an optional setting and is a fault
 for any other. A secret may stand in a file that `NAME_FILE` names. `KAFKA_SASL_USERNAME` and
 `-X sasl.username=` reach the Kafka client as its property `sasl.username`; so does every other property that

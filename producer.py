@@ -1,10 +1,5 @@
 #!/usr/bin/env python3
-"""Publish orders to Kafka: made up, or from a file.
-
-Owns: the command line of the producer, and the loop from a source of orders to the publisher.
-Does not know: how orders are read, made up, encoded or sent; see orderflow/.
-Used by: people, tools/demo.py.
-"""
+"""Publish orders to Kafka: made up, or from a file."""
 
 import argparse
 import contextlib

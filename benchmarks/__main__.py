@@ -1,9 +1,4 @@
-"""Measure everything, in one run on one Kafka, and write docs/performance.md.
-
-Owns: the command line and the order of the scenarios.
-Does not know: how anything is measured.
-Used by: `make bench`.
-"""
+"""Measure everything, in one run on one Kafka, and write docs/performance.md."""
 
 import argparse
 import sys

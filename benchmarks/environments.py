@@ -1,9 +1,4 @@
-"""A virtual environment for each peer, made once and kept under build/.
-
-Owns: which packages a peer needs, pinned, and where its Python is.
-Does not know: what a peer does.
-Used by: contestants.py.
-"""
+"""A virtual environment for each peer, made once and kept under build/."""
 
 import shutil
 import subprocess

@@ -1,9 +1,4 @@
-"""Handlers that the benchmarks give to consumer.py, each a kind of load.
-
-Owns: one function a kind.
-Does not know: Kafka, what is made of the measurements.
-Used by: the scenarios, as `--handler benchmarks/handlers.py:nothing`.
-"""
+"""Handlers that the benchmarks give to consumer.py, each a kind of load."""
 
 import os
 import time

@@ -1,9 +1,4 @@
-"""How much of everything is measured.
-
-Owns: the sizes and numbers of rounds of a full run and of a quick one.
-Does not know: the scenarios' contents.
-Used by: every scenario.
-"""
+"""How much of everything is measured."""
 
 from typing import Callable, NamedTuple
 

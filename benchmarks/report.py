@@ -1,9 +1,4 @@
-"""What a scenario found, as tables of Markdown.
-
-Owns: `Section` and the text of docs/performance.md.
-Does not know: how anything was measured.
-Used by: every scenario, and __main__.
-"""
+"""What a scenario found, as tables of Markdown."""
 
 import os
 import platform

@@ -1,10 +1,4 @@
-"""Reads results as they become visible and writes down how long each took.
-
-Owns: the clock at the far end. A line is the microseconds from intended sending to the handler's call, and
-from there to here.
-Does not know: orders.
-Used by: the scenario latency, as a process of its own.
-"""
+"""Reads results as they become visible and writes down how long each took."""
 
 import json
 import sys

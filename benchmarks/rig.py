@@ -1,9 +1,4 @@
-"""The bench: a Kafka, topics of orders, and consumers that run in processes of their own.
-
-Owns: `Rig` (publish, run, check what came of it) and `Run` (what one run measured).
-Does not know: what is compared with what.
-Used by: every scenario.
-"""
+"""The bench: a Kafka, topics of orders, and consumers that run in processes of their own."""
 
 import json
 import os

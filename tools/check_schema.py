@@ -1,10 +1,4 @@
-"""Tell before a deploy whether a changed order schema can still read what was written with older ones.
-
-Owns: the command `make check-schema` and its report.
-Does not know: how schemas are compared (orderflow/avro/evolution.py) or found
-(orderflow/avro/schema_store.py).
-Used by: people, and the pipeline that deploys a changed order_schema.avsc.
-"""
+"""Tell before a deploy whether a changed order schema can still read what was written with older ones."""
 
 import argparse
 import sys

@@ -1,10 +1,5 @@
 #!/usr/bin/env python3
-"""Real orders through a real Kafka: published, processed, failing, retried, dead-lettered, counted.
-
-Owns: the story, which is a list of commands shown as a person would type them, and the account at its end.
-Does not know: the insides of the three scripts; it runs them as processes.
-Used by: `make demo`.
-"""
+"""Real orders through a real Kafka: published, processed, failing, retried, dead-lettered, counted."""
 
 import argparse
 import contextlib

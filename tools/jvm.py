@@ -1,9 +1,4 @@
-"""Java programs from pip alone: find a Java, fetch jars once, run processes that leave nothing behind.
-
-Owns: the choice of the Java, the jar cache, and `Scratch`: a temporary directory with its processes.
-Does not know: Kafka or the schema registry, or any setting of theirs.
-Used by: tools/local_kafka.py, tools/local_registry.py.
-"""
+"""Java programs from pip alone: find a Java, fetch jars once, run processes that leave nothing behind."""
 
 import contextlib
 import fcntl

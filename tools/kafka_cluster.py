@@ -1,9 +1,4 @@
-"""A real Apache Kafka on this machine, without Docker and without an installed Kafka.
-
-Owns: the life of such a Kafka: `LocalKafka` starts, hurts, restarts and removes it.
-Does not know: the broker's properties (kafka_settings.py), how Java comes here (jvm.py), a terminal.
-Used by: tools/local_kafka.py, and through it the demo, the benchmarks and the tests.
-"""
+"""A real Apache Kafka on this machine, without Docker and without an installed Kafka."""
 
 import random
 import socket

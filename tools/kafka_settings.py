@@ -1,9 +1,4 @@
-"""The broker properties that make one small Kafka out of 1 or 3 nodes on one machine.
-
-Owns: which properties a node gets, by version, cluster size and ports.
-Does not know: processes, files other than the paths it is given, clients.
-Used by: tools/local_kafka.py, tests/tools/test_compose.py.
-"""
+"""The broker properties that make one small Kafka out of 1 or 3 nodes on one machine."""
 
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 

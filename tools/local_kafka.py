@@ -1,9 +1,4 @@
-"""A real Apache Kafka on this machine, without Docker and without an installed Kafka.
-
-Owns: the command line around `LocalKafka`: in the foreground, in the background, its end.
-Does not know: how a broker is configured, started or hurt (kafka_settings.py, kafka_cluster.py).
-Used by: the Makefile and people; the demo, the benchmarks and the tests import `LocalKafka` from here.
-"""
+"""A real Apache Kafka on this machine, without Docker and without an installed Kafka."""
 
 import argparse
 import contextlib

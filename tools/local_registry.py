@@ -1,9 +1,5 @@
 """A real schema registry on this machine, without Docker: Apicurio Registry, which speaks Confluent's API.
 
-Owns: fetching its published server, starting and stopping it: as a library for tests and in the foreground.
-Does not know: orders, or what is asked of a registry.
-Used by: people (`python tools/local_registry.py`), tests/avro/test_registry.py and others that need one.
-
 Its data is in memory and gone when it stops. What it answers differently from Confluent's own registry is
 told in docs/avro.md.
 """

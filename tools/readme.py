@@ -1,10 +1,6 @@
 #!/usr/bin/env python3
 """Keep the documents true: tables, help texts and the output of commands in them come from the code.
 
-Owns: the marks between which text is generated, and how each is made.
-Does not know: what the documents say around them.
-Used by: `make readme`, tests/tools/test_readme.py.
-
 `<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
 `$ commands`: those of one page are run in order, on a Kafka of their own, and each gets its output under it.
 """

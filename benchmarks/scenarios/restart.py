@@ -1,9 +1,4 @@
-"""How soon new orders flow when a consumer starts with a full ledger of waiting ones.
-
-Owns: the filling, the kill, the clock.
-Does not know: how waiting orders are read back.
-Used by: __main__.
-"""
+"""How soon new orders flow when a consumer starts with a full ledger of waiting ones."""
 
 import json
 import sys

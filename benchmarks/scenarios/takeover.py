@@ -1,9 +1,4 @@
-"""How long the partitions of a consumer that was killed stand still.
-
-Owns: the kill and the wait.
-Does not know: session and transaction time-outs.
-Used by: __main__.
-"""
+"""How long the partitions of a consumer that was killed stand still."""
 
 import json
 import sys

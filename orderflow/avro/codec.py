@@ -1,9 +1,5 @@
 """Bytes to orders, safe against hostile bytes. The whole codec is offered here.
 
-Owns: `OrderDecoder`, the road that the values of each writer schema take; `order_reader`, its fastest form.
-Does not know: where schemas come from (schema_store.py), what is done about a failure.
-Used by: processor, producer, reader, dlq_handler, schemas.
-
 The promise: whatever decodes is what was written, and nothing that bytes can hold ends the process. The
 rest raises `Undecodable` with a reason of decode_reasons.py; docs/avro.md tells the rules.
 

@@ -1,9 +1,4 @@
-"""The catalogue of `decode.*` reasons: what each means, and what an operator does about it.
-
-Owns: the one table that codec, documentation and tests share; `undecodable`, an error by its reason.
-Does not know: how the faults are found.
-Used by: codec, docs/avro.md (tested against it), dlq_handler.
-"""
+"""The catalogue of `decode.*` reasons: what each means, and what an operator does about it."""
 
 from typing import Mapping, NamedTuple, Optional
 

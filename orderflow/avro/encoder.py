@@ -1,9 +1,4 @@
-"""Orders to bytes.
-
-Owns: `OrderEncoder`, and the refusal of what would be written as another value.
-Does not know: which prefix goes with which settings (schema_store.py).
-Used by: codec (which offers it), and through it producer, dlq_handler, schemas.
-"""
+"""Orders to bytes."""
 
 from io import BytesIO
 from typing import Dict, Tuple

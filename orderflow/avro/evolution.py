@@ -1,9 +1,5 @@
 """Whether orders written with one schema can be read with another, and if not, which field is why.
 
-Owns: the schema resolution rules of the Avro specification, applied to two schemas without any data.
-Does not know: bytes, where schemas come from.
-Used by: codec (once a writer schema), tools/check_schema.py, schemas.
-
 Stricter than the specification in one thing: two logical types that differ (decimals of other scale,
 milliseconds and microseconds) are never read as each other, since the numbers would change their meaning.
 """

@@ -1,9 +1,5 @@
 """Reads Avro bytes strictly, without building a value, to say where they first go wrong.
 
-Owns: `first_fault`, the byte-by-byte judge of one body against its writer schema.
-Does not know: framings, values, logical types, schema resolution.
-Used by: codec, when the fast roads do not agree, and before decimals are decoded.
-
 Strict means canonical: the one form that Avro's own encoders write. Over-long numbers, blocks with a
 byte size, arrays in several blocks and repeated map keys are legal Avro that decodes; but then what was
 decoded would not be written again byte for byte.

@@ -1,9 +1,4 @@
-"""The prefix of a value: which framing it has, and which schema it was written with.
-
-Owns: both framings' first bytes, and what other bytes look like.
-Does not know: schemas themselves, the body behind the prefix.
-Used by: codec, which offers it, schemas.
-"""
+"""The prefix of a value: which framing it has, and which schema it was written with."""
 
 from typing import NamedTuple, Optional, Tuple
 

@@ -1,10 +1,4 @@
-"""From the fields that a writer wrote to the fields that a reader wants, where that is a matter of names.
-
-Owns: `projection`, Avro's schema resolution for the plain cases: fields removed, renamed, reordered, widened,
-or added with a default.
-Does not know: bytes; the cases that are not plain, which fastavro resolves.
-Used by: codec, so that an upgrade does not slow the consumer down while both versions are about.
-"""
+"""From the fields that a writer wrote to the fields that a reader wants, where that is a matter of names."""
 
 from typing import Any, Callable, Dict, List, Optional
 

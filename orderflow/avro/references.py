@@ -1,9 +1,4 @@
-"""One whole schema of one that refers to others, as registries keep types that several subjects share.
-
-Owns: `whole`, which puts each referenced type where it is first named.
-Does not know: how the referenced schemas are fetched; whether the result is a good schema (schema.py).
-Used by: registry.
-"""
+"""One whole schema of one that refers to others, as registries keep types that several subjects share."""
 
 import json
 from typing import Any, Dict, Sequence, Set

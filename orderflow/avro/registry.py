@@ -1,9 +1,5 @@
 """A schema registry behind Confluent's REST API, asked so that it can never hold the consumer up.
 
-Owns: `Registry`: look-ups by id, registration, and what each answer of a registry means.
-Does not know: files, fingerprints, framings, Kafka.
-Used by: schemas, tools/check_schema.py.
-
 The requests are made by confluent_kafka's own client, imported only where a registry is configured. Each
 runs in a thread of its own: the client bounds every read, but not the whole of an answer that trickles.
 """

@@ -1,9 +1,4 @@
-"""Confluent's own client of a schema registry, made from our settings and imported only if it is needed.
-
-Owns: `RegistryConfig`, the client's configuration, and `RegistrySchema`: a schema with all that it refers to.
-Does not know: when it is asked, how long is waited, what an answer means (registry.py).
-Used by: registry, and through it schemas and the scripts.
-"""
+"""Confluent's own client of a schema registry, made from our settings and imported only if it is needed."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Protocol

@@ -1,9 +1,5 @@
 """An Avro schema that is safe to decode with: parsed, judged, and fingerprinted once.
 
-Owns: `Schema`, `load_schema` and its refusals, the fingerprint's form.
-Does not know: where a schema comes from, framings, what an order is.
-Used by: codec, flat_reader, walk, evolution, schemas, tools/check_schema.py.
-
 Some schemas turn a few bytes into a crash or into gigabytes, whatever the data check does later.
 They are refused here, when they are loaded.
 """

@@ -1,9 +1,4 @@
-"""Where schemas come from: `order_schema.avsc`, the older versions in `schemas/`, and the registry.
-
-Owns: `SchemaStore`: the reader schema, the writer schemas by fingerprint and by id, the producer's encoder.
-Does not know: what is decoded with them, how a registry is asked (registry.py).
-Used by: producer, consumer, dlq_handler, tools/check_schema.py.
-"""
+"""Where schemas come from: `order_schema.avsc`, the older versions in `schemas/`, and the registry."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional

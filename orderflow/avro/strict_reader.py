@@ -1,9 +1,5 @@
 """A strict reader of Avro bytes, compiled to measure for one schema.
 
-Owns: `compile_reader`, and the Python text that it compiles.
-Does not know: framings, schema look-up, logical types, what to tell about bytes that it does not like.
-Used by: codec.
-
 A general decoder asks the schema at every field what to do. Here the answers are written out once as
 straight Python, which takes half the time. The reader gives an order only for bytes that it has proven to
 be the one canonical encoding of it, and hands all others, however valid, to the careful road:

@@ -1,9 +1,4 @@
-"""New files that only their owner may read: customers' orders are in them.
-
-Owns: how such a file is created, never in place of another.
-Does not know: what is written.
-Used by: plan_file, transfer.
-"""
+"""New files that only their owner may read: customers' orders are in them."""
 
 import os
 from typing import TextIO

@@ -1,9 +1,4 @@
-"""A script from its first line to its exit code: arguments, streams, expected failures in one line.
-
-Owns: `run`, and the look of `--help`.
-Does not know: what the script does.
-Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
-"""
+"""A script from its first line to its exit code: arguments, streams, expected failures in one line."""
 
 import argparse
 import os

@@ -1,9 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, and what a second one means.
-
-Owns: the handlers of both signals while a script works, and the exit code that follows.
-Does not know: what is stopped.
-Used by: the scripts.
-"""
+"""Ctrl-C and SIGTERM as a request to stop, and what a second one means."""
 
 import os
 import signal

@@ -1,9 +1,4 @@
-"""Progress of long work on the error stream, and the two lines of an outage.
-
-Owns: the line that is rewritten in place, and when it is due.
-Does not know: what is counted.
-Used by: the scripts, the producer, the verbs of dlq_handler.py.
-"""
+"""Progress of long work on the error stream, and the two lines of an outage."""
 
 import shutil
 import time

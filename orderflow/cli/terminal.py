@@ -1,9 +1,4 @@
-"""What is written for a person: the script's name, an error, a number, a length of time, colour or none.
-
-Owns: how an error is told, and what a terminal can do.
-Does not know: settings, orders, Kafka's client.
-Used by: the scripts, the producer, the verbs of dlq_handler.py.
-"""
+"""What is written for a person: the script's name, an error, a number, a length of time, colour or none."""
 
 import contextlib
 import os

@@ -1,9 +1,5 @@
 """Text to value, for settings and flags: numbers, seconds, rates, shares, topic names, addresses.
 
-Owns: the kinds of values, how each is written, and what is said of one that is not.
-Does not know: which settings there are, or where their text stands.
-Used by: config.py, producer.py, dlq_handler.py.
-
 Every reader takes the text and returns the value or raises ValueError with a text that completes "'abc' …".
 """
 

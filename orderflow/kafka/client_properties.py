@@ -1,9 +1,4 @@
-"""Properties of the Kafka client that users set: which there are, which values it takes, which we need.
-
-Owns: `PROTECTED`, asking the client itself without starting one, and starting one.
-Does not know: where a property was set, or the settings that are ours.
-Used by: config.py, topics, publisher.
-"""
+"""Properties of the Kafka client that users set: which there are, which values it takes, which we need."""
 
 import re
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar

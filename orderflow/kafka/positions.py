@@ -1,9 +1,4 @@
-"""Places in a topic, and the range to read between two of them, as plain values.
-
-Owns: `Position` and `Range`.
-Does not know: how they are typed, and how a topic is read.
-Used by: reader, and whoever selects what to read.
-"""
+"""Places in a topic, and the range to read between two of them, as plain values."""
 
 from typing import FrozenSet, NamedTuple, Optional
 

@@ -1,9 +1,4 @@
-"""Reads a topic from one place to another, or follows it, without a group and without a trace.
-
-Owns: seeking, the end of a range, and how much is read ahead, which bounds the memory.
-Does not know: what the records mean.
-Used by: browse, replay.
-"""
+"""Reads a topic from one place to another, or follows it, without a group and without a trace."""
 
 import gc
 import time

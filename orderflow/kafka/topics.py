@@ -1,9 +1,4 @@
-"""Kafka before the work starts: whether it answers, and whether the topics are there.
-
-Owns: `require_kafka`, `ensure_topics`, and how each of our topics is created.
-Does not know: what the topics hold, or who reads and writes them.
-Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
-"""
+"""Kafka before the work starts: whether it answers, and whether the topics are there."""
 
 import re
 import time

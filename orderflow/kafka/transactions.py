@@ -1,9 +1,5 @@
 """Sends replayed records and their audit entries: all of a transaction or nothing, one replayer at a time.
 
-Owns: the transactional producer, its fixed id, fencing, and what is done when a commit does not succeed.
-Does not know: which dead letters are sent and why, or how fast.
-Used by: replayer.
-
 The transactional id is the same for everyone who changes the state of one dead letter topic. Whoever opens
 last ends what others left open, and they can commit nothing any more. So states are read after `open`.
 """

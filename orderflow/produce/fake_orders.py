@@ -1,9 +1,4 @@
-"""Orders that nobody placed: plausible ones, and ones that are broken on purpose.
-
-Owns: `FakeOrders`, `Spoiler`, and the list of ways in which an order can be bad.
-Does not know: files, topics, Kafka.
-Used by: producer.py.
-"""
+"""Orders that nobody placed: plausible ones, and ones that are broken on purpose."""
 
 import itertools
 import json

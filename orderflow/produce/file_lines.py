@@ -1,9 +1,4 @@
-"""The lines of a file or a pipe, as they come.
-
-Owns: `Lines`, how they are read, decoded and counted, and the limit of what is held at once.
-Does not know: what stands in them.
-Used by: order_source.
-"""
+"""The lines of a file or a pipe, as they come."""
 
 import io
 import os

@@ -1,9 +1,5 @@
 """Times, decimals, UUIDs and bytes as files spell them.
 
-Owns: `logical_type`, the reader of a logical type; `base64_bytes`; `quoted`, how errors quote a value.
-Does not know: plain types, JSON, lines.
-Used by: order_fields.
-
 Times are ISO 8601, or the number that Avro holds, in JSON and in text alike. A fraction that is finer than
 the type is refused, not rounded; so is a moment without its zone, or a local time with one.
 """

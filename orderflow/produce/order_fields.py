@@ -1,9 +1,5 @@
 """The fields of an order as files spell them: JSON values and CSV cells, read by the schema's types.
 
-Owns: `Field`, the readers of each type; each says what is wrong with a value that does not fit.
-Does not know: lines, files, the rules of business.
-Used by: order_source, record_source, producer.py.
-
 Each type is spelt as is usual: times in ISO 8601 (or as the number that Avro holds), decimals as digits,
 bytes in base64, what is nested as JSON. No value is rounded or cut: what cannot be held is refused.
 """

@@ -1,9 +1,5 @@
 """Orders from a file or a pipe: CSV and JSON Lines, told apart by content, read record by record.
 
-Owns: `OrderFile`, the check that a record has the schema's fields and types, what is said of a bad one.
-Does not know: the rules of business (orders.py), encoding, Kafka.
-Used by: producer.py.
-
 CSV is what the standard library's csv module takes for it in strict mode: a quoted cell may hold line breaks,
 and what does not parse is refused whole, under the number of its first line. A JSON line is a record. What
 passes has every field, of its type; whether a price may be negative is for the consumer to say. A JSON line

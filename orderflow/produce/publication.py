@@ -1,9 +1,4 @@
-"""One run of the producer: from a source of records to the account at the end.
-
-Owns: `Publication`: the loop, its pace, its stop, its progress, and what is said about it all.
-Does not know: where records come from, how they are sent, settings.
-Used by: producer.py.
-"""
+"""One run of the producer: from a source of records to the account at the end."""
 
 import math
 import re

@@ -1,9 +1,5 @@
 """Sending records to one topic, counted, and none of them forgotten.
 
-Owns: `Publisher`, and the client profile that makes it fast and safe.
-Does not know: what an order is, where records come from, when to stop.
-Used by: publication, producer.py.
-
 Every record that is handed over ends as published (all in-sync replicas have it) or as failed and kept by
 `Undelivered`; until then it is on its way. Successes are counted by what is no longer on its way, so that
 only failures cost a call into Python.

@@ -1,9 +1,4 @@
-"""The records to publish: orders of a file or made up, encoded, with broken ones mixed in.
-
-Owns: `Wire`, how an order becomes a record and back; `RecordSource`.
-Does not know: how orders are read (order_file.py) or made up (fake_orders.py), where records go.
-Used by: producer.py, publication.
-"""
+"""The records to publish: orders of a file or made up, encoded, with broken ones mixed in."""
 
 import random
 from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union

@@ -1,9 +1,4 @@
-"""The file of what could not be delivered, in a form that can be sent again.
-
-Owns: its lines.
-Does not know: why a record was not delivered beyond the reason that it is given.
-Used by: producer.py.
-"""
+"""The file of what could not be delivered, in a form that can be sent again."""
 
 import base64
 import json

@@ -1,9 +1,4 @@
-"""What the engine's black-box tests share: a broker with short time-outs, direct publishing, restart loops.
-
-Owns: `Shop`, a pipeline that fills its topics without a producer process and reads what its group committed.
-Does not know: what must hold afterwards; the tests say that, by the account.
-Used by: tests/broker/test_engine_*.py, tests/chaos/test_engine_*.py.
-"""
+"""What the engine's black-box tests share: a broker with short time-outs, publishing, restart loops."""
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 

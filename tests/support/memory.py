@@ -1,10 +1,4 @@
-"""A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it.
-
-Owns: `Log` (records and holes), stand-ins for the session and the recovery that read from it, and
-`write_metadata`, which brings a ledger into the state that a commit tells of.
-Does not know: what is tested. The assignment that is driven with it is the real one.
-Used by: the tests of the ledger, of restoring and of the canary.
-"""
+"""A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it."""
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 

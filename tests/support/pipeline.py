@@ -1,9 +1,4 @@
-"""The three scripts as a user runs them: in processes of their own, on topics that nothing else uses.
-
-Owns: their environment, starting, stopping and killing them, the journal of handler calls, the account.
-Does not know: the insides of the scripts; it imports none of their code.
-Used by: the black-box, end-to-end and chaos tests.
-"""
+"""The three scripts as a user runs them: in processes of their own, on topics that nothing else uses."""
 
 import os
 import re

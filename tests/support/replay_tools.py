@@ -1,9 +1,4 @@
-"""What the black-box tests of replaying share: a dead letter topic with its orders topic, and what was sent.
-
-Owns: setting them up, typing into a terminal, and the count of what each dead letter became.
-Does not know: the insides of the script.
-Used by: test_dlq_replay_*.
-"""
+"""What the black-box tests of replay share: a dead letter topic, its orders topic, and what was sent."""
 
 import json
 import os
