@@ -1,6 +1,6 @@
-"""Text to value, for settings and flags: numbers, seconds, rates, shares, topic names, addresses.
+"""Parses the text of settings and flags: numbers, seconds, rates, shares, topic names, addresses.
 
-Every reader takes the text and returns the value or raises ValueError with a text that completes "'abc' …".
+Every `read` returns the value of a text, or raises ValueError with a message that completes "'abc' …".
 """
 
 import argparse
@@ -13,7 +13,7 @@ from orderflow.model.time_spans import UNITS_MS
 
 
 class Kind(NamedTuple):
-    """A kind of value: its placeholder in the help, and its reader."""
+    """A type of value: its placeholder in the help, and its parser."""
 
     metavar: str
     read: Callable[[str], Any]
@@ -31,7 +31,7 @@ def whole(low: int, high: int, metavar: str = "N") -> Kind:
 
 
 def seconds(low: float, high: float) -> Kind:
-    """A time in seconds, written as a plain number."""
+    """Seconds, written as a plain number."""
 
     def read(text: str) -> float:
         plain = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text)
@@ -44,7 +44,7 @@ def seconds(low: float, high: float) -> Kind:
 
 
 def one_of(*choices: str) -> Kind:
-    """One of some words."""
+    """One of the given words."""
 
     def read(text: str) -> str:
         if text not in choices:
@@ -83,7 +83,7 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
         raise ValueError("must start with http:// or https://, then the host")
     if "@" in text.split("/")[2]:
-        raise ValueError("must not hold a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
+        raise ValueError("must not contain a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
     return text
 
 
@@ -130,7 +130,7 @@ SHARE = Kind("N%", _share)
 
 
 def argument(kind: Kind) -> Callable[[str], Any]:
-    """The reader of a kind for argparse's `type`, which then tells the text and what is wrong with it."""
+    """A parser for argparse's `type`, whose error quotes the text and says what is wrong with it."""
 
     def read(text: str) -> Any:
         try:

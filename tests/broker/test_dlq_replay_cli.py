@@ -104,7 +104,7 @@ def test_a_denied_topic_is_named_and_nothing_is_sent(guarded: Desk, denied: str)
 
     told = run.err.splitlines()[-1]
     assert_nothing_sent(guarded, run, 1, "Topic authorization failed")
-    assert told.startswith("dlq_handler.py: Kafka refuses to take the records for ") and name in told
+    assert told.startswith("dlq_handler.py: Kafka rejects the records for ") and name in told
     assert "Traceback" not in run.err and "%" not in run.err
     assert set(guarded.states().values()) == {"new"}
     allow_writing(guarded.client, name)
