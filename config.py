@@ -17,7 +17,18 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from dotenv.parser import parse_stream
 
-from orderflow.cli.values import ADDRESSES, BOOLEAN, TOPIC, URL, USER_INFO, Kind, one_of, seconds, text, whole
+from orderflow.cli.values import (
+    ADDRESSES,
+    BOOLEAN,
+    TOPIC,
+    URL,
+    USER_INFO,
+    ValueType,
+    one_of,
+    seconds,
+    text,
+    whole,
+)
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
 from orderflow.model.text import did_you_mean
@@ -89,7 +100,7 @@ class Setting(NamedTuple):
     """Name in the environment and in `.env`; the flag is made from it."""
     default: Optional[str]
     """As text, the way one would write it; None where the setting is optional and unset."""
-    kind: Kind
+    kind: ValueType
     meaning: str
     secret: bool = False
     """Never printed, has no flag, and may be given as the path `<env>_FILE`."""
@@ -157,7 +168,7 @@ SETTINGS: Tuple[Setting, ...] = (
         "order_key",
         "ORDER_KEY",
         "order_id",
-        Kind("FIELD", _order_field),
+        ValueType("FIELD", _order_field),
         "field of the order used as the record key; orders with the same key stay in order",
     ),
     Setting(

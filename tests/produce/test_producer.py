@@ -20,7 +20,7 @@ import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRef, load_schema
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
-from orderflow.produce.fake_orders import KINDS
+from orderflow.produce.fake_orders import DEFECTS
 from tests.conftest import NewShop, start_kafka
 from tests.support.account import Line
 from tests.support.acls import allow_writing, deny_writing
@@ -197,7 +197,7 @@ def test_every_kind_of_bad_order_is_mixed_in(shop: Pipeline) -> None:
             fates["good"] += 1
         except OrderError as error:
             fates[error.reason] += 1
-    assert set(fates) == {"good", *(kind.reason for kind in KINDS)}
+    assert set(fates) == {"good", *(defect.reason for defect in DEFECTS)}
     assert f", {300 - fates['good']} broken on purpose" in last_line(finished)
     assert 60 < 300 - fates["good"] < 120
 
