@@ -1,6 +1,6 @@
-"""Speed of decoding, measured: ours beside the bare decoder and Confluent's deserializer.
+"""Measures decoding speed: ours beside the bare decoder and Confluent's deserializer.
 
-Rounds are interleaved, so that a slow moment of the machine hits all cases alike; medians are shown.
+Rounds are interleaved, so that a slow moment of the machine affects all cases alike; medians are shown.
 """
 
 import io

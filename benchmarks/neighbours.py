@@ -1,4 +1,4 @@
-"""How much of the machine others used while it was measured: a figure is only as good as its quiet."""
+"""Measures how much of the machine other processes used: a figure is only as good as its quiet."""
 
 import os
 import resource

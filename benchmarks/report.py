@@ -1,4 +1,4 @@
-"""What a scenario found, as tables of Markdown."""
+"""The results of scenarios as Markdown tables."""
 
 import os
 import platform

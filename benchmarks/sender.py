@@ -1,4 +1,8 @@
-"""Sends orders at a steady rate, whatever becomes of them: an open loop."""
+"""Sends orders at a steady rate, whatever becomes of them: an open loop.
+
+An order's timestamp is the microsecond at which it was meant to be sent, so that a sender that falls behind
+makes the measured latency larger, not smaller.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""The work that every contestant does: the same decoding, the same rules, the same handler."""
+"""The work that every contestant does: the same decoding, the same rules, the same handler.
+
+It runs in virtual environments that have fastavro and the peer, and of our code only this repository.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The text of `.env.example`, from the settings' own catalogue."""
+"""Generates `.env.example` from the settings in config.py: python tools/env_example.py > .env.example."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""A real schema registry on this machine, without Docker: Apicurio Registry, which speaks Confluent's API.
+"""A real schema registry on this machine, without Docker: Apicurio Registry, with Confluent's API.
 
-Its data is in memory and gone when it stops. What it answers differently from Confluent's own registry is
-told in docs/avro.md.
+Its data is in memory and gone when it stops. docs/avro.md says where it differs from Confluent's own registry.
 """
 
 import argparse

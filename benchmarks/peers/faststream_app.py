@@ -1,4 +1,8 @@
-"""FastStream on its Confluent or its aiokafka back end, at least once."""
+"""FastStream on its Confluent or its aiokafka back end, at least once.
+
+At its defaults it takes records one at a time and commits on a timer; at its best it takes batches, without
+type casting, and acknowledges after the work.
+"""
 
 import asyncio
 import sys

@@ -13,7 +13,7 @@ from benchmarks.work import Job
 
 LIMIT_S = 2.0
 EVERY = 7_800
-"""At 5 million orders 642 wait: nearly as many as one ledger lists, beyond which nothing is taken in."""
+"""At 5 million orders 642 wait: nearly as many as one ledger lists, beyond which nothing is admitted."""
 NEW_ORDERS = 50
 
 

@@ -1,4 +1,4 @@
-"""How long the partitions of a consumer that was killed stand still."""
+"""How long a killed consumer's partitions are idle."""
 
 import json
 import sys

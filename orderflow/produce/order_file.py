@@ -3,8 +3,8 @@
 CSV is what the standard library's csv module accepts in strict mode: a quoted cell may contain line breaks,
 and a record that does not parse is refused whole, under the number of its first line. In JSON Lines, each
 line is a record. Accepted orders have every field with the right type; checking the rules is up to the
-consumer. A JSON line may also hold the bytes of a record, `{"key_b64": …, "payload_b64": …}`, which are passed
-on unchanged.
+consumer. A JSON line may also hold the bytes of a record, `{"key_b64": …, "payload_b64": …}`, which are
+passed on unchanged.
 """
 
 import csv
