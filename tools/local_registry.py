@@ -1,6 +1,6 @@
 """A real schema registry on this machine, without Docker: Apicurio Registry, with Confluent's API.
 
-Its data is in memory and gone when it stops. docs/avro.md says where it differs from Confluent's own registry.
+Its data is in memory and gone when it stops. docs/avro.md says how it differs from Confluent's registry.
 """
 
 import argparse
