@@ -132,7 +132,7 @@ def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
 
 
 def replies(*answers: str) -> Choose:
-    """These answers, the last one for ever."""
+    """These answers, then the last one repeatedly."""
     script = iter(answers)
     return lambda choices: next(script, answers[-1])
 
@@ -185,7 +185,7 @@ def test_what_every_further_order_would_meet_ends_it_and_names_what_is_missing(c
         assert kept == [(b"k", b"v")]
 
 
-def test_a_fatal_error_is_told_by_its_cause_wherever_it_came_out_first() -> None:
+def test_a_fatal_error_is_reported_by_its_cause_wherever_it_surfaced_first() -> None:
     """The client knows only "Fatal error" for a record that it takes no more, or hands back."""
     publisher, _, kept = scripted(replies("take", "refuse", str(KafkaError._FATAL), "die"))
     publish(publisher, [(b"k", b"1"), (b"k", b"2"), (b"k", b"3")])
@@ -206,7 +206,7 @@ def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
 
 
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
-    """There will never be room for it; waiting would last for ever."""
+    """There will never be room for it; waiting would never end."""
     kept: List[Record] = []
 
     def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:

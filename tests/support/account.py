@@ -33,7 +33,7 @@ DIAGNOSTIC_PREFIXES = ("__dlq.errors.", "orders.dlq.")
 
 
 class Position(NamedTuple):
-    """Where a record stands. Its text, `topic-partition-offset`, is the delivery id that a handler gets."""
+    """A record's position. Its text, `topic-partition-offset`, starts the delivery id that a handler gets."""
 
     topic: str
     partition: int

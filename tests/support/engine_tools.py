@@ -53,7 +53,7 @@ def path_of(handler: str) -> str:
 
 
 def encode(order_id: str, customer_id: str = "C") -> bytes:
-    """A good order as it stands in the topic."""
+    """A good order as the topic holds it."""
     return _encoder.encode(
         {
             "order_id": order_id,

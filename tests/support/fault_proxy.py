@@ -94,7 +94,7 @@ class FaultProxy:
         for pair in list(self._pairs):
             pair.close()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Accept connections again."""
         self._down = False
 

@@ -133,7 +133,7 @@ def is_unlucky(order_id: str) -> bool:
 
 
 def _place(delivery: Any) -> str:
-    """Where the order stands, which is not its id once it was replayed."""
+    """The order's position, which is not its id once it was replayed."""
     return f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
 
 

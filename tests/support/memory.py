@@ -191,7 +191,7 @@ def restore(
 ) -> Restored:
     """Let a new owner take the partition over, `later_s` seconds after the commit was written.
 
-    It looks so many times, some seconds apart.
+    It checks the given number of times, some seconds apart.
     """
     clock_s = [now_s]
     events: List[Tuple[str, Dict[str, Any]]] = []

@@ -42,7 +42,7 @@ class Call(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Where the order of this call stands."""
+        """The position of this call's order."""
         found = parse_position(self.delivery)
         assert found is not None
         return found
@@ -207,7 +207,7 @@ class Pipeline:
         return [_call(line) for line in lines]
 
     def orders(self) -> List[Line]:
-        """Every order that stands in the topic."""
+        """Every order in the topic."""
         return read_topic(self.client, self.orders_topic)
 
     def results(self) -> List[Line]:

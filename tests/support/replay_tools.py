@@ -42,7 +42,7 @@ class Desk(Handler):
         send(self.bootstrap_servers, self.orders_topic, orders)
 
     def sent(self, topic: Optional[str] = None) -> List[Line]:
-        """What stands in the orders topic, or another, and came from a replay."""
+        """The replayed records in the orders topic or another."""
         lines = read_topic(self.client, topic or self.orders_topic)
         return [line for line in lines if line.header(REPLAY_JOB) is not None]
 

@@ -109,7 +109,7 @@ def test_make_targets_that_are_named_exist(page: str) -> None:
 
 @each_page
 def test_settings_that_are_named_exist(page: str) -> None:
-    """Whatever stands in capitals with an underscore is a setting, or passes through to the client."""
+    """Every name in capitals with an underscore is a setting, or a property passed to the client."""
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", PAGES[page]))
     known = {setting.env for setting in config.SETTINGS} | OTHER_PROGRAMS_NAMES
 
@@ -147,7 +147,7 @@ def _source(name: str) -> str:
 
 
 def test_the_words_of_the_glossary_are_the_codes() -> None:
-    """Each class, function and attribute that it names stands in the file that it names beside it."""
+    """Each class, function and attribute that it names is in the file that it names beside it."""
     named = re.findall(r"`([\w.]+)`(?:, `\w+`)? in `(\w+\.py)`", PAGES["docs/glossary.md"])
 
     assert len(named) >= 8
