@@ -1,9 +1,5 @@
 """Settings: every name, default and unit, and the one function that reads them.
 
-Owns: the catalogue `SETTINGS`, the frozen `Settings`, and the only reading of the environment and `.env`.
-Does not know: what a setting is used for; nothing in orderflow/ imports this module.
-Used by: producer.py, consumer.py, dlq_handler.py, and the generators of .env.example and docs/reference.md.
-
 Precedence: flag > environment > .env > default. An empty value unsets an optional setting and is a fault
 for any other. A secret may stand in a file that `NAME_FILE` names. `KAFKA_SASL_USERNAME` and
 `-X sasl.username=` reach the Kafka client as its property `sasl.username`; so does every other property that
@@ -21,7 +17,18 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from dotenv.parser import parse_stream
 
-from orderflow.cli.values import ADDRESSES, BOOLEAN, TOPIC, URL, USER_INFO, Kind, one_of, seconds, text, whole
+from orderflow.cli.values import (
+    ADDRESSES,
+    BOOLEAN,
+    TOPIC,
+    URL,
+    USER_INFO,
+    ValueType,
+    one_of,
+    seconds,
+    text,
+    whole,
+)
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
 from orderflow.model.text import did_you_mean
@@ -29,16 +36,16 @@ from orderflow.model.text import did_you_mean
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
 CLIENT_DEFAULTS: Mapping[str, str] = {
-    # By default the client forgets all brokers when the last connection is lost, and begins anew. A
-    # transaction under way then waits for a coordinator that nobody looks for any more, past every
-    # time-out and for ever (measured with 2.16.0; its issue 5511 tells of the same from another cause).
+    # By default the client forgets all brokers and bootstraps again when the last connection is lost. A
+    # transaction in progress then waits for a coordinator that is no longer looked up, past every time-out
+    # and without end (measured with 2.16.0; its issue 5511 reports the same from another cause).
     "metadata.recovery.strategy": "none",
 }
 """What every client of the three scripts gets."""
 
 
 class ConfigError(UsageError):
-    """Settings that cannot be used: one message with every fault, a line each."""
+    """Invalid settings: one message with every fault, one per line."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
@@ -78,22 +85,22 @@ class Settings:
     schema_registry_key_password: Optional[str] = field(repr=False)
     schema_registry_register: bool
     client: Mapping[str, str] = field(repr=False)
-    """Properties of the Kafka client that pass through as they are, by the client's own names."""
+    """Properties passed unchanged to the Kafka client, by the client's own names."""
 
 
 # --- The catalogue ---
 
 
 class Setting(NamedTuple):
-    """One setting: what it is called everywhere, what it means, and how its text is read."""
+    """One setting: its names, its meaning, and how its text is parsed."""
 
     name: str
     """Attribute of `Settings`."""
     env: str
     """Name in the environment and in `.env`; the flag is made from it."""
     default: Optional[str]
-    """As text, the way one would write it; None where the setting is optional and unset."""
-    kind: Kind
+    """As text, as a user would write it; None if the setting is optional and unset."""
+    kind: ValueType
     meaning: str
     secret: bool = False
     """Never printed, has no flag, and may be given as the path `<env>_FILE`."""
@@ -117,7 +124,7 @@ def _order_field(name: str) -> str:
 
 
 def _order_fields() -> List[str]:
-    """Names of the schema's fields; none if it cannot be read, which whoever loads the schema reports."""
+    """The schema's field names; empty if it cannot be read, which is reported when it is loaded."""
     try:
         return [f["name"] for f in json.loads(ORDER_SCHEMA.read_text(encoding="utf-8"))["fields"]]
     except (OSError, ValueError, LookupError, TypeError):
@@ -161,7 +168,7 @@ SETTINGS: Tuple[Setting, ...] = (
         "order_key",
         "ORDER_KEY",
         "order_id",
-        Kind("FIELD", _order_field),
+        ValueType("FIELD", _order_field),
         "field of the order used as the record key; orders with the same key stay in order",
     ),
     Setting(
@@ -314,7 +321,7 @@ _BY_ENV = {setting.env: setting for setting in SETTINGS}
 def add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     """Add a flag for each named setting, `-b` for the brokers, and `-X` for any other client property.
 
-    Values stay text here: `load` checks flags together with everything else.
+    Values stay text; `load` checks flags together with everything else.
     """
     group = parser.add_argument_group("settings (flag > environment > .env > default)")
     for name in ("bootstrap_servers", *[n for n in names if n != "bootstrap_servers"]):
@@ -356,9 +363,9 @@ def load(
     environ: Optional[Mapping[str, str]] = None,
     dotenv_path: str = ".env",
 ) -> Settings:
-    """Settings from flags, environment, the `.env` file and defaults, in this order.
+    """Settings from flags, the environment, the `.env` file and defaults, in this order of precedence.
 
-    Raises ConfigError with every fault found, each naming the setting and where it stands.
+    Raises ConfigError with every fault found, each naming the setting and its source.
     """
     given: Mapping[str, Any] = vars(flags) if isinstance(flags, argparse.Namespace) else flags
     faults: List[str] = []
@@ -375,10 +382,10 @@ def load(
 
 
 def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
-    """Configuration for a client of confluent_kafka: the caller's `overrides`, then what was passed through.
+    """Configuration for a confluent_kafka client: the caller's `overrides`, then the user's properties.
 
-    What was passed through wins; `load` refused what a promise rests on. The client's own log is kept to
-    emergencies, since the scripts say what matters; `-X debug=…` or `-X log_level=…` brings it back.
+    The user's win; `load` has refused those that a promise depends on. The client's own log is limited to
+    emergencies, since the scripts report what matters; `-X debug=…` or `-X log_level=…` brings it back.
     """
     quiet = {} if "debug" in settings.client else {"log_level": 2}
     ours = {"bootstrap.servers": settings.bootstrap_servers, **CLIENT_DEFAULTS, **quiet}
@@ -391,7 +398,7 @@ def _flag_layer(given: Mapping[str, Any]) -> _Layer:
 
 
 def _value(setting: Setting, layers: Sequence[_Layer], faults: List[str]) -> Any:
-    """The value from the first layer that has one; None, with a fault noted, where it is wrong."""
+    """The value from the first layer that has one; None, with a fault noted, if it is invalid."""
     for layer in layers:
         given = _given(setting.env, layer, setting.secret, faults)
         if given is not None:
@@ -400,7 +407,7 @@ def _value(setting: Setting, layers: Sequence[_Layer], faults: List[str]) -> Any
 
 
 def _given(env: str, layer: _Layer, may_be_file: bool, faults: List[str]) -> Optional[str]:
-    """The text of one name in one layer, read from the file that `<env>_FILE` names if so given."""
+    """The text of one name in one layer, read from the file in `<env>_FILE` if that is set."""
     given = layer.values.get(env)
     path = layer.values.get(env + _FILE) if may_be_file else None
     if path is None:
@@ -434,7 +441,7 @@ def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
 
 
 def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:
-    """Faults that lie in the combination; a value that is itself wrong is None here and passes."""
+    """Faults in combinations of settings; a value that is itself invalid is None here and passes."""
     first_s, longest_s = values["retry_backoff_s"], values["retry_backoff_max_s"]
     if first_s is not None and longest_s is not None and longest_s < first_s:
         faults.append(f"RETRY_BACKOFF_MAX ({longest_s:g} s) is shorter than RETRY_BACKOFF ({first_s:g} s)")
@@ -457,7 +464,7 @@ def _default_audit_topic(values: Mapping[str, Any]) -> str:
 
 
 def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
-    """The `.env` file, if there is one. `$` has no meaning in it, so a password may hold one."""
+    """The `.env` file, if there is one. `$` has no meaning in it, so a password may contain one."""
     values: Dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig") as stream:
@@ -480,9 +487,9 @@ _KNOWN = (*_BY_ENV, *(setting.env + _FILE for setting in SETTINGS if setting.sec
 
 
 def _misspelt(name: str, path: str) -> Optional[str]:
-    """The fault of a name in `.env` that is nearly ours, or looks like a client property and is none.
+    """The fault of a name in `.env` that is nearly ours, or looks like a client property but is not.
 
-    Any other name is left alone: the file may serve other programs too.
+    Any other name is ignored: other programs may use the file too.
     """
     if name in _KNOWN or (name.startswith(_PREFIX) and _property(name)):
         return None
@@ -503,7 +510,7 @@ def _env_of(prop: str) -> str:
 
 
 def _property(env: str) -> Optional[str]:
-    """The client property that an environment name stands for, as such or as `<name>_FILE`; None if none.
+    """The client property that an environment variable sets, directly or as `<name>_FILE`; else None.
 
     Other programs' names start with KAFKA_ too (KAFKA_HEAP_OPTS, KAFKA_HOME, the KAFKA_PORT of Kubernetes),
     so a name counts only if the client has the property.
@@ -516,7 +523,7 @@ def _property(env: str) -> Optional[str]:
 
 
 def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: List[str]) -> Dict[str, str]:
-    """What passes through, the strongest source last; each value is checked by the client itself."""
+    """The user's properties, the strongest source last; the client itself checks each value."""
     found: Dict[str, Tuple[str, str]] = {}
     for layer in reversed(layers):
         found.update(_properties_in(layer, faults))
@@ -539,7 +546,7 @@ def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: L
 
 
 def _properties_in(layer: _Layer, faults: List[str]) -> Dict[str, Tuple[str, str]]:
-    """The properties that one layer sets: value and where it stands, by the client's name."""
+    """The properties that one layer sets, by the client's name: value and source."""
     found: Dict[str, Tuple[str, str]] = {}
     for env in layer.values:
         prop = _property(env) if env.startswith(_PREFIX) and env not in _BY_ENV else None

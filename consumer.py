@@ -1,10 +1,5 @@
 #!/usr/bin/env python3
-"""Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed.
-
-Owns: the command line of the consumer, and the handler that runs where no other is named.
-Does not know: how an order is decoded, retried, dead-lettered or committed; see orderflow/consume/loop.py.
-Used by: people, tools/demo.py.
-"""
+"""Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed."""
 
 import argparse
 import contextlib

@@ -1,10 +1,5 @@
 #!/usr/bin/env python3
-"""Publish orders to Kafka: made up, or from a file.
-
-Owns: the command line of the producer, and the loop from a source of orders to the publisher.
-Does not know: how orders are read, made up, encoded or sent; see orderflow/.
-Used by: people, tools/demo.py.
-"""
+"""Publish orders to Kafka: made up, or from a file."""
 
 import argparse
 import contextlib
@@ -19,13 +14,13 @@ from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.cli.terminal import complain, count
-from orderflow.cli.values import RATE, SHARE, Kind, argument, whole
+from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.produce.order_fields import fields_of
 from orderflow.produce.order_file import OrderFile
-from orderflow.produce.publication import Limits, Publication
+from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
@@ -62,7 +57,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 
 def _publish(
     settings: config.Settings,
-    limits: Limits,
+    limits: RunLimits,
     source: RecordSource,
     wire: Wire,
     stop: StopSignals,
@@ -83,11 +78,11 @@ def _publish(
 
 
 def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
-    """Where the orders are that were not published."""
+    """How many orders were not published, why, and where they are kept."""
     if not publisher.failed:
         return
     why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
-    doubt = "; some may have arrived all the same" if publisher.doubtful else ""
+    doubt = "; some may have arrived after all" if publisher.doubtful else ""
     next_step = f"\nnext: python producer.py --input {undelivered.path}" if undelivered.kept else ""
     yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}{next_step}"
     if undelivered.lost is not None:
@@ -119,18 +114,18 @@ def _parser() -> argparse.ArgumentParser:
         "--input",
         metavar="FILE",
         help="publish the orders of this CSV or JSON Lines file, - for stdin; each must have "
-        "every field, of its type, while the rules are the consumer's to check",
+        "every field with the right type; the consumer checks the rules",
     )
     _add(parser, "--count", whole(0, 10**18), "stop after N records (default: at the end)")
-    _add(parser, "--rate", RATE, "at most so many a second: 10/s, or 500/min, 90/h")
+    _add(parser, "--rate", RATE, "send at most this many: 10/s, 500/min or 90/h")
     _add(
         parser,
         "--invalid",
         SHARE,
-        "mix in so many records that cannot be processed, of every kind: "
+        "mix in this share of records that cannot be processed, of every kind: "
         "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing",
     )
-    _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, ids and times included")
+    _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, including ids and times")
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first bad line of the input, with exit code 1"
     )
@@ -138,18 +133,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, flag: str, kind: Kind, meaning: str) -> None:
+def _add(parser: argparse.ArgumentParser, flag: str, kind: ValueType, meaning: str) -> None:
     parser.add_argument(flag, metavar=kind.metavar, type=argument(kind), help=meaning)
 
 
-def _limits(flags: argparse.Namespace, settings: config.Settings) -> Limits:
+def _limits(flags: argparse.Namespace, settings: config.Settings) -> RunLimits:
     records = math.inf if flags.count is None else flags.count
-    return Limits(records, 1 / flags.rate if flags.rate else 0.0, flags.strict, settings.shutdown_timeout_s)
+    return RunLimits(
+        records, 1 / flags.rate if flags.rate else 0.0, flags.strict, settings.shutdown_timeout_s
+    )
 
 
 @contextlib.contextmanager
 def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]]:
-    """The input file, stdin for `-`, None where orders are made up."""
+    """The input file, stdin for `-`, None if orders are made up."""
     if path is None:
         yield None
     elif path == "-":

@@ -1,9 +1,4 @@
-"""Measure everything, in one run on one Kafka, and write docs/performance.md.
-
-Owns: the command line and the order of the scenarios.
-Does not know: how anything is measured.
-Used by: `make bench`.
-"""
+"""Run all benchmarks on one Kafka and write docs/performance.md."""
 
 import argparse
 import sys
@@ -56,7 +51,7 @@ SCENARIOS: Dict[str, Scenario] = {
 
 
 def main() -> int:
-    """Run what was asked for; 1 where a scenario was void."""
+    """Run the chosen scenarios; 1 if one was void."""
     flags = _parser().parse_args()
     chosen = flags.only or list(SCENARIOS)
     plan = QUICK if flags.quick else FULL
@@ -74,11 +69,11 @@ def main() -> int:
 
 
 BROKER_JVM = ("-Xms1g", "-Xmx1g", "-Xmn700m", "-XX:+UseSerialGC")
-"""A collection stops the broker for 50 ms here, so it must not be what a latency's p99 measures."""
+"""A garbage collection stops the broker for 50 ms here, which must not decide a latency's p99."""
 
 
 def _kafka() -> LocalKafka:
-    """A broker that keeps everything, and is rarely stopped by its own collector."""
+    """A broker that keeps everything and is rarely stopped by garbage collection."""
     return LocalKafka(settings={"log.retention.ms": "-1"}, jvm_options=BROKER_JVM)
 
 
@@ -93,7 +88,7 @@ def _quiet(share: Optional[float]) -> str:
 
 
 def _write(text: str, flags: argparse.Namespace) -> None:
-    """Keep what is measured so far: a long run that is interrupted has not been for nothing."""
+    """Write what is measured so far, so that an interrupted run is not wasted."""
     document = SCRAP if flags.quick or flags.only else DOCUMENT
     document.parent.mkdir(exist_ok=True)
     document.write_text(text, encoding="utf-8")

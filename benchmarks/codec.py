@@ -1,10 +1,6 @@
-"""Speed of decoding, measured: ours beside the bare decoder and Confluent's deserializer.
+"""Measures decoding speed: ours beside the bare decoder and Confluent's deserializer.
 
-Owns: `python -m benchmarks.codec`, its cases and its table.
-Does not know: Kafka; the whole consumer is measured elsewhere in this folder.
-Used by: people, docs/avro.md (its figures).
-
-Rounds are interleaved, so that a slow moment of the machine hits all cases alike; medians are shown.
+Rounds are interleaved, so that a slow moment of the machine affects all cases alike; medians are shown.
 """
 
 import io

@@ -1,9 +1,4 @@
-"""A virtual environment for each peer, made once and kept under build/.
-
-Owns: which packages a peer needs, pinned, and where its Python is.
-Does not know: what a peer does.
-Used by: contestants.py.
-"""
+"""A virtual environment for each peer, created once and kept under build/."""
 
 import shutil
 import subprocess
@@ -51,11 +46,11 @@ PROFILER = Environment("py-spy", ("py-spy==0.4.3",))
 
 
 class NoEnvironment(Exception):
-    """A peer that cannot run here; the text says why."""
+    """A peer cannot run here; the text says why."""
 
 
 def python_of(name: str, say: Callable[[str], None]) -> Path:
-    """The Python of a peer's environment, which is made when it is not there yet."""
+    """The Python of a peer's environment, which is created if it does not exist yet."""
     environment = PROFILER if name == PROFILER.name else PEERS[name]
     folder = FOLDER / name
     wanted = "\n".join((*environment.requirements, FASTAVRO))

@@ -1,9 +1,4 @@
-"""Handlers that the benchmarks give to consumer.py, each a kind of load.
-
-Owns: one function a kind.
-Does not know: Kafka, what is made of the measurements.
-Used by: the scenarios, as `--handler benchmarks/handlers.py:nothing`.
-"""
+"""Handlers that the benchmarks run in consumer.py, one for each kind of load."""
 
 import os
 import time
@@ -40,7 +35,7 @@ def some_fail_first(order: Order) -> None:
 
 
 def some_wait(order: Order) -> None:
-    """One in 20 of the first orders waits for hours, until so many do; all others are done at once."""
+    """One in 20 of the first orders waits for hours, up to a limit; all others finish at once."""
     number = int(order["order_id"].rpartition("-")[2])
     if number <= 20 * WAITING and number % 20 == 0:
         raise RetryLater(after=36_000)
@@ -48,13 +43,13 @@ def some_wait(order: Order) -> None:
 
 
 def millisecond(order: Order, delivery: Delivery) -> None:
-    """Work for about a millisecond, and tell a file that survives a kill which order it was."""
+    """Work for about a millisecond, and write the order to a file that survives a kill."""
     os.write(_calls, f"{delivery.id}\n".encode())
     time.sleep(0.001)
 
 
 def five_milliseconds(order: Order) -> None:
-    """Wait as for an answer from elsewhere."""
+    """Wait, as for the answer of another service."""
     time.sleep(0.005)
     _marks.handle(order)
 

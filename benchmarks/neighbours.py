@@ -1,9 +1,4 @@
-"""How much of the machine others used while it was measured: a figure is only as good as its quiet.
-
-Owns: the processor time of the whole machine against that of our own processes.
-Does not know: what is measured.
-Used by: __main__.
-"""
+"""Measures how much of the machine other processes used: a figure is only as good as its quiet."""
 
 import os
 import resource

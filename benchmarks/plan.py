@@ -1,14 +1,9 @@
-"""How much of everything is measured.
-
-Owns: the sizes and numbers of rounds of a full run and of a quick one.
-Does not know: the scenarios' contents.
-Used by: every scenario.
-"""
+"""How much is measured: the sizes and rounds of a full run and of a quick one."""
 
 from typing import Callable, NamedTuple
 
 Say = Callable[[str], None]
-"""Tells the person at the terminal how far it is."""
+"""Reports progress to the terminal."""
 
 
 class Plan(NamedTuple):

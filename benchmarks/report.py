@@ -1,9 +1,4 @@
-"""What a scenario found, as tables of Markdown.
-
-Owns: `Section` and the text of docs/performance.md.
-Does not know: how anything was measured.
-Used by: every scenario, and __main__.
-"""
+"""The results of scenarios as Markdown tables."""
 
 import os
 import platform

@@ -1,9 +1,6 @@
-"""Reads results as they become visible and writes down how long each took.
+"""Reads results as they become visible and records how long each took.
 
-Owns: the clock at the far end. A line is the microseconds from intended sending to the handler's call, and
-from there to here.
-Does not know: orders.
-Used by: the scenario latency, as a process of its own.
+A line has the microseconds from the intended sending to the handler's call, and from there to here.
 """
 
 import json
@@ -25,7 +22,7 @@ class Reading(NamedTuple):
 
 
 def main(reading: Reading) -> None:
-    """Read so many results, then write all the lines."""
+    """Read the results, then write all lines."""
     consumer = Consumer(
         {
             "bootstrap.servers": reading.brokers,

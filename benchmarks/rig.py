@@ -1,9 +1,4 @@
-"""The bench: a Kafka, topics of orders, and consumers that run in processes of their own.
-
-Owns: `Rig` (publish, run, check what came of it) and `Run` (what one run measured).
-Does not know: what is compared with what.
-Used by: every scenario.
-"""
+"""The bench: a Kafka, topics of orders, and consumers that run in processes of their own."""
 
 import json
 import os
@@ -26,7 +21,7 @@ HANDLERS = ROOT / "benchmarks" / "handlers.py"
 
 
 class Void(Exception):
-    """A run whose counts are not right: what it measured means nothing."""
+    """A run whose counts are wrong, so its measurements mean nothing."""
 
 
 class Topic(NamedTuple):
@@ -70,7 +65,7 @@ class Rig:
     # --- topics ----------------------------------------------------------------------------------
 
     def create(self, name: str, partitions: int) -> str:
-        """Make a topic; its name."""
+        """Create a topic; returns its name."""
         self.admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
         return name
 
@@ -238,7 +233,7 @@ def finish_any(process: Process) -> None:
 
 
 def read_report(report: Path, handled: int) -> Run:
-    """What the marks of a process say. Void where it did not handle so many orders."""
+    """What the marks of a process say. Raises Void if it did not handle that many orders."""
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     if len(lines) != 1:
         raise Void(f"{len(lines)} reports instead of one: not every order was handled")

@@ -1,9 +1,7 @@
 """Sends orders at a steady rate, whatever becomes of them: an open loop.
 
-Owns: the schedule. An order's timestamp is the microsecond at which it was meant to be sent, so that a
-sender that falls behind makes the measured latency larger, not smaller.
-Does not know: who reads the orders, or when.
-Used by: the scenarios latency, takeover and restart, as a process of its own.
+An order's timestamp is the microsecond at which it was meant to be sent, so that a sender that falls behind
+makes the measured latency larger, not smaller.
 """
 
 import json

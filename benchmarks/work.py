@@ -1,9 +1,6 @@
 """The work that every contestant does: the same decoding, the same rules, the same handler.
 
-Owns: `Job` (what to consume and when it is done), `Work` (read, handle, count), `Marks` (what is measured).
-Does not know: which client or framework brings the records.
-Used by: every script in peers/, and handlers.py, so that the comparison is one of the frameworks alone.
-It runs in virtual environments that hold fastavro and the peer, and of ours only this repository.
+It runs in virtual environments that have fastavro and the peer, and of our code only this repository.
 """
 
 import json

@@ -1,21 +1,16 @@
-"""Why an order could not be processed: one family of errors, and the facts kept of each.
-
-Owns: the exceptions that stand for a fault of an order, and `Failure`, their summary.
-Does not know: what is done about a failure (retry.py) or how it is written (dead_letter.py).
-Used by: codec, orders, schemas, retry, dead_letters, processor, and every handler.
-"""
+"""The errors an order can fail with, and the summary that is kept of each failure."""
 
 import traceback
 from typing import Any, NamedTuple, Optional, Type
 
 
 class OrderError(Exception):
-    """A fault of one order, with a stable reason code that nobody has to guess from text."""
+    """A fault of one order, with a stable reason code, so that nobody has to parse the message."""
 
     stage = "process"
     retryable = False
     reason = "process.failed"
-    """Where a handler's own subclass does not call this constructor, its class decides."""
+    """The class's reason applies if a handler's subclass does not call this constructor."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -27,11 +22,11 @@ class Undecodable(OrderError):
 
     stage = "decode"
     position: Optional[int] = None
-    """Offset of the first faulty byte within the value, where it is known."""
+    """Offset of the first faulty byte within the value, if known."""
 
 
 class UnknownSchema(Undecodable):
-    """The writer schema is not known (yet): a registry may learn it, so it is retried first."""
+    """The writer schema is not known (yet). It may still be registered, so the order is retried first."""
 
     retryable = True
 
@@ -40,13 +35,13 @@ class UnknownSchema(Undecodable):
 
 
 class InvalidOrder(OrderError):
-    """The order breaks a rule. Reasons start with `validate.`, then the field's name."""
+    """The order breaks a rule. Reasons are `validate.` and the field's name."""
 
     stage = "validate"
 
 
 class RejectOrder(OrderError):
-    """Raised by a handler: this order can never be processed, so dead-letter it now."""
+    """Raised by a handler: this order can never be processed; dead-letter it now."""
 
     reason = "process.rejected"
 
@@ -55,7 +50,7 @@ class RejectOrder(OrderError):
 
 
 class RetryLater(OrderError):
-    """Raised by a handler: call again, after `after` seconds if given, else by the back-off."""
+    """Raised by a handler: call again after `after` seconds or, if not given, after the usual back-off."""
 
     retryable = True
     reason = "process.retry_later"
@@ -67,7 +62,7 @@ class RetryLater(OrderError):
 
 
 class NothingRan(OrderError):
-    """The handler handed back a promise of work, not work that is done. It does so at every call."""
+    """The handler returned a promise of work (a coroutine, say) instead of doing it. Retrying cannot help."""
 
     reason = "process.not_run"
 
@@ -76,7 +71,7 @@ class NothingRan(OrderError):
 
 
 class UnusableResult(OrderError):
-    """What the handler returned cannot be published, now or ever."""
+    """The handler's result can never be published."""
 
     stage = "publish"
 
@@ -85,18 +80,18 @@ class UnusableResult(OrderError):
 
 
 class ResultTooLarge(UnusableResult):
-    """What the handler returned does not fit into its topic."""
+    """The handler's result is too large for its topic."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "publish.too_large")
 
 
 class RegistryUnavailable(Exception):
-    """The schema registry does not answer properly. An outage of ours, never a fault of the order."""
+    """The schema registry does not answer properly: an outage on our side, never a fault of the order."""
 
 
 class Failure(NamedTuple):
-    """What is kept of one failure: enough to decide, to explain and to group by."""
+    """What is kept of one failure: enough to decide on it, explain it and group by it."""
 
     reason: str
     stage: str
@@ -106,11 +101,11 @@ class Failure(NamedTuple):
     after_s: Optional[float] = None
     stack: Optional[str] = None
     asked_for: bool = False
-    """The handler asked to be called later; nothing has failed."""
+    """The handler asked to be called again later; nothing has failed."""
 
 
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
-    """Summarise what codec, rules or handler raised. An unknown class is a retryable handler failure."""
+    """Summarise what the codec, the rules or the handler raised. Any other class is a retryable failure."""
     stack = _stack(error) if with_stack else None
     name, message = class_name(error), _text(error)
     if not isinstance(error, OrderError):
@@ -121,29 +116,29 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether calling again cannot help: true only of an `OrderError` that says so."""
+    """Whether retrying cannot help: true only of an `OrderError` that says so."""
     return isinstance(error, OrderError) and not error.retryable
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException as second:  # noqa: BLE001 - the text is the handler's code too
+    except BaseException as second:  # noqa: BLE001 - __str__ is the handler's code too
         return f"(its text cannot be shown: {class_name(second)})"
 
 
 def _stack(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception as second:  # noqa: BLE001 - it is made of texts and names of the handler's
+    except Exception as second:  # noqa: BLE001 - a stack contains text and names from the handler
         return f"(its stack cannot be shown: {class_name(second)})"
 
 
 def class_name(error: BaseException) -> str:
-    """The class as an operator searches for it: builtins bare, others with their module."""
+    """The class name an operator would search for: builtins bare, others with their module."""
     return class_name_of(type(error))
 
 
 def class_name_of(kind: Type[Any]) -> str:
-    """Any class in the same form."""
+    """The same for a class."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,9 +1,4 @@
-"""How a command ends: its exit code, and the errors that a person is told in one line.
-
-Owns: the exit codes, and the family of expected failures.
-Does not know: who raises them, and how they are written.
-Used by: everything that can fail before or beside an order.
-"""
+"""Exit codes, and the errors that end a command with a message instead of a traceback."""
 
 OK = 0
 FAILED = 1
@@ -11,37 +6,37 @@ FAILED = 1
 USAGE = 2
 """Wrong flags or settings: nothing was done."""
 INCOMPLETE = 3
-"""Finished, but some of what was chosen was not sent."""
+"""Finished, but some of what was selected was not sent."""
 REFUSED = 4
-"""Not confirmed, plan drifted, or preflight refused."""
+"""Not confirmed, the plan no longer matches, or a preflight check refused."""
 TRIPPED = 5
-"""Outage brake or canary stopped it."""
+"""Stopped by the outage brake or a canary."""
 INTERRUPTED = 130
 TERMINATED = 143
 
 
 class CommandError(Exception):
-    """An expected failure: its text is all that the user is told, its exit code is the script's."""
+    """An expected failure: the user sees only its text, and the script ends with its exit code."""
 
     exit_code = FAILED
 
 
 class UsageError(CommandError):
-    """Flags or settings that cannot be used."""
+    """Flags or settings are invalid."""
 
     exit_code = USAGE
 
 
 class KafkaUnreachable(CommandError):
-    """No broker answers at the address that was given."""
+    """No broker answers at the given address."""
 
 
 class TopicMissing(CommandError):
-    """A topic is not there and may not be created by us."""
+    """A topic does not exist, and we may not create it."""
 
 
 class Refused(CommandError):
-    """Not done, because it was not confirmed or a check before it said no."""
+    """Not done, because it was not confirmed or a preflight check refused it."""
 
     exit_code = REFUSED
 

@@ -1,10 +1,4 @@
-"""What all tests share: one real broker for the whole run, and names that no other test uses.
-
-Owns: the fixtures `kafka`, `strict_kafka`, `topic`, `pipeline`, `shop` and `strict_shop`; the rule that a
-missing broker skips here and fails in CI.
-Does not know: orders, or how a broker is started (tools/local_kafka.py).
-Used by: pytest, for every test module.
-"""
+"""What all tests share: one real broker for the whole run, and names that no other test uses."""
 
 import itertools
 import os

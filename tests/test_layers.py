@@ -130,7 +130,12 @@ MAY_IMPORT: Dict[str, Set[str]] = {
 READS_ENVIRONMENT = ("config", "orderflow.cli.terminal")
 """Settings are read in one place; the terminal's own NO_COLOR and TERM in another."""
 
+LISTS = ("Owns:", "Does not know:", "Used by:")
+
+LISTED = "lists what it owns or who uses it"
+
 KNOWN: Dict[str, Tuple[str, ...]] = {
+    "its verbs are being moved out": (f"dlq_handler {LISTED}",),
     "one look into the headers serves the rows and their reader": (
         "orderflow.dlq.explain imports orderflow.dlq.dialects._pick",
     ),
@@ -360,6 +365,15 @@ def every_file_says_what_it_is(modules: Modules) -> List[str]:
     ]
 
 
+def no_head_lists_its_users(modules: Modules) -> List[str]:
+    """No head says what its file owns or who uses it: the folders' rules hold the first, the second rots."""
+    return [
+        f"{module.name} {LISTED}"
+        for module in modules.values()
+        if any(line.startswith(LISTS) for line in (ast.get_docstring(module.tree) or "").splitlines())
+    ]
+
+
 def every_folder_names_its_files(modules: Modules) -> List[str]:
     """A folder's `__init__` gives the order in which to read it, and leaves no file out."""
     return [
@@ -382,6 +396,7 @@ RULES: List[Rule] = [
     one_reader_of_the_environment,
     one_reader_of_headers,
     every_file_says_what_it_is,
+    no_head_lists_its_users,
     every_folder_names_its_files,
 ]
 
@@ -461,6 +476,7 @@ def test_the_project_is_there() -> None:
         (one_reader_of_headers, "tools/demo.py", "def f(m):\n    return list(m.headers())"),
         (every_file_says_what_it_is, "producer.py", ""),
         (every_file_says_what_it_is, "tools/demo.py", "import os"),
+        (no_head_lists_its_users, "producer.py", '"""Publish orders.\n\nUsed by: people.\n"""'),
         (every_file_says_what_it_is, "orderflow/kafka/topics.py", '"""Topics, and how they\nare created."""'),
     ],
 )

@@ -1,1 +1,1 @@
-"""Programs around the toolkit that no production run needs: a local Kafka, the demo, checks."""
+"""Programs around the toolkit that production does not need: a local Kafka, the demo, checks."""

@@ -1,10 +1,4 @@
-"""Tell before a deploy whether a changed order schema can still read what was written with older ones.
-
-Owns: the command `make check-schema` and its report.
-Does not know: how schemas are compared (orderflow/avro/evolution.py) or found
-(orderflow/avro/schema_store.py).
-Used by: people, and the pipeline that deploys a changed order_schema.avsc.
-"""
+"""Check before a deploy that a changed order schema can still read what was written with older ones."""
 
 import argparse
 import sys
@@ -66,7 +60,7 @@ def main(argv: Optional[Sequence[str]] = None, out: TextIO = sys.stdout, err: Te
 
 
 def report(reader: Schema, name: str, writers: Sequence[Writer], out: TextIO) -> int:
-    """One line for every writer, with what breaks below it; returns the exit code."""
+    """Print one line per writer, with what breaks below it; returns the exit code."""
     print(f"{Path(name).name} ({reader.name}, fingerprint {reader.fingerprint.hex()}) reads:", file=out)
     broken = 0
     for writer in writers:
@@ -83,7 +77,7 @@ def report(reader: Schema, name: str, writers: Sequence[Writer], out: TextIO) ->
 
 
 def _findings(reader: Schema, writer: Writer) -> Iterator[str]:
-    """What breaks; what only some orders lose; and what older consumers would make of the new schema."""
+    """What breaks, what breaks for some orders only, and what older consumers cannot read any more."""
     if writer.schema is None:
         yield f"breaks: {writer.refused}"
         return

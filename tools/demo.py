@@ -1,10 +1,5 @@
 #!/usr/bin/env python3
-"""Real orders through a real Kafka: published, processed, failing, retried, dead-lettered, counted.
-
-Owns: the story, which is a list of commands shown as a person would type them, and the account at its end.
-Does not know: the insides of the three scripts; it runs them as processes.
-Used by: `make demo`.
-"""
+"""Real orders through a real Kafka: published, processed, failing, retried, dead-lettered, counted."""
 
 import argparse
 import contextlib
@@ -42,7 +37,7 @@ BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
-    """Tell the whole story; 0 if its account closes."""
+    """Run the demo; 0 if its account closes."""
     flags = _parser().parse_args(argv)
     settings = config.load({})
     began_s = time.monotonic()
@@ -126,7 +121,7 @@ class Story:
         return self._account("--all-processed")
 
     def leave(self, keep: bool) -> None:
-        """Take the demo's topics and group away again."""
+        """Delete the demo's topics and group."""
         names = [value for name, value in self.settings.items() if name.endswith("_TOPIC")]
         if keep:
             self._say(f"Kept: {', '.join(names)}")
@@ -135,7 +130,7 @@ class Story:
         topics_gone = admin.delete_topics([*names, self.settings["DLQ_TOPIC"] + "-audit"])
         group_gone = admin.delete_consumer_groups([self.settings["CONSUMER_GROUP"]])
         for answer in (*topics_gone.values(), *group_gone.values()):
-            with contextlib.suppress(KafkaException):  # never made, or not ours to delete
+            with contextlib.suppress(KafkaException):  # never created, or not ours to delete
                 answer.result(timeout=10)
 
     def _introduce(self) -> None:
@@ -158,7 +153,7 @@ class Story:
         self._show("tests/support/account.py", *shown)
         return subprocess.run(_command("tests/support/account.py", *shown, *hidden), cwd=ROOT).returncode == 0
 
-    # --- the telling
+    # --- Output
 
     def _say(self, *lines: str) -> None:
         self._out.write("\n" + "".join(self._styled(BOLD, line) + "\n" for line in lines))
@@ -177,7 +172,7 @@ class Story:
         _must_succeed(arguments, finished.returncode)
 
     def _run_abridged(self, *arguments: str) -> None:
-        """Run a command that says a lot, a line a failure: the first ones and the last are enough to see."""
+        """Run a command that prints a line per failure, and show only the first ones and the last."""
         self._show(*arguments)
         command = _command(*arguments)
         with subprocess.Popen(command, cwd=ROOT, env=self._environment(), stderr=subprocess.PIPE) as process:
@@ -188,7 +183,7 @@ class Story:
 
     @contextlib.contextmanager
     def _in_background(self, *arguments: str) -> Iterator[None]:
-        """Let a command run meanwhile, its words unheard, and stop it as Ctrl-C does."""
+        """Run a command meanwhile, with its output discarded, and stop it as SIGTERM does."""
         command, environ, nowhere = _command(*arguments), self._environment(), subprocess.DEVNULL
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=nowhere, stderr=nowhere) as process:
             try:
@@ -217,7 +212,7 @@ def _must_succeed(arguments: Sequence[str], code: int) -> None:
 
 
 def _abridged(stream: IO[bytes]) -> Iterator[str]:
-    """The first lines of a stream as they come, how many were left out, and at its end the last one."""
+    """The first lines of a stream as they arrive, how many were left out, and finally the last one."""
     lines = (line.decode("utf-8", "replace") for line in stream)
     yield from itertools.islice(lines, LINES_SHOWN)
     left_out, last = -1, ""
@@ -233,7 +228,7 @@ def _abridged(stream: IO[bytes]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _kafka(settings: config.Settings, out: TextIO) -> Iterator[str]:
-    """The address of a Kafka that answers: the configured one, else a local one that stops at the end."""
+    """The address of a running Kafka: the configured one, else a local one that is stopped at the end."""
     if _answers(settings):
         out.write(f"Using the Kafka at {settings.bootstrap_servers}.\n")
         yield settings.bootstrap_servers

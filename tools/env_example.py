@@ -1,10 +1,4 @@
-"""The text of `.env.example`, from the settings' own catalogue.
-
-Owns: the layout of that file.
-Does not know: names, defaults and meanings of settings (config.py).
-Used by: whoever adds a setting: python tools/env_example.py > .env.example.
-    tests/tools/test_env_example.py holds the file to it.
-"""
+"""Generates `.env.example` from the settings in config.py: python tools/env_example.py > .env.example."""
 
 import sys
 from pathlib import Path

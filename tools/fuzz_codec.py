@@ -1,11 +1,7 @@
-"""Hostile bytes against the codec, for minutes: `make fuzz`.
+"""Fuzzes the codec with hostile bytes for minutes: `make fuzz`.
 
-Owns: the run of a fuzzer, and the corpus of inputs that it has found worth keeping.
-Does not know: what is promised (tests/support/codec_promise.py).
-Used by: people; the corpus is replayed by tests/avro/test_codec_hostile.py in every test run.
-
-Guided by coverage with atheris where it is installed, else by blind mutation of the corpus. An input that
-breaks the promise is printed with the command that repeats it; exit code 1.
+It is guided by coverage if atheris is installed; otherwise it mutates the corpus blindly. An input that
+breaks the promise is printed with the command that repeats it, and the exit code is 1.
 """
 
 import argparse

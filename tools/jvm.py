@@ -1,9 +1,4 @@
-"""Java programs from pip alone: find a Java, fetch jars once, run processes that leave nothing behind.
-
-Owns: the choice of the Java, the jar cache, and `Scratch`: a temporary directory with its processes.
-Does not know: Kafka or the schema registry, or any setting of theirs.
-Used by: tools/local_kafka.py, tools/local_registry.py.
-"""
+"""Runs Java programs with nothing but pip: finds a Java, fetches jars once, leaves no process behind."""
 
 import contextlib
 import fcntl
@@ -21,18 +16,18 @@ SETUP_COMMAND = "make setup"
 
 
 class MissingPiece(Exception):
-    """Something this machine lacks. The message names it, and the command that brings it."""
+    """Something is missing on this machine. The message names it, and the command that installs it."""
 
 
 class ProcessFailed(Exception):
-    """A Java program ended or never got ready. The message ends with the last lines of its log."""
+    """A Java program ended or did not become ready. The message ends with the last lines of its log."""
 
 
 # ---------------------------------------------------------------- Java
 
 
 def find_java(minimum: int = 17) -> str:
-    """The `java` to run: JAVA_HOME's or PATH's where it is new enough, else the one that pip brought."""
+    """The `java` to run: from JAVA_HOME or PATH if new enough, else the one installed by pip."""
     for candidate in _java_candidates():
         if java_version(candidate) >= minimum:
             return candidate
@@ -56,7 +51,7 @@ def _java_candidates() -> Iterator[str]:
 
 
 def java_version(java: str) -> int:
-    """The feature release of a `java` program (8, 17, 25), or 0 where it does not run."""
+    """The feature release of a `java` program (8, 17, 25), or 0 if it does not run."""
     try:
         done = subprocess.run([java, "-version"], stderr=subprocess.PIPE, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -75,9 +70,9 @@ def cache_dir() -> Path:
 
 
 def jars(name: str, coordinates: Sequence[str]) -> Path:
-    """The directory that holds the jars of Maven `coordinates` and all they need; fetched the first time.
+    """The directory with the jars of Maven `coordinates` and their dependencies, fetched the first time.
 
-    `name` is its name in the cache and has to hold the version. Several processes may ask at once.
+    `name` is its name in the cache and must contain the version. Safe to call from several processes.
     """
     home = cache_dir() / name
     if not home.is_dir():
@@ -89,7 +84,7 @@ def jars(name: str, coordinates: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def alone_in_cache(name: str) -> Iterator[None]:
-    """Hold the cache's lock of this name: of several processes one fetches, the others wait."""
+    """Hold the cache's lock of this name: one process fetches while others wait."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,7 +122,7 @@ def _resolve(coordinates: Sequence[str]) -> List[Path]:
 
 # ---------------------------------------------------------------- processes
 
-# The process writes its own id before it becomes Java: there is no moment without a record of it.
+# The process writes its own id before it becomes Java, so its id is always on record.
 _WRITE_PID_AND_BECOME = 'echo $$ >"$0" && exec "$@"'
 
 

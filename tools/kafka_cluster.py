@@ -1,9 +1,4 @@
-"""A real Apache Kafka on this machine, without Docker and without an installed Kafka.
-
-Owns: the life of such a Kafka: `LocalKafka` starts, hurts, restarts and removes it.
-Does not know: the broker's properties (kafka_settings.py), how Java comes here (jvm.py), a terminal.
-Used by: tools/local_kafka.py, and through it the demo, the benchmarks and the tests.
-"""
+"""`LocalKafka`: a real Apache Kafka on this machine, without Docker or an installed Kafka."""
 
 import random
 import socket
@@ -39,7 +34,7 @@ _PORTS = range(20000, 32000)
 
 
 class PortTaken(Exception):
-    """A port that was free when it was chosen is not any more."""
+    """A port that was free when chosen has since been taken."""
 
 
 class LocalKafka:
@@ -99,7 +94,7 @@ class LocalKafka:
     def restart(self, node: int = 1) -> None:
         """Stop a node, unless it was killed, and start it again on its data; returns when it is back.
 
-        After a kill that takes about 10 s: the controllers first have to believe that the old one is dead.
+        After a kill this takes about 10 s: the controllers first have to notice that the old one is dead.
         """
         if node in self._running:
             self._running.pop(node).terminate()
@@ -109,7 +104,7 @@ class LocalKafka:
         self._wait_until_ready()
 
     def log(self, node: int = 1) -> str:
-        """What a node has logged since the start of the cluster."""
+        """A node's log since the cluster started."""
         return (self._scratch.path / f"node-{node}.log").read_text(errors="replace")
 
     # ---- the end
@@ -144,7 +139,7 @@ class LocalKafka:
     # ---- starting
 
     def _start_on_free_ports(self) -> None:
-        """Start; where another program took one of the ports meanwhile, start over on others."""
+        """Start; if another program has taken one of the ports meanwhile, start over on others."""
         for attempts_left in (2, 1, 0):
             try:
                 return self._start()
@@ -211,7 +206,7 @@ class LocalKafka:
     def _wait_until_ready(self) -> None:
         """Return when every node, asked alone, tells a client of all of them.
 
-        An open port means nothing, and another node may still tell of one that was killed.
+        An open port proves nothing, and another node may still list one that was killed.
         """
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._all_know_all():
@@ -273,7 +268,7 @@ def is_free(port: int) -> bool:
 
 
 def listed_brokers(servers: str) -> Set[int]:
-    """The ids of the brokers that an admin client is told of; none where nobody answers in a second."""
+    """The ids of the brokers that an admin client sees; empty if none answers within a second."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 

@@ -1,9 +1,4 @@
-"""The broker properties that make one small Kafka out of 1 or 3 nodes on one machine.
-
-Owns: which properties a node gets, by version, cluster size and ports.
-Does not know: processes, files other than the paths it is given, clients.
-Used by: tools/local_kafka.py, tests/tools/test_compose.py.
-"""
+"""Broker properties for a small Kafka of 1 or 3 nodes on one machine."""
 
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
@@ -12,7 +7,7 @@ CLUSTER_ID = "b3JkZXJmbG93LWxvY2FsIQ"
 """Any 16 bytes in URL-safe base64 do; a fixed one makes logs comparable."""
 
 ZOOKEEPER_SESSION_S = 4
-"""For so long ZooKeeper takes a killed broker for alive, and refuses another of its number."""
+"""How long ZooKeeper considers a killed broker alive, and refuses another with its id."""
 
 
 class NodePorts(NamedTuple):
@@ -28,7 +23,7 @@ Cluster = Mapping[int, NodePorts]
 
 
 def node_properties(version: str, node: int, cluster: Cluster, data_dir: str) -> Dict[str, str]:
-    """The properties of one node, before the user's own are laid over them."""
+    """The properties of one node, before the user's own are applied."""
     quorum = _zookeeper(node, cluster) if has_zookeeper(version) else _kraft(node, cluster)
     return {
         **quorum,
@@ -96,7 +91,7 @@ def _urls(listeners: List[Tuple[str, int]]) -> str:
 
 
 def _sized_for(nodes: int) -> Dict[str, str]:
-    """Every copy that `nodes` allow, and one node may be missing where there are three."""
+    """As many replicas as `nodes` allow; with three, one node may be down."""
     copies, in_sync = str(nodes), str(max(1, nodes - 1))
     return {
         "default.replication.factor": copies,

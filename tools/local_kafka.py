@@ -1,9 +1,4 @@
-"""A real Apache Kafka on this machine, without Docker and without an installed Kafka.
-
-Owns: the command line around `LocalKafka`: in the foreground, in the background, its end.
-Does not know: how a broker is configured, started or hurt (kafka_settings.py, kafka_cluster.py).
-Used by: the Makefile and people; the demo, the benchmarks and the tests import `LocalKafka` from here.
-"""
+"""The command line of `LocalKafka`: a real Kafka in the foreground or in the background."""
 
 import argparse
 import contextlib
@@ -40,7 +35,7 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Not an `Exception`: nothing on the way may take it for a failure."""
+    """A signal requested the end. Not an `Exception`, so that nothing treats it as a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -147,7 +142,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    """Bring what a start needs, so that it works without a network."""
+    """Fetch what a start needs, so that it works without a network."""
     java = jvm.find_java()
     print(f"Kafka {arguments.version}: {kafka_jars(arguments.version)}, run by {java}")
     return OK
@@ -180,7 +175,7 @@ def _stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sole_owner(port: int) -> Iterator[None]:
-    """Hold the port's state file locked, with our id in it: whoever can lock it knows that nobody runs."""
+    """Hold the port's state file locked, with our process id in it: if it can be locked, none is running."""
     with _state_file(port, "pid").open("a+") as state:
         if not _locked(state):
             raise AlreadyRunning(

@@ -1,11 +1,6 @@
-"""A real schema registry on this machine, without Docker: Apicurio Registry, which speaks Confluent's API.
+"""A real schema registry on this machine, without Docker: Apicurio Registry, with Confluent's API.
 
-Owns: fetching its published server, starting and stopping it: as a library for tests and in the foreground.
-Does not know: orders, or what is asked of a registry.
-Used by: people (`python tools/local_registry.py`), tests/avro/test_registry.py and others that need one.
-
-Its data is in memory and gone when it stops. What it answers differently from Confluent's own registry is
-told in docs/avro.md.
+Its data is in memory and gone when it stops. docs/avro.md says how it differs from Confluent's registry.
 """
 
 import argparse

@@ -1,12 +1,8 @@
 #!/usr/bin/env python3
-"""Keep the documents true: tables, help texts and the output of commands in them come from the code.
+"""Generate the tables, help texts and command output in the documents from the code.
 
-Owns: the marks between which text is generated, and how each is made.
-Does not know: what the documents say around them.
-Used by: `make readme`, tests/tools/test_readme.py.
-
-`<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` stands before a block of
-`$ commands`: those of one page are run in order, on a Kafka of their own, and each gets its output under it.
+`<!-- generated: NAME -->` is filled with a table or a help text. `<!-- session -->` marks a block of
+`$ commands`: those of one page are run in order, on a Kafka of their own, and each is followed by its output.
 """
 
 import argparse
@@ -48,7 +44,7 @@ class Step(NamedTuple):
 
 
 def renewed(text: str) -> str:
-    """The document with every generated block as the code of today makes it."""
+    """The document with every generated block up to date."""
     return _GENERATED.sub(lambda block: block[1] + _generated(block[2]) + block[3], text)
 
 

@@ -1,8 +1,4 @@
-"""sentry-arroyo with its own dead letter policy, at least once.
-
-Owns: the strategy (one task, then commit) and the settings of both its runs.
-Used by: the throughput scenario, in a virtual environment of its own.
-"""
+"""sentry-arroyo with its own dead letter policy, at least once."""
 
 import sys
 from pathlib import Path

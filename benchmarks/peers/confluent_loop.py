@@ -1,8 +1,4 @@
-"""A hand-written loop on confluent-kafka, at least once: plain at its defaults, or tuned to the limit.
-
-Owns: the loop. It has no retries, no ledger, no transactions: it is the bound that a toolkit is held against.
-Used by: the throughput scenario, as a process of its own.
-"""
+"""A hand-written loop on confluent-kafka, at least once: plain at its defaults, or tuned to the limit."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,7 @@
 """FastStream on its Confluent or its aiokafka back end, at least once.
 
-Owns: the subscriber and the settings of both its runs. At its defaults it takes records one at a time and
-commits on a timer; at its best it takes batches, without type casting, and acknowledges after the work.
-Used by: the throughput scenario, in a virtual environment of its own.
+At its defaults it takes records one at a time and commits on a timer; at its best it takes batches, without
+type casting, and acknowledges after the work.
 """
 
 import asyncio

@@ -1,8 +1,4 @@
-"""A hand-written loop on kafka-python, at least once, without retries.
-
-Owns: the loop and the settings of both its runs.
-Used by: the throughput scenario, in a virtual environment of its own.
-"""
+"""A hand-written loop on kafka-python, at least once, without retries."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""pyrallel-consumer in its asyncio mode: key order, commits over gaps, its own dead letter topic.
-
-Owns: the worker and the settings of both its runs. Bad orders are given one attempt in both, as everywhere.
-Used by: the throughput scenario, in a virtual environment of its own (it needs Python 3.12).
-"""
+"""pyrallel-consumer in its asyncio mode: key order, commits over gaps, its own dead letter topic."""
 
 import asyncio
 import sys

@@ -1,8 +1,4 @@
-"""Quix Streams, at least once: its checkpoint flushes the dead letters before it commits.
-
-Owns: the dataframe and the settings of both its runs.
-Used by: the throughput scenario, in a virtual environment of its own.
-"""
+"""Quix Streams, at least once: its checkpoint flushes the dead letters before it commits."""
 
 import sys
 from pathlib import Path

@@ -1,9 +1,4 @@
-"""What decoding an order costs, alone and beside others.
-
-Owns: the comparison, in one process and without Kafka.
-Does not know: why it takes as long as it does; see docs/avro.md.
-Used by: __main__.
-"""
+"""What decoding an order costs, alone and beside others."""
 
 import time
 from io import BytesIO

@@ -1,9 +1,4 @@
-"""How many calls of the handler are repeated when the consumer is killed.
-
-Owns: the kills.
-Does not know: how the engine keeps its books.
-Used by: __main__.
-"""
+"""How many calls of the handler are repeated when the consumer is killed."""
 
 import time
 from collections import Counter

@@ -1,9 +1,4 @@
-"""How fast dlq_handler.py goes through a long topic of dead letters, and in how much memory.
-
-Owns: the dead letters, the verbs that are timed, and how memory is watched.
-Does not know: how the verbs read.
-Used by: __main__.
-"""
+"""How fast dlq_handler.py goes through a long topic of dead letters, and in how much memory."""
 
 import contextlib
 import os

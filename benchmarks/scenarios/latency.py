@@ -1,9 +1,4 @@
-"""From the moment an order was meant to be sent until a reader of committed results has it.
-
-Owns: the three processes around the consumer, and the percentiles.
-Does not know: what takes the time in between.
-Used by: __main__.
-"""
+"""From the moment an order was meant to be sent until a reader of committed results has it."""
 
 import json
 import sys

@@ -1,9 +1,4 @@
-"""Peak memory, and whether it grows with the length of the topic.
-
-Owns: the two lengths.
-Does not know: where memory goes.
-Used by: __main__.
-"""
+"""Peak memory, and whether it grows with the length of the topic."""
 
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, per_s

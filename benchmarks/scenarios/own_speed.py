@@ -1,9 +1,4 @@
-"""What slows the engine down, against its own speed: failures, partitions, orders that wait.
-
-Owns: the variants of the load.
-Does not know: other contestants.
-Used by: __main__.
-"""
+"""What slows the engine down, against its own speed: failures, partitions, orders that wait."""
 
 from typing import Callable, Dict, Sequence
 

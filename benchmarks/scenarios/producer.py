@@ -1,9 +1,4 @@
-"""How many orders a second producer.py publishes.
-
-Owns: the rounds.
-Does not know: how orders are made up or sent.
-Used by: __main__.
-"""
+"""How many orders a second producer.py publishes."""
 
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median, per_s

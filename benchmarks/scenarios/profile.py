@@ -1,9 +1,4 @@
-"""Where the time of the consumer goes.
-
-Owns: which function belongs to which part of the work.
-Does not know: how samples are taken: a sampling profiler looks at the process from outside.
-Used by: __main__.
-"""
+"""Where the time of the consumer goes."""
 
 import sys
 from collections import Counter

@@ -1,9 +1,4 @@
-"""How soon new orders flow when a consumer starts with a full ledger of waiting ones.
-
-Owns: the filling, the kill, the clock.
-Does not know: how waiting orders are read back.
-Used by: __main__.
-"""
+"""How soon new orders flow when a consumer starts with a full ledger of waiting ones."""
 
 import json
 import sys
@@ -18,7 +13,7 @@ from benchmarks.work import Job
 
 LIMIT_S = 2.0
 EVERY = 7_800
-"""At 5 million orders 642 wait: nearly as many as one ledger lists, beyond which nothing is taken in."""
+"""At 5 million orders 642 wait: nearly as many as one ledger lists, beyond which nothing is admitted."""
 NEW_ORDERS = 50
 
 

@@ -1,9 +1,4 @@
-"""No cliffs: the speed at a fifth and at five times of each setting that is a size.
-
-Owns: which settings those are.
-Does not know: what they do.
-Used by: __main__.
-"""
+"""No cliffs: the speed at a fifth and at five times of each setting that is a size."""
 
 from functools import partial
 from typing import Dict, List, Tuple

@@ -1,9 +1,4 @@
-"""How long the partitions of a consumer that was killed stand still.
-
-Owns: the kill and the wait.
-Does not know: session and transaction time-outs.
-Used by: __main__.
-"""
+"""How long a killed consumer's partitions are idle."""
 
 import json
 import sys

@@ -1,9 +1,4 @@
-"""How many orders a second: ours, hand-written loops, and the frameworks.
-
-Owns: the contestants and their comparison.
-Does not know: how a peer works; see peers/.
-Used by: __main__.
-"""
+"""How many orders a second: ours, hand-written loops, and the frameworks."""
 
 import sys
 from functools import partial

@@ -1,9 +1,4 @@
-"""Worker threads for handlers that wait: 64 against one.
-
-Owns: the comparison.
-Does not know: how workers are fed.
-Used by: __main__.
-"""
+"""Worker threads for handlers that wait: 64 against one."""
 
 from functools import partial
 from typing import Dict, List

@@ -1,15 +1,11 @@
-"""Bytes to orders, safe against hostile bytes. The whole codec is offered here.
+"""Decodes bytes to orders, safely even if they are hostile, and exports the folder's whole codec.
 
-Owns: `OrderDecoder`, the road that the values of each writer schema take; `order_reader`, its fastest form.
-Does not know: where schemas come from (schema_store.py), what is done about a failure.
-Used by: processor, producer, reader, dlq_handler, schemas.
+The promise: whatever decodes is what was written, and no bytes can end the process. Everything else raises
+`Undecodable` with a reason from decode_reasons.py; docs/avro.md has the rules.
 
-The promise: whatever decodes is what was written, and nothing that bytes can hold ends the process. The
-rest raises `Undecodable` with a reason of decode_reasons.py; docs/avro.md tells the rules.
-
-Every writer schema gets a road of its own when its prefix is first seen. It begins with a proof that the
-bytes are the one encoding of what they say (strict_reader.py, compiled for that schema). Where writer and
-reader are the same and have no logical types, as the shipped schema, that proof is the order already.
+Each writer schema gets a decode function of its own when its prefix is first seen. It starts by proving that
+the bytes are the one canonical encoding of their value (strict_reader.py, compiled for that schema). If
+writer and reader are the same and have no logical types, as in the shipped schema, that value is the order.
 """
 
 from contextlib import contextmanager
@@ -50,30 +46,30 @@ FindWriter = Callable[[SchemaRef], Schema]
 
 
 class Inspection(NamedTuple):
-    """What can be said of a value: for people, so nothing here raises."""
+    """What is known about a value. For showing to people, so nothing here raises."""
 
     framing: Optional[str]
     """`single-object`, `confluent`, or None."""
     schema: Optional[str]
-    """As `writer_of` says it."""
+    """As `writer_of` describes it."""
     writer: Optional[Schema]
     order: Optional[Order]
     error: Optional[Exception]
-    """`Undecodable`, `UnknownSchema` or `RegistryUnavailable`; None where there is an order."""
+    """`Undecodable`, `UnknownSchema` or `RegistryUnavailable`; None if there is an order."""
 
 
 class OrderDecoder:
     """Decodes values of any framing and any known writer schema into orders of the reader schema.
 
     `find_writer` looks a schema up and may raise `UnknownSchema`, `SchemaRefused` or `RegistryUnavailable`.
-    It is asked once a schema: what it answers is kept for ever.
+    It is called once per schema; its results are kept for the life of the process.
     """
 
     def __init__(self, reader: Schema, find_writer: FindWriter, max_order_bytes: int) -> None:
         self.reader = reader
-        self.checked_roads: Dict[bytes, Decode] = {}
-        """`decode` and `validate` in one, for each prefix seen so far and any value that has it."""
-        self._roads: Dict[bytes, _Road] = {}
+        self.checked_decoders: Dict[bytes, Decode] = {}
+        """For each prefix seen so far, `decode` and `validate` in one function for its values."""
+        self._paths: Dict[bytes, _DecodePath] = {}
         self._writers: Dict[bytes, Schema] = {}
         self._find_writer = find_writer
         self._max_order_bytes = max_order_bytes
@@ -81,33 +77,33 @@ class OrderDecoder:
     def decode(self, value: Optional[bytes]) -> Order:
         """The order in the value.
 
-        Raises `Undecodable` (permanent), `UnknownSchema` (may be known later) or `RegistryUnavailable`.
+        Raises `Undecodable` (permanent), `UnknownSchema` (may be registered later) or `RegistryUnavailable`.
         """
-        return self._road(value)[1].decode(value)  # type: ignore[arg-type]
+        return self._path(value)[1].decode(value)  # type: ignore[arg-type]
 
-    def checked_road(self, value: Optional[bytes]) -> Decode:
-        """That of this value's prefix, built on first sight. Raises as `decode` does."""
-        prefix, road = self._road(value)
-        if prefix not in self.checked_roads:
-            self.checked_roads[prefix] = road.proof.checked() if road.proof else _checked(road.decode)
-        return self.checked_roads[prefix]
+    def checked_decoder(self, value: Optional[bytes]) -> Decode:
+        """The checked decoder for this value's prefix, built on first use. Raises as `decode` does."""
+        prefix, path = self._path(value)
+        if prefix not in self.checked_decoders:
+            self.checked_decoders[prefix] = path.proof.checked() if path.proof else _checked(path.decode)
+        return self.checked_decoders[prefix]
 
-    def _road(self, value: Optional[bytes]) -> "Tuple[bytes, _Road]":
-        """The prefix of this value and the road for it, built on first sight."""
+    def _path(self, value: Optional[bytes]) -> "Tuple[bytes, _DecodePath]":
+        """The prefix of this value and the decode path for it, built on first use."""
         if not value:
             raise undecodable("decode.empty", "a null value (tombstone)" if value is None else "no bytes")
         if len(value) > self._max_order_bytes:
             raise undecodable("decode.too_large", _too_large(value, self._max_order_bytes))
         ref, start = read_prefix(value)
         prefix = value[:start]
-        if prefix not in self._roads:
+        if prefix not in self._paths:
             writer = self._writer(ref)
-            self._roads[prefix] = self._build(writer, start)
+            self._paths[prefix] = self._build(writer, start)
             self._writers[prefix] = writer
-        return prefix, self._roads[prefix]
+        return prefix, self._paths[prefix]
 
     def writer_of(self, value: Optional[bytes]) -> str:
-        """Framing and writer schema of a value in one line, as far as they are known without a look-up."""
+        """Framing and writer schema of a value in one line, as far as known without a look-up."""
         try:
             ref, start = read_prefix(value or b"")
         except Undecodable:
@@ -116,7 +112,7 @@ class OrderDecoder:
         return f"{ref.framing} {ref}" + (f" {writer.name}" if writer else "")
 
     def inspect(self, value: Optional[bytes]) -> Inspection:
-        """All that can be said of a value. Looks schemas up, never raises for what the value holds."""
+        """Everything known about a value. Looks up schemas; never raises because of the value."""
         try:
             order: Optional[Order] = self.decode(value)
             error: Optional[Exception] = None
@@ -135,22 +131,26 @@ class OrderDecoder:
         except SchemaRefused as error:
             raise undecodable("decode.schema_refused", f"schema {ref}: {error}") from None
 
-    def _build(self, writer: Schema, start: int) -> "_Road":
+    def _build(self, writer: Schema, start: int) -> "_DecodePath":
         problems = evolution.problems(self.reader, writer)
         same = writer.fingerprint == self.reader.fingerprint
         proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
         if problems:
-            return _Road(_unresolvable(proof, str(problems[0])))
+            return _DecodePath(_unresolvable(proof, str(problems[0])))
         if not same:
-            return _Road(_reasoned(_resolving(proof, self.reader)))
-        return _Road(_reasoned(_meaningful(proof))) if self.reader.logical else _Road(proof.read, proof)
+            return _DecodePath(_reasoned(_resolving(proof, self.reader)))
+        return (
+            _DecodePath(_reasoned(_meaningful(proof)))
+            if self.reader.logical
+            else _DecodePath(proof.read, proof)
+        )
 
 
 class _Proof:
-    """Reads one writer's values strictly. What `read` gives is proven to be what the bytes say.
+    """Reads one writer's values strictly: what `read` returns is proven to be what the bytes encode.
 
-    The compiled reader proves nearly all. What it leaves is walked byte by byte, to say what is wrong; or,
-    where nothing is, to let fastavro read it.
+    The compiled reader proves nearly all values. The rest take the slow path: they are walked byte by byte
+    to find the fault and, if there is none, read by fastavro.
     """
 
     def __init__(self, schema: Schema, start: int, max_bytes: int) -> None:
@@ -160,7 +160,7 @@ class _Proof:
         self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
 
     def checked(self) -> Decode:
-        """`read` with the rules, which become part of what is compiled."""
+        """`read` with the rules compiled in."""
         careful = _checked(_reasoned(self._carefully))
         rules = Check(orders.all_hold, orders.validate)
         return compile_reader(self.schema, self.start, self._max_bytes, careful, rules)
@@ -174,20 +174,20 @@ class _Proof:
         return read(value, self.start, self.schema.raw)
 
 
-class _Road(NamedTuple):
-    """How the values of one prefix become orders."""
+class _DecodePath(NamedTuple):
+    """How the values with one prefix become orders."""
 
     decode: Decode
     proof: Optional[_Proof] = None
-    """Where the proof alone is the road, as the values mean what is written."""
+    """Set if the proof alone decodes: no other schema and no logical types."""
 
 
-def _reasoned(road: Decode) -> Decode:
-    """The road, with a reason for whatever else goes wrong on it, MemoryError and RecursionError included."""
+def _reasoned(inner: Decode) -> Decode:
+    """Give anything else that `decode` raises a reason, including MemoryError and RecursionError."""
 
     def decode(value: bytes) -> Order:
         try:
-            return road(value)
+            return inner(value)
         except Undecodable:
             raise
         except Exception as error:
@@ -196,11 +196,11 @@ def _reasoned(road: Decode) -> Decode:
     return decode
 
 
-def _checked(road: Decode) -> Decode:
-    """The road, and the rules after it."""
+def _checked(inner: Decode) -> Decode:
+    """Decode, then apply the rules."""
 
     def decode(value: bytes) -> Order:
-        order = road(value)
+        order = inner(value)
         orders.validate(order)
         return order
 
@@ -208,7 +208,7 @@ def _checked(road: Decode) -> Decode:
 
 
 def _meaningful(proof: _Proof) -> Decode:
-    """The road for a reader schema with logical types: proven raw, then read with their meaning."""
+    """For a reader schema with logical types: prove the raw values, then read them with their meaning."""
 
     def decode(value: bytes) -> Order:
         proof.read(value)
@@ -219,9 +219,9 @@ def _meaningful(proof: _Proof) -> Decode:
 
 
 def _resolving(proof: _Proof, reader: Schema) -> Decode:
-    """The road for another writer schema: proven with it, then resolved into the reader's.
+    """For another writer schema: prove with the writer's, then resolve to the reader's.
 
-    Resolved without logical types first: fastavro would apply the writer's, and an order has the reader's.
+    Resolves without logical types first: fastavro would apply the writer's, but an order has the reader's.
     """
     promoted = evolution.promoted_integers(reader, proof.schema)
     project = projection(reader, proof.schema)
@@ -231,7 +231,7 @@ def _resolving(proof: _Proof, reader: Schema) -> Decode:
         written = proof.read(value)
         order = project(written) if project else _resolved(value, proof, reader)
         if shares_defaults:
-            # What fastavro takes for a missing list is the schema's own: a handler would change it for all.
+            # fastavro uses the schema's own list for a missing one: a handler could change it for all orders.
             order = deepcopy(order)
         rounded = next((name for source, name in promoted if written[source] != order[name]), None)
         if rounded is not None:
@@ -249,7 +249,7 @@ def _resolved(value: bytes, proof: _Proof, reader: Schema) -> Order:
 
 
 def _with_meaning(order: Order, reader: Schema) -> Order:
-    """An order of raw values, as it is when its logical types are read."""
+    """Apply the reader's logical types to an order of raw values."""
     body = write(order, reader.raw)
     fault = first_fault(reader, body, 0)
     if fault:
@@ -259,7 +259,7 @@ def _with_meaning(order: Order, reader: Schema) -> Order:
 
 
 def _unresolvable(proof: _Proof, why: str) -> Decode:
-    """The road for a writer schema that can never be resolved. Damage is still the better reason."""
+    """For a writer schema that can never be resolved. Damaged bytes are still the better reason."""
 
     def decode(value: bytes) -> Order:
         proof.read(value)
@@ -270,7 +270,7 @@ def _unresolvable(proof: _Proof, why: str) -> Decode:
 
 @contextmanager
 def _logical_type_faults() -> Iterator[None]:
-    """The bytes are proven already: what fails now is the meaning of a value."""
+    """The bytes are already proven; what fails now is a value's meaning."""
     try:
         yield
     except Exception as error:
@@ -302,25 +302,25 @@ def _too_large(value: bytes, limit: int) -> str:
 
 
 def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
-    """`decode` and `validate` in one function, with everything that it needs at hand: it runs once a record.
+    """`decode` and `validate` in one function with everything bound locally, since it runs for every record.
 
-    Raises what they raise. Refuses (`SchemaRefused`) a reader schema that the rules cannot judge.
+    Raises what they raise. Raises `SchemaRefused` for a reader schema that the rules cannot check.
     """
     refuse_unruly(decoder.reader)
-    roads, build_road = decoder.checked_roads, decoder.checked_road
+    decoders, build = decoder.checked_decoders, decoder.checked_decoder
 
     def read_order(value: Optional[bytes]) -> Order:
         try:
-            road = roads[value[:10] if value[0] == 0xC3 else value[:5]]  # type: ignore[index]
+            decode = decoders[value[:10] if value[0] == 0xC3 else value[:5]]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
-            road = build_road(value)
-        return road(value)  # type: ignore[arg-type]
+            decode = build(value)
+        return decode(value)  # type: ignore[arg-type]
 
     return read_order
 
 
 def refuse_unruly(reader: Schema) -> None:
-    """Raise `SchemaRefused` unless the schema has the fields of the rules, in types that they can judge."""
+    """Raise `SchemaRefused` unless the schema has the rules' fields, with types that they can check."""
     kinds = {field["name"]: evolution.value_type(field["type"]) for field in reader.parsed["fields"]}
     for name, allowed in orders.FIELDS.items():
         if name not in kinds:

@@ -1,9 +1,4 @@
-"""The catalogue of `decode.*` reasons: what each means, and what an operator does about it.
-
-Owns: the one table that codec, documentation and tests share; `undecodable`, an error by its reason.
-Does not know: how the faults are found.
-Used by: codec, docs/avro.md (tested against it), dlq_handler.
-"""
+"""The catalogue of `decode.*` reason codes: what each means, and what an operator does about it."""
 
 from typing import Mapping, NamedTuple, Optional
 
@@ -11,7 +6,7 @@ from orderflow.errors import Undecodable
 
 
 class Reason(NamedTuple):
-    """One reason code's entry."""
+    """One reason code: its meaning, and the operator's next step."""
 
     meaning: str
     action: str
@@ -71,7 +66,7 @@ DECODE_REASONS: Mapping[str, Reason] = {
 
 
 def undecodable(reason: str, message: str, position: Optional[int] = None) -> Undecodable:
-    """The error with its reason and, where known, the place."""
+    """An `Undecodable` with this reason and, if known, the position of the fault."""
     error = Undecodable(message, reason)
     error.position = position
     return error

@@ -1,9 +1,4 @@
-"""Orders to bytes.
-
-Owns: `OrderEncoder`, and the refusal of what would be written as another value.
-Does not know: which prefix goes with which settings (schema_store.py).
-Used by: codec (which offers it), and through it producer, dlq_handler, schemas.
-"""
+"""Encodes orders to bytes."""
 
 from io import BytesIO
 from typing import Dict, Tuple
@@ -20,7 +15,7 @@ class Unencodable(ValueError):
 
 
 class OrderEncoder:
-    """Encodes orders with one schema under one prefix. Never writes another value than it was given."""
+    """Encodes orders with one schema and one prefix. Never writes a value other than the one given."""
 
     def __init__(self, schema: Schema, prefix: bytes) -> None:
         self.schema = schema
@@ -43,7 +38,7 @@ class OrderEncoder:
         return stream.getvalue()
 
     def _check(self, order: Order) -> None:
-        """What fastavro would write as something else: 2**40 as an int, 1.5 as 1, True as 1, "2" as 2.0."""
+        """Refuse what fastavro would write as another value: 2**40 as an int, True as 1, "2" as 2.0."""
         if not self.schema.flat:
             validate(order, self.schema.parsed, raise_errors=True, strict=True)
         for name, types, low, high in self._numbers:
@@ -60,7 +55,7 @@ class OrderEncoder:
 
 
 def describe_type(schema: Schema, name: str) -> str:
-    """The type of a field of a flat schema, with its article."""
+    """A field's type in a flat schema, with its article."""
     kind = next(field["type"] for field in schema.parsed["fields"] if field["name"] == name)
     return {"int": "an int of 32 bits", "long": "a long of 64 bits"}.get(kind, f"a {kind}")
 
@@ -74,4 +69,4 @@ _NUMBERS: Dict[str, Tuple[Tuple[type, ...], int, int]] = {
     "float": ((float, int), -_EXACT_FLOAT, _EXACT_FLOAT),
     "double": ((float, int), -_EXACT_DOUBLE, _EXACT_DOUBLE),
 }
-"""The Python types that a number's field takes, and the integers that it holds exactly."""
+"""The Python types that a numeric field accepts, and the integers that it holds exactly."""

@@ -1,11 +1,8 @@
-"""Whether orders written with one schema can be read with another, and if not, which field is why.
+"""Tells whether orders written with one schema can be read with another and, if not, which field is why.
 
-Owns: the schema resolution rules of the Avro specification, applied to two schemas without any data.
-Does not know: bytes, where schemas come from.
-Used by: codec (once a writer schema), tools/check_schema.py, schemas.
-
-Stricter than the specification in one thing: two logical types that differ (decimals of other scale,
-milliseconds and microseconds) are never read as each other, since the numbers would change their meaning.
+It applies the schema resolution rules of the Avro specification, and is stricter in one point: logical types
+that differ (another decimal scale, milliseconds and microseconds) are never read as each other, since the
+numbers would change their meaning.
 """
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
@@ -28,24 +25,24 @@ class Problem(NamedTuple):
     """Path of the field; empty for the record itself."""
     why: str
     always: bool
-    """True: no order of the writer can be read. False: only orders that use the symbol or branch."""
+    """True: no order of the writer can be read. False: only those that use the symbol or branch cannot."""
 
     def __str__(self) -> str:
         return f"field {self.field}: {self.why}" if self.field else self.why
 
 
 def problems(reader: Schema, writer: Schema) -> List[Problem]:
-    """What makes every order of `writer` unreadable with `reader`; empty if there is nothing."""
+    """What makes every order of `writer` unreadable with `reader`; empty if nothing does."""
     return [problem for problem in all_problems(reader, writer) if problem.always]
 
 
 def all_problems(reader: Schema, writer: Schema) -> List[Problem]:
-    """As `problems`, and what makes some orders unreadable, depending on the data."""
+    """Like `problems`, plus what makes only some orders unreadable, depending on their data."""
     return list(_Comparison(reader.parsed, writer.parsed).record(reader.parsed, writer.parsed, ""))
 
 
 def promoted_integers(reader: Schema, writer: Schema) -> List[Tuple[str, str]]:
-    """Fields of the record that turn from int or long into float or double: name written, name read."""
+    """Fields promoted from int or long to float or double: name written, name read."""
     written = {field["name"]: kind_of(field["type"]) for field in writer.raw["fields"]}
     pairs = [(source_of(field, written), field) for field in reader.raw["fields"]]
     return [
@@ -56,17 +53,17 @@ def promoted_integers(reader: Schema, writer: Schema) -> List[Tuple[str, str]]:
 
 
 def source_of(field: Any, written: Dict[str, Any]) -> Optional[str]:
-    """The name under which a field of the reader was written: its own, or an alias."""
+    """The name under which the writer has a field of the reader: its own or an alias."""
     return next((name for name in (field["name"], *field.get("aliases", ())) if name in written), None)
 
 
 def value_type(part: Any) -> str:
-    """The type of a field as a handler meets it: the logical type if there is one, else the Avro type."""
+    """A field's type as a handler sees it: the logical type if there is one, else the Avro type."""
     return logical_type(part) or kind_of(part)
 
 
 def logical_type(part: Any) -> str:
-    """The logical type of a part, or nothing."""
+    """A part's logical type; empty if it has none."""
     return str(part.get("logicalType", "")) if isinstance(part, dict) else ""
 
 
@@ -162,7 +159,7 @@ class _Comparison:
 
 
 def _same_name(reader: Any, writer: Any) -> bool:
-    """Unqualified names match, as the specification asks; so does an alias, qualified or not."""
+    """Whether unqualified names match, as the specification requires; an alias counts, qualified or not."""
     names = [reader["name"], *reader.get("aliases", ())]
     return _short(writer["name"]) in [_short(name) for name in names]
 

@@ -1,12 +1,8 @@
-"""Reads Avro bytes strictly, without building a value, to say where they first go wrong.
-
-Owns: `first_fault`, the byte-by-byte judge of one body against its writer schema.
-Does not know: framings, values, logical types, schema resolution.
-Used by: codec, when the fast roads do not agree, and before decimals are decoded.
+"""Walks Avro bytes strictly, without building a value, to find the first fault.
 
 Strict means canonical: the one form that Avro's own encoders write. Over-long numbers, blocks with a
-byte size, arrays in several blocks and repeated map keys are legal Avro that decodes; but then what was
-decoded would not be written again byte for byte.
+byte size, arrays in several blocks and repeated map keys are legal Avro and decode, but encoding the
+result again would not give the same bytes.
 """
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
@@ -17,7 +13,7 @@ MAX_VARINT_BYTES = 10
 
 
 class Fault(NamedTuple):
-    """The first thing wrong with the bytes."""
+    """The first fault in the bytes."""
 
     reason: str
     """A `decode.*` reason code."""
@@ -26,11 +22,11 @@ class Fault(NamedTuple):
     what: str
     """One clause for people."""
     field: str
-    """Path of the field that was being read, as `items[2].price`; empty for the record itself."""
+    """Path of the field being read, such as `items[2].price`; empty for the record itself."""
 
 
 def first_fault(schema: Schema, value: bytes, start: int) -> Optional[Fault]:
-    """The first departure of `value[start:]` from the canonical encoding of the schema, or None."""
+    """Where `value[start:]` first departs from the schema's canonical encoding, or None."""
     walk = _Walk(schema.parsed, value, start)
     try:
         walk.everything(schema.parsed)
@@ -46,7 +42,7 @@ class _Found(Exception):
 
 
 class _Walk:
-    """One pass over one value. `path` names where the pass is; it stays as it is when a fault is found."""
+    """One pass over one value. `path` is the current field, and is kept when a fault is found."""
 
     def __init__(self, parsed: Any, value: bytes, start: int) -> None:
         self.path: List[str] = []
@@ -99,7 +95,7 @@ class _Walk:
         return index
 
     def _blocks(self, item: Callable[[int], None]) -> None:
-        """Items in one block, then the empty block that ends them, which stands alone if there are none."""
+        """Items in one block, then the empty block that ends them; only the latter if there are no items."""
         position = self._at
         count = self._varint()
         if count < 0:

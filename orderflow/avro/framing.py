@@ -1,9 +1,4 @@
-"""The prefix of a value: which framing it has, and which schema it was written with.
-
-Owns: both framings' first bytes, and what other bytes look like.
-Does not know: schemas themselves, the body behind the prefix.
-Used by: codec, which offers it, schemas.
-"""
+"""The prefix of a value: its framing, and the schema it was written with."""
 
 from typing import NamedTuple, Optional, Tuple
 
@@ -20,14 +15,14 @@ CONFLUENT_BYTES = 5
 
 
 class SchemaRef(NamedTuple):
-    """How a value names its writer schema: by fingerprint or by registry id, the other is None."""
+    """How a value names its writer schema: by fingerprint or by registry id; the other is None."""
 
     fingerprint: Optional[bytes]
     schema_id: Optional[int]
 
     @property
     def framing(self) -> str:
-        """The framing that names schemas so."""
+        """The framing that refers to schemas in this way."""
         return "confluent" if self.fingerprint is None else "single-object"
 
     def __str__(self) -> str:
@@ -35,12 +30,12 @@ class SchemaRef(NamedTuple):
 
 
 def single_object_prefix(schema: Schema) -> bytes:
-    """The first bytes of every value written with this schema in single-object encoding."""
+    """The prefix of every value written with this schema in single-object encoding."""
     return SINGLE_OBJECT_MARK + schema.fingerprint
 
 
 def confluent_prefix(schema_id: int) -> bytes:
-    """The first bytes of every value written with the schema of this registry id."""
+    """The prefix of every value written with the schema of this registry id."""
     return CONFLUENT_MARK + schema_id.to_bytes(4, "big")
 
 

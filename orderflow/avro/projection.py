@@ -1,9 +1,7 @@
-"""From the fields that a writer wrote to the fields that a reader wants, where that is a matter of names.
+"""Schema resolution for the simple cases: fields removed, renamed, reordered, widened or with a default.
 
-Owns: `projection`, Avro's schema resolution for the plain cases: fields removed, renamed, reordered, widened,
-or added with a default.
-Does not know: bytes; the cases that are not plain, which fastavro resolves.
-Used by: codec, so that an upgrade does not slow the consumer down while both versions are about.
+fastavro resolves the rest. Without this, an upgrade would slow the consumer down while both versions are in
+use.
 """
 
 from typing import Any, Callable, Dict, List, Optional
@@ -14,11 +12,11 @@ from orderflow.avro.schema import PRIMITIVES, Schema
 Order = Dict[str, Any]
 
 SAME_VALUE = {("int", "long"), ("float", "double")}
-"""Promotions that leave a value in Python as it is."""
+"""Promotions that do not change a value in Python."""
 
 
 def projection(reader: Schema, writer: Schema) -> Optional[Callable[[Order], Order]]:
-    """Makes the reader's raw order of a writer's raw order; None where a field is not plain."""
+    """A function from the writer's raw order to the reader's; None if some field is not simple."""
     written = {field["name"]: field["type"] for field in writer.raw["fields"]}
     names: Dict[str, Any] = {}
     items: List[str] = []
@@ -37,7 +35,7 @@ def projection(reader: Schema, writer: Schema) -> Optional[Callable[[Order], Ord
 
 
 def _carried_over(value: str, writer: Any, reader: Any) -> Optional[str]:
-    """The expression that reads a field as another type, or None where types alone do not tell."""
+    """The expression that reads a field as another type; None if the types alone do not decide."""
     writer, reader = _unwrapped(writer), _unwrapped(reader)
     if writer == reader:
         return value if _is_plain(writer) else None
@@ -65,12 +63,12 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _has_plain_default(field: Any) -> bool:
-    """Whether it is one immutable value: a list would be shared between orders."""
+    """Whether the default is one immutable value: a list would be shared between orders."""
     return "default" in field and _is_plain(field["type"])
 
 
 def _default(field: Any) -> Any:
-    """The value that a default in JSON stands for; a union's is one of its first branch."""
+    """The value of a default given in JSON; a union's default belongs to its first branch."""
     first = field["type"][0] if isinstance(field["type"], list) else field["type"]
     default = field.get("default")
     if first in ("float", "double") and isinstance(default, int):

@@ -1,9 +1,4 @@
-"""One whole schema of one that refers to others, as registries keep types that several subjects share.
-
-Owns: `whole`, which puts each referenced type where it is first named.
-Does not know: how the referenced schemas are fetched; whether the result is a good schema (schema.py).
-Used by: registry.
-"""
+"""Inlines the types that a schema references, as registries share types between subjects."""
 
 import json
 from typing import Any, Dict, Sequence, Set
@@ -14,17 +9,17 @@ NAMED = ("record", "error", "enum", "fixed")
 
 
 def whole(text: str, referenced: Sequence[str]) -> str:
-    """The schema with every type that it names and one of the referenced texts defines. May be refused."""
+    """The schema with every type inlined that the referenced texts define. May raise `SchemaRefused`."""
     try:
         definitions = [json.loads(each) for each in referenced]
         known = {_full_name(definition, ""): definition for definition in definitions}
         return json.dumps(_embed(json.loads(text), "", known, set()))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise SchemaRefused(f"a schema and what it refers to do not fit together: {error!r}") from None
+        raise SchemaRefused(f"a schema and its references do not fit together: {error!r}") from None
 
 
 def _embed(part: Any, namespace: str, known: Dict[str, Any], placed: Set[str]) -> Any:
-    """A part of a schema; names without a dot are of `namespace`. Each known type is placed once."""
+    """A part of a schema. Names without a dot belong to `namespace`; each known type is inlined once."""
     if isinstance(part, list):
         return [_embed(branch, namespace, known, placed) for branch in part]
     if isinstance(part, str):

@@ -1,11 +1,7 @@
-"""A schema registry behind Confluent's REST API, asked so that it can never hold the consumer up.
+"""A client for a schema registry (Confluent's REST API) that can never block the consumer.
 
-Owns: `Registry`: look-ups by id, registration, and what each answer of a registry means.
-Does not know: files, fingerprints, framings, Kafka.
-Used by: schemas, tools/check_schema.py.
-
-The requests are made by confluent_kafka's own client, imported only where a registry is configured. Each
-runs in a thread of its own: the client bounds every read, but not the whole of an answer that trickles.
+confluent_kafka's own client makes the requests, imported only if a registry is configured. Each request runs
+in a thread of its own: that client limits the time of every read, but not of a whole answer that trickles in.
 """
 
 import threading
@@ -27,22 +23,22 @@ from orderflow.errors import RegistryUnavailable, UnknownSchema
 __all__ = ["Registry", "RegistryConfig", "RegistryMisconfigured", "SchemaRejected", "Version"]
 
 ANSWER_TIMEOUT_S = 3.0
-"""Bound of the whole wait for one answer; the engine's thread stands still meanwhile."""
+"""Limit of the whole wait for one answer; the engine's thread is blocked meanwhile."""
 OUTAGE_TIMEOUT_S = 0.1
-"""The same while it is down: the other partitions go on, and a late answer is found next time."""
+"""The same while the registry is down: other partitions go on, and a late answer is found next time."""
 ASK_AGAIN_S = 1.0
-"""How long a failure or an unknown id is answered from memory, so that a busy partition asks no flood."""
+"""How long a failure or an unknown id is answered from memory, so that a busy partition does not flood it."""
 MAX_REMEMBERED = 1_000
 MAX_UNDER_WAY = 4
 GIVE_UP_S = 60.0
-"""How long a request without an answer counts as under way. A later one starts anew."""
+"""How long an unanswered request counts as pending. After that, a new one is started."""
 
 NOT_FOUND_CODES = (40401, 40402, 40403)
-"""The registry's own codes for subject, version and schema not found. A 404 without is another server's."""
+"""The registry's own codes: no such subject, version, schema. A 404 without one is from another server."""
 
 
 class SchemaRejected(Exception):
-    """The registry does not take the producer's schema, or has it not. Says which field, and what next."""
+    """The registry rejects the producer's schema, or lacks it. Says which field, and what to do next."""
 
 
 class Version(NamedTuple):
@@ -54,17 +50,17 @@ class Version(NamedTuple):
 
 
 class _NotFound(Exception):
-    """The registry knows that it does not have it."""
+    """The registry says that it does not have it."""
 
 
 class _Conflict(Exception):
-    """The registry refuses a schema as incompatible or invalid."""
+    """The registry rejects a schema as incompatible or invalid."""
 
 
 class Registry:
     """The registry at one URL. Every method may raise `RegistryUnavailable`, within about 3 seconds.
 
-    Worker threads decode too, and may ask at the same time.
+    Thread-safe: worker threads decode too.
     """
 
     def __init__(self, config: RegistryConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,7 +75,7 @@ class Registry:
         self._down_because = ""
 
     def schema_text(self, schema_id: int) -> str:
-        """The text of the schema with this id. Raises `UnknownSchema` or `SchemaRefused` as well."""
+        """The text of the schema with this id. May also raise `UnknownSchema` or `SchemaRefused`."""
         if self._clock() < self._unknown_until.get(schema_id, 0.0):
             raise self._unknown(schema_id)
         try:
@@ -93,7 +89,7 @@ class Registry:
         return self._avro_text(answer, f"id {schema_id}")
 
     def register(self, subject: str, text: str) -> int:
-        """The id of a schema under a subject, registered there if it is new. May raise `SchemaRejected`."""
+        """The id of a schema under a subject, registering it if it is new. May raise `SchemaRejected`."""
         try:
             schema = avro_schema(text)
             what = f"registering {subject}"
@@ -103,7 +99,7 @@ class Registry:
         return self._id(answer)
 
     def look_up(self, subject: str, text: str) -> int:
-        """The id of a schema that is registered under a subject already. May raise `SchemaRejected`."""
+        """The id of a schema already registered under a subject. May raise `SchemaRejected`."""
         try:
             schema = avro_schema(text)
             answer = self._ask(f"look-up in {subject}", lambda client: client.lookup_schema(subject, schema))
@@ -115,7 +111,7 @@ class Registry:
         return self._id(getattr(answer, "schema_id", None))
 
     def versions(self, subject: str) -> List[Version]:
-        """All versions of a subject, oldest first; none where the subject does not exist."""
+        """All versions of a subject, oldest first; empty if the subject does not exist."""
         try:
             numbers = self._ask(f"versions of {subject}", lambda client: client.get_versions(subject))
         except _NotFound:
@@ -133,8 +129,8 @@ class Registry:
         return Version(number, self._id(answer.schema_id), self._avro_text(answer, what))
 
     def _why_rejected(self, subject: str, text: str, error: Exception) -> str:
-        """The registry's words, and ours: they name the fields."""
-        lines = [f"{self.url} does not take this schema for subject {subject}: {error}"]
+        """The registry's message, and ours, which names the fields."""
+        lines = [f"{self.url} rejects this schema for subject {subject}: {error}"]
         try:
             latest = self.versions(subject)[-1:]
             lines += [line for version in latest for line in _differences(text, version)]
@@ -144,7 +140,7 @@ class Registry:
         return "\n".join(lines)
 
     def _avro_text(self, found: "RegistrySchema", what: str) -> str:
-        """The text of an answer that should hold an Avro schema, with all that it refers to."""
+        """The Avro schema in an answer, with its references inlined."""
         if not isinstance(found.text, str) or not all(isinstance(text, str) for text in found.referenced):
             self._garbage(f"{what} has no schema text")
         if (found.kind or "AVRO") != "AVRO":
@@ -157,7 +153,7 @@ class Registry:
         return int(answer)
 
     def _garbage(self, what: str) -> NoReturn:
-        # The client has cached this answer for ever, so the next question needs a new client.
+        # The client never drops this answer from its cache, so the next request needs a new client.
         self._client = new_client(self._config)
         self._down(f"does not answer as a schema registry: {what}")
 
@@ -170,7 +166,7 @@ class Registry:
         self._unknown_until[schema_id] = self._clock() + ASK_AGAIN_S
 
     def _ask(self, what: str, request: Callable[[Any], Any]) -> Any:
-        """The answer to one request, bounded in time. Raises `_NotFound` and `_Conflict` as well."""
+        """The answer to one request, within a limited time. May also raise `_NotFound` and `_Conflict`."""
         if self._clock() < self._down_until:
             raise RegistryUnavailable(self._down_because)
         question = self._question(what, request)
@@ -184,7 +180,7 @@ class Registry:
         return question.answer
 
     def _question(self, what: str, request: Callable[[Any], Any]) -> "_Question":
-        """The request in its thread: one that was given up earlier is picked up again, unless it failed."""
+        """The request in its thread: an earlier one that timed out is picked up again, unless it failed."""
         now = self._clock()
         with self._lock:
             self._under_way = {key: each for key, each in self._under_way.items() if each.is_of_use(now)}
@@ -214,7 +210,7 @@ class Registry:
 
 
 class _Question:
-    """One request in a thread that nobody has to wait for. `answer` or `error` stands when `done` is set."""
+    """One request in a daemon thread. Once `done` is set, `answer` or `error` is there."""
 
     def __init__(self, request: Callable[[Any], Any], client: Any, asked_at: float) -> None:
         self.asked_at = asked_at
@@ -224,7 +220,7 @@ class _Question:
         threading.Thread(target=self._run, args=(request, client), daemon=True).start()
 
     def is_of_use(self, now: float) -> bool:
-        """Whether its answer is there or may still come."""
+        """Whether its answer has arrived or may still arrive."""
         return self.error is None and self.asked_at > now - GIVE_UP_S
 
     def _run(self, request: Callable[[Any], Any], client: Any) -> None:

@@ -1,24 +1,19 @@
-"""Confluent's own client of a schema registry, made from our settings and imported only if it is needed.
-
-Owns: `RegistryConfig`, the client's configuration, and `RegistrySchema`: a schema with all that it refers to.
-Does not know: when it is asked, how long is waited, what an answer means (registry.py).
-Used by: registry, and through it schemas and the scripts.
-"""
+"""Confluent's own schema registry client, made from our settings and imported only if needed."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Protocol
 
 REQUEST_TIMEOUT_S = 2.0
-"""Bound of each step of a request: connecting, each read."""
+"""Limit of each step of a request: connecting, and each read."""
 MAX_REFERENCES = 50
 
 
 class RegistryMisconfigured(ValueError):
-    """No request can be made with these settings. Says which, never a secret."""
+    """No request can be made with these settings. Says which setting, never a secret."""
 
 
 class RegistrySettings(Protocol):
-    """What `RegistryConfig.of` reads of the settings."""
+    """The settings that `RegistryConfig.of` reads."""
 
     @property
     def schema_registry_url(self) -> Optional[str]: ...  # noqa: D102
@@ -36,7 +31,7 @@ class RegistrySettings(Protocol):
 
 @dataclass(frozen=True)
 class RegistryConfig:
-    """Where the registry is and how it lets us in. The locations are paths of PEM files."""
+    """The registry's address and credentials. The locations are paths of PEM files."""
 
     url: str
     user_info: Optional[str] = field(default=None, repr=False)
@@ -47,7 +42,7 @@ class RegistryConfig:
 
     @classmethod
     def of(cls, settings: "RegistrySettings") -> "Optional[RegistryConfig]":
-        """The registry's part of the settings; None where no registry is set."""
+        """The registry's part of the settings; None if no registry is set."""
         if settings.schema_registry_url is None:
             return None
         return cls(
@@ -73,7 +68,7 @@ class RegistryConfig:
 
 
 class RegistrySchema(NamedTuple):
-    """A schema as the registry has it, with everything that it refers to. Its texts may be garbage."""
+    """A schema as the registry returned it, with everything it references. Its texts may be garbage."""
 
     text: Any
     kind: Any
@@ -87,7 +82,7 @@ class RegistrySchema(NamedTuple):
 
     @classmethod
     def whole(cls, client: Any, schema: Any) -> "RegistrySchema":
-        """Runs in the question's thread, so that however many references take no longer than one wait."""
+        """Runs in the request's thread, so that any number of references takes no longer than one wait."""
         found: Dict[Any, Any] = {}
         open_ones = list(schema.references or ())
         while open_ones and len(found) < MAX_REFERENCES:

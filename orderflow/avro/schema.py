@@ -1,11 +1,7 @@
-"""An Avro schema that is safe to decode with: parsed, judged, and fingerprinted once.
+"""An Avro schema that is safe to decode with: parsed, checked and fingerprinted once.
 
-Owns: `Schema`, `load_schema` and its refusals, the fingerprint's form.
-Does not know: where a schema comes from, framings, what an order is.
-Used by: codec, flat_reader, walk, evolution, schemas, tools/check_schema.py.
-
-Some schemas turn a few bytes into a crash or into gigabytes, whatever the data check does later.
-They are refused here, when they are loaded.
+Some schemas turn a few bytes into a crash or gigabytes, whatever checks the data passes later. They are
+refused here, when loaded.
 """
 
 import json
@@ -26,33 +22,33 @@ MAX_FREE_VALUES = 10_000
 
 
 class SchemaRefused(ValueError):
-    """A schema that is not valid, or that no reader of foreign bytes should use. Says which part and why."""
+    """A schema that is invalid, or unsafe for reading untrusted bytes. Says which part and why."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """One record schema, ready to read and write with."""
+    """One record schema, ready for reading and writing."""
 
     text: str
-    """The JSON as it was given."""
+    """The JSON as given."""
     name: str
     """Full name of the record."""
     parsed: Any
     """fastavro's form of it."""
     raw: Any
-    """The same without logical types: what stands in the bytes, before it is given a meaning."""
+    """The same without logical types: the plain values that the bytes encode."""
     fingerprint: bytes
     """CRC-64-AVRO of the parsing canonical form, 8 bytes, little-endian."""
     flat: bool
-    """A record of primitives only, without logical types: cheap checks prove its bytes."""
+    """Has only primitives and no logical types, so cheap checks prove its bytes."""
     logical: bool
     """Has logical types, so `raw` differs from `parsed`."""
     decimals: bool
-    """Has decimals of free length, whose decoding time is quadratic in that length."""
+    """Has decimals of variable length, whose decoding time is quadratic in that length."""
 
 
 def load_schema(text: str) -> Schema:
-    """Parse and judge a record schema given as JSON text. Raises `SchemaRefused`."""
+    """Parse and check a record schema given as JSON text. Raises `SchemaRefused`."""
     definition = _read_json(text)
     _refuse_private_keys(definition)
     parsed, named = _parse(definition)
@@ -85,7 +81,7 @@ def _read_json(text: str) -> Any:
 
 
 def _refuse_private_keys(definition: Any, depth: int = 0) -> None:
-    """Refuse `__fastavro_parsed_schema` and its like: fastavro trusts a schema that carries its marker."""
+    """Refuse `__fastavro_parsed_schema` and the like: fastavro trusts a schema that carries its marker."""
     if depth > 4 * MAX_DEPTH:
         raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} levels deep")
     if isinstance(definition, list):
@@ -110,7 +106,7 @@ def _without_logical_types(definition: Any) -> Any:
     if isinstance(definition, list):
         return [_without_logical_types(part) for part in definition]
     if isinstance(definition, dict):
-        # A default is data, in which the word may stand for something else.
+        # A default is data, in which the key may mean something else.
         return {
             key: part if key == "default" else _without_logical_types(part)
             for key, part in definition.items()
@@ -120,10 +116,10 @@ def _without_logical_types(definition: Any) -> Any:
 
 
 class _Judge:
-    """Walks a parsed schema once a named type, and refuses what a few hostile bytes could blow up.
+    """Walks a parsed schema, each named type once, and refuses what a few hostile bytes could blow up.
 
-    Each visit answers how many values more than `MAX_VALUES_PER_BYTE` times its bytes one instance of the
-    type may hold ("free" values). Items of an array must not have any: their number is chosen by the data.
+    Each visit returns how many values one instance may hold beyond `MAX_VALUES_PER_BYTE` times its bytes
+    ("free" values). Array items must have none, since the data chooses how many items there are.
     """
 
     def __init__(self, named: Dict[str, Any]) -> None:
@@ -190,7 +186,7 @@ class _Judge:
 
 
 def _refuse_bad_names(definition: Any) -> None:
-    """Names by the rules of the specification; fastavro takes any, and a second field of one name."""
+    """Check names by the specification's rules; fastavro accepts any, and duplicate fields."""
     inside = definition.get("symbols") or [field["name"] for field in definition.get("fields", ())]
     for name in [*definition["name"].split("."), *inside]:
         if not _NAME.match(name):
@@ -204,14 +200,14 @@ _WIDTHS = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8
 
 
 def kind_of(part: Any) -> str:
-    """The type of a parsed schema part: `record`, `array`, `int` …, or the name it refers to; `union`."""
+    """A schema part's type: `record`, `array`, `int` …, `union`, or the name that it refers to."""
     if isinstance(part, list):
         return "union"
     return str(part["type"] if isinstance(part, dict) else part)
 
 
 def describe(part: Any) -> str:
-    """A part of a schema in one phrase, as messages name it."""
+    """A schema part in a short phrase for messages."""
     kind = kind_of(part)
     if kind == "union":
         return "union of " + ", ".join(describe(branch) for branch in part)
@@ -240,14 +236,14 @@ def parts(parsed: Any) -> Iterator[Any]:
 
 
 def defaults(parsed: Any) -> Iterator[Any]:
-    """The default of every field that has one, also of nested ones."""
+    """The default of every field that has one, nested fields included."""
     for part in parts(parsed):
         fields = part.get("fields", ()) if isinstance(part, dict) else ()
         yield from (field["default"] for field in fields if "default" in field)
 
 
 def definitions(parsed: Any) -> Dict[str, Any]:
-    """The named types of a parsed schema by their full names."""
+    """The named types of a parsed schema by full name."""
     return {part["name"]: part for part in parts(parsed) if isinstance(part, dict) and "name" in part}
 
 
@@ -257,11 +253,11 @@ def is_free_decimal(part: Any) -> bool:
 
 
 def decimal_bytes(digits: int) -> int:
-    """The bytes that the largest unscaled value of a decimal with so many digits takes, sign included."""
+    """How many bytes the largest unscaled value with this many digits takes, sign included."""
     largest: int = 10**digits - 1
     return largest.bit_length() // 8 + 1
 
 
 def crc_64_avro(canonical: str) -> bytes:
-    """The fingerprint of a schema's canonical form as it stands in a framing: 8 bytes, little-endian."""
+    """The fingerprint of a schema's canonical form as framings use it: 8 bytes, little-endian."""
     return bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))

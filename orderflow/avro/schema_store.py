@@ -1,9 +1,4 @@
-"""Where schemas come from: `order_schema.avsc`, the older versions in `schemas/`, and the registry.
-
-Owns: `SchemaStore`: the reader schema, the writer schemas by fingerprint and by id, the producer's encoder.
-Does not know: what is decoded with them, how a registry is asked (registry.py).
-Used by: producer, consumer, dlq_handler, tools/check_schema.py.
-"""
+"""Where schemas come from: `order_schema.avsc`, the older versions in `schemas/`, and the registry."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
@@ -37,10 +32,10 @@ class StoredSchema(NamedTuple):
 
 
 class SchemaStore:
-    """The schemas that this process can read, and the one that it writes.
+    """The schemas that this process can read, and the one it writes.
 
-    Raises `SchemaRefused` at once, with the file's name, if a file cannot be used, and
-    `RegistryMisconfigured` if no request to the registry could ever be made. Asks no registry yet.
+    The constructor raises `SchemaRefused`, naming the file, if a file cannot be used, and
+    `RegistryMisconfigured` if no registry request could ever succeed. It makes no request.
     """
 
     def __init__(
@@ -57,10 +52,10 @@ class SchemaStore:
         self._refused: Dict[int, str] = {}
 
     def find_writer(self, ref: SchemaRef) -> Schema:
-        """The schema that a value names. What was found once is never asked for again.
+        """The schema that a value refers to. A schema that was found is never requested again.
 
-        Raises `UnknownSchema` if the registry may learn the id yet, `Undecodable` if only a restart can
-        bring the schema, `SchemaRefused` for one that is not safe, and `RegistryUnavailable`.
+        Raises `UnknownSchema` if the id may still be registered, `Undecodable` if only a restart can
+        add the schema, `SchemaRefused` for an unsafe one, and `RegistryUnavailable`.
         """
         if ref.schema_id is None:
             return self._find_in_files(ref)
@@ -76,7 +71,7 @@ class SchemaStore:
 
     def _find_in_registry(self, schema_id: int) -> Schema:
         if self.registry is None:
-            message = f"schema id {schema_id} stands in a registry, and SCHEMA_REGISTRY_URL is not set"
+            message = f"schema id {schema_id} is in a registry, but SCHEMA_REGISTRY_URL is not set"
             raise Undecodable(message, "decode.unknown_schema")
         if schema_id not in self._refused:
             try:
@@ -86,10 +81,10 @@ class SchemaStore:
         raise SchemaRefused(self._refused[schema_id])
 
     def producer_encoder(self, topic: str, register: bool = True) -> OrderEncoder:
-        """The encoder for orders to a topic, in the framing that goes with the settings.
+        """The encoder for a topic's orders, in the framing that the settings imply.
 
         With a registry the schema is registered under `<topic>-value` first, or only looked up there.
-        Raises `SchemaRejected` or `RegistryUnavailable`; nothing must be sent then.
+        Raises `SchemaRejected` or `RegistryUnavailable`; then nothing may be sent.
         """
         if self.registry is None:
             return OrderEncoder(self.reader, single_object_prefix(self.reader))
@@ -113,15 +108,15 @@ def load_file(path: Path) -> StoredSchema:
 
 
 def load_folder(folder: Path) -> List[StoredSchema]:
-    """The schemas in a folder's `*.avsc`, by name; none if there is no such folder."""
+    """The schemas in a folder's `*.avsc` files, sorted by name; empty if there is no such folder."""
     return [load_file(path) for path in sorted(folder.glob("*.avsc"))]
 
 
 def _by_fingerprint(files: List[StoredSchema]) -> Dict[bytes, Schema]:
-    """The first of each fingerprint.
+    """The first schema of each fingerprint.
 
-    Logical types do not count in it. Two files that differ in nothing else, but change what a value means,
-    cannot be told apart in a record, so they must not stand side by side.
+    A fingerprint ignores logical types. Two files that differ only in these, but give a value different
+    meanings, cannot be told apart by a record, so both together are refused.
     """
     first: Dict[bytes, StoredSchema] = {}
     for stored in files:

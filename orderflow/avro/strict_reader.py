@@ -1,18 +1,14 @@
-"""A strict reader of Avro bytes, compiled to measure for one schema.
+"""A strict decoder of Avro bytes, compiled for one schema.
 
-Owns: `compile_reader`, and the Python text that it compiles.
-Does not know: framings, schema look-up, logical types, what to tell about bytes that it does not like.
-Used by: codec.
+A general decoder consults the schema at every field. Here the schema is written out once as straight-line
+Python, which takes half the time. The decoder returns an order only for bytes that it has proven to be its
+one canonical encoding, and leaves all others, however valid, to the slow path `careful`:
 
-A general decoder asks the schema at every field what to do. Here the answers are written out once as
-straight Python, which takes half the time. The reader gives an order only for bytes that it has proven to
-be the one canonical encoding of it, and hands all others, however valid, to the careful road:
-
-- a number or length is in its shortest form, and not of the rare largest sizes; an int fits 32 bits,
+- a number or length has its shortest form and not one of the rare largest sizes; an int fits 32 bits,
 - a string is UTF-8, a boolean is 0 or 1, the index of a symbol or a union branch exists,
-- the items of an array or a map come in one block, without a byte size; no key of a map is there twice,
-- a decimal is not longer than its digits can need,
-- the last field ends exactly where the bytes end. A slice past the end is caught by that too.
+- the items of an array or a map come in one block, without a byte size; no map key occurs twice,
+- a decimal is no longer than its precision can need,
+- the last field ends exactly where the bytes end, which also catches a slice past the end.
 """
 
 import struct
@@ -25,15 +21,15 @@ Decode = Callable[[bytes], Dict[str, Any]]
 INT_GROUPS = 5
 LONG_GROUPS = 9
 LENGTH_GROUPS = 4
-"""The most 7-bit groups that are read. Nine cover 62 bits and the sign: more is rare, so careful."""
+"""The most 7-bit groups that are read. Nine cover 62 bits and the sign; more is rare, so the slow path."""
 
 MAX_LINES = 10_000
 MAX_NESTING = 12
-"""Python compiles at most 20 nested loops. Schemas beyond these bounds take the careful road."""
+"""Python compiles at most 20 nested loops. Schemas beyond these limits take the slow path."""
 
 STEPS = [None if byte & 1 or byte > 127 else 1 + (byte >> 1) for byte in range(256)]
-"""By the byte of a length: from there to the end of what it announces. None: it is more than one byte, or
-odd. To look this up is faster than to judge it."""
+"""By a length's first byte: the distance from that byte to the end of the data. None: the length takes more
+than one byte, or is negative. A look-up is faster than a check."""
 
 REFUSE = "return careful(value)"
 REFUSE_ODD = f"if n & 1: {REFUSE}"
@@ -44,21 +40,21 @@ class _TooComplex(Exception):
 
 
 class Check(NamedTuple):
-    """What must hold of a record beyond its bytes."""
+    """What must be true of a record beyond its encoding."""
 
     condition: Callable[[Callable[[str], str]], str]
-    """Writes it in Python; its argument says how the value of a field is written there."""
+    """Returns the condition's source; its argument gives the source of a field's value."""
     refuse: Callable[[Dict[str, Any]], None]
-    """Given a record of which it does not hold, raises why."""
+    """Raises the reason for a record that fails the condition."""
 
 
 def compile_reader(
     schema: Schema, start: int, max_bytes: int, careful: Decode, check: Optional[Check] = None
 ) -> Decode:
-    """A decoder of values whose body begins at `start`. What it cannot prove it gives to `careful`.
+    """A decoder of values whose body starts at `start`. What it cannot prove goes to `careful`.
 
-    It gives raw values: a logical type's number or bytes, not its meaning. The check is not made of what
-    `careful` gives.
+    It returns raw values: a logical type's number or bytes, not its meaning. The check is not applied to
+    what `careful` returns.
     """
     writer = _Writer(schema)
     try:
@@ -79,7 +75,7 @@ def compile_reader(
 
 
 class _Writer:
-    """Writes the reader. In its text `at` is the position of the next byte, `n` the last number read."""
+    """Writes the decoder. In its text, `at` is the next byte's position, `n` the last number read."""
 
     def __init__(self, schema: Schema) -> None:
         self.constants: Dict[str, Any] = {}
@@ -134,7 +130,7 @@ class _Writer:
         return f"v{self._variables}"
 
     def _fields(self, part: Any, depth: int) -> Tuple[List[str], Dict[str, str]]:
-        """The lines that read all fields of a record, and the variable that each is in then."""
+        """The lines that read all fields of a record, and the variable that holds each."""
         lines: List[str] = []
         fields: Dict[str, str] = {}
         for field in part["fields"]:
@@ -149,7 +145,7 @@ class _Writer:
     def _enum(self, part: Any, name: str, depth: int) -> List[str]:
         symbols = f"symbols_{len(self.constants)}"
         self.constants[symbols] = tuple(part["symbols"])
-        # A negative number is odd. One too large is an IndexError.
+        # A negative number is odd. A number that is too large raises IndexError.
         return [*_varint(INT_GROUPS), REFUSE_ODD, f"{name} = {symbols}[n >> 1]"]
 
     def _union(self, part: Any, name: str, depth: int) -> List[str]:
@@ -184,7 +180,7 @@ def _indented(lines: List[str]) -> List[str]:
 
 
 def _varint(groups: int) -> List[str]:
-    """Read an unsigned variable-length number of at most so many 7-bit groups into `n`."""
+    """Read an unsigned variable-length number of at most `groups` 7-bit groups into `n`."""
     lines = ["n = value[at]", "if n < 128: at += 1"]
     indent = ""
     for group in range(1, groups):
@@ -200,7 +196,7 @@ def _varint(groups: int) -> List[str]:
 
 
 def _higher_groups(last: int) -> str:
-    """What the groups 1 to `last` add to the first, less the continuation bit (128) of all but the last."""
+    """What groups 1 to `last` add to the first, minus the continuation bit (128) of all but the last."""
     groups = [f"(b{group} << {7 * group})" for group in range(1, last + 1)]
     return f"{' + '.join(groups)} - {sum(128 << 7 * group for group in range(last))}"
 
@@ -215,7 +211,7 @@ def _boolean(name: str) -> List[str]:
 
 
 def _sized(take: str) -> List[str]:
-    """Read a length, let `take` use so many bytes, from `at + 1` to `end`, and go on behind them."""
+    """Read a length, let `take` use that many bytes, from `at + 1` to `end`, and go on after them."""
     return [
         "step = steps[value[at]]",
         "if step is None:",
@@ -234,12 +230,12 @@ def _bytes(part: Any, name: str) -> List[str]:
 
 
 def _fixed(part: Any, name: str) -> List[str]:
-    # It reads no byte one by one: without the check, an array of them could run on past the end for ever.
+    # It reads no single byte: without the check, an array of these could run past the end endlessly.
     return [f"end = at + {part['size']}", f"if end > size: {REFUSE}", f"{name} = value[at:end]", "at = end"]
 
 
 def _block(create: str, item: List[str]) -> List[str]:
-    """Items in one block, then the empty block that ends them, which stands alone if there are none."""
+    """Items in one block, then the empty block that ends them; only the latter if there are no items."""
     return [
         *_varint(LENGTH_GROUPS),
         REFUSE_ODD,

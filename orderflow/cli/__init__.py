@@ -1,5 +1,5 @@
-"""What a command-line program needs, whatever it does.
+"""What any command-line program needs, whatever it does.
 
-To read: run (from the arguments to the exit code), signals (asked to stop), terminal and status (what a
-person sees), values (text to value, for settings and flags), private_file.
+Reading order: run (from arguments to exit code), signals (requests to stop), terminal and status (what the
+user sees), values (parsing settings and flags), private_file.
 """

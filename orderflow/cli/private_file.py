@@ -1,9 +1,4 @@
-"""New files that only their owner may read: customers' orders are in them.
-
-Owns: how such a file is created, never in place of another.
-Does not know: what is written.
-Used by: plan_file, transfer.
-"""
+"""Creates files that only their owner may read, since they hold customers' orders."""
 
 import os
 from typing import TextIO
@@ -18,10 +13,10 @@ def open_private(path: str) -> TextIO:
 
 
 def create_private(path: str) -> TextIO:
-    """The same for a name that was typed. Raises CommandError."""
+    """The same for a path that the user typed. Raises CommandError."""
     try:
         return open_private(path)
     except FileExistsError as error:
-        raise CommandError(f"{path} exists already, and is not overwritten: choose another name") from error
+        raise CommandError(f"{path} already exists and is not overwritten: choose another name") from error
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from error

@@ -1,9 +1,4 @@
-"""A script from its first line to its exit code: arguments, streams, expected failures in one line.
-
-Owns: `run`, and the look of `--help`.
-Does not know: what the script does.
-Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
-"""
+"""Runs a script: its arguments, streams and exit code, with expected failures told in one line."""
 
 import argparse
 import os
@@ -17,9 +12,9 @@ Main = Callable[[Sequence[str], TextIO, TextIO], int]
 
 
 def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
-    """Call `main(argv, out, err)` and return the exit code, with expected failures told in one line.
+    """Call `main(argv, out, err)` and return its exit code; an expected failure becomes one line.
 
-    A reader of our output that goes away (`| head`) ends it quietly with 0. A bug keeps its traceback.
+    If the reader of our output goes away (`| head`), the script ends with 0. A bug keeps its traceback.
     """
     _open_closed_streams()
     out, err = sys.stdout, sys.stderr
@@ -45,24 +40,24 @@ def _guarded(main: Main, argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Put the null device where stdin, stdout or stderr was closed before we started (`2>&-`).
+    """Open the null device in place of stdin, stdout or stderr closed before we started (`2>&-`).
 
-    Else the next file or socket gets that number, and what any library prints goes into it.
+    Otherwise the next file or socket gets that descriptor, and whatever a library prints goes into it.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest number that is free. Children are to have it, too.
+            # os.open takes the lowest free descriptor. Child processes must inherit it too.
             null = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(null, True)
             setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
 
 
 def _discard_unread(*streams: TextIO) -> None:
-    """Point what nobody reads at the null device, or the interpreter complains when it flushes at exit."""
+    """Redirect unread streams to the null device, or the interpreter's flush at exit complains."""
     for stream in streams:
         try:
             stream.flush()
-        except ValueError:  # it is closed
+        except ValueError:  # already closed
             continue
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
@@ -71,7 +66,7 @@ def _discard_unread(*streams: TextIO) -> None:
 
 
 def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser whose help opens with the first line of `doc` and ends with real commands to copy."""
+    """A parser whose help starts with the first line of `doc` and ends with commands to copy."""
     epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
     return argparse.ArgumentParser(
         description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
@@ -79,7 +74,7 @@ def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
 
 
 class _HelpFormat(argparse.RawDescriptionHelpFormatter):
-    """Help at a width that does not depend on the terminal, so that the documents can quote it."""
+    """Help of a fixed width, whatever the terminal, so that the documents can quote it."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)

@@ -1,9 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, and what a second one means.
-
-Owns: the handlers of both signals while a script works, and the exit code that follows.
-Does not know: what is stopped.
-Used by: the scripts.
-"""
+"""SIGINT and SIGTERM as a request to stop; a second one ends the process at once."""
 
 import os
 import signal
@@ -16,27 +11,27 @@ from orderflow.exits import OK
 
 
 class StopSignals:
-    """SIGINT and SIGTERM while the block runs: the first asks to stop and says so, the second ends at once.
+    """While the block runs, the first SIGINT or SIGTERM requests a stop; the second ends the process.
 
-    Poll `requested` between short steps; the client's calls return to Python at their time-outs only. A child
-    that is forked meanwhile gets back what was there before: whoever terminates it wants it to end.
+    Poll `requested` between short steps; calls into the client return to Python only at their time-outs. A
+    child forked meanwhile gets the previous handlers back: whoever terminates it wants it to end.
     """
 
     def __init__(self, err: TextIO) -> None:
         self._err = err
         self._before: List[Any] = []
         self._unblocked = threading.local()
-        """Of each thread that forks: the signals that it blocks by itself."""
+        """For each thread that forks: the signals that it had blocked itself."""
         self.signal: Optional[int] = None
         self._limit_s: Optional[float] = None
 
     def limit(self, seconds: float) -> None:
-        """End the process so long after the first signal, whatever then still blocks it."""
+        """End the process this long after the first signal, whatever still blocks it."""
         self._limit_s = seconds
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.signal is not None
 
     @property
@@ -68,7 +63,7 @@ class StopSignals:
         self._before = []
 
     def _block(self) -> None:
-        """A signal that finds our handler still in place in the child would be taken for one to us."""
+        """Until the child has its old handlers back, it would treat a signal as a request to us."""
         self._unblocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
     def _unblock(self) -> None:
@@ -94,7 +89,7 @@ class StopSignals:
         self.signal = number
         if self._limit_s is not None:
             self._end_later(number, self._limit_s)
-        # os.write, as this may interrupt a write to the same buffer, which must not be entered twice
+        # os.write, since this may interrupt a write to the same buffer, which is not reentrant
         _write_directly(
             self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n"
         )
@@ -104,5 +99,5 @@ def _write_directly(stream: TextIO, text: str) -> None:
     try:
         clear = "\r\x1b[K" if is_terminal(stream) else ""
         os.write(stream.fileno(), (clear + text).encode())
-    except (OSError, ValueError):  # no file behind it, or it is closed: stopping matters more than saying so
+    except (OSError, ValueError):  # no file behind it, or closed: stopping matters more than saying so
         pass

@@ -1,9 +1,4 @@
-"""Progress of long work on the error stream, and the two lines of an outage.
-
-Owns: the line that is rewritten in place, and when it is due.
-Does not know: what is counted.
-Used by: the scripts, the producer, the verbs of dlq_handler.py.
-"""
+"""Progress of long work on stderr, and the two lines of an outage."""
 
 import shutil
 import time
@@ -14,7 +9,7 @@ from orderflow.model.text import escape
 
 
 class StatusLine:
-    """Progress of long work: one line rewritten in place on a terminal, a plain line every 10 s elsewhere."""
+    """Progress of long work: one line rewritten in place on a terminal, else a plain line every 10 s."""
 
     def __init__(
         self, err: TextIO, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
@@ -26,14 +21,14 @@ class StatusLine:
         self._due = clock() + self._every_s
         self._shown = False
         self.abandoned = False
-        """Whether nobody can read any more what is written: time to finish what is begun, and to end."""
+        """Whether nobody can read the output any more: finish what has begun, then end."""
 
     def due(self) -> bool:
-        """Whether it is time to show progress again; asking is cheap, so work out the text only then."""
+        """Whether it is time to show progress again. Cheap, so build the text only if it is due."""
         return self._clock() >= self._due
 
     def show(self, text: str) -> None:
-        """Show the state of the work now."""
+        """Show this progress now."""
         self._due = self._clock() + self._every_s
         if not self._live:
             self._write(f"{text}\n")
@@ -42,12 +37,12 @@ class StatusLine:
             self._shown = True
 
     def note(self, line: str) -> None:
-        """Write a line that stays, above the progress."""
+        """Write a permanent line above the progress."""
         self.clear()
         self._write(f"{line}\n")
 
     def clear(self) -> None:
-        """Take the progress off the terminal, before something else is written or at the end."""
+        """Remove the progress from the terminal, before other output or at the end."""
         if self._shown:
             self._write("\r\x1b[K")
             self._shown = False
@@ -56,7 +51,7 @@ class StatusLine:
         try:
             self._err.write(text)
             self._err.flush()
-        except OSError:  # the reader or the terminal is gone; to fail here would leave work half done
+        except OSError:  # the reader or the terminal is gone; failing here would leave work half done
             self.abandoned = True
 
 
@@ -64,7 +59,7 @@ class StatusLine:
 
 
 class Outage:
-    """Says once that Kafka is lost and once that it is back, however many errors come between."""
+    """Reports once that Kafka is lost and once that it is back, however many errors come between."""
 
     def __init__(
         self, note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic
@@ -76,7 +71,7 @@ class Outage:
 
     @property
     def holds(self) -> bool:
-        """Whether Kafka counts as lost now."""
+        """Whether Kafka is currently considered lost."""
         return self._since is not None
 
     def lost(self, why: str) -> None:

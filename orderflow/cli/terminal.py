@@ -1,9 +1,4 @@
-"""What is written for a person: the script's name, an error, a number, a length of time, colour or none.
-
-Owns: how an error is told, and what a terminal can do.
-Does not know: settings, orders, Kafka's client.
-Used by: the scripts, the producer, the verbs of dlq_handler.py.
-"""
+"""Output for people: errors, numbers, durations, and colour if the terminal has it."""
 
 import contextlib
 import os
@@ -15,15 +10,15 @@ from orderflow.model.time_spans import write_span
 
 
 def complain(err: TextIO, message: str) -> None:
-    """Write one error for the user under the script's name. Line breaks are ours; all else is escaped."""
+    """Write one error after the script's name. Line breaks are kept; everything else is escaped."""
     lines = [escape(line) for line in message.split("\n")]
-    with contextlib.suppress(OSError):  # the exit code says it, too
+    with contextlib.suppress(OSError):  # the exit code says it too
         err.write(f"{program()}: " + "\n".join(lines) + "\n")
         err.flush()
 
 
 def program() -> str:
-    """The script's file name, as messages start with it."""
+    """The script's file name, with which messages start."""
     return os.path.basename(sys.argv[0]) or "orderflow"
 
 
@@ -31,13 +26,13 @@ def program() -> str:
 
 
 def is_terminal(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
-    """Whether the stream is a terminal whose line can be rewritten. `TERM=dumb` cannot."""
+    """Whether the stream is a terminal that can rewrite a line, which `TERM=dumb` cannot."""
     term = (os.environ if environ is None else environ).get("TERM", "")
     return stream.isatty() and term != "dumb"
 
 
 def has_colour(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
-    """Whether colour may be written to the stream: a capable terminal, and no `NO_COLOR` (no-color.org)."""
+    """Whether the stream may get colour: a capable terminal, and no `NO_COLOR` (no-color.org)."""
     return is_terminal(stream, environ) and not (os.environ if environ is None else environ).get("NO_COLOR")
 
 
@@ -47,7 +42,7 @@ def count(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people, its two largest units: 6d 5h, 2m 3s, 0.4s."""
+    """A duration for people, in its two largest units: 6d 5h, 2m 3s, 0.4s."""
     if seconds < 10:
         return f"{seconds:.1f}s"
     return write_span(int(seconds) * 1000)

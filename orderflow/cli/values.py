@@ -1,10 +1,6 @@
-"""Text to value, for settings and flags: numbers, seconds, rates, shares, topic names, addresses.
+"""Parses the text of settings and flags: numbers, seconds, rates, shares, topic names, addresses.
 
-Owns: the kinds of values, how each is written, and what is said of one that is not.
-Does not know: which settings there are, or where their text stands.
-Used by: config.py, producer.py, dlq_handler.py.
-
-Every reader takes the text and returns the value or raises ValueError with a text that completes "'abc' …".
+Every `read` returns the value of a text, or raises ValueError with a message that completes "'abc' …".
 """
 
 import argparse
@@ -16,14 +12,14 @@ from orderflow.model.text import did_you_mean
 from orderflow.model.time_spans import UNITS_MS
 
 
-class Kind(NamedTuple):
-    """A kind of value: its placeholder in the help, and its reader."""
+class ValueType(NamedTuple):
+    """A type of value: its placeholder in the help, and its parser."""
 
     metavar: str
     read: Callable[[str], Any]
 
 
-def whole(low: int, high: int, metavar: str = "N") -> Kind:
+def whole(low: int, high: int, metavar: str = "N") -> ValueType:
     """A whole number from `low` to `high`."""
 
     def read(text: str) -> int:
@@ -31,11 +27,11 @@ def whole(low: int, high: int, metavar: str = "N") -> Kind:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(text)
 
-    return Kind(metavar, read)
+    return ValueType(metavar, read)
 
 
-def seconds(low: float, high: float) -> Kind:
-    """A time in seconds, written as a plain number."""
+def seconds(low: float, high: float) -> ValueType:
+    """Seconds, written as a plain number."""
 
     def read(text: str) -> float:
         plain = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text)
@@ -44,18 +40,18 @@ def seconds(low: float, high: float) -> Kind:
             raise ValueError(f"must be a number of seconds from {low:g} to {high:g}, without a unit")
         return number
 
-    return Kind("SECONDS", read)
+    return ValueType("SECONDS", read)
 
 
-def one_of(*choices: str) -> Kind:
-    """One of some words."""
+def one_of(*choices: str) -> ValueType:
+    """One of the given words."""
 
     def read(text: str) -> str:
         if text not in choices:
             raise ValueError(f"must be {' or '.join(choices)}{did_you_mean(text, choices)}")
         return text
 
-    return Kind("|".join(choices), read)
+    return ValueType("|".join(choices), read)
 
 
 def _boolean(text: str) -> bool:
@@ -87,7 +83,7 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
         raise ValueError("must start with http:// or https://, then the host")
     if "@" in text.split("/")[2]:
-        raise ValueError("must not hold a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
+        raise ValueError("must not contain a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
     return text
 
 
@@ -97,16 +93,16 @@ def _user_info(text: str) -> str:
     return text
 
 
-BOOLEAN = Kind("true|false", _boolean)
-TOPIC = Kind("TOPIC", _topic)
-ADDRESSES = Kind("HOST:PORT", _addresses)
-URL = Kind("URL", _url)
-USER_INFO = Kind("USER:PASSWORD", _user_info)
+BOOLEAN = ValueType("true|false", _boolean)
+TOPIC = ValueType("TOPIC", _topic)
+ADDRESSES = ValueType("HOST:PORT", _addresses)
+URL = ValueType("URL", _url)
+USER_INFO = ValueType("USER:PASSWORD", _user_info)
 
 
-def text(metavar: str) -> Kind:
+def text(metavar: str) -> ValueType:
     """Any text."""
-    return Kind(metavar, str)
+    return ValueType(metavar, str)
 
 
 _UNITS = {"": "s", "/s": "s", "/sec": "s", "/m": "m", "/min": "m", "/h": "h"}
@@ -127,14 +123,14 @@ def _share(text: str) -> float:
     return share
 
 
-RATE = Kind("N/s", _rate)
+RATE = ValueType("N/s", _rate)
 """Events a second: `10/s`, `500/min`, `90/h`, or a bare number."""
-SHARE = Kind("N%", _share)
+SHARE = ValueType("N%", _share)
 """A share of 1: `5%` or `0.05`."""
 
 
-def argument(kind: Kind) -> Callable[[str], Any]:
-    """The reader of a kind for argparse's `type`, which then tells the text and what is wrong with it."""
+def argument(kind: ValueType) -> Callable[[str], Any]:
+    """A parser for argparse's `type`, whose error quotes the text and says what is wrong with it."""
 
     def read(text: str) -> Any:
         try:

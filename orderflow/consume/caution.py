@@ -1,9 +1,6 @@
 """After a process died without a word: who may be to blame, and how few are called at once to find out.
 
-Owns: what a commit tells of a death, whom to call next while anybody is under suspicion, and when one is
-found guilty. Pure: whole lives of a consumer are tested with it in milliseconds.
-Does not know: the clock, Kafka's client, handlers.
-Used by: assignment (judges what was committed), processor and calling (call as it says).
+Pure: whole lives of a consumer are tested with it in milliseconds.
 
 An order that ends the process meets four degrees of caution, each time it does so the next one:
 

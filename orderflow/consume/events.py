@@ -1,8 +1,6 @@
 """What the engine reports while it works: the list of events, and the line that a person reads of each.
 
-Owns: the names of the events (also the names to alert on), their severity and their wording.
-Does not know: where a line goes, how often an event comes.
-Used by: consumer.py.
+The names of the events are stable: they are the names to alert on.
 """
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence

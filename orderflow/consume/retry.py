@@ -1,8 +1,6 @@
 """What to do about a failure: call again, or give the order up.
 
-Owns: the policy, the back-off, and `decide`.
-Does not know: the clock and chance (both are arguments), Kafka, offsets, dead-letter headers.
-Used by: calls.
+Pure: chance is an argument, and so is whether the brakes permit a dead letter.
 """
 
 from typing import NamedTuple, Union

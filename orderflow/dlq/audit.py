@@ -1,10 +1,6 @@
 """What became of each dead letter: the entries of the audit topic, and the states that follow from them.
 
-Owns: the form of an entry and of a job's record, `States`, and when a dead letter counts as failed again.
-Does not know: Kafka's client (audit_topic.py reads and sending.py writes), why something was replayed.
-Used by: replay, audit_topic, replayer, replay_verbs, browse.
-
-The topic is compacted, so the newest entry of each key stays for ever. A dead letter's key is
+The topic is compacted, so the newest entry of each key is kept. A dead letter's key is
 `partition:offset`, a job's is `job:<id>`.
 """
 

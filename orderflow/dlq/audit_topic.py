@@ -1,9 +1,4 @@
-"""Reads the audit topic: the states of dead letters, and the jobs that changed them.
-
-Owns: in which order audit topic and dead letters are read, and what is done where there is no audit topic.
-Does not know: the form of an entry (audit.py), how it is written (sending.py).
-Used by: browse, replayer, replay_verbs.
-"""
+"""Reads the audit topic: the states of dead letters, and the jobs that changed them."""
 
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
 

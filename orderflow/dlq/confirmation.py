@@ -1,9 +1,4 @@
-"""Asks a person before something is done that cannot be undone.
-
-Owns: the prompt, and what holds where nobody can be asked.
-Does not know: what is asked.
-Used by: replay_verbs, marking, transfer.
-"""
+"""Asks a person before something is done that cannot be undone."""
 
 import select
 import sys

@@ -1,9 +1,4 @@
-"""What every verb of dlq_handler.py works with.
-
-Owns: `Desk`, the clock of the verbs, and the progress of reading.
-Does not know: how flags are parsed, how things look, settings.
-Used by: all verbs.
-"""
+"""What every verb of dlq_handler.py works with."""
 
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, TextIO

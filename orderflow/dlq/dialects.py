@@ -1,9 +1,5 @@
 """Every known way in which a dead letter tells where it came from and why it died.
 
-Owns: DIALECTS, one row a system, and what is peculiar to each.
-Does not know: Kafka's client, how a dead letter is read by these rows (explain.py), shown or replayed.
-Used by: explain, letter, replay/judge.
-
 Facts in the rows come from records that the systems wrote themselves (tests/fixtures/dead_letters),
 and for the systems without a fixture from their published header names.
 """

@@ -1,9 +1,4 @@
-"""Reads a dead letter of any dialect: where it came from, why it died, what is the source's own.
-
-Owns: `explain`, and the choice of the dialect that a record speaks.
-Does not know: the header names of any system; those are rows in dialects.py.
-Used by: letter, and what shows or replays dead letters.
-"""
+"""Reads a dead letter of any dialect: where it came from, why it died, what is the source's own."""
 
 import re
 from typing import Callable, Dict, NamedTuple, Optional, Tuple

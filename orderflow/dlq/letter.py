@@ -1,9 +1,4 @@
-"""A dead letter as an operator's verbs see it: read at once, explained only as far as it is asked.
-
-Owns: `Letter`, the lazy view of one record of the dead letter topic.
-Does not know: where records come from (reader.py), how they are shown (listing.py) or chosen (selection.py).
-Used by: selection, tally, render, browse, replay.
-"""
+"""A dead letter as an operator's verbs see it: read at once, explained only as far as it is asked."""
 
 import re
 from functools import lru_cache

@@ -1,9 +1,4 @@
-"""Which dead letters a verb is about: where to read, and which of what was read to keep.
-
-Owns: positions and times as operators write them, and the filters, the same on every verb.
-Does not know: Kafka's client (kafka/reader.py seeks by a `Range`), or what is done with what is chosen.
-Used by: topic, replay/, verbs/, dlq_handler.py.
-"""
+"""Which dead letters a verb is about: where to read, and which of what was read to keep."""
 
 import re
 from datetime import datetime, timezone

@@ -1,9 +1,4 @@
-"""Counts of dead letters: by group, by hour, by what they tell. Memory is bounded however many there are.
-
-Owns: `Groups`, `Totals`, the window of a sparkline, and how short a fingerprint may be shown.
-Does not know: where dead letters come from, how counts are drawn (listing.py).
-Used by: browse.
-"""
+"""Counts of dead letters: by group, by hour, by what they tell. Memory is bounded however many there are."""
 
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union

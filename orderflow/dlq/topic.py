@@ -1,9 +1,4 @@
-"""The dead letter topic, open for reading: its dead letters in batches, each with its state.
-
-Owns: `Topic`, and where the states come from.
-Does not know: what a verb does with a dead letter.
-Used by: all verbs.
-"""
+"""The dead letter topic, open for reading: its dead letters in batches, each with its state."""
 
 from typing import Any, Iterator, List, Optional, Sequence
 

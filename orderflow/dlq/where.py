@@ -1,9 +1,5 @@
 """Conditions on a dead letter's order, as an operator writes them: `price * quantity > 400 and not gift`.
 
-Owns: the grammar of `--where`, and its evaluation. Nothing is ever handed to Python's own evaluator.
-Does not know: where the values come from; a name is asked for through a function.
-Used by: selection.
-
     condition  = term { "or" term }            term    = factor { "and" factor }
     factor     = "not" factor | "(" condition ")" | test
     test       = sum operator sum | sum [ "not" ] "in" "(" literal { "," literal } ")"

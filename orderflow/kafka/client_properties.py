@@ -1,9 +1,4 @@
-"""Properties of the Kafka client that users set: which there are, which values it takes, which we need.
-
-Owns: `PROTECTED`, asking the client itself without starting one, and starting one.
-Does not know: where a property was set, or the settings that are ours.
-Used by: config.py, topics, publisher.
-"""
+"""Kafka client properties that users set: which exist, which values are valid, and which are protected."""
 
 import re
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
@@ -28,7 +23,7 @@ PROTECTED: Mapping[str, str] = {
     "request.required.acks": "an order counts as published when all in-sync replicas have it",
     "delivery.report.only.error": "every delivery is counted",
 }
-"""Properties that nobody may set, because a promise rests on each; with what to do, or why."""
+"""Properties that users may not set, since a promise depends on each; with what to do instead, or why."""
 
 _AS_WE_SET = frozenset(
     {
@@ -37,7 +32,7 @@ _AS_WE_SET = frozenset(
         *(("enable.auto.offset.store", "false"), ("isolation.level", "read_committed")),
     }
 )
-"""What may stand in an environment that others read too, as it is what we set ourselves."""
+"""Values of protected properties that are allowed, since they equal ours: other programs may need them."""
 
 COMMON = (
     *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
@@ -48,13 +43,13 @@ COMMON = (
     *("message.max.bytes", "session.timeout.ms", "group.instance.id", "group.protocol"),
     *("partition.assignment.strategy", "auto.offset.reset", "debug", "log_level"),
 )
-"""Properties that people set most: what a misspelt one is compared with."""
+"""The properties most often set, with which a misspelt one is compared."""
 
 Client = TypeVar("Client")
 
 
 def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> Client:
-    """A client of this kind. Raises UsageError where properties contradict each other."""
+    """A client of this class. Raises UsageError if properties contradict each other."""
     try:
         return kind(dict(conf))
     except KafkaException as error:
@@ -71,12 +66,12 @@ def exists(name: str) -> bool:
 
 
 def is_as_we_set(name: str, text: str) -> bool:
-    """Whether a property that nobody may set is asked for as it is set anyway."""
+    """Whether a protected property is given the value that we set anyway."""
     return (name, text.strip().lower()) in _AS_WE_SET
 
 
 def fault(name: str, text: str) -> Optional[str]:
-    """What is wrong with setting a property to this text; None if nothing is. Never tells a secret value."""
+    """What is wrong with setting a property to this text; None if nothing is. Never quotes a secret."""
     if name in PROTECTED:
         return f"{name} cannot be set: {PROTECTED[name]}"
     refusal = _refusal(name, text)
@@ -93,10 +88,10 @@ def _is_secret(name: str) -> bool:
 
 
 def _refusal(name: str, text: str) -> str:
-    """Why the client refuses a property, "" if it does not.
+    """Why the client rejects a property; empty if it accepts it.
 
-    It is given a second property that it cannot know. It reads in order: if that one is what it complains
-    about, the first was fine, and no client is ever started.
+    The client reads properties in order, so it also gets a second one that does not exist. If it complains
+    about that one, the first was fine. No client is ever started.
     """
     if name == "logger":  # taken out by the Python client before the library sees it
         return _UNKNOWN

@@ -1,15 +1,10 @@
-"""Places in a topic, and the range to read between two of them, as plain values.
-
-Owns: `Position` and `Range`.
-Does not know: how they are typed, and how a topic is read.
-Used by: reader, and whoever selects what to read.
-"""
+"""Positions in a topic, and the range to read between two of them, as plain values."""
 
 from typing import FrozenSet, NamedTuple, Optional
 
 
 class Position(NamedTuple):
-    """A place in each partition: `kind` is beginning, end, offset, back (from the end) or time."""
+    """A position in each partition: `kind` is beginning, end, offset, back (from the end) or time."""
 
     kind: str
     value: int = 0
@@ -21,7 +16,7 @@ END = Position("end")
 
 
 class Range(NamedTuple):
-    """What to read of a topic. Offsets and times are sought, not scanned for."""
+    """What to read of a topic. Offsets and times are looked up, not scanned for."""
 
     partitions: FrozenSet[int] = frozenset()
     """Empty: all."""

@@ -1,9 +1,4 @@
-"""Reads a topic from one place to another, or follows it, without a group and without a trace.
-
-Owns: seeking, the end of a range, and how much is read ahead, which bounds the memory.
-Does not know: what the records mean.
-Used by: browse, replay.
-"""
+"""Reads a range of a topic, or follows it, without joining a group and without committing."""
 
 import gc
 import time
@@ -16,11 +11,11 @@ from orderflow.kafka.positions import Position, Range
 from orderflow.model.records import Record, record_of
 
 BATCH = 250
-"""Records a batch. Small: what is built for them still lies in the processor's cache when it is used."""
+"""Records per batch. Small, so that what is built from them is still in the CPU's cache when it is used."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
 CLOCK_SLACK_MS = 600_000
-"""Writers' clocks differ: a record this much behind the first late enough one may still be early enough."""
+"""Producers' clocks differ: for this long past the end time, a record in time may still follow."""
 GC_THRESHOLD = 100_000
 """Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
 
@@ -34,14 +29,14 @@ class Span(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What a partition holds: offsets from `low` on, up to but not with `high`."""
+    """The offsets that a partition holds: from `low` up to, but not including, `high`."""
 
     low: int
     high: int
 
 
 def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
-    """The properties of a client that only looks: it never joins the group, never commits."""
+    """The properties of a client that only reads: it never joins a group and never commits."""
     return {
         "fetch.queue.backoff.ms": 5,
         # A fetch that waits at an end holds up the next seek.
@@ -59,7 +54,7 @@ def consumer_config(client: Mapping[str, Any], group: str) -> Dict[str, Any]:
 
 
 class Unreadable(CommandError):
-    """A topic cannot be read for now: Kafka, or the leader of one of its partitions, is away."""
+    """A topic cannot be read for now: Kafka, or the leader of one of its partitions, is unavailable."""
 
 
 class Reader:
@@ -77,7 +72,7 @@ class Reader:
         self._consumer.close()
 
     def partitions(self) -> List[int]:
-        """The partitions of the topic. Raises TopicMissing where there is no such topic."""
+        """The partitions of the topic. Raises TopicMissing if there is no such topic."""
         found = self._ask(lambda: self._consumer.list_topics(self.topic, TIMEOUT_S)).topics[self.topic]
         if found.error is None:
             return sorted(found.partitions)
@@ -86,13 +81,13 @@ class Reader:
         raise self._failure(found.error)
 
     def bounds(self, partition: int) -> Bounds:
-        """What the partition holds now, records of open transactions not counted."""
+        """The offsets that the partition holds now, not counting open transactions."""
         place = TopicPartition(self.topic, partition)
         low, high = self._ask(lambda: self._consumer.get_watermark_offsets(place, TIMEOUT_S))
         return Bounds(low, high)
 
     def spans(self, wanted: Range) -> List[Span]:
-        """The offsets that the range asks for. Raises CommandError for a partition that does not exist."""
+        """The offsets that the range covers. Raises CommandError for a partition that does not exist."""
         partitions = self._chosen(wanted)
         bounds = {partition: self.bounds(partition) for partition in partitions}
         begins = self._places(wanted.begin, bounds)
@@ -105,7 +100,7 @@ class Reader:
         return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
-        """The records of the spans in batches, as they arrive: in order within a partition."""
+        """The records of the spans in batches, as they arrive; in order within each partition."""
         ends = {span.partition: span.end for span in spans if span.begin < span.end}
         self._assign([(span.partition, span.begin) for span in spans if span.partition in ends])
         unread = set(ends)
@@ -120,20 +115,20 @@ class Reader:
     def follow(
         self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[List[Record]]:
-        """The records from where each span begins, and whatever comes after, until asked to stop.
+        """The records from the start of each span, and all that follow, until asked to stop.
 
-        A batch is empty where nothing came for a moment, so that the caller can attend to other things.
+        An empty batch means that nothing arrived for a moment, so that the caller can do other work.
         """
         self._assign([(span.partition, span.begin) for span in spans])
         while not stop():
             yield self._poll()[0]
 
     def fetch(self, partition: int, offset: int) -> Optional[Record]:
-        """The record at this very place, or None where the log does not hold one there."""
+        """The record at exactly this offset, or None if the log has none there."""
         return self.fetch_all(partition, [offset]).get(offset)
 
     def fetch_all(self, partition: int, offsets: Sequence[int]) -> Dict[int, Record]:
-        """The records at these places, by offset, those that the log still holds. Each is sought."""
+        """The records at these offsets that the log still holds, by offset. Seeks to each."""
         found = {}
         bounds = self.bounds(partition)
         for offset in sorted(offsets):
@@ -145,7 +140,7 @@ class Reader:
         return found
 
     def _first(self) -> Optional[Record]:
-        """The first record from where it is assigned; None at the end of the log."""
+        """The first record from the assigned offset on; None at the end of the log."""
         deadline_s = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline_s:
             records, at_end = self._poll(1)
@@ -163,7 +158,7 @@ class Reader:
         return sorted(wanted.partitions) if wanted.partitions else existing
 
     def _places(self, position: Position, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
-        """The offset in each partition that the position stands for, within what the partition holds."""
+        """The position as an offset in each partition, clamped to what the partition holds."""
         if position.kind == "time":
             return self._places_by_time(position.value, bounds)
         return {partition: _place(position, held) for partition, held in bounds.items()}
@@ -178,7 +173,7 @@ class Reader:
         self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in begins])
 
     def _poll(self, most: int = BATCH) -> Tuple[List[Record], List[Tuple[int, int]]]:
-        """The next records, and the ends that were reached, as (partition, offset)."""
+        """The next records, and the partition ends that were reached, as (partition, offset)."""
         records, at_end = [], []
         messages = self._ask(lambda: self._consumer.consume(1, WAIT_S))
         if messages and most > 1:  # what is there already, without waiting for more
@@ -194,7 +189,7 @@ class Reader:
         return records, at_end
 
     def _drop_finished(self, unread: Set[int], ends: Mapping[int, int]) -> None:
-        """Stop fetching what is read to its end. By position: markers of transactions are no records."""
+        """Stop fetching what is read to its end, judged by position: transaction markers are not records."""
         places = self._consumer.position([TopicPartition(self.topic, partition) for partition in unread])
         finished = [place.partition for place in places if place.offset >= ends[place.partition]]
         if finished:
@@ -209,7 +204,7 @@ class Reader:
             raise self._failure(error.args[0]) from error
 
     def _failure(self, error: KafkaError) -> CommandError:
-        # A partition that has no leader yet is "unknown" to whoever asks for its offsets.
+        # A partition that has no leader yet is "unknown" when its offsets are requested.
         for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
         return kind(f"cannot read topic {self.topic}: {error.str()}")
@@ -226,7 +221,7 @@ def _place(position: Position, held: Bounds) -> int:
 
 
 PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
-"""Reported while Kafka is away; the client goes on by itself when it is back."""
+"""Errors while Kafka is away, after which the client recovers by itself."""
 
 
 def _passes(error: KafkaError) -> bool:

@@ -1,9 +1,4 @@
-"""Kafka before the work starts: whether it answers, and whether the topics are there.
-
-Owns: `require_kafka`, `ensure_topics`, and how each of our topics is created.
-Does not know: what the topics hold, or who reads and writes them.
-Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
-"""
+"""Looks at the cluster: whether it answers, whether the topics exist, and what they and groups are like."""
 
 import re
 import time
@@ -32,7 +27,7 @@ _WHOLE = re.compile("-?[0-9]{1,19}")
 
 
 class TopicSpec(NamedTuple):
-    """A topic as it is created when it is missing. The replication factor is the broker's default."""
+    """How a missing topic is created. The replication factor is the broker's default."""
 
     name: str
     partitions: int
@@ -40,7 +35,7 @@ class TopicSpec(NamedTuple):
 
 
 BY_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
-"""The broker dates what we write: one whose clock differs much from ours refuses our own time."""
+"""The broker sets the timestamps: one whose clock differs too much from ours would reject ours."""
 
 
 def orders(name: str) -> TopicSpec:
@@ -49,24 +44,24 @@ def orders(name: str) -> TopicSpec:
 
 
 def processed(name: str) -> TopicSpec:
-    """The topic of what handlers return: partitioned as the orders are."""
+    """The topic of the handlers' results, with as many partitions as the orders."""
     return TopicSpec(name, 3, BY_BROKERS_CLOCK)
 
 
 def dead_letters(name: str) -> TopicSpec:
-    """The topic of the dead letters: one partition, so that they read in the order of dying."""
+    """The topic of the dead letters: one partition, so that they read in the order in which they failed."""
     return TopicSpec(name, 1, BY_BROKERS_CLOCK)
 
 
 def audit(name: str) -> TopicSpec:
-    """The topic that tells what became of each dead letter: the newest entry of each is kept for ever."""
+    """The topic that records what was done with each dead letter: compacted, so the latest entry stays."""
     return TopicSpec(name, 1, {"cleanup.policy": "compact"})
 
 
 def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
-    """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if it refuses us.
+    """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if refused.
 
-    The default leaves time to start and to print within the 10 s that a person is promised.
+    The default leaves time to start and to print within the promised 10 s.
     """
     errors: List[KafkaError] = []
     admin = _admin({**conf, "error_cb": errors.append})
@@ -88,9 +83,9 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
 
 
 def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
-    """Create those topics that are missing, wait until they can be used, and return their names.
+    """Create the missing topics, wait until they can be used, and return their names.
 
-    A topic that exists stays as it is. Where we may not create one, raises TopicMissing with the command for
+    An existing topic is left unchanged. If we may not create one, raises TopicMissing with the command for
     someone who may.
     """
     admin = _admin(conf)
@@ -107,7 +102,7 @@ def _admin(conf: Mapping[str, Any]) -> AdminClient:
 
 
 def _answers(admin: AdminClient, step_s: float) -> bool:
-    """Whether a broker answers now. Short, so that Ctrl-C and the error callback come through between."""
+    """Whether a broker answers now. Short, so that Ctrl-C and the error callback get their turn."""
     try:
         admin.list_topics(timeout=step_s)
         return True
@@ -121,19 +116,19 @@ def _address(conf: Mapping[str, Any]) -> str:
 
 
 def _reason(errors: Sequence[KafkaError]) -> str:
-    """The newest of what the client reported; a broker's own trouble rather than "all brokers are down"."""
+    """The latest reported error, preferring a broker's own to "all brokers are down"."""
     told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
     return plain_reason(told[-1]) if told else "no answer"
 
 
 def plain_reason(error: KafkaError) -> str:
-    """What the client says of a connection, without its internals: `localhost:9092: Connection refused`."""
+    """The client's connection error without its internals: `localhost:9092: Connection refused`."""
     text = re.sub(r"(/bootstrap|/\d+)(?=: )|Connect to \S+ failed: | \(after .*$", "", str(error.str()))
     return re.sub(r"^(sasl_\w+|ssl|plaintext)://", "", text)
 
 
 def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
-    """Asked by a call that never makes a broker create the topic by itself."""
+    """Describe a topic by a request that never makes a broker auto-create it."""
     try:
         _describe(admin, name, timeout_s)
         return True
@@ -148,7 +143,7 @@ def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
 
 
 def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, str]:
-    """Create the topics; why not, by name, for those that were refused."""
+    """Create the topics; returns the reasons, by name, for those that were refused."""
     if not specs:
         return {}
     wanted = [
@@ -183,7 +178,7 @@ def _command(spec: TopicSpec, address: str) -> str:
 
 
 def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> None:
-    """Wait until every partition has a leader: a controller answers before the brokers have heard."""
+    """Wait until every partition has a leader: a controller answers before the brokers know the topic."""
     deadline_s = time.monotonic() + timeout_s
     for spec in specs:
         while not _is_led(admin, spec.name, timeout_s):
@@ -201,15 +196,15 @@ def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
 
 
 _ASK_TIMEOUT_S = 2.0
-"""A request that waits for a lost broker costs a processor meanwhile (measured with librdkafka 2.16)."""
+"""A request that waits for a lost broker keeps a CPU busy meanwhile (measured with librdkafka 2.16)."""
 
 
 class Identity:
-    """What a topic is now: how many partitions it has, and whether it is still the one that it was.
+    """Watches how many partitions a topic has, and whether it was recreated.
 
-    A topic that is deleted and created again under a running consumer keeps its name: the client reads
-    on in the new one where it stood in the old one (measured), and what lies before is skipped.
-    Brokers before 2.8 give no ids; there this sees nothing.
+    If a topic is deleted and recreated under a running consumer, the client goes on in the new one at the
+    old one's offset (measured), and skips what lies before. Brokers before 2.8 have no topic ids; there
+    this detects nothing.
     """
 
     def __init__(self, conf: Mapping[str, Any], name: str, every_s: float = 5.0) -> None:
@@ -221,10 +216,10 @@ class Identity:
         self._id: Optional[str] = None
         self._is_another = False
         self.partitions = 1
-        """How many it had when last asked."""
+        """How many it had at the last answer."""
 
     def learn(self, timeout_s: float = 10.0) -> Optional[str]:
-        """Ask now. The topic's id, None where the broker gives none. Raises CommandError."""
+        """Ask now. Returns the topic's id, None if the broker has none. Raises CommandError."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
@@ -240,7 +235,7 @@ class Identity:
             time.sleep(0.02)
 
     def look(self) -> None:
-        """Learn again now and then. Never waits for an answer."""
+        """Refresh now and then. Never waits for an answer."""
         if self._answer is not None:
             if self._answer.done():
                 self._take()
@@ -248,12 +243,12 @@ class Identity:
             self._answer = self._ask()
 
     def has_changed(self) -> bool:
-        """True once the topic's id is another than at the first look. Never waits for an answer."""
+        """True once the topic's id differs from the first one seen. Never waits for an answer."""
         self.look()
         return self._is_another
 
     def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
-        """The same, by a look of its own that is waited for."""
+        """The same, by a request of its own whose answer is awaited."""
         self._answer = self._ask()
         wait([self._answer], timeout_s)
         return self.has_changed()
@@ -283,17 +278,17 @@ def _id_of(described: Any) -> Optional[str]:
 
 
 class Standing(NamedTuple):
-    """How a group sees one of its members, or one that would be."""
+    """How a group sees one of its members, or a consumer that wants to join."""
 
     is_idle: bool
-    """It is a member, and was given no partitions."""
+    """It is a member without partitions."""
     is_settled: bool
-    """The group has its members and is waiting for nobody."""
+    """The group is not rebalancing."""
     detail: str
 
 
 def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
-    """What the group's coordinator says, asked by a client of its own."""
+    """Ask the group's coordinator, by a client of its own."""
     admin = _admin(conf)
     try:
         found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
@@ -313,7 +308,7 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
 def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[int, int]:
     """The end of each partition, open transactions included. Raises KafkaException.
 
-    What a consumer of committed records is told as the end lies before the first open transaction.
+    The end that a `read_committed` consumer sees lies before the first open transaction.
     """
     admin = _admin(conf)
     described = _describe(admin, name, timeout_s).partitions
@@ -328,7 +323,7 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
 
 
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
-    """How many partitions a topic has. Raises CommandError where it cannot be asked."""
+    """How many partitions a topic has. Raises CommandError if that cannot be determined."""
     admin = _admin(conf)
     try:
         return len(_describe(admin, name, timeout_s).partitions)
@@ -337,20 +332,20 @@ def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0)
 
 
 def _unseen(name: str, error: KafkaError) -> CommandError:
-    """The error for a topic that cannot be looked at. Without rights nobody is told whether it is there."""
+    """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists."""
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     hint = "; we need the right to describe it, if it is there" if denied else ""
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
 
 
 def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:
-    """The topic's `max.message.bytes`; None where we may not read its settings."""
+    """The topic's `max.message.bytes`; None if we may not read its settings."""
     return numbers_set(conf, name, timeout_s).get("max.message.bytes")
 
 
 def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
-    """Those of the topic's settings that are whole numbers; none where we may not read them."""
-    # The client is kept by a name: where it is let go before the answer, there is none.
+    """The topic's settings that are whole numbers; empty if we may not read them."""
+    # The variable keeps the client alive: without it, no answer would arrive.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()

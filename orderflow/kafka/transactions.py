@@ -1,11 +1,7 @@
-"""Sends replayed records and their audit entries: all of a transaction or nothing, one replayer at a time.
+"""Sends records in transactions, all or nothing, by one writer at a time.
 
-Owns: the transactional producer, its fixed id, fencing, and what is done when a commit does not succeed.
-Does not know: which dead letters are sent and why, or how fast.
-Used by: replayer.
-
-The transactional id is the same for everyone who changes the state of one dead letter topic. Whoever opens
-last ends what others left open, and they can commit nothing any more. So states are read after `open`.
+Everyone who changes the state of a dead letter topic uses the same transactional id. Whoever opens last
+aborts what others left open and fences them: they can no longer commit. So read states only after `open`.
 """
 
 import logging
@@ -21,21 +17,21 @@ from orderflow.model.records import PARTITIONER, Outgoing
 OPEN_TIMEOUT_S = 30.0
 STEP_S = 5.0
 PATIENCE_S = 60.0
-"""How long one commit is tried: above the broker's time-out of a transaction, so that its fate is known."""
+"""How long to retry a commit: longer than the broker's transaction time-out, so that its outcome is known."""
 TRANSACTION_TIMEOUT_MS = 15_000
-"""Short, because what a killed replayer left open hides newer orders from consumers for so long."""
+"""Short, since a transaction that a killed replayer left open hides newer orders from consumers this long."""
 
 DEFAULTS: Dict[str, Any] = {
     "linger.ms": 5,
     "batch.size": 1_000_000,
-    # At the default of 100 ms the broker's "concurrent transactions" costs as much with every begin.
+    # At the default of 100 ms, each begin waits that long on the broker's "concurrent transactions".
     "retry.backoff.ms": 2,
     "retry.backoff.max.ms": 1000,
     "queue.buffering.max.messages": 200_000,
     "partitioner": PARTITIONER,
 }
 SILENT = logging.getLogger(f"{__name__}.client")
-"""What the client says to the terminal of a refusal, `FATAL` included, is said here in one sentence."""
+"""Silences what the client prints about a rejection, `FATAL` included: our error says it in one sentence."""
 SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
 
@@ -49,16 +45,16 @@ OUTAGE = (
     KafkaError.INVALID_TXN_STATE,
 )
 Delivered = Callable[[Optional[KafkaError], Any], None]
-"""Called by the client with what became of a record."""
+"""The client's delivery callback."""
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class Fenced(CommandError):
-    """Someone else has taken over; nothing of the open transaction was sent."""
+    """Another writer has taken over; nothing of the open transaction was committed."""
 
 
 class Interrupted(CommandError):
-    """Kafka was away for too long. What became of the open transaction is known after the next `open`."""
+    """Kafka was away for too long. The open transaction's outcome is known after the next `open`."""
 
 
 class Transactions:
@@ -71,12 +67,12 @@ class Transactions:
         note: Callable[[str], None],
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
-        """`name` is the transactional id, `timeout_ms` the time that one transaction may take."""
+        """`name` is the transactional id, `timeout_ms` the transaction time-out."""
         self._note = note
         self._errors: List[Tuple[KafkaError, str]] = []
-        """What could not be delivered, and to which topic."""
+        """Delivery errors, each with its topic."""
         self._topics: Set[str] = set()
-        """Where the open transaction writes."""
+        """The topics that the open transaction writes to."""
         self._is_open = False
         self._producer = Producer(
             {
@@ -93,7 +89,7 @@ class Transactions:
         )
 
     def open(self) -> None:
-        """Fence every other replayer of this topic and settle what it left open."""
+        """Fence every other writer under this id and abort what it left open."""
         deadline_s = time.monotonic() + OPEN_TIMEOUT_S
         while True:
             try:
@@ -105,7 +101,7 @@ class Transactions:
                     raise CommandError(f"transactions cannot be used: {reason.str()}") from error
 
     def send(self, record: Outgoing) -> None:
-        """Send a record in the open transaction; the first one opens it."""
+        """Send a record in the open transaction, beginning one if there is none."""
         try:
             if not self._is_open:
                 self._begin()
@@ -115,7 +111,7 @@ class Transactions:
             raise self._failure(error.args[0]) from error
 
     def commit(self) -> None:
-        """Commit what was sent. Raises Fenced or CommandError: none of it was sent, or Interrupted."""
+        """Commit what was sent. Raises Fenced or CommandError if none of it was committed, or Interrupted."""
         deadline_s, waits = time.monotonic() + PATIENCE_S, False
         while True:
             try:
@@ -136,10 +132,10 @@ class Transactions:
             self._note("Kafka has confirmed the transaction")
 
     def abort(self) -> None:
-        """Take back what is not committed."""
+        """Abort the open transaction, if there is one."""
         if self._is_open:
             self._is_open = False
-            # If it fails: whoever opens next ends it, and until then nobody reads it.
+            # If this fails, whoever opens next aborts it, and until then nobody reads it.
             with suppress(KafkaException):
                 self._producer.abort_transaction(STEP_S)
 
@@ -154,7 +150,7 @@ class Transactions:
             self._errors.append((error, message.topic()))
 
     def _failure(self, error: KafkaError) -> CommandError:
-        """The error to raise, after the transaction was taken back."""
+        """Abort the transaction and return the error to raise."""
         if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
             self._is_open = False
             return Fenced("another replayer has taken over")
@@ -164,11 +160,11 @@ class Transactions:
         self.abort()
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
-        return CommandError(f"Kafka refuses to take the records for {topic}: {cause.str()}")
+        return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}")
 
 
 def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:
-    """Hand a record to the client; while its queue is full, wait until there is room."""
+    """Pass a record to the client; while its queue is full, wait for room."""
     options: Dict[str, Any] = {"headers": record.headers}
     if on_delivery is not None:
         options["on_delivery"] = on_delivery
@@ -184,5 +180,5 @@ def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivere
 
 
 def transactional_id(dlq_topic: str) -> str:
-    """The one id for all who change the state of a topic's dead letters."""
+    """The one transactional id for everyone who changes the state of a topic's dead letters."""
     return f"{dlq_topic}-replayer"

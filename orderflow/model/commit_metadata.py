@@ -1,9 +1,4 @@
-"""The text beside a committed offset: which orders below it are finished, and which still wait.
-
-Owns: the format, how it is written and read, and how many entries fit.
-Does not know: Kafka's client, the ledger that it is taken from, the clock.
-Used by: the engine, and the verbs that look at a consumer group from outside.
-"""
+"""The metadata committed with an offset: which later orders are already finished, and which still wait."""
 
 import re
 from bisect import bisect_left
@@ -13,25 +8,25 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from zlib import crc32
 
 METADATA_LIMIT = 4000
-"""Bytes of metadata that a broker takes at its default of `offset.metadata.max.bytes` (4,096)."""
+"""Bytes of metadata to write: a little below the broker's default `offset.metadata.max.bytes` (4,096)."""
 
 MAX_ATTEMPTS = 31
-"""The most attempts that an entry of the metadata can count."""
+"""The most attempts that a metadata entry can count."""
 
 FORMAT = "of1"
 HEADER_LIMIT = 69
-"""Bytes of metadata beside the entries, at most: two offsets of 19 digits, a time of 10, the check."""
+"""Most bytes of metadata besides the entries: two offsets of 19 digits, a time of 10, the checksum."""
 REACHES = [100 << power for power in range(9)]
-"""The reaches that one digit can name."""
+"""The reaches that one digit can express."""
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
 DELAYS_S = [*range(32), *(round(32 * 1.36**step) for step in range(32))]
-"""The delays that one digit can name: exact up to 31 s, then in steps of a third, to about 5 days."""
+"""The delays that one digit can express: exact up to 31 s, then in steps of a third, to about 5 days."""
 
 
 class Entry(NamedTuple):
-    """A head as the metadata lists it."""
+    """A head (the first unfinished order of its key) as the metadata lists it."""
 
     offset: int
     attempts: int
@@ -41,17 +36,17 @@ class Entry(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What the metadata of a committed offset says of its partition."""
+    """What a committed offset's metadata says about its partition."""
 
     next: int
     entries: List[Entry]
     clean: bool
     braked: bool
     alone: Optional[int]
-    """The offset that was called alone when this was committed, or that died so and was not called since."""
+    """The offset being called alone at this commit, or that died alone and was not called since."""
     written_at_s: int
     reach: Optional[int] = None
-    """About so many orders beyond `next` may be called before the next commit. None: not known."""
+    """About how many orders beyond `next` may be called before the next commit. None: not known."""
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
@@ -59,29 +54,29 @@ class Commit(NamedTuple):
 #   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
 #
 # flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
-# where it is known. Numbers are decimal.
-# An entry, in offset order: the distance from the one before, doubled, plus 1 with followers, in
+# if it is known. Numbers are decimal.
+# An entry, in offset order: the distance from the previous one, doubled, plus 1 with followers, in
 # digits of 5 bits, low first, the sixth bit set while more follow; one digit of attempts, doubled,
 # plus 1 if announced; one digit of delay (DELAYS_S). An announced entry with a delay is not being
-# called: it was, when a process died, and still has to be called IN_COMPANY. The check is the CRC-32,
-# in hex, of the committed offset and all before it: a text that was cut, or that a mirror carried over
-# to the offset of another cluster, would list too little, and what is not listed counts as finished.
-# The check keeps nobody from forging a text. So what is read is bounded: offsets that can exist, times
-# of ten digits, no longer than we write. All else counts as foreign.
+# called now: it was when a process died, and still has to be called IN_COMPANY. The check is the
+# CRC-32, in hex, of the committed offset and all text before it: metadata that was cut, or that a mirror
+# copied to another cluster's offset, would list too little, and what is not listed counts as finished.
+# The check does not prevent forgery, so what is read is bounded: offsets that can exist, times of ten
+# digits, no longer than we write. Everything else counts as foreign.
 
 
 TEXT = re.compile(
     rf"{FORMAT};([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}});([A-Za-z0-9_-]*);[0-9a-f]{{8}}",
     re.ASCII,
 )
-"""Whatever is longer, or spelt otherwise, was not written here: anyone who may commit may forge a text."""
+"""Anything longer or in another form was not written by us: whoever may commit may also forge metadata."""
 MAX_OFFSET = 2**63 - 1
 LONGEST_NUMBER = 13
-"""Digits of 5 bits that a doubled distance between two offsets takes."""
+"""Most 5-bit digits that a doubled distance between two offsets takes."""
 
 
 def reach_digit(reach: Optional[int]) -> str:
-    """The digit of the smallest reach that can be named and is no less, or of the largest there is."""
+    """The digit of the smallest expressible reach that is not below this one, or of the largest."""
     return "" if reach is None else str(min(bisect_left(REACHES, reach), len(REACHES) - 1))
 
 
@@ -91,7 +86,7 @@ def sealed(body: str, base: int) -> str:
 
 
 def read_metadata(text: str, base: int) -> Optional[Commit]:
-    """What the metadata of the committed offset `base` says; None where it is not ours to read."""
+    """Parse the metadata of the committed offset `base`; None if it was not written by us."""
     try:
         return _read(text, base)
     except ValueError:
@@ -118,7 +113,7 @@ def _read(text: str, base: int) -> Commit:
 
 
 def _is_sound(commit: Commit, base: int) -> bool:
-    """A commit that could make a record skip is not ours: offsets rise, begin at the base, and exist."""
+    """Whether offsets rise, begin at the base and can exist: anything else could skip a record."""
     offsets = [entry.offset for entry in commit.entries]
     first = offsets[0] if offsets else commit.next
     rising = all(low < high for low, high in zip(offsets, [*offsets[1:], commit.next]))
@@ -128,7 +123,7 @@ def _is_sound(commit: Commit, base: int) -> bool:
 
 @lru_cache(maxsize=20_000)
 def entry_text(step: int, attempts: int, announced: bool, delay_s: int) -> str:
-    """The text of one entry. Looked up mostly, since they are much alike."""
+    """The text of one entry. Cached, since entries are much alike."""
     return _number(step) + DIGITS[min(attempts, MAX_ATTEMPTS) * 2 + announced] + _delay(delay_s)
 
 
@@ -141,7 +136,7 @@ def _number(number: int) -> str:
 
 
 def _delay(delay_s: int) -> str:
-    """The digit of the shortest delay that can be named and is not shorter, or of the longest there is."""
+    """The digit of the shortest expressible delay that is not below this one, or of the longest."""
     return DIGITS[min(bisect_left(DELAYS_S, delay_s), len(DELAYS_S) - 1)]
 
 
@@ -162,7 +157,7 @@ def _read_number(digit: int, values: Iterator[int]) -> int:
     while digit >= 32:
         following = next(values, None)
         if following is None or shift >= 5 * LONGEST_NUMBER:
-            raise ValueError("cut off, or no distance between two offsets")
+            raise ValueError("cut off, or not a distance between two offsets")
         digit = following
         number |= (digit & 31) << shift
         shift += 5
@@ -173,11 +168,11 @@ def _read_number(digit: int, values: Iterator[int]) -> int:
 
 
 def capacity(span: int, limit: int = METADATA_LIMIT) -> int:
-    """How many heads fit into `limit` bytes wherever they stand in `span` offsets; at least 1.
+    """How many heads fit into `limit` bytes wherever they lie within `span` offsets; at least 1.
 
     A number v takes at most 1 + log32(v) digits, which is concave, so n distances that add up to
-    the span take at most n digits each of their mean. That bound depends on the count and the span
-    alone: a head that finishes and is replaced by a follower can never make the text too long.
+    the span take at most n times the digits of their mean. That bound depends only on the count and
+    the span: replacing a finished head by its follower can never make the text too long.
     """
     return _capacity(max(span, 1).bit_length(), limit)
 

@@ -1,9 +1,4 @@
-"""Our own dead letter: the record that the engine sends when an order cannot be processed.
-
-Owns: the names of our diagnostic headers, the steps that make a dead letter fit, the fingerprint.
-Does not know: how other systems write dead letters (dialects.py), when an order is given up (retry.py).
-Used by: processor, dialects, replay.
-"""
+"""Our own dead letter: the record the engine sends when an order cannot be processed."""
 
 import hashlib
 import re
@@ -16,10 +11,10 @@ from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Header, Headers, Outgoing, Record
 
 BROKER_PREFIX = "__dlq.errors."
-"""The six names that a Kafka 4.4 broker writes itself when it dead-letters for a share group."""
+"""The six headers that a Kafka 4.4 broker itself writes when it dead-letters for a share group."""
 OWN_PREFIX = "orders.dlq."
 REPLAY_PREFIX = "orders.replay."
-"""Not diagnostic: they tell the life of an order across returns, so a new dead letter keeps them."""
+"""Not diagnostics: they follow an order through its replays, so a new dead letter keeps them."""
 
 TOPIC = BROKER_PREFIX + "topic"
 PARTITION = BROKER_PREFIX + "partition"
@@ -39,20 +34,20 @@ SCHEMA = OWN_PREFIX + "schema"
 CLIENT = OWN_PREFIX + "client"
 STACK = OWN_PREFIX + "stack"
 LEFT_OUT = OWN_PREFIX + "left-out"
-"""Only on a pointer: which parts of the source did not fit, of `value`, `headers` and `key`."""
+"""Only on a pointer: which of the source's `value`, `headers` and `key` did not fit."""
 ID = OWN_PREFIX + "id"
-"""The id under which the order was called, which a replay hands on."""
+"""The order's delivery id, which a replay passes on."""
 HEADERS_LEFT_OUT = OWN_PREFIX + "headers-left-out"
-"""Why none of the source's headers is here: no Python client can read them, so a replay cannot carry them."""
+"""Why the source's headers are missing: no Python client can read them, so a replay cannot carry them."""
 
 REPLAY_JOB = REPLAY_PREFIX + "job"
 REPLAY_COUNT = REPLAY_PREFIX + "count"
 REPLAY_FROM = REPLAY_PREFIX + "from"
-"""The dead letter that was sent again, as `topic-partition-offset`."""
+"""The dead letter that was replayed, as `topic-partition-offset`."""
 
 
 class Shrink(IntEnum):
-    """How much is given up so that a dead letter fits. Each step includes those before it."""
+    """How much is left out so that a dead letter fits. Each step includes the ones before it."""
 
     NOTHING = 0
     STACK = 1
@@ -65,18 +60,18 @@ STACK_LIMIT = {Shrink.NOTHING: 8192, Shrink.STACK: 512, Shrink.MESSAGE: 0, Shrin
 MESSAGE_LIMIT = {Shrink.NOTHING: 32768, Shrink.STACK: 32768, Shrink.MESSAGE: 256, Shrink.POINTER: 256}
 """Bytes of error message kept at each step."""
 LABEL_LIMIT = 512
-"""Bytes kept of a reason, class, schema or client name, which code that is not ours may choose."""
+"""Bytes kept of a reason, class, schema or client name, since foreign code may choose these."""
 POINTER_PART_LIMIT = 4096
-"""A pointer still carries a key and own headers of up to so many bytes each."""
+"""A pointer still carries the source's key, and its headers, if each takes at most this many bytes."""
 
 BATCH_OVERHEAD = 61
 RECORD_OVERHEAD = 36
 HEADER_OVERHEAD = 10
-"""Bytes of Kafka's record format 2 around the payload, at the largest that its varints take."""
+"""Overhead bytes of Kafka's record format 2, with its varints at their largest."""
 
 
 class Circumstances(NamedTuple):
-    """What a dead letter tells beside the record and the failure. Times are epoch milliseconds."""
+    """What a dead letter says besides the record and the failure. Times are epoch milliseconds."""
 
     group: str
     client: str
@@ -84,11 +79,11 @@ class Circumstances(NamedTuple):
     first_failed_at_ms: Optional[int]
     failed_at_ms: int
     schema: Optional[str]
-    """Framing and writer schema as the codec describes them; None where not even that is known."""
+    """Framing and writer schema as the codec describes them; None if not known."""
     partitions: int = 1
-    """Of the dead letter topic when it is sent."""
+    """The dead letter topic's id when the dead letter is sent."""
     delivery_id: Optional[str] = None
-    """What the order was called; None where only its place tells."""
+    """The order's delivery id; None if only its position identifies it."""
 
 
 def dead_letter(
@@ -96,8 +91,8 @@ def dead_letter(
 ) -> Outgoing:
     """The dead letter of `record`: its key, value and headers byte for byte, then our diagnostics.
 
-    Diagnostics are set, never appended: those of an earlier death are replaced. On "too large" ask
-    again with the next `Shrink` step.
+    Diagnostics are set, never appended: those of an earlier dead letter are replaced. On "too large",
+    call again with the next `Shrink` step.
     """
     key, value, own, left_out = _payload(record, shrink)
     diagnostics = _diagnostics(record, failure, about, shrink)
@@ -108,22 +103,22 @@ def dead_letter(
 
 
 def is_diagnostic(name: str) -> bool:
-    """True for a header that a dead letter of ours sets, and that a replay therefore strips."""
+    """Whether our dead letters set this header, so that a replay strips it."""
     return name.startswith((BROKER_PREFIX, OWN_PREFIX))
 
 
 def size_of(outgoing: Outgoing) -> int:
-    """Bytes that the record takes at most in a batch of its own, uncompressed."""
+    """Upper bound of the record's size in a batch of its own, uncompressed."""
     parts = BATCH_OVERHEAD + RECORD_OVERHEAD + _length(outgoing.key) + _length(outgoing.value)
     return parts + sum(_header_size(header) for header in outgoing.headers)
 
 
 DIAGNOSTICS_LIMIT = 64 * 1024
-"""Bytes that our own headers take at most, frames included: the limits above add up to 45 KiB."""
+"""Upper bound of our own headers, framing included: the limits above add up to 45 KiB."""
 
 
 def is_small(record: Record, max_bytes: int) -> bool:
-    """True where the dead letter of a record fits without any look at it: so it is with nearly all."""
+    """Whether a record's dead letter is certain to fit without building it, as nearly all do."""
     return not record.headers and _length(record.key) + _length(record.value) + DIAGNOSTICS_LIMIT <= max_bytes
 
 
@@ -131,7 +126,7 @@ def is_small(record: Record, max_bytes: int) -> bool:
 def fingerprint(
     reason: Optional[str], stage: Optional[str], error_class: Optional[str], message: Optional[str]
 ) -> str:
-    """16 hex digits that are equal for failures of one kind, whatever numbers and ids they mention."""
+    """16 hex digits, equal for failures of the same kind whatever numbers and ids they mention."""
     parts = (reason, stage, error_class, None if message is None else normalised(message))
     text = "\0".join("" if part is None else part for part in parts)
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
@@ -143,11 +138,11 @@ BYTES_IN_HEX = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2})+\b")
 OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
 RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
 NORMALISED_LENGTH = 1024
-"""Characters of a message that make its kind; what follows is detail."""
+"""Characters of a message that decide its kind; the rest is detail."""
 
 
 def normalised(message: str) -> str:
-    """The message with everything blanked out that differs between failures of one kind.
+    """The message, with everything blanked out that differs between failures of the same kind.
 
     That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses), bytes in hex
     and the identities of objects; a list of such words counts as one.
@@ -160,7 +155,7 @@ Payload = Tuple[Optional[bytes], Optional[bytes], Headers, Tuple[str, ...]]
 
 
 def _payload(record: Record, shrink: Shrink) -> Payload:
-    """Key, value and own headers to send, and the names of the parts that are left out."""
+    """Key, value and source headers to send, and the names of the parts that are left out."""
     own = [header for header in record.headers if not is_diagnostic(header[0])]
     if shrink < Shrink.POINTER:
         return record.key, record.value, own, ()
@@ -173,13 +168,13 @@ def _payload(record: Record, shrink: Shrink) -> Payload:
 
 
 def _life_story(headers: Headers) -> Headers:
-    """The headers of earlier replays, without which an order could be replayed without end."""
+    """The headers of earlier replays: without them an order could be replayed endlessly."""
     replay = [header for header in headers if header[0].startswith(REPLAY_PREFIX)]
     return [header for header in replay if _header_size(header) <= LABEL_LIMIT]
 
 
 def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink: Shrink) -> Headers:
-    """What is not known gets no header: a reader must never take a guess for a fact."""
+    """What is not known gets no header: nobody must take a guess for a fact."""
     reason, stage, error_class, message = failure[:4]
     topic, group, *told, schema, client = _shared(
         record.topic, about.group, reason, stage, error_class, failure.retryable, about.schema, about.client
@@ -216,7 +211,7 @@ def _shared(
     schema: Optional[str],
     client: str,
 ) -> Tuple[Optional[Header], ...]:
-    """What a dead letter has in common with most others of a consumer."""
+    """The headers that most dead letters of a consumer share."""
     return (
         (TOPIC, _head(topic, LABEL_LIMIT)),
         (GROUP, _head(group, LABEL_LIMIT)),
@@ -249,13 +244,13 @@ CUT = "…".encode()
 
 
 def _head(text: str, limit: int) -> bytes:
-    """UTF-8 of the text, cut between characters at the end so that it takes at most `limit` bytes."""
+    """The start of the text as at most `limit` bytes of UTF-8, cut between characters."""
     data = _utf8(text)
     return data if len(data) <= limit else _whole_characters(data[: limit - len(CUT)]) + CUT
 
 
 def _tail(text: str, limit: int) -> bytes:
-    """UTF-8 of the end of the text, where a Python stack trace names the error."""
+    """The end of the text, where a Python stack trace names the error, as UTF-8."""
     data = _utf8(text)
     return data if len(data) <= limit else CUT + _whole_characters(data[len(CUT) - limit :])
 

@@ -1,9 +1,4 @@
-"""What an order is, and the rules that it must meet.
-
-Owns: the six fields, the types that the rules can judge, the rules, and `validate`.
-Does not know: bytes, schemas, Kafka, what becomes of an order that breaks a rule.
-Used by: codec, schemas, order_source, dlq_handler.
-"""
+"""What an order is, and the rules it must meet."""
 
 from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple
 
@@ -19,19 +14,19 @@ FIELDS: Mapping[str, FrozenSet[str]] = {
     "price": frozenset({"int", "long", "float", "double", "decimal"}),
     "timestamp": frozenset({"int", "long"}),
 }
-"""The fields that the rules speak of, each with the Avro types that they can judge."""
+"""The fields that the rules cover, each with the Avro types that they can check."""
 
 
 class Rule(NamedTuple):
-    """What must hold of one field."""
+    """A condition on one field."""
 
     field: str
     condition: str
-    """In Python, with `{}` for the value: true, or the order breaks the rule."""
+    """A Python expression with `{}` for the value; if it is false, the order breaks the rule."""
     says: str
 
     def of(self, value_of: Callable[[str], str]) -> str:
-        """The condition, where `value_of` writes down the field's value."""
+        """The condition's source; `value_of` gives the source of a field's value."""
         return self.condition.format(value_of(self.field))
 
 
@@ -43,15 +38,15 @@ RULES = (
     Rule("price", "0 <= {} < 1e999", "must be a finite number, not negative"),
     Rule("timestamp", "{} >= 1", "must be positive"),
 )
-"""A price of 0 is valid, free goods are sold too; -0.0 equals 0 and is valid as well. 1e999 is infinity, and
-NaN compares false with everything."""
+"""A price of 0 is valid, for free goods; -0.0 equals 0 and is valid too. 1e999 is infinity, and NaN compares
+false with everything."""
 
 
 def all_hold(value_of: Callable[[str], str]) -> str:
-    """One Python condition for all rules, where `value_of` writes down each field's value.
+    """The source of one condition for all rules; `value_of` gives the source of a field's value.
 
-    The rules are text so that the reader that is compiled for a schema can hold them against values that
-    it has at hand: once a record, this is faster than any call.
+    The rules are text so that the decoder compiled for a schema can check them inline: once per record,
+    this is faster than any call.
     """
     return " and ".join(rule.of(value_of) for rule in RULES)
 
@@ -71,5 +66,5 @@ def validate(order: Order) -> None:
     if _all_hold(order):
         return
     rule = next(rule for rule in RULES if not _conditions[rule.field](order))
-    # The value is a stranger's: whoever shows the message escapes it.
+    # The value is untrusted: whoever shows the message escapes it.
     raise InvalidOrder(f"{rule.field} {rule.says}: {order[rule.field]!r}", f"validate.{rule.field}")

@@ -1,10 +1,4 @@
-"""The values that travel between the modules: a record of a topic, and one to be sent.
-
-Owns: `Record` and `Outgoing`, plain immutable tuples; `Message`, the client's own form, made a Record; how
-its headers are read; and how a record's position is written and read.
-Does not know: Kafka's client, the order schema, why a record is moved.
-Used by: dead_letters, replay, render, reader, session, processor.
-"""
+"""Records: one read from a topic, one to be sent, and how a position is written and read."""
 
 import re
 from operator import methodcaller
@@ -13,34 +7,34 @@ from typing import List, NamedTuple, Optional, Protocol, Tuple
 Header = Tuple[str, Optional[bytes]]
 Headers = List[Header]
 Place = Tuple[int, int]
-"""Partition and offset, within a topic that is known."""
+"""Partition and offset within a known topic."""
 
 
 class Record(NamedTuple):
-    """One record as it stands in a topic, byte for byte."""
+    """One record of a topic, byte for byte."""
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: Optional[int]
     timestamp_type: Optional[str]
-    """`CreateTime`, `LogAppendTime`, or None where the broker gave none."""
+    """`CreateTime`, `LogAppendTime`, or None if the broker gave none."""
     key: Optional[bytes]
     value: Optional[bytes]
     headers: Headers
     headers_left_out: Optional[str] = None
-    """Why the headers are not here although it has some; None where they are."""
+    """Why its headers could not be read; None if they are complete."""
 
     @property
     def position(self) -> str:
-        """Where it stands, as the operator's tools write it: `topic-partition-offset`."""
+        """Its position as the operator's tools write it: `topic-partition-offset`."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
 PARTITIONER = "murmur2_random"
-"""Who writes a key, whichever program of whichever language, puts it into the partition of this number.
+"""Java clients' default, not this client's: every program then sends a key to the same partition.
 
-Java's clients choose so; the client's own default is another. A record without a key goes anywhere.
+A record without a key goes to any partition.
 """
 _POSITION = re.compile(
     r"(?:(?P<topic>[A-Za-z0-9._-]+)(?P<dash>-)|(?:(?P<named>[A-Za-z0-9._-]+):)?)"
@@ -49,19 +43,19 @@ _POSITION = re.compile(
 
 
 def read_position(text: str) -> Tuple[Optional[str], int, int]:
-    """Topic (None where it is left out), partition and offset, in any form that we print.
+    """Topic (None if left out), partition and offset of a position, in any form that we print.
 
-    These are `partition:offset`, `topic:partition:offset` and `topic-partition-offset`. A topic's name may
-    hold dashes and end in numbers, so the last two numbers count. Raises ValueError for anything else.
+    The forms are `partition:offset`, `topic:partition:offset` and `topic-partition-offset`. A topic's name
+    may contain dashes and end in numbers, so the last two numbers count. Raises ValueError for others.
     """
     match = _POSITION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET")
+        raise ValueError(f"{text!r} is not a position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET")
     return match["topic"] or match["named"], int(match["partition"]), int(match["offset"])
 
 
 def place_in(topic: str, text: Optional[str]) -> Optional[Place]:
-    """Partition and offset of a position in this topic; None where it is none, or lies in another topic."""
+    """Partition and offset of a position in this topic; None if it is malformed or in another topic."""
     try:
         named, partition, offset = read_position(text or "")
     except ValueError:
@@ -79,11 +73,11 @@ class Outgoing(NamedTuple):
     partition: Optional[int] = None
     timestamp_ms: Optional[int] = None
     source: Optional[int] = None
-    """The partition of the order that it came of, for a result."""
+    """For a result: the partition of the order it came from."""
 
 
 class Message(Protocol):
-    """A record as the client hands it over; passed through, since building one of ours costs too much."""
+    """A record as the client delivers it, passed on as it is: making a `Record` of each costs too much."""
 
     def topic(self) -> str:
         """Name of its topic."""
@@ -92,7 +86,7 @@ class Message(Protocol):
         """Number of its partition."""
 
     def offset(self) -> int:
-        """Its place in the partition."""
+        """Its offset in the partition."""
 
     def key(self) -> Optional[bytes]:
         """Its key, or None."""
@@ -101,21 +95,21 @@ class Message(Protocol):
         """Its value, or None for a tombstone."""
 
     def headers(self) -> Optional[Headers]:
-        """Its headers in order, or None where it has none."""
+        """Its headers in order, or None if it has none."""
 
     def set_headers(self, headers: Headers) -> None:
-        """Have `headers` answer this from now on."""
+        """Replace what `headers` returns."""
 
     def timestamp(self) -> Tuple[int, int]:
-        """What kind its time is of (0: not known), and the time in epoch milliseconds."""
+        """The type of its timestamp (0: not known), and the timestamp in epoch milliseconds."""
 
 
 class HeadersRead(NamedTuple):
-    """The headers of a record, as far as the client can give them."""
+    """The headers of a record, as far as the client can read them."""
 
     headers: Headers
     left_out: Optional[str] = None
-    """Why they could not be read, all of them left out; None where they are complete."""
+    """Why they could not be read and are all left out; None if they are complete."""
 
 
 class _LeftOut(List[Header]):
@@ -128,21 +122,21 @@ SHOWN_OF_A_NAME = 64
 
 
 _headers_of = methodcaller("headers")
-"""On a bad name the client returns a list and raises at once. A plain call in a loop does not notice, and it
-comes up at some later, innocent line: CPython 3.11 leaves that check out of calls it has specialised
-(measured; a loop of a thousand ends in a segmentation fault). A call through C always checks."""
+"""On a malformed name the client both returns a list and sets an exception. A plain call in a loop does not
+notice, and the exception surfaces at some later, innocent line: CPython 3.11 skips that check in specialised
+calls (measured; a loop of a thousand ends in a segmentation fault). A call through C always checks."""
 
 
 def headers_of(message: Message) -> HeadersRead:
-    """The headers of a message. The only way to read them, and it never raises.
+    """The headers of a message. Never raises, and must be the only place that reads them.
 
-    Any other client may write a name that is not UTF-8, on which this client fails. What it answers when it
-    is asked again is worse: a list with a null pointer for the name (measured with confluent-kafka 2.16.1),
-    or none at all. So the message is told what to answer from then on.
+    Another client may write a name that is not UTF-8, on which this client fails. A second read is worse:
+    it returns a list with a null pointer for the name (measured with confluent-kafka 2.16.1), or nothing
+    at all. So the message's headers are replaced after a failure.
     """
     try:
         headers: Optional[Headers] = _headers_of(message)
-    except Exception as error:  # noqa: BLE001 - whatever it raises, these are bytes from outside
+    except Exception as error:  # noqa: BLE001 - untrusted bytes: it may raise anything
         left_out = _LeftOut()
         left_out.why = _why_left_out(error)
         message.set_headers(left_out)
@@ -157,7 +151,7 @@ def _why_left_out(error: Exception) -> str:
     if isinstance(cause, UnicodeDecodeError):
         name = cause.object[:SHOWN_OF_A_NAME]
         return f"a header name is not UTF-8: {name!r}"
-    return f"the Kafka client cannot give them: {type(cause).__name__}: {cause}"
+    return f"the Kafka client cannot read them: {type(cause).__name__}: {cause}"
 
 
 TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}

@@ -1,19 +1,14 @@
-"""Text of unknown origin, made safe to show.
-
-Owns: `escape`, the only road from the text of a record to a terminal or a log line.
-Does not know: what the text means, or whether the stream is a terminal.
-Used by: cli, render, and whoever quotes a record, a header or a file's line in a message.
-"""
+"""Text of unknown origin, made safe to show."""
 
 import difflib
 from typing import Sequence
 
 
 def escape(text: str) -> str:
-    r"""Printable characters as they are, every other one as `\uXXXX` (`\UXXXXXXXX` beyond U+FFFF).
+    r"""Keep printable characters; write all others as `\uXXXX` (`\UXXXXXXXX` beyond U+FFFF).
 
     Controls (C0 and C1), line breaks, bidirectional and other format controls, unassigned characters and
-    lone surrogates are not printable, so what comes back is one line that a terminal only displays.
+    lone surrogates are not printable, so the result is one line that cannot control a terminal.
     """
     if text.isprintable():
         return text
@@ -26,6 +21,6 @@ def _code(char: str) -> str:
 
 
 def did_you_mean(text: str, choices: Sequence[str]) -> str:
-    """The end of an error's text that names the nearest choice, if one is near."""
+    """`; did you mean …?` to end an error message with, or nothing if no choice is close."""
     near = difflib.get_close_matches(text, choices, 1)
     return f"; did you mean {near[0]}?" if near else ""

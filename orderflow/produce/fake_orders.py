@@ -1,9 +1,4 @@
-"""Orders that nobody placed: plausible ones, and ones that are broken on purpose.
-
-Owns: `FakeOrders`, `Spoiler`, and the list of ways in which an order can be bad.
-Does not know: files, topics, Kafka.
-Used by: producer.py.
-"""
+"""Made-up orders: plausible ones, and ones broken on purpose."""
 
 import itertools
 import json
@@ -19,10 +14,10 @@ Encode = Callable[[Order], bytes]
 CUSTOMERS = 5_000
 PRODUCTS = 1_000
 QUANTITIES = (1,) * 60 + (2,) * 22 + (3,) * 9 + (4,) * 4 + (5,) * 2 + (6, 10, 12)
-"""How many pieces people order, as often as each stands here."""
+"""The quantities that people order, each repeated by its frequency."""
 
 SEEDED_START_MS = 1_767_225_600_000
-"""2026-01-01T00:00:00Z: where the timestamps of reproducible orders begin."""
+"""2026-01-01T00:00:00Z: the first timestamp of reproducible orders."""
 
 
 def now_ms() -> int:
@@ -31,22 +26,22 @@ def now_ms() -> int:
 
 
 def steady_clock_ms() -> Callable[[], int]:
-    """A clock for reproducible orders: from `SEEDED_START_MS`, a second on at each look."""
+    """A clock for reproducible orders: starts at `SEEDED_START_MS` and advances a second per call."""
     times_ms = itertools.count(SEEDED_START_MS, 1000)
     return lambda: next(times_ms)
 
 
 class Product(NamedTuple):
-    """Something that is sold, always at the same price."""
+    """A product, always sold at the same price."""
 
     product_id: str
     price: float
 
 
 class FakeOrders:
-    """Endless orders. Customers and products are drawn with Faker once, so that an order costs a microsecond.
+    """Endless orders. Customers and products are drawn once with Faker, so that an order costs a microsecond.
 
-    All chance comes from `source`: the same seed and clock give the same orders, ids included.
+    All randomness comes from `source`: the same seed and clock give the same orders, ids included.
     """
 
     def __init__(self, source: random.Random, clock_ms: Callable[[], int] = now_ms) -> None:
@@ -74,7 +69,7 @@ class FakeOrders:
 
 
 def _product(faker: Faker, source: random.Random) -> Product:
-    """Prices are spread as in a shop: many around 20, few above 200."""
+    """Prices are distributed as in a shop: many around 20, few above 200."""
     return Product(
         faker.bothify("???-####", letters="ABCDEFGHJKLMNPQRSTUVWXYZ"), round(source.lognormvariate(3, 1), 2)
     )
@@ -84,33 +79,33 @@ def _product(faker: Faker, source: random.Random) -> Product:
 
 
 class Spoiler:
-    """Makes records that cannot be processed, each kind in turn. What each ends as: see `KINDS`."""
+    """Makes records that cannot be processed, with each of the `DEFECTS` in turn."""
 
     def __init__(self, encode: Encode, source: random.Random) -> None:
         self._encode = encode
         self._random = source
-        self._kinds = itertools.cycle(KINDS)
+        self._defects = itertools.cycle(DEFECTS)
         self.made = 0
         """Bad records so far."""
 
     def spoil(self, order: Order) -> Tuple[Order, bytes]:
-        """The next bad record: the order that it is meant to be, with an id of its own, and its bytes."""
-        kind = next(self._kinds)
+        """The next bad record: the order it stands for, with an id of its own, and its bytes."""
+        defect = next(self._defects)
         self.made += 1
         meant = {**order, "order_id": f"{order['order_id']}-bad-{self.made}"}
-        meant.update(kind.changes(meant))
-        return meant, kind.damage(self._encode(meant), meant, self._random)
+        meant.update(defect.changes(meant))
+        return meant, defect.damage(self._encode(meant), meant, self._random)
 
 
 Damage = Callable[[bytes, Order, random.Random], bytes]
 
 
-class Kind(NamedTuple):
-    """One way to be bad: fields changed before encoding, and damage done to the bytes after it."""
+class Defect(NamedTuple):
+    """One way to break an order: fields changed before encoding, and bytes damaged after it."""
 
     name: str
     reason: str
-    """The reason code under which the consumer dead-letters it."""
+    """The reason code with which the consumer dead-letters it."""
     changes: Callable[[Order], Order]
     damage: Damage
 
@@ -124,28 +119,28 @@ def _intact(value: bytes, order: Order, source: random.Random) -> bytes:
 
 
 def _truncated(value: bytes, order: Order, source: random.Random) -> bytes:
-    """Cut within the last eight bytes, the timestamp's and the price's: the framing stays readable."""
+    """Cut within the last eight bytes (timestamp and price), so that the framing stays readable."""
     return value[: -source.randint(1, 8)]
 
 
 def _unknown_schema(value: bytes, order: Order, source: random.Random) -> bytes:
-    """The same framing, naming a schema that nobody has."""
+    """The same framing, with a schema that nobody has."""
     if value[:1] == b"\x00":
         return b"\x00\x7f\xff\xff\xff" + value[5:]
     return value[:2] + bytes(byte ^ 0xFF for byte in value[2:10]) + value[10:]
 
 
 def _foreign(value: bytes, order: Order, source: random.Random) -> bytes:
-    """Somebody else's framing: the order as JSON text."""
+    """Another framing: the order as JSON text."""
     return json.dumps(order).encode()
 
 
-KINDS: Sequence[Kind] = (
-    Kind("negative price", "validate.price", lambda order: {"price": -order["price"] or -1.0}, _intact),
-    Kind("zero quantity", "validate.quantity", lambda order: {"quantity": 0}, _intact),
-    Kind("empty id", "validate.order_id", lambda order: {"order_id": ""}, _intact),
-    Kind("truncated bytes", "decode.truncated", _nothing, _truncated),
-    Kind("unknown schema", "decode.unknown_schema", _nothing, _unknown_schema),
-    Kind("foreign framing", "decode.framing", _nothing, _foreign),
+DEFECTS: Sequence[Defect] = (
+    Defect("negative price", "validate.price", lambda order: {"price": -order["price"] or -1.0}, _intact),
+    Defect("zero quantity", "validate.quantity", lambda order: {"quantity": 0}, _intact),
+    Defect("empty id", "validate.order_id", lambda order: {"order_id": ""}, _intact),
+    Defect("truncated bytes", "decode.truncated", _nothing, _truncated),
+    Defect("unknown schema", "decode.unknown_schema", _nothing, _unknown_schema),
+    Defect("foreign framing", "decode.framing", _nothing, _foreign),
 )
-"""Every kind of bad order that the consumer must survive."""
+"""Every defect that the consumer must survive."""

@@ -1,9 +1,4 @@
-"""The lines of a file or a pipe, as they come.
-
-Owns: `Lines`, how they are read, decoded and counted, and the limit of what is held at once.
-Does not know: what stands in them.
-Used by: order_source.
-"""
+"""Reads the lines of a file or a pipe as they arrive."""
 
 import io
 import os
@@ -15,7 +10,7 @@ from typing import BinaryIO, Deque, Iterator, List, Optional, Sequence
 from orderflow.exits import CommandError
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
-"""What one record of a file may take: far more than Kafka does, and little beside the memory of a machine."""
+"""Limit of one record in a file: far more than Kafka accepts, and little of a machine's memory."""
 _CHUNK_BYTES = 64 * 1024
 _IDLE_S = 0.1
 _NUL = "\udc00"
@@ -23,13 +18,13 @@ _NOT_TEXT = re.compile("[\udc00-\udcff]")
 
 
 class Silent(Exception):
-    """Nothing came for a moment."""
+    """Nothing arrived for a moment."""
 
 
 class Lines:
-    """The lines of one file or pipe with their ends, for the csv module to take as many as a record needs.
+    """The lines of one file or pipe, line ends included; the csv module takes as many as a record needs.
 
-    Raises `Silent` wherever nothing comes for a moment, also within a record: `rewind`, then go on.
+    Raises `Silent` whenever nothing arrives for a moment, even within a record: `rewind`, then go on.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -44,9 +39,9 @@ class Lines:
         self._record: List[str] = []
         self._record_chars = 0
         self.first = 1
-        """Number of the line with which the record begins."""
+        """Number of the current record's first line."""
         self.suspect = False
-        """Whether anything came that is not text, and stands in the lines as lone surrogates."""
+        """Whether there were bytes that are not text; the lines have lone surrogates in their place."""
 
     def __iter__(self) -> "Lines":
         return self
@@ -67,7 +62,7 @@ class Lines:
 
     @property
     def fraction(self) -> Optional[float]:
-        """How much has been read, 0 to 1; None where the end is not known, as with a pipe."""
+        """How much has been read, 0 to 1; None if the end is not known, as with a pipe."""
         if not self._size:
             return None
         block = self._block.getvalue()
@@ -75,12 +70,12 @@ class Lines:
         return (self._read_bytes - unread * self._block_bytes) / self._size
 
     def begin(self) -> None:
-        """A new record begins with the next line."""
+        """Start a new record with the next line."""
         self.first += len(self._record)
         self._record = []
 
     def rewind(self, without: str = "\0") -> None:
-        """Give the lines of this record again, without some character."""
+        """Read the lines of this record again, without the given character."""
         self._again.extendleft(line.replace(without, "") for line in reversed(self._record))
         self._record = []
 
@@ -96,7 +91,7 @@ class Lines:
         return CommandError(f"{self._name}:{line}: is longer than {limit}, the limit of a record{hint}")
 
     def _lines(self) -> Iterator[Optional[str]]:
-        """The lines with their ends; None whenever nothing came for a moment."""
+        """The lines, line ends included; None whenever nothing arrived for a moment."""
         rest = b""
         for chunk in self._chunks():
             if chunk is None:
@@ -114,7 +109,7 @@ class Lines:
             yield from self._text(rest)
 
     def _text(self, block: bytes) -> Iterator[str]:
-        """The lines of a block. Bytes that are no text, NUL among them, become lone surrogates."""
+        """The lines of a block. Bytes that are not text, including NUL, become lone surrogates."""
         try:
             text = block.decode()
         except UnicodeDecodeError:
@@ -126,7 +121,7 @@ class Lines:
         return self._block
 
     def _chunks(self) -> Iterator[Optional[bytes]]:
-        """What can be read now. Waiting is cut into moments, so that a silent pipe holds up nobody."""
+        """What can be read now; None after a short wait, so that a silent pipe never blocks the caller."""
         while True:
             if not select.select([self._fd], [], [], _IDLE_S)[0]:
                 yield None

@@ -1,11 +1,7 @@
-"""Times, decimals, UUIDs and bytes as files spell them.
+"""Parses times, decimals, UUIDs and bytes as files spell them.
 
-Owns: `logical_type`, the reader of a logical type; `base64_bytes`; `quoted`, how errors quote a value.
-Does not know: plain types, JSON, lines.
-Used by: order_fields.
-
-Times are ISO 8601, or the number that Avro holds, in JSON and in text alike. A fraction that is finer than
-the type is refused, not rounded; so is a moment without its zone, or a local time with one.
+Times are ISO 8601 or Avro's own number, in JSON and in text alike. A fraction finer than the type is refused,
+not rounded; so are a timestamp without a time zone and a local time with one.
 """
 
 import base64
@@ -30,7 +26,7 @@ _WORDS = {"millis": "milliseconds", "micros": "microseconds", "nanos": "nanoseco
 
 
 def logical_type(part: Any) -> Optional[Read]:
-    """The reader of a part's logical type, from JSON and from text; None if it has none that we know."""
+    """A parser for a part's logical type, from JSON or text; None if it has none that we know."""
     if not isinstance(part, dict):
         return None
     name, kind = part.get("logicalType", ""), part["type"]
@@ -52,11 +48,11 @@ _KINDS: Dict[str, Dict[str, str]] = {
     "timestamp": dict.fromkeys(_UNITS, "long"),
     "local-timestamp": dict.fromkeys(_UNITS, "long"),
 }
-"""The logical types of time that there are, with the Avro type of each."""
+"""The logical types of time, with the Avro type of each."""
 
 
 def base64_bytes(value: Any) -> bytes:
-    """Bytes in base64, or as `{"b64": …}`, which is how they are shown."""
+    """Bytes in base64, or as `{"b64": …}`, as our tools show them."""
     text = value["b64"] if isinstance(value, dict) and value.keys() == {"b64"} else value
     try:
         return base64.b64decode(text, validate=True)
@@ -65,7 +61,7 @@ def base64_bytes(value: Any) -> bytes:
 
 
 def quoted(value: Any) -> str:
-    """The text of a value as an error quotes it: escaped, and not at length."""
+    """A value as errors quote it: escaped and shortened."""
     text = escape(str(value))
     return f"{text[:40]}…" if len(text) > 40 else f"'{text}'"
 
@@ -126,7 +122,7 @@ def _date(value: Any) -> date:
 
 
 def _raw_number(value: Any) -> Optional[int]:
-    """The number that Avro would hold; None where a time is spelt otherwise."""
+    """A time given as Avro's number; None if it is spelt in another way."""
     if type(value) is int:
         return value
     return int(value) if isinstance(value, str) and re.fullmatch("-?[0-9]{1,19}", value) else None
@@ -154,7 +150,7 @@ def _moment(shape: str, unit: str) -> Read:
 
 
 def _units(value: Any, shape: str, unit: str) -> int:
-    """A time in ISO 8601 as the number that Avro holds."""
+    """Avro's number for a time in ISO 8601."""
     match = (_TIME if shape == "time" else _MOMENT).fullmatch(str(value))
     if not match:
         raise _refusal(value, f"is not {_EXAMPLES[shape]}")

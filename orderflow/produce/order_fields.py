@@ -1,11 +1,7 @@
-"""The fields of an order as files spell them: JSON values and CSV cells, read by the schema's types.
+"""Parses the fields of an order, JSON values or CSV cells, by the schema's types.
 
-Owns: `Field`, the readers of each type; each says what is wrong with a value that does not fit.
-Does not know: lines, files, the rules of business.
-Used by: order_source, record_source, producer.py.
-
-Each type is spelt as is usual: times in ISO 8601 (or as the number that Avro holds), decimals as digits,
-bytes in base64, what is nested as JSON. No value is rounded or cut: what cannot be held is refused.
+Each type has its usual spelling: times in ISO 8601 (or Avro's own number), decimals as digits, bytes in
+base64, nested values as JSON. No value is rounded or cut: what does not fit is refused.
 """
 
 import json
@@ -23,35 +19,35 @@ Read = Callable[[Any], Any]
 
 
 class Spelling(NamedTuple):
-    """How files spell a type. Both readers raise ValueError, with what is wrong."""
+    """How files spell a type. Both parsers raise ValueError, saying what is wrong."""
 
     from_json: Read
     from_text: Callable[[str], Any]
-    """Reads a CSV cell."""
+    """Parses a CSV cell."""
 
 
 class Field(NamedTuple):
-    """One field of the order schema, as far as a file needs to know it."""
+    """One field of the order schema, as files see it."""
 
     name: str
     spelling: Spelling
     required: bool
     default: Any
-    """What the order has where the file says nothing; it means nothing where the field is required."""
+    """The value if the file has none; meaningless if the field is required."""
 
 
 def fields_of(schema: Mapping[str, Any]) -> List[Field]:
-    """The fields of an Avro record schema (fastavro's form of it)."""
+    """The fields of an Avro record schema, given in fastavro's form."""
     return _Types(definitions(schema)).fields(schema["fields"])
 
 
 def defaults_of(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """What an order has in each field that has a default, by its name."""
+    """The value of each field that has a default, by name."""
     return {field.name: field.default for field in fields_of(schema) if not field.required}
 
 
 class _Types:
-    """The readers of every type of one schema."""
+    """The parsers for every type of one schema."""
 
     def __init__(self, named: Dict[str, Any]) -> None:
         self._named = named
@@ -90,7 +86,7 @@ class _Types:
         solid = [branch for branch in branches if kind_of(branch) != "null"]
         if not solid:
             return Spelling(_null, _null_text)
-        # Any cell is text: what is spelt in a narrower way comes first.
+        # Any cell is text, so narrower spellings come first.
         texts = [self.spelling(branch) for branch in sorted(solid, key=_is_string)]
         jsons = [self.spelling(branch).from_json for branch in solid]
         from_json = _first_of(jsons, describe(branches))
@@ -126,7 +122,7 @@ class _Types:
         return record_reader(self.fields(part["fields"]), part["name"])
 
     def _default(self, part: Any, default: Any) -> Any:
-        """The value of a default, which a schema spells in its own way: bytes as Latin-1, raw numbers."""
+        """The value of a default, which schemas spell differently: bytes as Latin-1, times as numbers."""
         part = self._named.get(part, part) if isinstance(part, str) else part
         kind = kind_of(part)
         if kind == "union":
@@ -153,7 +149,7 @@ def _is_string(part: Any) -> bool:
 
 
 def _could_be(part: Any, default: Any) -> bool:
-    """Whether a union's default is of this branch. The first is meant; Avro 1.12 takes any."""
+    """Whether a union's default belongs to this branch. It should be the first; Avro 1.12 allows any."""
     takes: Dict[str, Any] = {
         "null": type(None),
         "boolean": bool,
@@ -169,7 +165,7 @@ def _could_be(part: Any, default: Any) -> bool:
 
 
 def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[Any], Dict[str, Any]]:
-    """Reader of a JSON object: every field of its type, defaults for those that are missing."""
+    """A parser for a JSON object: every field of its type, defaults for missing ones."""
     readers = {field.name: field.spelling.from_json for field in fields}
     required = {field.name for field in fields if field.required}
     defaults = {field.name: field.default for field in fields if not field.required}
@@ -182,7 +178,7 @@ def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[
             raise ValueError(f"lacks {', '.join(missing)}")
         unknown = [escape(key[:_NAME_CHARS]) for key in value if key not in readers][:_NAMES]
         if unknown:
-            raise ValueError(f"has what is no field of {name}: {', '.join(unknown)}")
+            raise ValueError(f"has fields that {name} does not have: {', '.join(unknown)}")
         try:
             return {**defaults, **{key: readers[key](part) for key, part in value.items()}}
         except (ValueError, RecursionError):
@@ -192,11 +188,11 @@ def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[
 
 
 _NAMES, _NAME_CHARS = 10, 40
-"""How much of what a stranger wrote stands in a message."""
+"""How much of an untrusted value a message quotes."""
 
 
 def faults(parts: Any) -> ValueError:
-    """What is wrong with each field (name, reader, value), in one sentence."""
+    """What is wrong with each field (name, parser, value), in one sentence."""
     reasons = []
     for name, read, value in parts:
         try:
@@ -207,18 +203,18 @@ def faults(parts: Any) -> ValueError:
 
 
 def shown(value: Any) -> str:
-    """A value as an error quotes it: escaped, and not at length."""
+    """A value as errors quote it: escaped and shortened."""
     if isinstance(value, str):
         return quoted(value)
     text = escape(json.dumps(value, default=str))
     return f"{text[:40]}…" if len(text) > 40 else text
 
 
-# --- JSON, with numbers that are not what was written ---
+# --- JSON, with numbers that a double would change ---
 
 
 class LongNumber:
-    """A number of a JSON text that a double would not write in the same way."""
+    """A number in a JSON text that a double cannot hold as written."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -228,7 +224,7 @@ class LongNumber:
 
 
 def json_value(text: str) -> Any:
-    """The value of a JSON text: no name twice, no number rounded. What it raises is a ValueError."""
+    """The value of a JSON text, with no duplicate name and no rounded number. Raises ValueError."""
     try:
         return _decode(text)
     except json.JSONDecodeError as error:
@@ -238,7 +234,7 @@ def json_value(text: str) -> Any:
 
 
 def _object(pairs: Any) -> Dict[str, Any]:
-    """JSON's last-one-wins would change an order silently."""
+    """Refuse duplicate names: JSON's last-one-wins would silently change an order."""
     order = dict(pairs)
     if len(order) != len(pairs):
         raise ValueError("has a name twice")
@@ -251,14 +247,14 @@ def _float(text: str) -> Any:
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
-"""Made once: json.loads would make one for each line."""
+"""Created once: json.loads would create one for each line."""
 
 _SAFE_DIGITS = 15
-"""Any decimal of so many digits comes back from a double as it was written."""
+"""A decimal of at most this many digits survives a round trip through a double."""
 
 
 def _reads_back(text: str, number: float) -> bool:
-    """Whether the double that a text was read as is written as the same number."""
+    """Whether the double read from a text prints as the same number."""
     if len(text) <= _SAFE_DIGITS and number and number - number == 0:
         return True
     return number - number == 0 and _written(text) == Decimal(repr(number))
@@ -412,7 +408,7 @@ def _fixed(part: Any) -> Read:
 
 
 def _first_of(readers: List[Read], meant: str) -> Read:
-    """The first reader that takes the value."""
+    """A parser that tries others in turn and uses the first that accepts the value."""
     if len(readers) == 1:
         return readers[0]
 

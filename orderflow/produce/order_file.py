@@ -1,13 +1,10 @@
-"""Orders from a file or a pipe: CSV and JSON Lines, told apart by content, read record by record.
+"""Reads orders from a file or a pipe, CSV or JSON Lines by its content, one record at a time.
 
-Owns: `OrderFile`, the check that a record has the schema's fields and types, what is said of a bad one.
-Does not know: the rules of business (orders.py), encoding, Kafka.
-Used by: producer.py.
-
-CSV is what the standard library's csv module takes for it in strict mode: a quoted cell may hold line breaks,
-and what does not parse is refused whole, under the number of its first line. A JSON line is a record. What
-passes has every field, of its type; whether a price may be negative is for the consumer to say. A JSON line
-may also be a record as it stood in a topic, `{"key_b64": …, "payload_b64": …}`: it is passed on unchanged.
+CSV is what the standard library's csv module accepts in strict mode: a quoted cell may contain line breaks,
+and a record that does not parse is refused whole, under the number of its first line. In JSON Lines, each
+line is a record. Accepted orders have every field with the right type; checking the rules is up to the
+consumer. A JSON line may also hold the bytes of a record, `{"key_b64": …, "payload_b64": …}`, which are
+passed on unchanged.
 """
 
 import csv
@@ -24,7 +21,7 @@ Order = Dict[str, Any]
 
 
 class BadLine(NamedTuple):
-    """A record that is no order: `file:line` of its first line, and why."""
+    """A record that is not an order: `file:line` of its first line, and the reason."""
 
     where: str
     reason: str
@@ -38,14 +35,14 @@ class RawRecord(NamedTuple):
 
 
 Item = Union[Order, RawRecord, BadLine, None]
-"""What reading brings. None: nothing came for a moment, so there is time to do something else."""
+"""What reading yields. None: nothing arrived for a moment, so the caller can do other work."""
 
 
 # --- One record ---
 
 
 class _CsvRow:
-    """Turns the rows of a CSV file into orders, by its header."""
+    """Turns the rows of a CSV file into orders by its header."""
 
     def __init__(self, header: Sequence[str], fields: Sequence[Field]) -> None:
         names = [name.strip() for name in header]
@@ -70,7 +67,7 @@ def _is_blank(row: Sequence[str]) -> bool:
 
 
 def _check_header(names: Sequence[str], fields: Sequence[Field]) -> None:
-    """A first column without a name is the row number that pandas writes: nobody needs it."""
+    """Refuse a header that does not fit an order. A nameless first column, pandas' row number, is ignored."""
     known = {field.name for field in fields}
     unknown = [name for name in names[1:] if name not in known]
     unknown += [name for name in names[:1] if name and name not in known]
@@ -110,9 +107,9 @@ def _bytes(text: Any) -> Optional[bytes]:
 
 
 class OrderFile:
-    """The orders of one file or pipe, in its order, as they come. Iterate once.
+    """The orders of one file or pipe, in sequence, as they arrive. Iterate once.
 
-    Raises UsageError where the whole is neither CSV nor JSON Lines, before any order was read from it.
+    Raises UsageError before the first order if the content is neither CSV nor JSON Lines.
     """
 
     def __init__(self, stream: BinaryIO, name: str, fields: Sequence[Field]) -> None:
@@ -122,17 +119,17 @@ class OrderFile:
 
     @property
     def fraction(self) -> Optional[float]:
-        """How much has been read, 0 to 1; None where the end is not known, as with a pipe."""
+        """How much has been read, 0 to 1; None if the end is not known, as with a pipe."""
         return self._lines.fraction
 
     @property
     def position(self) -> str:
-        """`file:line` of the first line of the record read last."""
+        """`file:line` of the first line of the last record read."""
         return f"{self.name}:{self._lines.first}"
 
     @property
     def next_position(self) -> str:
-        """`file:line` of what comes after it."""
+        """`file:line` of the line after it."""
         return f"{self.name}:{self._lines.last + 1}"
 
     def __iter__(self) -> Iterator[Item]:
@@ -202,10 +199,10 @@ class OrderFile:
             raise UsageError(f"{self.position}: is neither JSON Lines nor CSV: {error}") from None
 
     def _rows(self, delimiter: str) -> Iterator[Union[List[str], BadLine, None]]:
-        """The rows of a CSV file, and the records that are none.
+        """The rows of a CSV file, and a BadLine for each record that does not parse.
 
-        After a fault the record is read again with the csv module's patience, to learn where it ends: the
-        second half of a quoted cell must not pass for an order.
+        After a fault, the record is read again in the csv module's lenient mode to find where it ends: the
+        second half of a quoted cell must not be taken for an order.
         """
         csv.field_size_limit(MAX_RECORD_BYTES)
         lines = self._lines
@@ -248,4 +245,4 @@ _CSV_FAULTS = {
     "expected after": "text follows a closing quote",
     "new-line character": "has a carriage return in the middle of a line",
 }
-"""The csv module's words, and ours."""
+"""The csv module's messages, and ours in their place."""

@@ -1,9 +1,4 @@
-"""One run of the producer: from a source of records to the account at the end.
-
-Owns: `Publication`: the loop, its pace, its stop, its progress, and what is said about it all.
-Does not know: where records come from, how they are sent, settings.
-Used by: producer.py.
-"""
+"""One run of the producer, from a source of records to the final account."""
 
 import math
 import re
@@ -17,35 +12,35 @@ from orderflow.cli.terminal import count, duration
 from orderflow.exits import CommandError
 from orderflow.produce.order_file import BadLine
 from orderflow.produce.publisher import Publisher
-from orderflow.produce.record_source import Record, RecordSource
+from orderflow.produce.record_source import KeyAndValue, RecordSource
 
 _LOOK_EVERY = 256
-"""Records between two looks at delivery reports and progress."""
+"""Records between two checks of delivery reports and progress."""
 _PATIENCE_S = 0.1
-"""How long to wait for anything before looking for a signal again."""
+"""Longest wait before checking for a signal again."""
 _FULL_S = 0.005
-"""How long to wait for room in the client's queue; nothing tells when there is some."""
+"""How long to wait for room in the client's queue, which is not announced."""
 _ENOUGH_REFUSALS = 100
-"""Made-up orders that are refused, and none published between, after which nothing else can be expected."""
+"""After this many refused made-up orders in a row, no further one will be accepted either."""
 _EARLY_S = 0.005
-"""How far a record may run ahead of its turn: at high rates one wait serves many."""
+"""How early a record may be sent: at high rates, one wait serves many."""
 
 
-class Limits(NamedTuple):
+class RunLimits(NamedTuple):
     """When to stop, and how fast to go."""
 
     records: float
-    """How many to publish; infinity for all there are."""
+    """How many records to publish; infinity for all of them."""
     interval_s: float
-    """Time from one record to the next; 0 for no limit."""
+    """Time between two records; 0 for no limit."""
     strict: bool
-    """Whether the first bad line ends it."""
+    """Whether to stop at the first bad line."""
     shutdown_s: float
-    """How long to wait for what is on its way after a request to stop."""
+    """How long to wait for records in flight after a request to stop."""
 
 
 class Faults:
-    """The bad lines of an input: each kind of fault is told by its first lines, and then only counted."""
+    """The bad lines of an input. For each kind of fault the first lines are reported, the rest counted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -53,7 +48,7 @@ class Faults:
         self._last: Dict[str, BadLine] = {}
 
     def add(self, line: BadLine) -> bool:
-        """Count a bad line. True while its kind of fault is still worth a line of its own."""
+        """Count a bad line. Returns whether it should be reported on a line of its own."""
         self.count += 1
         kind = _VALUES.sub("…", line.reason[:_KIND_CHARS])
         if kind not in self._counts and len(self._counts) >= _MAX_KINDS:
@@ -63,7 +58,7 @@ class Faults:
         return self._counts[kind] <= _TOLD_LINES
 
     def untold(self) -> Iterator[str]:
-        """What was only counted, a sentence a kind."""
+        """What was only counted, in a sentence per kind of fault."""
         for kind, number in self._counts.items():
             if number > _TOLD_LINES:
                 more = f"{count(number - _TOLD_LINES)} more lines with this fault"
@@ -71,20 +66,20 @@ class Faults:
 
 
 _VALUES = re.compile(r"'[^']*'|\S*…|-?[0-9][0-9.,]*")
-"""What differs between the lines that have the same fault."""
+"""The details in which lines with the same fault differ: a quoted value, a number."""
 _TOLD_LINES = 5
 _MAX_KINDS, _KIND_CHARS = 100, 200
 _OTHERS = "one of many faults"
 
 
 class Publication:
-    """One run of the producer, from the first record to the account at the end."""
+    """One run of the producer, from the first record to the final account."""
 
     def __init__(
         self,
         publisher: Publisher,
         source: RecordSource,
-        limits: Limits,
+        limits: RunLimits,
         stop: StopSignals,
         status: StatusLine,
     ) -> None:
@@ -97,14 +92,14 @@ class Publication:
         self._sent = 0
         self._turns = 0
         self._held_back = False
-        """Whether the record read last was not handed over."""
+        """Whether the last record read was not passed to the publisher."""
         self._read_all = False
         self._faults = Faults()
         self._fault: Optional[CommandError] = None
-        """What ended the reading before its time. What was read before it is published all the same."""
+        """What ended the reading early. Whatever was read before is still published."""
 
     def run(self) -> None:
-        """Publish all records, or as many as the limits and signals allow, and learn what became of each."""
+        """Publish all records, or as many as limits and signals allow, and wait for their outcomes."""
         try:
             self._feed()
         except CommandError as error:
@@ -114,12 +109,12 @@ class Publication:
 
     @property
     def _over(self) -> bool:
-        """Whether no further record is wanted: a signal came, nobody looks, or none could be published."""
+        """Whether to stop: after a signal, if nobody reads the output, or if nothing can be published."""
         return self._stop.signal is not None or self._status.abandoned or self._publisher.hopeless is not None
 
     @property
     def _pointless(self) -> bool:
-        """Whether making up more orders would only fill the disk. Orders of a file are kept to the last."""
+        """Whether more made-up orders would only fill the disk. All orders of a file are kept."""
         return self._source.file is None and self._publisher.refused_in_a_row >= _ENOUGH_REFUSALS
 
     def _feed(self) -> None:
@@ -143,7 +138,7 @@ class Publication:
         if self._limits.strict:
             raise CommandError("stopped at the first bad line, because of --strict")
 
-    def _hand_over(self, record: Record) -> None:
+    def _hand_over(self, record: KeyAndValue) -> None:
         self._keep_pace()
         while not self._over:
             if self._publisher.send(*record):
@@ -153,7 +148,7 @@ class Publication:
         self._held_back = True
 
     def _keep_pace(self) -> None:
-        """Wait for the record's turn. After a hold-up at most a second's worth is made up for."""
+        """Wait for the record's turn. After a delay, at most a second's worth is caught up."""
         if not self._limits.interval_s:
             return
         while not self._over and self._next_s - time.monotonic() > _EARLY_S:
@@ -161,7 +156,7 @@ class Publication:
         self._next_s = max(self._next_s, time.monotonic() - 1) + self._limits.interval_s
 
     def _drain(self) -> None:
-        """Wait until nothing is on its way; once it is over, no longer than the shutdown may take."""
+        """Wait until nothing is in flight; after a request to stop, no longer than the shutdown time-out."""
         deadline_s = math.inf
         while not self._publisher.flush(_PATIENCE_S):
             self._show_progress()
@@ -194,18 +189,18 @@ class Publication:
         return (time.monotonic() - self._started_s) * (1 - done) / done if done else None
 
     def _records_in_file(self) -> float:
-        """How many there will be in all, going by what has been read; 0 where nobody knows."""
+        """Estimated number of records in all, from what has been read; 0 if unknown."""
         return self._sent / self._source.fraction if self._source.fraction else 0.0
 
     @property
     def account(self) -> str:
-        """The last line: published, failed, rate, and what is remarkable about them."""
+        """The final line: published, failed, rate, and anything unusual."""
         spoiled, bad = self._source.spoiled, self._faults.count
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
         return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
 
     def troubles(self) -> Iterator[str]:
-        """What the user must know, a sentence each."""
+        """What the user must know, one sentence each."""
         yield from self._faults.untold()
         if self._fault is not None:
             yield str(self._fault)
@@ -213,9 +208,9 @@ class Publication:
             yield f"no order can be published any more: {self._publisher.hopeless}"
         elif self._pointless:
             yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
-        if self._publisher.on_its_way:
-            yield f"what became of {count(self._publisher.on_its_way)} more orders is not known"
-        # A signal may have ended the writer of a pipe too: then its end is no end of the orders.
+        if self._publisher.in_flight:
+            yield f"what became of {count(self._publisher.in_flight)} more orders is not known"
+        # A signal may have ended a pipe's writer too, so its end need not be the end of the orders.
         cut_short = self._over and (self._stop.requested or not self._read_all)
         stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
         if stopped_before is not None:
@@ -223,10 +218,10 @@ class Publication:
 
     @property
     def exit_code(self) -> int:
-        """Failures count more than a signal, a signal more than bad lines."""
+        """Failures take precedence over a signal, a signal over bad lines."""
         if self._fault is not None:
             return self._fault.exit_code
-        if self._publisher.failed or self._publisher.on_its_way or self._publisher.hopeless is not None:
+        if self._publisher.failed or self._publisher.in_flight or self._publisher.hopeless is not None:
             return exits.FAILED
         if self._stop.requested:
             return self._stop.exit_code

@@ -1,12 +1,8 @@
-"""Sending records to one topic, counted, and none of them forgotten.
+"""Sends records to one topic and accounts for every one of them.
 
-Owns: `Publisher`, and the client profile that makes it fast and safe.
-Does not know: what an order is, where records come from, when to stop.
-Used by: publication, producer.py.
-
-Every record that is handed over ends as published (all in-sync replicas have it) or as failed and kept by
-`Undelivered`; until then it is on its way. Successes are counted by what is no longer on its way, so that
-only failures cost a call into Python.
+Every record ends as published (all in-sync replicas have it), or as failed and kept by `Undelivered`; until
+then it is in flight. Successes are counted as what is no longer in flight, so that only failures cost a call
+into Python.
 """
 
 import logging
@@ -33,7 +29,7 @@ CLIENT_PROFILE: Mapping[str, Any] = {
     "queue.buffering.max.kbytes": 131_072,
     "compression.type": "lz4",
 }
-"""What the client is told. All but the first three may be overridden."""
+"""Client properties. All but the first three may be overridden."""
 
 _NEVER = frozenset(
     {
@@ -48,7 +44,7 @@ _NEVER = frozenset(
         KafkaError._FATAL,
     }
 )
-"""Refusals that every further record would meet too."""
+"""Rejections that every further record would get too."""
 
 _MISSING_RIGHT = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on topic {topic} is missing",
@@ -57,15 +53,15 @@ _MISSING_RIGHT = {
         "for it (before Kafka 2.8), IDEMPOTENT_WRITE on the cluster"
     ),
 }
-"""What to ask the cluster's administrator for."""
+"""What to request from the cluster's administrator."""
 
 _SILENT = logging.getLogger(f"{__name__}.client")
-"""What the client writes of a fatal error is told here in one sentence."""
+"""Silences what the client logs about a fatal error: our message says it in one sentence."""
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 _DOUBTFUL = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT})
-"""Failures after which the record may stand in the topic: the answer is what is missing."""
+"""Failures after which the record may still be in the topic: only the answer is missing."""
 
 _GIVEN_UP = {
     KafkaError._PURGE_QUEUE: "not sent before the end",
@@ -73,17 +69,17 @@ _GIVEN_UP = {
 }
 
 _GIVE_UP_S = 5.0
-"""How long the client may take to hand back what it has not delivered; it takes milliseconds."""
+"""How long the client may take to return undelivered records; it takes milliseconds."""
 
 Keep = Callable[[Optional[bytes], Optional[bytes]], bool]
-"""Keeps a record that was not delivered; False if that is not possible either."""
+"""Keeps an undelivered record; returns False if that fails too."""
 
 
 class Publisher:
     """Sends records to one topic with an idempotent producer.
 
-    Not for several threads. `keep` is called with key and value of each record that was not delivered.
-    Nothing that becomes of a record or of the client is raised: it is counted, kept and told by `reasons`.
+    Not thread-safe. `keep` is called with key and value of each undelivered record. Failures of records or
+    of the client are never raised: they are counted, kept and explained by `reasons`.
     """
 
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
@@ -95,24 +91,24 @@ class Publisher:
         self._keep = keep
         self._accepted = 0
         self._undelivered = 0
-        self._refused = 0
-        self._said_no = 0
-        self._said_no_before = 0
+        self._not_accepted = 0
+        self._rejected = 0
+        self._rejected_before = 0
         self._published_before = 0
         self._published_at_loss = 0
         self._trouble = "connection lost"
-        self._ended = False
-        """Whether the client has met a fatal error."""
+        self._had_fatal_error = False
+        """Whether the client has had a fatal error."""
         self.reasons: Set[str] = set()
         """Why records failed."""
         self.doubtful = False
-        """Whether some of those that failed may have arrived all the same."""
+        """Whether some failed records may have arrived after all."""
         self.hopeless: Optional[str] = None
-        """Why no further record can be published; None while there is hope."""
+        """Why no further record can be published; None while some may."""
 
     @property
-    def on_its_way(self) -> int:
-        """Records handed over whose fate is not known yet."""
+    def in_flight(self) -> int:
+        """Records sent whose outcome is not known yet."""
         return len(self._producer)
 
     @property
@@ -123,15 +119,15 @@ class Publisher:
     @property
     def failed(self) -> int:
         """Records that were not delivered."""
-        return self._undelivered + self._refused
+        return self._undelivered + self._not_accepted
 
     @property
     def refused_in_a_row(self) -> int:
-        """Records that were refused since the last that was published. No answer is no refusal."""
-        return self._said_no - self._said_no_before
+        """Records rejected since the last one published. A missing answer is not a rejection."""
+        return self._rejected - self._rejected_before
 
     def send(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
-        """Hand one record over. False if the queue is full: `wait`, then try again."""
+        """Send one record. False if the queue is full: `wait`, then try again."""
         try:
             self._producer.produce(self._topic, value, key)
         except BufferError:
@@ -143,31 +139,31 @@ class Publisher:
         return True
 
     def wait(self, seconds: float = 0.0) -> None:
-        """Learn what became of records; call it now and then, and to wait for anything."""
+        """Serve delivery reports and errors. Call it regularly, and whenever there is nothing to send."""
         self._serve(self._producer.poll, seconds)
         published = self.published
         if published > self._published_before:
-            self._published_before, self._said_no_before = published, self._said_no
+            self._published_before, self._rejected_before = published, self._rejected
         if self._outage.holds and published > self._published_at_loss:
             self._outage.back()
 
     def flush(self, seconds: float) -> bool:
-        """Send without lingering for up to `seconds`; True once nothing is on its way."""
+        """Send without lingering for up to `seconds`; True once nothing is in flight."""
         self._serve(self._producer.flush, seconds)
         self.wait()
-        return self.on_its_way == 0
+        return self.in_flight == 0
 
     def give_up(self) -> None:
-        """Take back what is still on its way: it fails and is kept, though some of it may have arrived."""
+        """Take back what is still in flight: it fails and is kept, though some may have arrived."""
         deadline_s = time.monotonic() + _GIVE_UP_S
         self._serve(self._producer.purge)
         while not self.flush(_GIVE_UP_S / 50) and time.monotonic() < deadline_s:
             pass
 
     def _serve(self, call: Callable[..., object], *arguments: float) -> None:
-        """Make a call in which the client tells its news. A fatal error comes as an exception out of it.
+        """Make a call in which the client runs its callbacks, and which raises a fatal error.
 
-        No delivery report follows a fatal error by itself: what is on its way has to be taken back.
+        After a fatal error no delivery reports follow by themselves: purge what is in flight.
         """
         try:
             call(*arguments)
@@ -176,12 +172,12 @@ class Publisher:
             self.hopeless = self._said(error.args[0])
             if known in self.reasons:
                 self.reasons = (self.reasons - {known}) | {self.hopeless}
-            if not self._ended:
-                self._ended = True
+            if not self._had_fatal_error:
+                self._had_fatal_error = True
                 self._serve(self._producer.purge)
 
     def _send_alone(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
-        """Hand over a record for which there was no room although nothing else is left in the queue."""
+        """Send a record that found no room although the queue is empty."""
         try:
             self._producer.produce(self._topic, value, key)
             self._accepted += 1
@@ -192,22 +188,22 @@ class Publisher:
         return True
 
     def _refuse(self, key: Optional[bytes], value: Optional[bytes], error: KafkaError) -> None:
-        """The client does not even take it."""
-        if error.code() == KafkaError._FATAL:  # the reason why stands among the client's news
+        """Count and keep a record that the client rejected at once."""
+        if error.code() == KafkaError._FATAL:  # the cause comes with the client's callbacks
             self.wait()
         self._judge(error)
         self._fail(key, value, self._said(error))
 
     def _fail(self, key: Optional[bytes], value: Optional[bytes], reason: str) -> None:
-        self._refused += 1
-        self._said_no += 1
+        self._not_accepted += 1
+        self._rejected += 1
         self._put_away(key, value, reason)
 
     def _on_delivery(self, error: Optional[KafkaError], message: Message) -> None:
         if error is None:
             return
         self._undelivered += 1
-        self._said_no += error.code() not in _DOUBTFUL
+        self._rejected += error.code() not in _DOUBTFUL
         self._judge(error)
         self._put_away(_bytes(message.key()), _bytes(message.value()), self._said(error))
 
@@ -222,7 +218,7 @@ class Publisher:
             self.hopeless = self._said(error)
 
     def _said(self, error: KafkaError) -> str:
-        """What the client says, in words that tell what to do where we know it."""
+        """The client's error, with what to do about it if we know."""
         code = error.code()
         if self.hopeless is not None and (code in _GIVEN_UP or code == KafkaError._FATAL):
             return self.hopeless
@@ -231,7 +227,7 @@ class Publisher:
         return _GIVEN_UP.get(code) or _without_side(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Trouble that may pass. The client raises a fatal error instead of telling it here."""
+        """Record a temporary error. Fatal errors are raised by the client instead."""
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._trouble = plain_reason(error)
         elif not self._outage.holds:
@@ -240,7 +236,7 @@ class Publisher:
 
 
 def _without_side(error: KafkaError) -> str:
-    """The client's words, without telling on which side of the wire they were found."""
+    """The client's message without its `Local:` or `Broker:`."""
     return re.sub("^(Unable to produce message: )?(Local|Broker): ", "", str(error.str()))
 
 

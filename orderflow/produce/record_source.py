@@ -1,9 +1,4 @@
-"""The records to publish: orders of a file or made up, encoded, with broken ones mixed in.
-
-Owns: `Wire`, how an order becomes a record and back; `RecordSource`.
-Does not know: how orders are read (order_file.py) or made up (fake_orders.py), where records go.
-Used by: producer.py, publication.
-"""
+"""The records to publish: orders from a file or made up, encoded, with broken ones mixed in."""
 
 import random
 from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
@@ -15,12 +10,12 @@ from orderflow.produce.order_fields import defaults_of
 from orderflow.produce.order_file import BadLine, Item, OrderFile
 
 Order = Dict[str, Any]
-Record = Tuple[Optional[bytes], Optional[bytes]]
-"""Key and value, as they are sent."""
+KeyAndValue = Tuple[Optional[bytes], Optional[bytes]]
+"""A record's key and value, as they are sent."""
 
 
 class Wire:
-    """How orders stand in the topic: their bytes both ways, and their key."""
+    """How orders become records and back: their bytes and their key."""
 
     def __init__(self, encoder: OrderEncoder, decoder: OrderDecoder, key_field: str) -> None:
         self.schema = encoder.schema
@@ -36,13 +31,13 @@ class Wire:
 class RecordSource:
     """The records to publish. Iterate once.
 
-    Yields key and value; a BadLine where the input has no order; None when nothing came for a moment.
-    `invalid` is the share, 0 to 1, of records broken on purpose; `seed` makes all chance reproducible.
+    Yields key and value; a BadLine for input that is not an order; None if nothing arrived for a moment.
+    `invalid` is the share, 0 to 1, of records broken on purpose; `seed` makes everything random reproducible.
     """
 
     def __init__(self, wire: Wire, file: Optional[OrderFile], invalid: float, seed: Optional[int]) -> None:
         self.file = file
-        """Where the orders are read from; None if they are made up."""
+        """The input file; None if orders are made up."""
         self._wire = wire
         self._inserted = False
         self._share = invalid
@@ -52,11 +47,11 @@ class RecordSource:
 
     @property
     def fraction(self) -> Optional[float]:
-        """How much of it has been read, 0 to 1; None where nobody knows."""
+        """How much of the input has been read, 0 to 1; None if not known."""
         return None if self.file is None else self.file.fraction
 
     def resume_from(self, handed_over: bool) -> Optional[str]:
-        """`file:line` of the first order not published yet; None if there is no file."""
+        """`file:line` of the first order not sent yet; None if there is no file."""
         if self.file is None:
             return None
         done = handed_over and not self._inserted
@@ -67,7 +62,7 @@ class RecordSource:
         """Records broken on purpose so far."""
         return self._spoiler.made
 
-    def __iter__(self) -> Iterator[Union[Record, BadLine, None]]:
+    def __iter__(self) -> Iterator[Union[KeyAndValue, BadLine, None]]:
         encode, key_of = self._wire.encode, self._wire.key_of
         for item in self._orders:
             if not isinstance(item, dict):
@@ -82,8 +77,8 @@ class RecordSource:
                 continue
             yield key_of(item), value
 
-    def _broken(self, order: Order) -> Iterator[Record]:
-        """As many broken records before an order as make up their share of all."""
+    def _broken(self, order: Order) -> Iterator[KeyAndValue]:
+        """The broken records to send before this order, so that their share is met."""
         self._inserted = True
         while self._random.random() < self._share:
             meant, value = self._spoiler.spoil(order)
@@ -96,7 +91,7 @@ class RecordSource:
         return BadLine(self.file.position, str(error))
 
     def _made_up(self, reproducible: bool) -> Iterable[Order]:
-        """Made-up orders; a field that they do not know has its default."""
+        """Made-up orders, with defaults for fields that they do not know."""
         chance = self._random
         orders = FakeOrders(chance, steady_clock_ms()) if reproducible else FakeOrders(chance)
         defaults = defaults_of(self._wire.schema.parsed)

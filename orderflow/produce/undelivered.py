@@ -1,9 +1,4 @@
-"""The file of what could not be delivered, in a form that can be sent again.
-
-Owns: its lines.
-Does not know: why a record was not delivered beyond the reason that it is given.
-Used by: producer.py.
-"""
+"""The file of orders that could not be delivered, in a form that can be sent again."""
 
 import base64
 import json
@@ -12,10 +7,10 @@ from typing import Any, Callable, Dict, Optional, TextIO
 
 
 class Undelivered:
-    """The file that keeps orders for another try: created with the first one, never an existing file.
+    """Keeps orders for another try, in a new file that is created for the first one.
 
-    An order stands there as JSON if that gives the very same record again, else as its bytes in base64;
-    order_file.py reads both.
+    An order is written as JSON if that encodes to exactly the same record again, else as its bytes in
+    base64; order_file.py reads both.
     """
 
     def __init__(
@@ -31,14 +26,14 @@ class Undelivered:
         self._name = name
         self._file: Optional[TextIO] = None
         self.path: Optional[str] = None
-        """Where the orders are; None while there are none."""
+        """The file's path; None while it is not created."""
         self.kept = 0
-        """Orders that are there."""
+        """Orders in the file."""
         self.lost: Optional[str] = None
         """Why an order could not be kept; None if all were."""
 
     def keep(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
-        """Write one record, at once. False on a full disk: raising in the client's callback helps nobody."""
+        """Write one record at once. False on a full disk: raising in the client's callback would not help."""
         try:
             if self._file is None:
                 self._file = self._create()
@@ -59,7 +54,7 @@ class Undelivered:
             self.lost = f"{self.path}: {error.strerror}"
 
     def _create(self) -> TextIO:
-        """A new file that only its owner can read: customers' data is in it."""
+        """A new file that only its owner can read, since it holds customers' data."""
         number = 1
         while True:
             path = f"{self._name}.jsonl" if number == 1 else f"{self._name}-{number}.jsonl"
@@ -76,7 +71,7 @@ class Undelivered:
         return {"key_b64": _base64(key), "payload_b64": _base64(value)} if order is None else order
 
     def _order(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[Dict[str, Any]]:
-        """The order from which exactly this record is made again; None if there is none."""
+        """The order that encodes to exactly this record; None if there is none."""
         if value is None:
             return None
         try:

@@ -50,7 +50,7 @@ def test_a_change_that_breaks_names_schema_field_and_reason(tmp_path: Path) -> N
     assert "1 of 2 cannot be read" in out
 
 
-def test_what_depends_on_the_order_is_said_and_passes(tmp_path: Path) -> None:
+def test_what_depends_on_the_order_is_reported_and_passes(tmp_path: Path) -> None:
     older = order_schema(field("note", ["null", "string"]))
     newer = order_schema(field("note", "string"))
 
@@ -60,7 +60,7 @@ def test_what_depends_on_the_order_is_said_and_passes(tmp_path: Path) -> None:
     assert "some orders: field note: null cannot be read as string" in out
 
 
-def test_consumers_that_are_not_upgraded_yet_are_thought_of(tmp_path: Path) -> None:
+def test_consumers_that_are_not_upgraded_yet_are_considered(tmp_path: Path) -> None:
     newer = order_schema(field("points", "long"), fields=shipped_fields(quantity={"type": "long"}))
 
     code, out, _ = check(tmp_path, newer.text, order_schema(field("points", "int")).text)

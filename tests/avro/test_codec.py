@@ -104,8 +104,8 @@ def test_the_prefixes_are_those_of_the_specifications() -> None:
         (b"\x00" * (1 << 20) + b"\x00", "decode.too_large", "1,048,577"),
     ],
 )
-def test_what_is_not_framed_or_not_known_has_a_reason(value: Optional[bytes], reason: str, says: str) -> None:
-    """Before a byte of the body is looked at."""
+def test_an_unframed_or_unknown_value_has_a_reason(value: Optional[bytes], reason: str, says: str) -> None:
+    """It is refused before a byte of the body is read."""
     with pytest.raises(Undecodable, match=says) as caught:
         order_reader(decoder())(value)
 
@@ -137,7 +137,7 @@ WITH_NOTE = order_schema(field("note", ["null", "string"], default=None))
 def test_the_reader_for_the_engine_is_decoding_and_then_the_rules(
     order: Dict[str, Any], writer: Schema
 ) -> None:
-    """On every road: compiled with the rules, walked with care as for the largest numbers, or resolved."""
+    """On every path: compiled with the rules, walked byte by byte, or resolved."""
     known = decoder(writers=[WITH_NOTE])
 
     def in_two_steps(value: bytes) -> Dict[str, Any]:
@@ -157,7 +157,7 @@ def test_a_reader_schema_without_the_fields_of_an_order_still_decodes() -> None:
     assert {"x": 3} == decoder(schema).decode(encode({"x": 3}, schema))
 
 
-def test_a_limit_on_size_holds_for_every_road() -> None:
+def test_the_size_limit_holds_on_every_path() -> None:
     """Also for a value whose prefix was seen before."""
     value = encode(ORDER)
     limited = decoder(limit=len(value) - 1)
@@ -185,7 +185,7 @@ def test_a_limit_on_size_holds_for_every_road() -> None:
     ],
 )
 def test_nothing_is_written_as_something_else(field_name: str, value: Any) -> None:
-    """A value that fastavro would bend to the type, or write out of range, is refused by name."""
+    """A value that fastavro would coerce to the type, or write out of range, is refused by field name."""
     with pytest.raises(Unencodable):
         encode({**ORDER, field_name: value})
 

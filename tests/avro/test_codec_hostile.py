@@ -21,7 +21,7 @@ PREFIX = single_object_prefix(SHIPPED)
 
 
 def varint(number: int, groups: int = 1) -> bytes:
-    """A zig-zag number, in at least so many bytes."""
+    """A zig-zag number, in at least the given number of bytes."""
     rest = (number << 1) ^ (number >> 63)
     out: List[int] = []
     while rest > 127 or len(out) < groups - 1:
@@ -209,7 +209,7 @@ PIECE = st.one_of(
 @example(b"", TARGETS[0], True)
 @settings(max_examples=500)
 def test_any_bytes_after_a_good_prefix_keep_the_promise(tail: bytes, target: Target, confluent: bool) -> None:
-    """Nothing but the order that stands there, or a reason."""
+    """The bytes give exactly the order that they encode, or a reason."""
     number = 2 if target.writer is not target.known.reader else 1
     check((confluent_prefix(number) if confluent else single_object_prefix(target.writer)) + tail, target)
 
@@ -240,7 +240,7 @@ DECIMAL = order_schema(field("total", TWELVE_DIGITS))
 
 
 def test_a_huge_decimal_costs_no_time() -> None:
-    """Its decoding is quadratic in its length (minutes for 1 MB): the length is judged first."""
+    """Its decoding is quadratic in its length (minutes for 1 MB), so the length is checked first."""
     huge = varint(MIB - 200) + b"\x7f" * (MIB - 200)
     value = single_object_prefix(DECIMAL) + body()[10:] + huge
 

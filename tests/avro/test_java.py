@@ -1,7 +1,7 @@
 """Single-object encoding is the same in Java: Apache Avro's BinaryMessageEncoder and Decoder, both ways.
 
 Its bytes are kept in fixtures/avro (origin in the file beside them), so that this is tested without Java too.
-Where a JDK is there, Java itself is asked. To make the fixture anew: ORDERFLOW_WRITE_FIXTURES=1.
+Where a JDK is there, Java itself is asked. To recreate the fixture: ORDERFLOW_WRITE_FIXTURES=1.
 """
 
 import json

@@ -132,8 +132,8 @@ def said(code: int, message: str = "no") -> bytes:
         (200, b"", "does not answer"),
     ],
 )
-def test_no_proper_answer_is_an_outage_of_ours(server: Scripted, status: int, body: bytes, says: str) -> None:
-    """Never a fault of the order: the partition pauses. The line says what was answered and what to check."""
+def test_an_improper_answer_is_an_outage(server: Scripted, status: int, body: bytes, says: str) -> None:
+    """It is never a fault of the order: the partition pauses. The message says what to check."""
     server.answer = (status, body)
 
     text = unavailable(server.url)
@@ -154,14 +154,14 @@ def test_a_name_that_does_not_resolve_is_an_outage() -> None:
     unavailable("http://registry.invalid")
 
 
-def test_a_registry_that_says_nothing_holds_nobody_up(server: Scripted) -> None:
+def test_a_registry_that_does_not_answer_blocks_nothing(server: Scripted) -> None:
     """It accepts the connection and hangs."""
     server.answer = None
     unavailable(server.url)
 
 
 def test_an_answer_that_trickles_holds_nobody_up(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each byte comes in time; the whole does not, and is cut off."""
+    """Each byte arrives in time; the whole does not, and is cut off."""
     monkeypatch.setattr(orderflow.avro.registry, "ANSWER_TIMEOUT_S", 0.5)
     server.trickle = True
     server.answer = (200, b" " * 1000)
@@ -170,7 +170,7 @@ def test_an_answer_that_trickles_holds_nobody_up(server: Scripted, monkeypatch: 
 
 
 def test_an_answer_that_came_late_is_used(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request goes on after it was given up, and its answer is there at the next try."""
+    """The request goes on after its time-out, and its answer is there at the next try."""
     monkeypatch.setattr(orderflow.avro.registry, "ANSWER_TIMEOUT_S", 0.2)
     monkeypatch.setattr(orderflow.avro.registry, "ASK_AGAIN_S", 0.0)
     server.trickle = True
@@ -190,7 +190,7 @@ def test_an_answer_that_came_late_is_used(server: Scripted, monkeypatch: pytest.
 
 
 def test_garbage_is_not_kept(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps every answer for ever; a wrong one must not outlive the outage."""
+    """The client caches every answer indefinitely; a wrong one must not outlive the outage."""
     monkeypatch.setattr(orderflow.avro.registry, "ASK_AGAIN_S", 0.0)
     recovering = registry(server.url)
     with pytest.raises(RegistryUnavailable):
@@ -200,8 +200,8 @@ def test_garbage_is_not_kept(server: Scripted, monkeypatch: pytest.MonkeyPatch) 
     assert SHIPPED.text == recovering.schema_text(1)
 
 
-def test_a_long_outage_holds_the_others_up_once(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first question of an outage waits; the later ones look whether an answer has come."""
+def test_a_long_outage_delays_the_others_once(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first request of an outage waits; later ones check whether an answer has arrived."""
     monkeypatch.setattr(orderflow.avro.registry, "ASK_AGAIN_S", 0.0)
     server.answer = None
     asked = registry(server.url)
@@ -252,7 +252,7 @@ def test_an_unknown_id_may_be_known_later(server: Scripted) -> None:
 
 
 def test_an_outage_is_remembered_for_a_second(server: Scripted) -> None:
-    """Several partitions, one question."""
+    """Several partitions, one request."""
     now = [100.0]
     asked = registry(server.url, lambda: now[0])
     server.answer = (503, b"")
@@ -286,7 +286,7 @@ def test_an_unusable_schema_is_a_fault_of_the_order(server: Scripted, answer: An
     assert "decode.schema_refused" == caught.value.reason
 
 
-def test_a_schema_is_asked_for_once(server: Scripted) -> None:
+def test_a_schema_is_requested_once(server: Scripted) -> None:
     """On first sight, and never again."""
     server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
     store = SchemaStore(registry=RegistryConfig(server.url))
@@ -309,7 +309,7 @@ def test_a_schema_is_asked_for_once(server: Scripted) -> None:
         RegistryConfig("http://127.0.0.1:1", user_info="no-colon-secret"),
     ],
 )
-def test_settings_that_can_never_work_are_said_at_start(config: RegistryConfig) -> None:
+def test_settings_that_can_never_work_are_reported_at_start(config: RegistryConfig) -> None:
     """Not an outage; and no secret in the message."""
     with pytest.raises(RegistryMisconfigured) as caught:
         SchemaStore(registry=config)
@@ -371,7 +371,7 @@ def test_a_client_certificate_opens_the_registry(secure: str, certificates: Cert
 
 
 def test_without_certificate_or_authority_it_is_an_outage(secure: str, certificates: Certificates) -> None:
-    """Refused by it, or not trusted by us: the partition pauses until somebody mends it."""
+    """Refused by it, or not trusted by us: the partition pauses until somebody fixes it."""
     for config in (RegistryConfig(secure, ca_location=certificates.ca), RegistryConfig(secure)):
         with pytest.raises(RegistryUnavailable):
             Registry(config).schema_text(1)
@@ -443,7 +443,7 @@ def test_look_up_only_never_registers(real: LocalRegistry, topic: Callable[..., 
 def test_an_incompatible_schema_is_refused_by_field(
     real: LocalRegistry, topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """The producer is told which field and why, and gets no encoder, so it sends nothing."""
+    """The error names the field and the reason; the producer gets no encoder, so it sends nothing."""
     name = topic()
     store_of(real).producer_encoder(name)
     changed = written(tmp_path, order_schema(field("discount", "double")).text)

@@ -17,7 +17,7 @@ def order(*fields: Any) -> str:
     return json.dumps({"type": "record", "name": "Order", "namespace": "com.orders", "fields": fields})
 
 
-def test_a_referenced_type_stands_where_it_is_first_named() -> None:
+def test_a_referenced_type_is_inlined_where_it_is_first_named() -> None:
     """Once; the second use is by name, in arrays, maps and unions too."""
     others = {"type": "array", "items": "com.shared.Address"}
     text = order(field("to", "com.shared.Address"), field("others", others))
@@ -30,7 +30,7 @@ def test_a_referenced_type_stands_where_it_is_first_named() -> None:
 
 
 def test_a_name_without_a_dot_is_of_its_namespace() -> None:
-    """As the specification has it."""
+    """As the specification says."""
     shared = {**ADDRESS, "namespace": "com.orders"}
 
     load_schema(whole(order(field("to", "Address")), [json.dumps(shared)]))

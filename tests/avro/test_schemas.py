@@ -91,7 +91,7 @@ def test_a_schema_that_could_do_harm_is_refused(text: str, says: str) -> None:
         nested(20),
     ],
 )
-def test_an_ordinary_schema_is_taken(kind: Any) -> None:
+def test_an_ordinary_schema_is_accepted(kind: Any) -> None:
     """Nothing that is in use is refused with the dangerous ones."""
     load_schema(record(field("a", kind)))
 
@@ -135,8 +135,8 @@ def test_writers_are_found_by_fingerprint_among_the_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ref", [SchemaRef(b"\x01" * 8, None), SchemaRef(None, 7)])
-def test_what_only_a_restart_can_bring_is_not_waited_for(folder: Path, ref: SchemaRef) -> None:
-    """No registry is there to learn it: the reason is `unknown_schema`, and retrying is pointless."""
+def test_a_schema_that_only_a_restart_can_add_is_not_retried(folder: Path, ref: SchemaRef) -> None:
+    """There is no registry in which it could appear: the reason is `unknown_schema`, and it is permanent."""
     with pytest.raises(Undecodable) as caught:
         store(folder).find_writer(ref)
 

@@ -163,7 +163,7 @@ def test_selection_by_group(letters: Handler) -> None:
         (["list", "-o", "somewhere"], "-o somewhere"),
         (["list", "-g", "xyz"], "-g xyz"),
         (["show"], "show what?"),
-        (["show", "first"], "'first' is no position"),
+        (["show", "first"], "'first' is not a position"),
         (["show", "other:0:1"], "--dlq-topic other"),
         (["list", "--lmit", "5"], "--lmit"),
     ],

@@ -104,7 +104,7 @@ def test_a_denied_topic_is_named_and_nothing_is_sent(guarded: Desk, denied: str)
 
     told = run.err.splitlines()[-1]
     assert_nothing_sent(guarded, run, 1, "Topic authorization failed")
-    assert told.startswith("dlq_handler.py: Kafka refuses to take the records for ") and name in told
+    assert told.startswith("dlq_handler.py: Kafka rejects the records for ") and name in told
     assert "Traceback" not in run.err and "%" not in run.err
     assert set(guarded.states().values()) == {"new"}
     allow_writing(guarded.client, name)
@@ -150,7 +150,7 @@ def assert_again_refused(desk: Desk, run: Run) -> None:
         (("--plan", "none.plan", "--all"), 2, "--plan says what is sent"),
         (("--resume", "2020", "--yes"), 1, "there is no job 2020"),
         (("-p", "7", "--yes"), 1, "has no partition 7"),
-        (("0-7", "--yes"), 2, "is no position"),
+        (("0-7", "--yes"), 2, "is not a position"),
         (("other-0-7", "--yes"), 2, "--dlq-topic other"),
         (("0:77", "--yes"), 1, "no dead letter at 0:77"),
         (("--all", "--rate", "fast"), 2, "must be a rate"),

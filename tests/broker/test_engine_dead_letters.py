@@ -114,7 +114,7 @@ def test_a_broker_that_is_gone_while_dead_letters_are_sent_delays_them(shop: New
         eventually(lambda: len(far.calls()) > 20, why=running.describe)
         between.cut()
         eventually(lambda: "is lost" in running.err, 30, running.describe)
-        between.mend()
+        between.restore()
         assert running.wait(90).code == 0, running.describe()
 
     assert_all_accounted_for(far, guarantee)

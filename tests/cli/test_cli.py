@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Clock:
-    """Time that stands still until it is moved."""
+    """A clock that advances only when told to."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -140,7 +140,7 @@ def test_streams_that_were_closed_before_the_start_do_no_harm() -> None:
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_descriptor_that_was_closed_before_the_start_is_given_to_nothing_else(closing: str) -> None:
-    """A socket of number 2 would be sent whatever a library complains of; and handlers may print."""
+    """A socket with descriptor 2 would get whatever a library prints to stderr; and handlers may print."""
     body = """
         taken = os.open("/", os.O_RDONLY)
         sys.stdin.read(), print("out"), print("err", file=sys.stderr)
@@ -156,7 +156,7 @@ def test_a_descriptor_that_was_closed_before_the_start_is_given_to_nothing_else(
 
 @pytest.mark.parametrize("where", ["closed pipe", "full disk"])
 def test_an_error_that_nobody_can_read_keeps_its_exit_code(where: str) -> None:
-    """The one who started it may look at nothing else."""
+    """Whoever started it may look at nothing else."""
     reading, writing = os.pipe()
     os.close(reading)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}

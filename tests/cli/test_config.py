@@ -89,7 +89,7 @@ def test_an_empty_value_is_a_fault_for_a_setting_that_must_be_there() -> None:
 # --- faults
 
 
-def test_all_faults_are_told_in_one_message(dotenv: Any) -> None:
+def test_all_faults_are_reported_in_one_message(dotenv: Any) -> None:
     path = dotenv("MAX_RETRYS=4\nnot a line\n")
     environ = {"WORKERS": "many", "RETRY_BACKOFF": "5s"}
     found = faults(environ, path, guarantee="twice", client=["linger.ms=x", "y"])
@@ -190,7 +190,7 @@ def test_what_passes_through_wins_over_what_a_script_would_choose() -> None:
         ("enable.idempotence", "once"),
     ],
 )
-def test_a_property_that_a_promise_rests_on_cannot_be_set(name: str, advice: str) -> None:
+def test_a_property_that_a_promise_depends_on_cannot_be_set(name: str, advice: str) -> None:
     found = faults(client=[f"{name}=x"])
 
     assert found[0].startswith(f"-X {name}: {name} cannot be set")
@@ -208,7 +208,7 @@ def test_a_property_that_a_promise_rests_on_cannot_be_set(name: str, advice: str
     ],
 )
 def test_a_property_that_asks_for_what_we_set_anyway_is_no_fault(pair: str) -> None:
-    """`KAFKA_ACKS=all` stands in the environment for other programs."""
+    """`KAFKA_ACKS=all` may be in the environment for other programs."""
     name, _, value = pair.partition("=")
 
     assert settings(client=[pair]).client == {}

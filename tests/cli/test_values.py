@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from orderflow.cli import values
-from orderflow.cli.values import Kind, argument, one_of, seconds, whole
+from orderflow.cli.values import ValueType, argument, one_of, seconds, whole
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ from orderflow.cli.values import Kind, argument, one_of, seconds, whole
         (values.SHARE, "100%", 1.0),
     ],
 )
-def test_a_value_is_read_as_it_is_meant(kind: Kind, text: str, value: object) -> None:
+def test_a_value_is_read_as_it_is_meant(kind: ValueType, text: str, value: object) -> None:
     assert kind.read(text) == value
 
 
@@ -76,7 +76,7 @@ def test_a_value_is_read_as_it_is_meant(kind: Kind, text: str, value: object) ->
         (values.SHARE, "101%", "from 0% to 100%"),
     ],
 )
-def test_a_wrong_value_is_refused_with_how_it_is_written(kind: Kind, text: str, why: str) -> None:
+def test_a_wrong_value_is_refused_with_how_it_is_written(kind: ValueType, text: str, why: str) -> None:
     with pytest.raises(ValueError, match=r".") as refusal:
         kind.read(text)
 

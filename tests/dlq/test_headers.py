@@ -82,7 +82,7 @@ def test_whatever_the_client_raises_is_told(message: Unreadable, monkeypatch: py
 
     monkeypatch.setattr(Unreadable, "headers", fails)
 
-    assert headers_of(message).left_out == "the Kafka client cannot give them: MemoryError: no room"
+    assert headers_of(message).left_out == "the Kafka client cannot read them: MemoryError: no room"
 
 
 def test_a_client_that_answers_and_fails_at_once_is_noticed_every_time() -> None:

@@ -38,7 +38,7 @@ def test_an_order_is_called_by_its_place_and_its_topics_id() -> None:
 
 
 def test_an_order_that_comes_back_keeps_its_first_id() -> None:
-    """Whatever place it stands at now."""
+    """Whatever its current position."""
     message = Stored(41, 0, None, None, [("tenant", b"a"), (REPLAY_ID, FIRST.encode())])
 
     assert FIRST == delivery_of(message, 3, TOPIC_ID).id

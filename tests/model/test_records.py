@@ -1,4 +1,4 @@
-"""How the position of a record is read: every form that a screen prints, wherever a position is asked for."""
+"""Positions are read in every form that our tools print, on every verb that takes one."""
 
 from typing import Optional, Tuple
 
@@ -39,12 +39,14 @@ def test_a_position_is_read_in_every_form(text: str, read: Tuple[Optional[str], 
 )
 def test_anything_else_is_no_position(text: str) -> None:
     """It is refused in one sentence, whatever was typed, and never breaks the conversion of a number."""
-    with pytest.raises(ValueError, match="is no position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"):
+    with pytest.raises(
+        ValueError, match="is not a position: give PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"
+    ):
         read_position(text)
 
 
 def test_the_position_of_a_record_is_read_back() -> None:
-    """What a record says of itself is understood where a position is asked for."""
+    """A record's own position is accepted wherever a position is expected."""
     record = Record("orders-dlq-2", 3, 17, None, None, None, None, [])
 
     assert read_position(record.position) == ("orders-dlq-2", 3, 17)

@@ -17,7 +17,7 @@ from orderflow.avro.codec import (
 )
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
-from orderflow.produce.fake_orders import KINDS, FakeOrders, Spoiler, steady_clock_ms
+from orderflow.produce.fake_orders import DEFECTS, FakeOrders, Spoiler, steady_clock_ms
 
 SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
 PREFIXES = [single_object_prefix(SCHEMA), confluent_prefix(7)]
@@ -77,7 +77,7 @@ def test_every_kind_of_bad_order_meets_the_reason_that_it_was_made_for(prefix: b
     spoiler = Spoiler(OrderEncoder(SCHEMA, prefix).encode, random.Random(1))
     spoilt = [spoiler.spoil(order) for order in first(300)]
 
-    expected = list(itertools.islice(itertools.cycle(kind.reason for kind in KINDS), 300))
+    expected = list(itertools.islice(itertools.cycle(defect.reason for defect in DEFECTS), 300))
     assert [fate(value) for _, value in spoilt] == expected
     assert spoiler.made == 300
 

@@ -207,7 +207,7 @@ def test_nanoseconds_stay_a_number_as_no_python_type_holds_them() -> None:
     assert reading_of(nanos, "1000000001") == 1_000_000_001
 
 
-def test_a_decimal_that_stands_in_json_as_a_number_keeps_every_digit() -> None:
+def test_a_decimal_written_as_a_json_number_keeps_every_digit() -> None:
     """Python reads such a number as a double, which would round it."""
     schema = {
         "type": "record",

@@ -138,7 +138,7 @@ def test_real_orders_are_read_without_a_complaint() -> None:
         (f"O-1,C-1,P-1,{'9' * 5000},9.5,1", f"quantity: {'9' * 40}… is not a whole number"),
     ],
 )
-def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str, reason: str) -> None:
+def test_a_bad_csv_line_is_reported_with_position_and_reason(tmp_path: Path, line: str, reason: str) -> None:
     found = read(tmp_path, HEADER, line, "O-1,C-1,P-1,2,9.5,1")
 
     assert found.reasons == [f"orders:2: {reason}"]
@@ -153,7 +153,7 @@ def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str,
         ("[" * 100_000, "is nested too deeply"),
         ('{"order_id": "a", "order_id": "b"}', "has a name twice"),
         (json.dumps({k: v for k, v in ORDER.items() if k != "price"}), "lacks price"),
-        (a_json(colour="red"), "has what is no field of an order: colour"),
+        (a_json(colour="red"), "has fields that an order does not have: colour"),
         (a_json(order_id=7), "order_id: 7 is not text"),
         (a_json(order_id=None), "order_id: null is not text"),
         (a_json(order_id="\ud800"), "order_id: '\\ud800' is not valid Unicode"),
@@ -168,7 +168,7 @@ def test_a_bad_csv_line_is_told_with_place_and_reason(tmp_path: Path, line: str,
         ('{"key_b64": 7, "payload_b64": null}', "key_b64 and payload_b64 must be base64 or null"),
     ],
 )
-def test_a_bad_json_line_is_told_with_place_and_reason(tmp_path: Path, line: str, reason: str) -> None:
+def test_a_bad_json_line_is_reported_with_position_and_reason(tmp_path: Path, line: str, reason: str) -> None:
     found = read(tmp_path, a_json(), line, a_json())
 
     assert [told.split(": ", 1)[0] for told in found.reasons] == ["orders:2"]
@@ -176,7 +176,7 @@ def test_a_bad_json_line_is_told_with_place_and_reason(tmp_path: Path, line: str
     assert found.items[-1] == ORDER
 
 
-def test_a_line_that_is_not_text_is_told_with_the_byte(tmp_path: Path) -> None:
+def test_a_line_that_is_not_text_is_reported_with_the_byte(tmp_path: Path) -> None:
     content = f"{HEADER}\nO-1,C-\xe9,P-1,2,9.5,1\n".encode("latin-1")
 
     assert Read(tmp_path, content).reasons == ["orders:2: is not UTF-8 text: byte 0xe9 in column 2"]
@@ -244,7 +244,7 @@ def test_the_rest_of_a_record_that_does_not_parse_is_never_taken_for_an_order(tm
     assert [item for item in found.items if isinstance(item, dict)] == [ORDER, ORDER]
 
 
-def test_a_quote_that_is_never_closed_is_told_by_the_line_that_opens_it(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_is_reported_at_the_line_that_opens_it(tmp_path: Path) -> None:
     found = read(tmp_path, HEADER, "O-1,C-1,P-1,2,9.5,1", 'O-2,"C-1,P-1,2,9.5,1', "O-3,C-1,P-1,2,9.5,1")
 
     assert found.items[0] == ORDER
@@ -293,7 +293,7 @@ def test_what_the_csv_module_writes_is_read_again(rows: List[Tuple[str, str]], e
 @settings(deadline=None)
 @given(st.text('a,"\n', max_size=40), st.integers(1, 50))
 def test_only_whole_records_pass_for_orders(text: str, piece: int) -> None:
-    """Whatever stands in the file: what is read is a record of it, and no record is read twice or missed."""
+    """Whatever the file contains: only its records are read, none twice, and none is missed."""
     records = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     found = read_in_pieces(b"a,b\n" + text.encode(), piece)
 

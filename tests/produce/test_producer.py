@@ -20,7 +20,7 @@ import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRef, load_schema
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
-from orderflow.produce.fake_orders import KINDS
+from orderflow.produce.fake_orders import DEFECTS
 from tests.conftest import NewShop, start_kafka
 from tests.support.account import Line
 from tests.support.acls import allow_writing, deny_writing
@@ -119,7 +119,7 @@ def test_help_shows_commands_and_the_environment_variable_of_each_setting(nowher
         (["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=SASL_SSL"], "cannot work with its settings"),
     ],
 )
-def test_wrong_usage_is_told_without_kafka(nowhere: Pipeline, arguments: List[str], why: str) -> None:
+def test_wrong_usage_is_reported_without_kafka(nowhere: Pipeline, arguments: List[str], why: str) -> None:
     finished = produce(nowhere, *arguments, code=2)
 
     assert why in finished.err
@@ -197,7 +197,7 @@ def test_every_kind_of_bad_order_is_mixed_in(shop: Pipeline) -> None:
             fates["good"] += 1
         except OrderError as error:
             fates[error.reason] += 1
-    assert set(fates) == {"good", *(kind.reason for kind in KINDS)}
+    assert set(fates) == {"good", *(defect.reason for defect in DEFECTS)}
     assert f", {300 - fates['good']} broken on purpose" in last_line(finished)
     assert 60 < 300 - fates["good"] < 120
 
@@ -237,7 +237,7 @@ def test_a_file_of_real_orders_is_published_whole(shop: Pipeline) -> None:
 
 
 @pytest.mark.broker
-def test_bad_lines_are_told_and_the_rest_goes_on(shop: Pipeline) -> None:
+def test_bad_lines_are_reported_and_the_rest_is_published(shop: Pipeline) -> None:
     name = write(shop, "orders.csv", COLUMNS, GOOD, "O-2,C-1,CD,one,9.5,1", "O-3", GOOD.replace("O-1", "O-4"))
     finished = produce(shop, "--input", name, code=3)
 
@@ -367,7 +367,7 @@ def test_when_its_messages_lose_their_reader_it_ends_quietly_and_loses_no_order(
 
 
 @pytest.mark.broker
-def test_a_closed_stdin_is_told(shop: Pipeline) -> None:
+def test_a_closed_stdin_is_reported(shop: Pipeline) -> None:
     command = ["sh", "-c", '"$@" <&-', "sh", sys.executable, str(ROOT / "producer.py"), "--input", "-"]
     finished = subprocess.run(
         command, cwd=shop.folder, env=shop.environ, timeout=30, capture_output=True, text=True

@@ -16,7 +16,7 @@ from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.produce import publisher as produce_publisher
 from orderflow.produce.order_file import BadLine
-from orderflow.produce.publication import Faults, Limits, Publication
+from orderflow.produce.publication import Faults, Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
@@ -132,7 +132,7 @@ def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
 
 
 def replies(*answers: str) -> Choose:
-    """These answers, the last one for ever."""
+    """These answers, then the last one repeatedly."""
     script = iter(answers)
     return lambda choices: next(script, answers[-1])
 
@@ -162,7 +162,7 @@ def test_each_record_is_published_or_kept_whatever_the_client_does(script: st.Da
 
     assert sorted([*client.delivered, *kept], key=str) == sorted(handed_over, key=str)
     assert (publisher.published, publisher.failed) == (len(client.delivered), len(kept))
-    assert publisher.on_its_way == 0
+    assert publisher.in_flight == 0
     assert bool(publisher.reasons) == bool(kept)
 
 
@@ -185,7 +185,7 @@ def test_what_every_further_order_would_meet_ends_it_and_names_what_is_missing(c
         assert kept == [(b"k", b"v")]
 
 
-def test_a_fatal_error_is_told_by_its_cause_wherever_it_came_out_first() -> None:
+def test_a_fatal_error_is_reported_by_its_cause_wherever_it_surfaced_first() -> None:
     """The client knows only "Fatal error" for a record that it takes no more, or hands back."""
     publisher, _, kept = scripted(replies("take", "refuse", str(KafkaError._FATAL), "die"))
     publish(publisher, [(b"k", b"1"), (b"k", b"2"), (b"k", b"3")])
@@ -196,7 +196,7 @@ def test_a_fatal_error_is_told_by_its_cause_wherever_it_came_out_first() -> None
 
 
 def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
-    """None will come: what is on its way is taken back at once, not at the end of the time to stop in."""
+    """None will come: what is in flight is taken back at once, not when the shutdown time-out ends."""
     publisher, _, kept = scripted(replies("take", "die"))
     publisher.send(b"k", b"v")
     publisher.flush(0)
@@ -206,7 +206,7 @@ def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
 
 
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
-    """There will never be room for it; waiting would last for ever."""
+    """There will never be room for it; waiting would never end."""
     kept: List[Record] = []
 
     def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:
@@ -255,7 +255,7 @@ def run_of_made_up_orders(choose: Choose) -> Publication:
     encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
     wire = Wire(encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), "order_id")
     err = io.StringIO()
-    limits = Limits(math.inf, 0.0, False, 1.0)
+    limits = RunLimits(math.inf, 0.0, False, 1.0)
     publication = Publication(
         publisher, RecordSource(wire, None, 0.0, 1), limits, StopSignals(err), StatusLine(err)
     )

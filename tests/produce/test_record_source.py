@@ -88,7 +88,7 @@ def test_the_same_seed_makes_the_same_records_byte_for_byte() -> None:
 def test_the_line_to_go_on_from_is_the_first_whose_order_was_not_handed_over(
     order_file: Callable[..., OrderFile],
 ) -> None:
-    """A broken record stands before the order of its line, and does not stand for it."""
+    """A broken record precedes the order of its line, and does not count as that order."""
     source = RecordSource(wire(), order_file(count=50), 0.5, 1)
     line = 2
     for key, _ in filter(None, source):

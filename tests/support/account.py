@@ -1,10 +1,5 @@
 """What became of every order, counted by reading the topics and nothing else.
 
-Owns: the independent check that each published order has exactly one fate: lost, doubled, in two fates,
-altered or out of key order, each named.
-Does not know: the engine. It imports nothing of this project, so a fault of the engine cannot hide in it.
-Used by: tools/demo.py, the end-to-end and chaos tests, and by hand:
-
     python tests/support/account.py --orders-topic orders --processed-topic processed --dlq-topic orders-dlq
 
 A fate names the position of its order: a dead letter in its headers, a result in the field `delivery` of its
@@ -38,7 +33,7 @@ DIAGNOSTIC_PREFIXES = ("__dlq.errors.", "orders.dlq.")
 
 
 class Position(NamedTuple):
-    """Where a record stands. Its text, `topic-partition-offset`, is the delivery id that a handler gets."""
+    """A record's position. Its text, `topic-partition-offset`, starts the delivery id that a handler gets."""
 
     topic: str
     partition: int

@@ -1,9 +1,4 @@
-"""Rights on a topic, taken and given back, on a broker with an authorizer.
-
-Owns: the two bindings that it takes.
-Does not know: who is tested.
-Used by: test_engine_dead_letters, test_dlq_replay_cli, test_producer.
-"""
+"""Rights on a topic, taken and given back, on a broker with an authorizer."""
 
 from typing import Any, Dict
 

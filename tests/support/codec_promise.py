@@ -121,7 +121,7 @@ def check_input(data: bytes) -> None:
 
 
 def check(value: bytes, target: Target) -> None:
-    """The order that stands in the bytes and nothing else, or a reason that is in the table."""
+    """The order that the bytes encode and nothing else, or a reason from the table."""
     seen = target.known.inspect(value)
     if seen.order is None:
         assert isinstance(seen.error, Undecodable), repr(seen.error)

@@ -1,9 +1,4 @@
-"""What the black-box tests of dlq_handler.py share: dead letters to put on a topic, and runs of the script.
-
-Owns: filling topics byte for byte, running the script with and without a terminal, the real dead letters.
-Does not know: the insides of the script.
-Used by: test_dialects, test_dlq_*.
-"""
+"""What the black-box tests of dlq_handler.py share: dead letters to publish, and runs of the script."""
 
 import base64
 import json

@@ -1,9 +1,5 @@
 """consumer.py, dying as by kill -9 at a gap: `dying_consumer.py "before commit_transaction" 2 -- ARGUMENTS`.
 
-Owns: the list of the gaps, and the death at the given passing of one of them.
-Does not know: what must hold afterwards.
-Used by: tests/broker/test_engine_kills.py, tests/chaos/test_engine_kills.py.
-
 The engine has no hooks for this: its clients are replaced by subclasses of the real ones, and methods of
 its parts by functions that call them, each with a gap before and one behind it.
 """

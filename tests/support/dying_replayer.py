@@ -1,9 +1,4 @@
-"""dlq_handler.py, dying as by kill -9 at a named gap: `dying_replayer.py GAP NUMBER -- ARGUMENTS`.
-
-Owns: the death, at the given passing of the gap, and transactions of few records, so that there are several.
-Does not know: what the gap is for; sending.py names them.
-Used by: test_dlq_replay_kills.
-"""
+"""dlq_handler.py, dying as by kill -9 at a named gap: `dying_replayer.py GAP NUMBER -- ARGUMENTS`."""
 
 import os
 import signal

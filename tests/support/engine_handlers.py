@@ -1,9 +1,4 @@
-"""Handlers for the tests of the engine under load and failure, beside those of tests/support/handlers.py.
-
-Owns: failures by share, by key and by time, with the same journal and the same switch for trouble.
-Does not know: the consumer, beyond the contract of a handler.
-Used by: tests/broker/ and tests/chaos/, as tests/support/engine_handlers.py:function.
-"""
+"""Handlers for the tests of the engine under load and failure, beside those of tests/support/handlers.py."""
 
 import json
 import os

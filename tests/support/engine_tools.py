@@ -1,9 +1,4 @@
-"""What the engine's black-box tests share: a broker with short time-outs, direct publishing, restart loops.
-
-Owns: `Shop`, a pipeline that fills its topics without a producer process and reads what its group committed.
-Does not know: what must hold afterwards; the tests say that, by the account.
-Used by: tests/broker/test_engine_*.py, tests/chaos/test_engine_*.py.
-"""
+"""What the engine's black-box tests share: a broker with short time-outs, publishing, restart loops."""
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -58,7 +53,7 @@ def path_of(handler: str) -> str:
 
 
 def encode(order_id: str, customer_id: str = "C") -> bytes:
-    """A good order as it stands in the topic."""
+    """A good order as the topic holds it."""
     return _encoder.encode(
         {
             "order_id": order_id,

@@ -1,9 +1,5 @@
 """A stretch of wire between a client and a real broker, on which single requests meet with accidents.
 
-Owns: the accidents: a request that never arrives, an answer that never comes back, an answer that says no.
-Does not know: what a client makes of them; the broker behind it is real and is never hurt.
-Used by: tests/broker/test_engine_session.py, tests/test_engine_transactions.py.
-
 The broker's own address in its answers is replaced by ours, of the same length, so that a client that
 asks for the leader or the coordinator comes back to us. Formats: the Kafka protocol guide, "Protocol
 messages": https://kafka.apache.org/protocol
@@ -98,7 +94,7 @@ class FaultProxy:
         for pair in list(self._pairs):
             pair.close()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Accept connections again."""
         self._down = False
 

@@ -1,10 +1,4 @@
-"""Handlers for the black-box tests: they keep a journal of calls, and the test decides when trouble ends.
-
-Owns: what goes wrong, when, and the journal (one line a call) in the file that JOURNAL names.
-Does not know: the consumer, beyond the contract of a handler.
-Used by: tests/support/pipeline.py and the tests that run `consumer.py --handler
-tests/support/handlers.py:...`.
-"""
+"""Handlers for the black-box tests: they keep a journal of calls, and the test decides when trouble ends."""
 
 import ctypes
 import os
@@ -139,7 +133,7 @@ def is_unlucky(order_id: str) -> bool:
 
 
 def _place(delivery: Any) -> str:
-    """Where the order stands, which is not its id once it was replayed."""
+    """The order's position, which is not its id once it was replayed."""
     return f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
 
 

@@ -1,10 +1,4 @@
-"""A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it.
-
-Owns: `Log` (records and holes), stand-ins for the session and the recovery that read from it, and
-`write_metadata`, which brings a ledger into the state that a commit tells of.
-Does not know: what is tested. The assignment that is driven with it is the real one.
-Used by: the tests of the ledger, of restoring and of the canary.
-"""
+"""A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it."""
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
@@ -201,7 +195,7 @@ def restore(
 ) -> Restored:
     """Let a new owner take the partition over, `later_s` seconds after the commit was written.
 
-    It looks so many times, some seconds apart.
+    It checks the given number of times, some seconds apart.
     """
     clock_s = [now_s]
     events: List[Tuple[str, Dict[str, Any]]] = []

@@ -1,9 +1,4 @@
-"""The three scripts as a user runs them: in processes of their own, on topics that nothing else uses.
-
-Owns: their environment, starting, stopping and killing them, the journal of handler calls, the account.
-Does not know: the insides of the scripts; it imports none of their code.
-Used by: the black-box, end-to-end and chaos tests.
-"""
+"""The three scripts as a user runs them: in processes of their own, on topics that nothing else uses."""
 
 import os
 import re
@@ -47,7 +42,7 @@ class Call(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Where the order of this call stands."""
+        """The position of this call's order."""
         found = parse_position(self.delivery)
         assert found is not None
         return found
@@ -212,7 +207,7 @@ class Pipeline:
         return [_call(line) for line in lines]
 
     def orders(self) -> List[Line]:
-        """Every order that stands in the topic."""
+        """Every order in the topic."""
         return read_topic(self.client, self.orders_topic)
 
     def results(self) -> List[Line]:

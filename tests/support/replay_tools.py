@@ -1,9 +1,4 @@
-"""What the black-box tests of replaying share: a dead letter topic with its orders topic, and what was sent.
-
-Owns: setting them up, typing into a terminal, and the count of what each dead letter became.
-Does not know: the insides of the script.
-Used by: test_dlq_replay_*.
-"""
+"""What the black-box tests of replay share: a dead letter topic, its orders topic, and what was sent."""
 
 import json
 import os
@@ -47,7 +42,7 @@ class Desk(Handler):
         send(self.bootstrap_servers, self.orders_topic, orders)
 
     def sent(self, topic: Optional[str] = None) -> List[Line]:
-        """What stands in the orders topic, or another, and came from a replay."""
+        """The replayed records in the orders topic or another."""
         lines = read_topic(self.client, topic or self.orders_topic)
         return [line for line in lines if line.header(REPLAY_JOB) is not None]
 

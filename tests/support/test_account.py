@@ -217,7 +217,7 @@ def test_a_replayed_order_without_a_fate_is_lost() -> None:
 
 
 def test_orders_of_the_input_must_all_be_published_once() -> None:
-    """An order of the file that is missing, or stands twice in the topic, is reported by its id."""
+    """An order of the file that is missing, or is in the topic twice, is reported by its id."""
     run = Run()
     twice = run.orders[3]._replace(position=Position(ORDERS, 0, 50))
 

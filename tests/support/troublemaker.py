@@ -1,9 +1,4 @@
-"""Trouble for running consumers: killed at random moments and started again.
-
-Owns: the moments of death, reproducible by the seed that a failed test shows.
-Does not know: what must hold afterwards; the tests say that by the account.
-Used by: the end-to-end and the chaos tests.
-"""
+"""Trouble for running consumers: killed at random moments and started again."""
 
 import csv
 import os

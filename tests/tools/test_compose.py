@@ -160,7 +160,7 @@ def test_a_real_broker_takes_every_setting(properties: Dict[str, str]) -> None:
 @pytest.mark.broker
 @pytest.mark.parametrize("listener", ["HOST", "CONTAINERS"])
 def test_a_client_is_sent_to_an_address_that_it_can_reach(properties: Dict[str, str], listener: str) -> None:
-    """Whoever comes in by one listener is told that listener's own address."""
+    """A client that connects by one listener gets that listener's own address."""
     address = _address(properties, listener)
     admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
 

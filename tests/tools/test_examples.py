@@ -60,7 +60,7 @@ def test_a_receipt_can_be_counted() -> None:
 def test_the_checkout_fails_for_the_orders_that_it_says(
     handler: str, first: Dict[str, int], later: Dict[str, int]
 ) -> None:
-    """One in fifty fails once; those of ten CDs or more fail always, until the bug is mended."""
+    """One in fifty fails once; those of ten CDs or more always fail, until the bug is fixed."""
     charge = example(f"checkout.py:{handler}")
 
     assert failures(charge, attempt=1) == first

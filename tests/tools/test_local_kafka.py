@@ -201,7 +201,7 @@ def test_what_fails_shows_the_end_of_its_log() -> None:
 
 
 def test_settings_of_three_nodes_survive_the_loss_of_one() -> None:
-    """Three copies, two of which are enough to write."""
+    """There are three replicas, and two are enough to write."""
     cluster = {node: NodePorts(node, node + 10, node + 20) for node in (1, 2, 3)}
     properties = node_properties("4.3.1", 2, cluster, "/data")
 
@@ -235,7 +235,7 @@ def three() -> Iterator[LocalKafka]:
 @pytest.mark.broker
 @pytest.mark.slow
 def test_a_killed_node_is_missed_and_comes_back(three: LocalKafka, topic: Callable[..., str]) -> None:
-    """Two of three take records meanwhile, and the third is told of everything when it is back."""
+    """Two of three accept records meanwhile, and the third catches up when it is back."""
     name = topic()
     create(three.bootstrap_servers, name)
 

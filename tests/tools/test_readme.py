@@ -109,7 +109,7 @@ def test_make_targets_that_are_named_exist(page: str) -> None:
 
 @each_page
 def test_settings_that_are_named_exist(page: str) -> None:
-    """Whatever stands in capitals with an underscore is a setting, or passes through to the client."""
+    """Every name in capitals with an underscore is a setting, or a property passed to the client."""
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", PAGES[page]))
     known = {setting.env for setting in config.SETTINGS} | OTHER_PROGRAMS_NAMES
 
@@ -147,11 +147,23 @@ def _source(name: str) -> str:
 
 
 def test_the_words_of_the_glossary_are_the_codes() -> None:
-    """Each class, function and attribute that it names stands in the file that it names beside it."""
+    """Each class, function and attribute that it names is in the file that it names beside it."""
     named = re.findall(r"`([\w.]+)`(?:, `\w+`)? in `(\w+\.py)`", PAGES["docs/glossary.md"])
 
     assert len(named) >= 8
     assert [pair for pair in named if pair[0].rpartition(".")[2] not in _source(pair[1])] == []
+
+
+def test_the_picture_of_the_engine_is_true() -> None:
+    """Each part that it shows is a file, and each arrow an import."""
+    section = PAGES["docs/architecture.md"].split("## Parts and threads")[1]
+    picture = section.split("```mermaid")[1].split("```")[0]
+    arrows = re.findall(r"^    (\w+) --> (\w+)$", picture, re.MULTILINE)
+
+    assert len(arrows) >= 20
+    assert [
+        arrow for arrow in arrows if f"orderflow.consume.{arrow[1]} import" not in _source(f"{arrow[0]}.py")
+    ] == []
 
 
 def test_the_tests_that_are_named_exist() -> None:

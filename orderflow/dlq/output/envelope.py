@@ -1,9 +1,5 @@
 """Dead letters as JSON: kcat's envelope, made lossless, and ours beside it.
 
-Owns: every JSON key that is written about a dead letter.
-Does not know: where it comes from, streams, terminals.
-Used by: the verbs' `--json`, export.
-
 JSON is pure ASCII, so that it is harmless on a terminal too.
 """
 

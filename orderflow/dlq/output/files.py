@@ -1,9 +1,4 @@
-"""Dead letters in files: the forms that are written, and the strict reading of what is imported.
-
-Owns: lossless JSON Lines both ways, CSV for spreadsheets with its guard against formulas.
-Does not know: Kafka's client, where a file is (export_and_import.py).
-Used by: transfer.
-"""
+"""Dead letters in files: the forms that are written, and the strict reading of what is imported."""
 
 import base64
 import binascii

@@ -1,9 +1,5 @@
 """Dead letters, groups and totals: a line each, safe for a terminal.
 
-Owns: every line that `dlq_handler.py` prints about more than one dead letter, and their JSON.
-Does not know: where they come from, streams, terminals; width and colour are given.
-Used by: the verbs; portrait, which shares its small parts.
-
 All text of a record goes through `escape`.
 """
 

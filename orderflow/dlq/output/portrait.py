@@ -1,9 +1,4 @@
-"""One dead letter in full, for people: the text of `show`.
-
-Owns: which facts are told, in which order, and how a value is shown that is no order.
-Does not know: where the dead letter and its source come from (browse).
-Used by: browse.
-"""
+"""One dead letter in full, for people: the text of `show`."""
 
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 

@@ -1,9 +1,4 @@
-"""Times, ages and time left, as people read them.
-
-Owns: the form of a time in every line and every JSON value.
-Does not know: the clock.
-Used by: listing, portrait, files, the texts of replays.
-"""
+"""Times, ages and time left, as people read them."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Optional

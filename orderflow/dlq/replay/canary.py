@@ -1,9 +1,4 @@
-"""Waits for what becomes of the first few replayed orders, before the rest is sent.
-
-Owns: when the consumer group has passed them, and how many came back as dead letters.
-Does not know: how they were chosen and sent (sending.py).
-Used by: replayer.
-"""
+"""Waits for what becomes of the first few replayed orders, before the rest is sent."""
 
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional

@@ -1,9 +1,4 @@
-"""What is typed for `replay`: its flags, and their meaning as a request.
-
-Owns: the flags, their defaults, and which topics count as confirmed.
-Does not know: what is done with a request (replay.py), settings.
-Used by: replay_verbs, marking, transfer, job_verbs.
-"""
+"""What is typed for `replay`: its flags, and their meaning as a request."""
 
 import argparse
 import json

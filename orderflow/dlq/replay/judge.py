@@ -1,9 +1,5 @@
 """Whether a dead letter may be replayed, why not, and the record that is then sent.
 
-Owns: the terms of a replay, the verdict on each dead letter, what is stripped, kept, repaired and added.
-Does not know: Kafka's client, where dead letters and sources are read, when something is sent (sending.py).
-Used by: replayer, replay_verbs, plan_file.
-
 The rule for targets: a header says where a record came from; that it may go there again is for the operator
 to say. So only a confirmed topic is ever sent to, or fetched from.
 """

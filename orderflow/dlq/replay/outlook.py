@@ -1,9 +1,4 @@
-"""What a replay would do, found out by reading only.
-
-Owns: the passes over dead letters and source topics that a judge needs, and the counts of its verdicts.
-Does not know: how a verdict is reached (judge.py), how anything is sent (sending.py).
-Used by: replayer, plan_file, replay_verbs.
-"""
+"""What a replay would do, found out by reading only."""
 
 from collections import Counter
 from typing import Callable, Dict, Iterator, List, Optional, Tuple

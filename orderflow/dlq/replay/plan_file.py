@@ -1,9 +1,5 @@
 """The plan of a replay: a file that someone reviews, and that is then carried out exactly or not at all.
 
-Owns: the file's form, its seal, and the comparison with what would be sent now.
-Does not know: how a verdict is reached (judge.py).
-Used by: replay_verbs.
-
 JSON Lines: what was asked for, then a line for each record with the SHA-256 of all that will be sent, then a
 seal over the lines before. A file that was edited or cut is refused.
 """

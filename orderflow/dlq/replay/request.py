@@ -1,9 +1,5 @@
 """All that a replay was asked for, in a form that outlives the process.
 
-Owns: `Request`, how it is kept in the job's record and read back, and the selection that it stands for.
-Does not know: flags (replay.py), how it is carried out (sending.py).
-Used by: replayer, plan_file, replay_verbs.
-
 What would differ when a job is resumed is fixed at its start: ages become times, and the ends of all topics
 are kept, so that neither later dead letters nor the job's own copies change what is chosen.
 """

@@ -1,9 +1,5 @@
 """Carries a replay out: sends in transactions of about a second, and keeps the job's record.
 
-Owns: the pace, the canary's turn, stopping, and going on where a job stopped.
-Does not know: flags and prompts (replay.py), how a verdict is reached (judge.py).
-Used by: replay_verbs.
-
 Before anything is sent others are fenced and the states are read anew. Then each dead letter is judged again.
 """
 

@@ -1,10 +1,4 @@
-"""What a replay has to know of the topics that dead letters came from and go to.
-
-Owns: fetching a source record, how many partitions a topic has and how large a record it takes, and the
-pass over the source topics that finds newer orders.
-Does not know: what is decided with it (judge.py).
-Used by: replayer.
-"""
+"""What a replay has to know of the topics that dead letters came from and go to."""
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 

@@ -1,9 +1,5 @@
 """Which keys have an order that is newer than a dead one, in 16 bytes a key.
 
-Owns: `NewestByKey`, filled from a pass over the dead letters and one over their source topics.
-Does not know: Kafka's client, what is done about a stale order (judge.py).
-Used by: replayer.
-
 Keys are kept as 64-bit hashes, salted for each process: that two of a million collide has a chance of one
 in forty million, and nobody can choose them to.
 """

@@ -1,9 +1,4 @@
-"""Replays and jobs as text and as JSON, safe for a terminal.
-
-Owns: every line and every JSON key that is printed about an outlook, a job or its end.
-Does not know: streams, Kafka, how anything is decided.
-Used by: replay_verbs, job_verbs.
-"""
+"""Replays and jobs as text and as JSON, safe for a terminal."""
 
 from typing import Any, Dict, Iterator, Mapping, Optional
 

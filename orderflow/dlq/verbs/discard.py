@@ -1,9 +1,4 @@
-"""The verb `discard`: marks dead letters as resolved without sending anything, and takes that back.
-
-Owns: which may be marked, the stricter confirmation for all of them, and the entries.
-Does not know: flags of other verbs, settings.
-Used by: dlq_handler.py.
-"""
+"""The verb `discard`: marks dead letters as resolved without sending anything, and takes that back."""
 
 import argparse
 import sys

@@ -1,9 +1,4 @@
-"""The verbs `export` and `import`: dead letters to a file and back.
-
-Owns: the files (private, never overwritten), checking every line before one is sent, the one transaction.
-Does not know: the forms of a line (files.py), settings.
-Used by: dlq_handler.py.
-"""
+"""The verbs `export` and `import`: dead letters to a file and back."""
 
 import argparse
 import contextlib

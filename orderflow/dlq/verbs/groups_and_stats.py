@@ -1,9 +1,4 @@
-"""The verbs `groups` and `stats`: dead letters counted while they are read, in bounded memory.
-
-Owns: what is counted as unresolved, the span of the charts, and asking for the topic's retention.
-Does not know: how counts are kept and drawn (tally, render).
-Used by: dlq_handler.py.
-"""
+"""The verbs `groups` and `stats`: dead letters counted while they are read, in bounded memory."""
 
 from typing import Iterator, List, Optional
 

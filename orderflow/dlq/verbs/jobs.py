@@ -1,9 +1,4 @@
-"""The verb `jobs`: what was done to dead letters, by whom, and what became of it.
-
-Owns: list, show and resume of jobs.
-Does not know: how a job is carried out (replay.py), how it looks (text.py).
-Used by: dlq_handler.py.
-"""
+"""The verb `jobs`: what was done to dead letters, by whom, and what became of it."""
 
 import argparse
 

@@ -1,9 +1,4 @@
-"""The verbs `list` and `show`: a line for each dead letter, and one of them in full.
-
-Owns: what both read, and the search for the source and for what the order was before.
-Does not know: how flags are parsed (dlq_handler.py), how things look (output/), settings.
-Used by: dlq_handler.py, tail.
-"""
+"""The verbs `list` and `show`: a line for each dead letter, and one of them in full."""
 
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 

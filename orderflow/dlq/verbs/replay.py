@@ -1,9 +1,4 @@
-"""The verb `replay`: the look ahead, the confirmation, the sending and the end, in each of its four ways.
-
-Owns: the order of asking and doing; plans and resumed jobs; going on after an outage of Kafka.
-Does not know: flags (flags.py), how it is decided (judge.py) and sent (sending.py), settings.
-Used by: dlq_handler.py, job_verbs.
-"""
+"""The verb `replay`: the look ahead, the confirmation, the sending and the end, in each of its four ways."""
 
 import argparse
 import time

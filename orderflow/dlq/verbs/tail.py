@@ -1,9 +1,4 @@
-"""The verb `tail`: the last few dead letters, then each new one, and the alarm for kinds never seen before.
-
-Owns: following, what `--new-groups` has learnt, running `--exec`, telling that Kafka is lost and back.
-Does not know: how a dead letter is read and shown (browse, render).
-Used by: dlq_handler.py.
-"""
+"""The verb `tail`: the last few dead letters, then each new one, and the alarm for new kinds of failure."""
 
 import shlex
 import subprocess

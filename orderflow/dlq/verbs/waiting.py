@@ -1,9 +1,4 @@
-"""The verb `waiting`: orders that wait for a retry now, told by what their consumer group has committed.
-
-Owns: reading a group's commit metadata from outside the group, and how what it says is shown.
-Does not know: how the metadata is written and read (ledger.py).
-Used by: dlq_handler.py.
-"""
+"""The verb `waiting`: orders that wait for a retry now, told by what their consumer group has committed."""
 
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
