@@ -96,7 +96,6 @@ def test_the_bytes_that_java_wrote_are_ours() -> None:
         assert value == encode(row["order"])
 
 
-@pytest.mark.slow
 def test_java_writes_what_we_write_and_reads_it(tmp_path: Path) -> None:
     """The shipped schema, with the edges of each type."""
     written = java(SHIPPED, [f"encode {as_avro_json(order)}" for order in ORDERS], tmp_path)
@@ -110,7 +109,6 @@ def test_java_writes_what_we_write_and_reads_it(tmp_path: Path) -> None:
     assert ORDERS == [json.loads(line) for line in read]
 
 
-@pytest.mark.slow
 def test_java_agrees_on_the_fingerprint_of_a_rich_schema(tmp_path: Path) -> None:
     """Names, docs, aliases, defaults and nesting: the canonical form is the same, so is the body."""
     order = {**ORDER, **RICH_EXTRA}

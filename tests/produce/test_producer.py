@@ -126,15 +126,6 @@ def test_wrong_usage_is_told_without_kafka(nowhere: Pipeline, arguments: List[st
     assert "Traceback" not in finished.err
 
 
-def test_a_kafka_that_is_not_there_is_one_line_within_ten_seconds(nowhere: Pipeline) -> None:
-    finished = produce(nowhere, code=1)
-
-    assert finished.took_s < 10
-    assert len(finished.err.splitlines()) == 1
-    assert f"{nowhere.client['bootstrap.servers']}: Connection refused" in finished.err
-    assert "`make kafka` or `docker compose up -d`" in finished.err
-
-
 def test_a_registry_that_does_not_answer_stops_it_before_anything_is_sent(pipeline: NewPipeline) -> None:
     shop = pipeline(SCHEMA_REGISTRY_URL="http://127.0.0.1:1")
     finished = produce(shop, "--count", "1", code=1)
@@ -515,7 +506,6 @@ def own_kafka() -> Iterator[Any]:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
 def test_an_outage_is_waited_out_or_leaves_what_was_not_published_in_a_file(
     own_kafka: Any, topic: Callable[..., str], tmp_path: Path
 ) -> None:
