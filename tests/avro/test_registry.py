@@ -75,7 +75,7 @@ class _Scripted(BaseHTTPRequestHandler):
         self.end_headers()
         for byte in body if self.server.trickle else ():
             self.wfile.write(bytes([byte]))
-            if self.server.released.wait(0.2):
+            if self.server.released.wait(0.05):
                 return
         if not self.server.trickle:
             self.wfile.write(body)

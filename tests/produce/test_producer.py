@@ -17,7 +17,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import config
+import producer
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRef, load_schema
+from orderflow.cli.run import run
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
 from orderflow.produce.fake_orders import KINDS
@@ -119,13 +121,27 @@ def test_help_shows_commands_and_the_environment_variable_of_each_setting(nowher
         (["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=SASL_SSL"], "cannot work with its settings"),
     ],
 )
-def test_wrong_usage_is_told_without_kafka(nowhere: Pipeline, arguments: List[str], why: str) -> None:
-    finished = produce(nowhere, *arguments, code=2)
+def test_wrong_usage_is_told_without_kafka(
+    arguments: List[str],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
 
-    assert why in finished.err
-    assert "Traceback" not in finished.err
+    assert run(producer.main, arguments) == 2
+    assert why in capsys.readouterr().err
 
 
+def test_wrong_usage_of_the_script_is_one_line(nowhere: Pipeline) -> None:
+    finished = produce(nowhere, "--input", "/nowhere/orders.csv", code=2)
+
+    assert finished.err == "producer.py: cannot read /nowhere/orders.csv: No such file or directory\n"
+
+
+@pytest.mark.broker
 def test_a_registry_that_does_not_answer_stops_it_before_anything_is_sent(pipeline: NewPipeline) -> None:
     shop = pipeline(SCHEMA_REGISTRY_URL="http://127.0.0.1:1")
     finished = produce(shop, "--count", "1", code=1)
