@@ -9,7 +9,7 @@ STAMP := $(VENV)/.set-up
 KAFKA_PORT ?= 9092
 COMPAT_PYTHONS ?= 3.8 3.13
 COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
-UNIT := not broker and not registry and not chaos
+UNIT := not broker and not registry and not chaos and not clock
 
 .DEFAULT_GOAL := help
 .PHONY: help setup kafka demo test unit lint types bench chaos fuzz readme check-schema compat clean
@@ -39,7 +39,7 @@ demo: $(STAMP) ## Real orders through a real Kafka, with failures, explained and
 	$(PY) tools/demo.py
 
 test: $(STAMP) ## All tests but the long ones; starts its own Kafka
-	$(PY) -m pytest -m "not chaos" -n 2 --dist loadfile
+	$(PY) tools/run_tests.py
 
 unit: $(STAMP) ## Only the tests that need no broker
 	$(PY) -m pytest -m "$(UNIT)"

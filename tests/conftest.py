@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
 
+import hypothesis
 import pytest
 
 from tests.support.engine_tools import STRICT, Shop
@@ -17,6 +18,10 @@ from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 KAFKA_ADDRESS = "ORDERFLOW_TEST_KAFKA"
 KAFKA_VERSION = "ORDERFLOW_TEST_KAFKA_VERSION"
 STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
+
+# A property says what holds, not how fast the machine is that shows it.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 class GivenKafka:
@@ -49,18 +54,26 @@ def start_kafka(
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
     """The broker of this test run: `kafka.bootstrap_servers`. Never hurt it: start one of your own."""
-    given = os.environ.get(KAFKA_ADDRESS)
+    given, version = os.environ.get(KAFKA_ADDRESS), os.environ.get(KAFKA_VERSION)
     if given:
         yield GivenKafka(given)
-        return
-    with start_kafka(os.environ.get(KAFKA_VERSION, DEFAULT_VERSION)) as broker:
-        yield broker
-        if request.session.testsfailed:
-            print(f"\nbroker logs kept in {broker.keep_logs()}")
+    elif version is None:
+        # One broker less to start and to feed: short time-outs are only allowed, and nothing is denied yet.
+        yield request.getfixturevalue("strict_kafka")
+    else:
+        with start_kafka(version) as broker:
+            yield broker
+            tell_of_logs(request, broker)
+
+
+def tell_of_logs(request: pytest.FixtureRequest, broker: LocalKafka) -> None:
+    """Keep what the broker wrote when a test has failed."""
+    if request.session.testsfailed:
+        print(f"\nbroker logs kept in {broker.keep_logs()}")
 
 
 @pytest.fixture(scope="session")
-def strict_kafka() -> Iterator[Kafka]:
+def strict_kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
     """A broker with short sessions and transactions, and with an authorizer. Never hurt it either."""
     given = os.environ.get(STRICT_KAFKA_ADDRESS)
     if given:
@@ -68,6 +81,7 @@ def strict_kafka() -> Iterator[Kafka]:
         return
     with start_kafka(settings=STRICT) as broker:
         yield broker
+        tell_of_logs(request, broker)
 
 
 _numbers = itertools.count(1)

@@ -298,15 +298,6 @@ def test_a_missing_topic_is_created(kafka: Any, topic: Callable[[str], str], tmp
     assert "did not exist; it was created" in run.err
 
 
-def test_kafka_that_is_not_there(tmp_path: Path) -> None:
-    """One line within ten seconds: the address and what to do."""
-    run = Handler("localhost:1", "dlq", tmp_path).run("list")
-
-    assert run.code == 1
-    assert "localhost:1" in run.err and "make kafka" in run.err
-    assert len(run.err.splitlines()) == 1
-
-
 # --- every dialect ---
 
 

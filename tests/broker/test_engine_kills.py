@@ -64,6 +64,7 @@ def test_the_gravest_gaps_are_gaps() -> None:
         assert set(GRAVEST[guarantee]) <= set(gaps(guarantee))
 
 
+@pytest.mark.clock
 def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -> None:
     """However fast the handler is: what is not committed was called within 225 ms (here with a margin)."""
     shop = strict_shop(LIFE="580000").create(partitions=4)

@@ -246,6 +246,7 @@ def test_a_producer_that_may_not_begin_says_which_right_it_takes(
 # --- what is fetched
 
 
+@pytest.mark.clock
 def test_a_resumed_partition_flows_at_once(bench: NewBench) -> None:
     """The client's fetching thread sleeps for up to a second by then, and a resume alone leaves it asleep."""
     tested = bench()

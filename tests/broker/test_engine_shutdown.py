@@ -14,7 +14,11 @@ LONG = pytest.mark.chaos
 """Left to `make chaos`, so that `make test` stays short."""
 
 
-def stopped(running: Running, within_s: float) -> Finished:
+GRACE_S = 30.0
+"""What Kubernetes leaves a process that it has asked to stop."""
+
+
+def stopped(running: Running, within_s: float = GRACE_S) -> Finished:
     """Stop it; it has to end with 143 in time."""
     began_s = time.monotonic()
     finished = running.stop()
@@ -36,7 +40,7 @@ def test_during_a_call_it_lets_the_call_finish(shop: NewShop, workers: str) -> N
     slow.put([*rows(20), ("SLOW-1", "C")])
     running = slow.consume("slow_ones_sleep")
     eventually(lambda: len(slow.calls()) == 21, why=running.describe)
-    stopped(running, within_s=10)
+    stopped(running)
 
     assert_clean(slow)
     slow.drain("works")
@@ -59,6 +63,7 @@ def test_a_call_that_outlasts_the_time_out_is_left_behind_and_the_mark_stays_ope
     assert stuck.assert_account_closes().processed == 21
 
 
+@pytest.mark.clock
 def test_during_a_back_off_the_waiting_orders_stay_listed(shop: NewShop) -> None:
     """Nobody waits for a retry to come due: the order is in the metadata, with its attempts."""
     waiting = shop(RETRY_BACKOFF="60", RETRY_BACKOFF_MAX="60").create()
@@ -81,7 +86,7 @@ def test_during_transactions_all_that_was_done_is_settled(shop: NewShop) -> None
     for goal in (200, 800):
         running = busy.consume("works")
         eventually(lambda goal=goal: len(busy.calls()) > goal, why=running.describe)  # type: ignore[misc]
-        stopped(running, within_s=8)
+        stopped(running)
         assert_clean(busy)
     busy.drain("works")
 

@@ -24,6 +24,7 @@ LONG = pytest.mark.chaos
 # --- one bad key
 
 
+@pytest.mark.clock
 def test_one_bad_key_stops_no_other_and_catches_up_at_once(shop: NewShop) -> None:
     """While a tenth of the traffic waits behind one order, the rest is handled; then that tenth, in order."""
     assert_one_bad_key_stops_no_other(shop, orders=3000, outage_s=3.0)
@@ -56,7 +57,7 @@ def test_a_key_that_fails_for_ever_drains_at_the_handlers_speed(shop: NewShop) -
     blocked.put(rows(3000, customers=10), key="customer_id")
     finished = blocked.drain("customer_never_works")
 
-    assert finished.took_s < 10
+    assert finished.took_s < 60, "240 s, if each of the 297 waited for its own retries"
     reasons = [reason(letter) for letter in blocked.dead_letters()]
     assert reasons == ["process.retries_exhausted"] * 3 + ["process.key_failing"] * 297
     assert blocked.assert_account_closes().processed == 2700
@@ -67,7 +68,7 @@ def test_a_key_that_fails_for_ever_drains_at_the_handlers_speed(shop: NewShop) -
 
 def test_an_outage_with_a_kill_in_it_dead_letters_next_to_nothing(strict_shop: NewShop) -> None:
     """Everything fails for some seconds, with a kill -9 in the middle; then all of it is processed."""
-    assert_outage_is_survived(strict_shop, orders=1000, outage_s=6, window_s=60)
+    assert_outage_is_survived(strict_shop, orders=1000, outage_s=4, window_s=60)
 
 
 def assert_outage_is_survived(strict_shop: NewShop, orders: int, outage_s: float, window_s: float) -> None:
@@ -102,7 +103,7 @@ def test_a_healthy_partition_flows_while_another_one_is_held(shop: NewShop) -> N
     running = half.consume("bad_ones_fail", "--until-drained")
     eventually(lambda: "nearly every order fails in partition 0:" in running.err, why=running.describe)
     half.put(rows(3000, customers=101), key="customer_id", partition=1)
-    eventually(lambda: sum(call.position[1] == 1 for call in half.calls()) == 3000, 10, running.describe)
+    eventually(lambda: sum(call.position[1] == 1 for call in half.calls()) == 3000, why=running.describe)
     half.end_trouble()
     assert running.wait().code == 0
 
@@ -202,10 +203,10 @@ def test_waiting_for_a_lost_kafka_costs_next_to_nothing(own_kafka: LocalKafka, o
     own_kafka.kill()
     eventually(lambda: "is lost" in running.err, 30, running.describe)
     before_s = processor_time_s(running)
-    time.sleep(10)
+    time.sleep(5)
     spent_s = processor_time_s(running) - before_s
 
-    assert spent_s < 3.0, f"{spent_s:.1f} s of 10"
+    assert spent_s < 1.5, f"{spent_s:.1f} s of 5"
 
 
 def processor_time_s(running: Running) -> float:

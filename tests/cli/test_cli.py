@@ -214,12 +214,13 @@ import multiprocessing, threading
 up = multiprocessing.get_context("fork").Event()
 ended = []
 
-def work():
-    up.set()
+def work(tells):
+    # Only one that is not killed meanwhile: it would take the lock of the event along.
+    if tells: up.set()
     time.sleep(60)
 
 def end(number, when_up=False):
-    process = multiprocessing.get_context("fork").Process(target=work)
+    process = multiprocessing.get_context("fork").Process(target=work, args=(when_up,))
     process.start()
     if when_up: up.wait(20)
     os.kill(process.pid, number)
@@ -232,7 +233,6 @@ with StopSignals(err) as stop:
         end(signal.SIGTERM)
     thread = threading.Thread(target=end, args=(signal.SIGTERM,))
     thread.start(), thread.join()
-    up.clear()
     end(signal.SIGINT, when_up=True)
     os.kill(os.getpid(), signal.SIGTERM)
     out.write(f"{ended} {stop.requested}")

@@ -279,7 +279,7 @@ SHARES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=2, unique=Tru
 HANDS = st.lists(st.one_of(st.integers(0, 150), st.integers(-30, -1)), max_size=6)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100)
 @given(worlds(), HANDS, SHARES)
 def test_whatever_dies_and_when_it_ends_and_the_budgets_hold(
     world: World, hand: List[int], shares: List[List[int]]

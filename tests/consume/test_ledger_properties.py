@@ -417,7 +417,7 @@ def damaged(text: str, data: st.DataObject) -> str:
     return pieces[kind]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150)
 @given(commits(), st.data())
 def test_damaged_metadata_makes_no_record_skip(committed: Tuple[Commit, int], data: st.DataObject) -> None:
     """It counts as none: whatever it might list too little, or skip too much, is not believed."""
@@ -473,7 +473,7 @@ def test_any_text_is_read_without_an_error(text: str, base: int, seal: bool) -> 
     assert_sound(found, base)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(commits(), st.data())
 def test_a_forged_text_is_foreign_or_sound(committed: Tuple[Commit, int], data: st.DataObject) -> None:
     """Whoever may commit may change any field of a text of ours, and make the check fit again."""

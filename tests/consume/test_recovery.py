@@ -144,6 +144,7 @@ def make(kafka: Kafka, topic: Callable[..., str]) -> Iterator[Callable[..., Tupl
 Make = Callable[..., Tuple[Topic, Searching]]
 
 
+@pytest.mark.clock
 def test_lone_records_cost_a_seek_each_and_not_what_lies_behind_them(make: Make) -> None:
     """What the client has fetched beyond a record is neither waited for nor made into objects."""
     topic, searching = make()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+from functools import lru_cache
 from typing import Any, Dict, List, Tuple
 
 import pytest
@@ -54,6 +55,7 @@ def test_two_runs_without_a_seed_share_no_order_id() -> None:
     assert not {order["order_id"] for order in one} & {order["order_id"] for order in other}
 
 
+@lru_cache(maxsize=None)
 def decoder() -> OrderDecoder:
     def find_writer(ref: Any) -> Any:
         if ref.schema_id == 7 or ref.fingerprint == SCHEMA.fingerprint:

@@ -132,7 +132,7 @@ def cell(spelt: Any) -> str:
     return spelt if isinstance(spelt, str) else json.dumps(spelt)
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(ORDERS)
 def test_an_order_of_every_type_comes_through_a_file_and_the_topic_as_it_was(order: Dict[str, Any]) -> None:
     """In CSV and in JSON Lines."""

@@ -93,19 +93,6 @@ def test_without_a_network_the_first_start_says_what_to_do(tmp_path: Path) -> No
     assert [] == list((tmp_path / "orderflow").glob("kafka-*"))
 
 
-@pytest.mark.broker
-@pytest.mark.slow
-def test_once_fetched_it_starts_without_a_network(kafka: Kafka) -> None:
-    """The first start left all that the next one needs."""
-    (port,) = free_ports(1)
-
-    started = run("start", "--port", str(port), **NO_NETWORK)
-    run("stop", "--port", str(port))
-
-    assert 0 == started.returncode
-    assert f"Kafka {DEFAULT_VERSION} is ready at 127.0.0.1:{port}\n" == started.stdout
-
-
 def test_those_who_fetch_at_once_fetch_once(tmp_path: Path) -> None:
     """The others wait for the first and find the cache filled."""
     script = (
@@ -233,7 +220,7 @@ def three() -> Iterator[LocalKafka]:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_killed_node_is_missed_and_comes_back(three: LocalKafka, topic: Callable[..., str]) -> None:
     """Two of three accept records meanwhile, and the third catches up when it is back."""
     name = topic()
@@ -247,7 +234,7 @@ def test_a_killed_node_is_missed_and_comes_back(three: LocalKafka, topic: Callab
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_paused_node_does_not_answer_until_resumed(three: LocalKafka) -> None:
     """Its port is open, and nobody is there."""
     address = three.internal_servers.split(",")[2]
@@ -271,7 +258,6 @@ SASL = {
 
 
 @pytest.mark.broker
-@pytest.mark.slow
 def test_settings_ask_clients_for_a_password_and_rights(topic: Callable[..., str]) -> None:
     """Clients log in and may do nothing yet, while the brokers' own listener stays open to the tests."""
     login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "alice"}
@@ -303,19 +289,18 @@ def test_two_nodes_are_no_cluster() -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
-def test_in_the_background_and_away(tmp_path: Path) -> None:
-    """Start returns when Kafka answers; a second start says that one runs; stop leaves nothing."""
+def test_in_the_background_and_away_without_a_network(kafka: Kafka) -> None:
+    """What an earlier start has fetched is enough; a second start says that one runs; stop leaves nothing."""
     (port,) = free_ports(1)
     given = ["--port", str(port)]
 
-    started = run("start", *given)
+    started = run("start", *given, **NO_NETWORK)
     again = run("start", *given)
     ended = run("stop", *given)
     nothing = run("stop", *given)
 
     assert 0 == started.returncode
-    assert f"ready at 127.0.0.1:{port}" in started.stdout
+    assert f"Kafka {DEFAULT_VERSION} is ready at 127.0.0.1:{port}\n" == started.stdout
     assert 1 == again.returncode
     assert f"one runs on port {port} already" in again.stderr
     assert 0 == ended.returncode
@@ -325,7 +310,6 @@ def test_in_the_background_and_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
 def test_a_port_in_use_is_named() -> None:
     """Another program's port is an error of one line and a next step, not a Java stack."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -339,7 +323,6 @@ def test_a_port_in_use_is_named() -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
 def test_sigterm_stops_the_foreground_cleanly() -> None:
     """It says so, exits with 143, and the port is free again."""
     (port,) = free_ports(1)

@@ -1,0 +1,26 @@
+"""The three scripts where no Kafka is: each says so in one line and ends."""
+
+import socket
+from pathlib import Path
+from typing import Callable
+
+from tests.support.pipeline import Pipeline
+
+COMMANDS = (("producer.py",), ("consumer.py",), ("dlq_handler.py", "list"))
+
+
+def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
+    topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """The address, for how long it was tried, and the next step. All at once, as each tries for a while."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    nowhere = Pipeline(address, topic, tmp_path)
+    for running in [nowhere.start(*command) for command in COMMANDS]:
+        finished = running.wait(60)
+
+        assert (finished.code, len(finished.err.splitlines())) == (1, 1), running.describe()
+        assert f"Kafka does not answer at {address}: tried for 8 s, " in finished.err
+        assert f"{address}: Connection refused" in finished.err
+        assert "`make kafka` or `docker compose up -d`" in finished.err
