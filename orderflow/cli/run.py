@@ -1,8 +1,8 @@
 """A script from its first line to its exit code: arguments, streams, expected failures in one line.
 
-Owns: `run`, and the look of `--help`.
+Owns: `run`, stdin for those who read it, and the look of `--help`.
 Does not know: what the script does.
-Used by: producer.py, consumer.py, dlq_handler.py, tools/demo.py.
+Used by: producer.py, consumer.py, dlq_handler.py, its verbs, tools/demo.py.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from typing import Callable, Optional, Sequence, TextIO
 
 from orderflow.cli.terminal import complain
-from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError
+from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError, UsageError
 
 Main = Callable[[Sequence[str], TextIO, TextIO], int]
 
@@ -51,10 +51,19 @@ def _open_closed_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest number that is free. Children are to have it, too.
-            null = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(null, True)
-            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
+            # It gets the lowest number that is free. Children are to have it, too.
+            null = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+            os.set_inheritable(null.fileno(), True)
+            setattr(sys, name, null)
+
+
+def standard_input() -> TextIO:
+    """stdin, for those who read data from it: one that was closed before we started is no empty file."""
+    if (
+        getattr(sys.stdin, "name", None) == os.devnull
+    ):  # what stands in for it; `< /dev/null` has no such name
+        raise UsageError("cannot read stdin: it is closed")
+    return sys.stdin
 
 
 def _discard_unread(*streams: TextIO) -> None:
