@@ -9,6 +9,7 @@ Used by: pytest, for every test module.
 import itertools
 import os
 import re
+import signal
 import uuid
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
@@ -23,6 +24,9 @@ from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 KAFKA_ADDRESS = "ORDERFLOW_TEST_KAFKA"
 KAFKA_VERSION = "ORDERFLOW_TEST_KAFKA_VERSION"
 STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
+
+# What a script starts with `&` ignores Ctrl-C, and all that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class GivenKafka:
