@@ -10,7 +10,7 @@ from typing import BinaryIO, Iterator, Optional, Sequence, TextIO
 import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
-from orderflow.cli.run import arguments, run
+from orderflow.cli.run import arguments, run, standard_input
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.cli.terminal import complain, count
@@ -150,9 +150,7 @@ def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]
     if path is None:
         yield None
     elif path == "-":
-        if sys.stdin is None:
-            raise UsageError("cannot read stdin: it is closed")
-        yield OrderFile(sys.stdin.buffer, "stdin", fields_of(schema.parsed))
+        yield OrderFile(standard_input().buffer, "stdin", fields_of(schema.parsed))
     else:
         with _binary(path) as stream:
             yield OrderFile(stream, path, fields_of(schema.parsed))

@@ -40,7 +40,7 @@ def call_payment_provider(order_id: str, attempt: int) -> None:
 
 
 def receipt(order: Dict[str, Any], delivery_id: str, discount_percent: int) -> Dict[str, Any]:
-    """What is published to PROCESSED_TOPIC. `delivery` names the source record, so results can be counted."""
+    """What is published to PROCESSED_TOPIC. `delivery` is the order's id, so results can be counted."""
     full = order["quantity"] * order["price"]
     return {
         "order_id": order["order_id"],

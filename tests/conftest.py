@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 import uuid
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
@@ -22,6 +23,8 @@ STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
 # A property says what holds, not how fast the machine is that shows it.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+# What a script starts with `&` ignores Ctrl-C, and all that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class GivenKafka:

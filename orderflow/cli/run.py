@@ -6,7 +6,7 @@ import sys
 from typing import Callable, Optional, Sequence, TextIO
 
 from orderflow.cli.terminal import complain
-from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError
+from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError, UsageError
 
 Main = Callable[[Sequence[str], TextIO, TextIO], int]
 
@@ -46,10 +46,18 @@ def _open_closed_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # os.open takes the lowest free descriptor. Child processes must inherit it too.
-            null = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(null, True)
-            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
+            # It gets the lowest free descriptor. Child processes must inherit it too.
+            null = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+            os.set_inheritable(null.fileno(), True)
+            setattr(sys, name, null)
+
+
+def standard_input() -> TextIO:
+    """stdin, for scripts that read data from it. Raises UsageError where it was closed before we started."""
+    # The null device that replaces it has this name; `< /dev/null` has not.
+    if getattr(sys.stdin, "name", None) == os.devnull:
+        raise UsageError("cannot read stdin: it is closed")
+    return sys.stdin
 
 
 def _discard_unread(*streams: TextIO) -> None:

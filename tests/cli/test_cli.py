@@ -43,7 +43,7 @@ def script(body: str) -> List[str]:
     """The command line of a script whose `main` has this body."""
     code = (
         "import sys, os, signal, time\n"
-        "from orderflow.cli.run import arguments, run\n"
+        "from orderflow.cli.run import arguments, run, standard_input\n"
         "from orderflow.cli.signals import StopSignals\n"
         "from orderflow.cli.status import StatusLine\n"
         "from orderflow.exits import CommandError, Refused, Tripped, UsageError\n"
@@ -152,6 +152,26 @@ def test_a_descriptor_that_was_closed_before_the_start_is_given_to_nothing_else(
     finished = subprocess.run(command, stdin=subprocess.DEVNULL, env=environ, timeout=30)
 
     assert finished.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "out", "err"),
+    [
+        ("<&-", 2, "", "-c: cannot read stdin: it is closed\n"),
+        ("</dev/null", 0, "[]", ""),
+        ("</dev/null 2>&-", 0, "[]", ""),
+    ],
+)
+def test_data_is_not_read_from_a_stdin_that_was_closed(
+    redirection: str, code: int, out: str, err: str
+) -> None:
+    """Whoever reads orders or dead letters from it would take it for an empty file, and end well."""
+    body = "out.write(repr(list(standard_input()))); return 0"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *script(body)]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30)
+
+    assert (finished.returncode, finished.stdout, finished.stderr) == (code, out, err)
 
 
 @pytest.mark.parametrize("where", ["closed pipe", "full disk"])

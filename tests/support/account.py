@@ -2,8 +2,10 @@
 
     python tests/support/account.py --orders-topic orders --processed-topic processed --dlq-topic orders-dlq
 
-A fate names the position of its order: a dead letter in its headers, a result in the field `delivery` of its
-JSON, which the handlers in examples/ and tests/ return.
+A dead letter names in its headers the place of its order. A result names the order's id, in the field
+`delivery` of its JSON, which the handlers in examples/ and tests/ return. An order that is replayed stands at
+a second place under its first id: each place needs a fate of its own, and a replayed one has its dead letter.
+A result does not tell which of these places it is of; those where the order did not die have a claim to it.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import re
 import sys
 import time
 from collections import Counter, defaultdict
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -21,6 +23,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -30,10 +33,12 @@ FINDINGS_SHOWN = 20
 CONFLUENT_PREFIX_BYTES = 5
 SINGLE_OBJECT_PREFIX_BYTES = 10
 DIAGNOSTIC_PREFIXES = ("__dlq.errors.", "orders.dlq.")
+NO_TOPIC_ID = "A" * 22
+"""All zeros, as the client spells them."""
 
 
 class Position(NamedTuple):
-    """A record's position. Its text, `topic-partition-offset`, starts the delivery id that a handler gets."""
+    """A record's position. Its text is `topic-partition-offset`."""
 
     topic: str
     partition: int
@@ -50,6 +55,16 @@ class Line(NamedTuple):
     key: Optional[bytes]
     value: Optional[bytes]
     headers: Tuple[Tuple[str, Optional[bytes]], ...] = ()
+    topic_id: Optional[str] = None
+    """Tells topics of one name apart; Kafka before 2.8 has none."""
+
+    @property
+    def id(self) -> str:
+        """What handlers are told that this order is called: the id of its first place, replayed or not."""
+        claims = [value for known, value in self.headers if known == "orders.replay.id"]
+        if len(claims) == 1 and re.fullmatch(rb"[!-~]{1,400}", claims[0] or b""):
+            return (claims[0] or b"").decode("ascii")
+        return str(self.position) if self.topic_id is None else f"{self.position}@{self.topic_id}"
 
     def header(self, name: str) -> Optional[str]:
         """The last header of this name as text, None where there is none."""
@@ -61,7 +76,7 @@ class Finding(NamedTuple):
     """One way in which the account does not close."""
 
     kind: str
-    """`lost`, `doubled`, `two fates`, `altered`, `stranger`, `out of key order`, `replayed twice`, ..."""
+    """`lost`, `doubled`, `two fates`, `altered`, `renamed`, `stranger`, `out of key order`, ..."""
     what: str
 
 
@@ -104,8 +119,8 @@ def take_account(
     `repeats_allowed` is for at-least-once: an order may then have several fates, but never none.
     """
     sources = {order.position: order for order in orders}
-    processed = _by_source(results, result_source)
-    dead = _by_source(dead_letters, dead_letter_source)
+    dead = _by_source(dead_letters)
+    processed = _by_place(results, orders, dead)
     findings = _everything_wrong(orders, sources, processed, dead)
     if not repeats_allowed:
         findings += [*_repeated(orders, processed, dead), *_replayed_twice(orders)]
@@ -130,6 +145,7 @@ def _everything_wrong(
         *_strangers(sources, dead, "dead letter"),
         *_lost(orders, processed, dead),
         *_altered(sources, processed, dead),
+        *_renamed(orders, sources, dead),
         *_out_of_key_order(sources, processed, "processed"),
         *_out_of_key_order(sources, dead, "dead-lettered"),
     ]
@@ -144,15 +160,15 @@ def missing_from_topic(ids: Sequence[str], orders: Sequence[Line]) -> List[Findi
 
 def not_processed(ids: Iterable[str], orders: Iterable[Line], results: Iterable[Line]) -> List[Finding]:
     """Orders of an input file that have no result, neither at first nor after a replay."""
-    processed = {result_source(result) for result in results}
-    done = {order_id(order.value) for order in orders if order.position in processed}
+    processed = {result_id(result) for result in results}
+    done = {order_id(order.value) for order in orders if order.id in processed}
     return [Finding("not processed", f"order {wanted}") for wanted in ids if wanted not in done]
 
 
-def result_source(result: Line) -> Optional[Position]:
-    """The position of the order that a result came from, None where the result does not say."""
+def result_id(result: Line) -> Optional[str]:
+    """The id of the order that a result came from, None where the result does not say."""
     try:
-        return parse_position(json.loads(result.value or b"")["delivery"])
+        return str(json.loads(result.value or b"")["delivery"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -203,10 +219,30 @@ def _zigzag(data: bytes) -> Tuple[int, int]:
     return -1, len(data)
 
 
-def _by_source(lines: Iterable[Line], source_of: Callable[[Line], Optional[Position]]) -> _Fates:
+def _by_source(dead_letters: Iterable[Line]) -> _Fates:
     fates: _Fates = defaultdict(list)
-    for line in lines:
-        fates[source_of(line) or NOWHERE].append(line)
+    for letter in dead_letters:
+        fates[dead_letter_source(letter) or NOWHERE].append(letter)
+    return dict(fates)
+
+
+def _by_place(results: Iterable[Line], orders: Iterable[Line], dead: _Fates) -> _Fates:
+    """Each result at the place that it is of.
+
+    An order that came back has its id at several places. The results belong to those where it did not die,
+    one each; what is left over stays at the last, where it is one too many.
+    """
+    places: Dict[Optional[str], List[Position]] = defaultdict(list)
+    for order in orders:
+        places[order.id].append(order.position)
+    fates: _Fates = defaultdict(list)
+    seen: Dict[Optional[str], int] = Counter()
+    for result in results:
+        called = result_id(result)
+        known = places.get(called, [NOWHERE])
+        open_places = [place for place in known if place not in dead] or known[-1:]
+        fates[open_places[min(seen[called], len(open_places) - 1)]].append(result)
+        seen[called] += 1
     return dict(fates)
 
 
@@ -253,6 +289,21 @@ def _altered(sources: Dict[Position, Line], processed: _Fates, dead: _Fates) -> 
         for line in dead.get(source, []):
             for part in _differences(order, line):
                 yield Finding("altered", f"{_name(order)}: the {part} of dead letter {line.position} differs")
+
+
+def _renamed(orders: Iterable[Line], sources: Dict[Position, Line], dead: _Fates) -> Iterator[Finding]:
+    """Dead letters and replays that call an order by another id than its handler was given."""
+    called: Dict[str, str] = {}
+    for source, letters in dead.items():
+        for letter in letters if source in sources else []:
+            told, known = letter.header("orders.dlq.id"), sources[source].id
+            called[str(letter.position)] = known
+            if told not in (None, known):
+                yield Finding("renamed", f"{_name(sources[source])}, {known}, died as {told}")
+    for order in orders:
+        known = called.get(order.header("orders.replay.from") or "", order.id)
+        if order.id != known:
+            yield Finding("renamed", f"{_name(order)} was called {known} and came back as {order.id}")
 
 
 def _differences(order: Line, letter: Line) -> Iterator[str]:
@@ -303,11 +354,12 @@ def read_topic(client: Dict[str, Any], topic: str, timeout_s: float = READ_TIMEO
     The end is the high water mark at the start, open transactions included: one left behind by a killed
     process would otherwise hide what was committed after it.
     """
-    ends = _ends(client, topic)
+    ends, topic_id = _ends_and_id(client, topic)
     consumer = Consumer({**client, **_READER})
     try:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-        return sorted(_until(consumer, ends, time.monotonic() + timeout_s), key=lambda line: line.position)
+        lines = _until(consumer, ends, time.monotonic() + timeout_s)
+        return sorted((line._replace(topic_id=topic_id) for line in lines), key=lambda line: line.position)
     finally:
         consumer.close()
 
@@ -321,15 +373,14 @@ _READER = {
 }
 
 
-def _ends(client: Dict[str, Any], topic: str) -> Dict[int, int]:
+def _ends_and_id(client: Dict[str, Any], topic: str) -> Tuple[Dict[int, int], Optional[str]]:
     admin = AdminClient(client)
-    described = admin.list_topics(topic, timeout=10).topics[topic]
-    if described.error is not None:
-        raise Unreadable(f"{topic}: {described.error}")
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=10)[topic].result()
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    wanted = {TopicPartition(topic, partition): latest for partition in described.partitions}
+    wanted = {TopicPartition(topic, partition.id): latest for partition in described.partitions}
     answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=10)
-    return {place.partition: answer.result().offset for place, answer in answers.items()}
+    ends = {place.partition: answer.result().offset for place, answer in answers.items()}
+    return ends, None if str(described.topic_id) == NO_TOPIC_ID else str(described.topic_id)
 
 
 def _until(consumer: Consumer, ends: Dict[int, int], deadline_s: float) -> Iterator[Line]:

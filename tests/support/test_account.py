@@ -1,12 +1,13 @@
 """The checker that every promise rests on, checked itself: break one line of a good run and it goes red."""
 
 import ast
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support import account
@@ -15,6 +16,7 @@ from tests.support.account import Line, Position
 ORDERS, RESULTS, DEAD = "shop-orders", "processed", "orders-dlq"
 KEYS = [b"ann", b"bob", b"ann", b"eve", b"bob", b"ann", None, b"eve", b"ann", b"bob"]
 DEAD_OFFSETS = (1, 3, 4, 8)
+TOPIC_ID = "pQN7jRtwTZa3dtQ9AFfR2w"
 
 
 def avro(order_id: str) -> bytes:
@@ -25,11 +27,11 @@ def avro(order_id: str) -> bytes:
 
 def source(offset: int, topic: str = ORDERS) -> Line:
     headers = (("trace", b"t%d" % offset),)
-    return Line(Position(topic, 0, offset), KEYS[offset], avro(f"order-{offset}"), headers)
+    return Line(Position(topic, 0, offset), KEYS[offset], avro(f"order-{offset}"), headers, TOPIC_ID)
 
 
 def result(order: Line, offset: int) -> Line:
-    value = f'{{"delivery": "{order.position}"}}'.encode()
+    value = f'{{"delivery": "{order.id}"}}'.encode()
     return Line(Position(RESULTS, 0, offset), order.key, value)
 
 
@@ -37,7 +39,8 @@ def dead_letter(order: Line, offset: int) -> Line:
     place = order.position
     about = {"topic": place.topic, "partition": str(place.partition), "offset": str(place.offset)}
     diagnostics = tuple((f"__dlq.errors.{name}", text.encode()) for name, text in about.items())
-    return Line(Position(DEAD, 0, offset), order.key, order.value, order.headers + diagnostics)
+    own = ("orders.dlq.id", order.id.encode())
+    return Line(Position(DEAD, 0, offset), order.key, order.value, (*order.headers, *diagnostics, own))
 
 
 @dataclass
@@ -45,12 +48,14 @@ class Run:
     """The three topics after a run in which everything went well."""
 
     topic: str = ORDERS
+    topic_id: str = TOPIC_ID
     orders: List[Line] = field(default_factory=list)
     results: List[Line] = field(default_factory=list)
     dead: List[Line] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.orders += [source(offset, self.topic) for offset in range(len(KEYS))]
+        sources = (source(offset, self.topic) for offset in range(len(KEYS)))
+        self.orders += [order._replace(topic_id=self.topic_id) for order in sources]
         for order in self.orders:
             died = order.position.offset in DEAD_OFFSETS
             lines, fate = (self.dead, dead_letter) if died else (self.results, result)
@@ -83,7 +88,7 @@ def test_a_dropped_line_is_a_lost_order(lines: str, index: int) -> None:
     taken = account.take_account(run.orders, run.results, run.dead)
 
     assert taken.kinds() == {"lost": 1}
-    assert str(_source_of(fate)) in taken.findings[0].what
+    assert _source_of(fate) in taken.findings[0].what
     assert run.kinds(repeats_allowed=True) == {"lost": 1}
 
 
@@ -181,9 +186,40 @@ def test_a_fate_without_its_order_is_a_stranger() -> None:
     assert run.kinds() == {"stranger": 3}
 
 
+@pytest.mark.parametrize("topic_id", [None, "Sraz1r5kRjCGipTET0zA6w"])
+def test_a_result_of_another_topic_of_this_name_is_a_stranger(topic_id: Optional[str]) -> None:
+    """The place alone does not tell: the topic was deleted and created again."""
+    run = Run()
+    run.results.append(result(run.orders[0]._replace(topic_id=topic_id), 90))
+
+    assert run.kinds() == {"stranger": 1}
+
+
+def test_where_topics_have_no_ids_the_place_is_the_id() -> None:
+    """As on Kafka before 2.8."""
+    orders = [source(offset)._replace(topic_id=None) for offset in (0, 2)]
+    results = [result(order, number) for number, order in enumerate(orders)]
+
+    assert json.loads(results[0].value or b"")["delivery"] == f"{ORDERS}-0-0"
+    assert account.take_account(orders, results, []).closes
+
+
+@pytest.mark.parametrize("claims", [[b"a b"], [b""], [None], [b"one", b"two"], [b"x" * 401]])
+def test_an_order_is_called_by_its_place_where_its_claim_does_not_count(
+    claims: List[Optional[bytes]],
+) -> None:
+    """A consumer ignores ids of another form, and several; so does the account."""
+    order = source(3)
+    claimed = order._replace(headers=tuple(("orders.replay.id", claim) for claim in claims))
+
+    assert order.id == claimed.id == f"{ORDERS}-0-3@{TOPIC_ID}"
+
+
 def replayed(letter: Line, offset: int) -> Line:
-    order = Line(Position(ORDERS, 0, offset), letter.key, letter.value, letter.headers[:1])
-    return order._replace(headers=(*order.headers, ("orders.replay.from", str(letter.position).encode())))
+    about = {"from": str(letter.position), "id": letter.header("orders.dlq.id") or ""}
+    headers = tuple((f"orders.replay.{name}", text.encode()) for name, text in about.items())
+    place = Position(ORDERS, 0, offset)
+    return Line(place, letter.key, letter.value, letter.headers[:1] + headers, TOPIC_ID)
 
 
 def test_a_replayed_order_closes_by_its_new_fate() -> None:
@@ -196,6 +232,54 @@ def test_a_replayed_order_closes_by_its_new_fate() -> None:
 
     assert taken == account.Account(10, 1, 7, 4, 1, ())
     assert "10 = 7 + 3" in account.report(taken)
+
+
+def test_an_order_that_dies_again_after_a_replay_closes_too() -> None:
+    """Replayed, dead again, replayed, processed: one result under the first id for three places."""
+    run = Run()
+    again = replayed(run.dead[0], 10)
+    run.dead.append(dead_letter(again, 4))
+    last = replayed(run.dead[-1], 11)
+    run.orders += [again, last]
+    run.results.append(result(last, 6))
+    taken = account.take_account(run.orders, run.results, run.dead)
+
+    assert again.id == last.id == run.orders[1].id
+    assert taken == account.Account(10, 2, 7, 5, 2, ())
+    assert "10 = 7 + 3" in account.report(taken)
+
+
+@pytest.mark.parametrize(
+    ("results", "dies", "expected"),
+    [(2, False, {"doubled": 1}), (1, True, {"two fates": 1}), (0, True, {}), (0, False, {"lost": 1})],
+)
+def test_a_replayed_order_has_exactly_one_fate_of_its_own(
+    results: int, dies: bool, expected: Dict[str, int]
+) -> None:
+    """One id for two places hides neither a second result nor a missing one."""
+    run = Run()
+    back = replayed(run.dead[0], 10)
+    run.orders.append(back)
+    run.results += [result(back, 6 + number) for number in range(results)]
+    run.dead += [dead_letter(back, 4)] if dies else []
+
+    assert run.kinds() == expected
+
+
+def test_an_order_that_a_replay_or_a_dead_letter_calls_otherwise_is_renamed() -> None:
+    """Its handler would take it for a new one, and do its work a second time."""
+    run = Run()
+    back = replayed(run.dead[0], 10)
+    other = ("orders.replay.id", f"{ORDERS}-0-10@{TOPIC_ID}".encode())
+    run.orders.append(back._replace(headers=(*back.headers[:-1], other)))
+    run.results.append(result(run.orders[-1], 6))
+
+    assert run.kinds() == {"renamed": 1}
+
+    run = Run()
+    run.dead[0] = run.dead[0]._replace(headers=(*run.dead[0].headers[:-1], ("orders.dlq.id", b"else")))
+
+    assert run.kinds() == {"renamed": 1}
 
 
 def test_a_replay_sent_twice_is_reported() -> None:
@@ -312,21 +396,26 @@ def test_the_command_reads_three_topics_and_goes_red(
 ) -> None:
     """Published by hand, with one order lost: the command names it and exits 1."""
     names = {kind: topic(kind) for kind in ("orders", "processed", "dlq")}
-    run = Run(names["orders"])
+    for name in names.values():
+        _new_topic(kafka, name)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    described = admin.describe_topics(TopicCollection([names["orders"]]))[names["orders"]].result()
+    run = Run(names["orders"], str(described.topic_id))
     lost = run.results.pop()
     for name, lines in zip(names.values(), (run.orders, run.results, run.dead)):
-        _publish(kafka, _new_topic(kafka, name), lines)
+        _publish(kafka, name, lines)
     flags = [part for kind, name in names.items() for part in (f"--{kind}-topic", name)]
 
     code = account.main(["-b", kafka.bootstrap_servers, *flags])
 
     shown = capsys.readouterr().out
     assert code == 1
-    assert shown.count("LOST") == 1 and str(_source_of(lost)) in shown
+    assert shown.count("LOST") == 1 and "1 findings" in shown and _source_of(lost) in shown
 
 
-def _source_of(fate: Line) -> Optional[Position]:
-    return account.dead_letter_source(fate) or account.result_source(fate)
+def _source_of(fate: Line) -> str:
+    place = account.dead_letter_source(fate)
+    return str(place) if place else str(account.result_id(fate)).split("@")[0]
 
 
 def _swap(lines: List[Line], one: int, other: int) -> None:

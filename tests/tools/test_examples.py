@@ -10,7 +10,7 @@ import pytest
 
 from orderflow import RejectOrder, RetryLater
 from orderflow.consume.handler import Delivery, Handler, load
-from tests.support.account import Line, Position, result_source
+from tests.support.account import Line, Position, result_id
 from tests.support.pipeline import ROOT, SAMPLE
 
 ORDER = {"order_id": "A1", "product_id": "CD", "quantity": 2, "price": 5.0}
@@ -47,7 +47,7 @@ def test_a_receipt_can_be_counted() -> None:
     result = Line(Position("processed", 0, 0), None, json.dumps(receipt).encode())
 
     assert receipt["charged"] == 27.0
-    assert result_source(result) == Position("orders", 0, 7)
+    assert result_id(result) == delivery().id
 
 
 @pytest.mark.parametrize(

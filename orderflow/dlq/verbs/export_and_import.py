@@ -3,11 +3,11 @@
 import argparse
 import contextlib
 import shutil
-import sys
 import tempfile
 from typing import Callable, Iterator, List, NamedTuple, Optional, TextIO, Tuple
 
 from orderflow.cli.private_file import create_private
+from orderflow.cli.run import standard_input
 from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk, Progress, now_ms
 from orderflow.dlq.letter import Letter
@@ -122,7 +122,7 @@ def _opened(path: str) -> Iterator[TextIO]:
     """The file, which can be read twice, also if it comes from stdin."""
     if path == STDIO:
         with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
-            shutil.copyfileobj(sys.stdin, copy)
+            shutil.copyfileobj(standard_input(), copy)
             copy.seek(0)
             yield copy
         return
