@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 from orderflow import RejectOrder
 from tests.support.handlers import TROUBLE, Trouble, works
+from tests.support.scenes import SCENES
 
 Order = Dict[str, Any]
 
@@ -80,3 +81,9 @@ def dies_at_full_speed(order: Order) -> None:
         with open(os.environ["JOURNAL"], "w", encoding="utf-8") as journal:
             json.dump(_calls_at_s, journal)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tells_its_scene(order: Order, delivery: Any) -> Any:
+    """Do what the scene says that an order is named after; see scenes.py."""
+    works(order, delivery)
+    return SCENES[order["order_id"]].does(delivery.attempt)
