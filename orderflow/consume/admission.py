@@ -1,12 +1,12 @@
-"""Which records are new: what the client hands over is believed only as far as it can be checked.
+"""Decides which records are new: the client's deliveries are trusted only as far as they can be checked.
 
-A client can repeat what it has handed over, after a pause and a resume, for instance, when its next fetch
-begins at a stale offset (librdkafka issues 4637 and 2593); it can skip, and it can deliver late. So:
-- an offset that was handed over once is never handed on again;
-- a jump forward is believed at the second look: the client is sent back to where it jumped from. Logs do
-  have holes (markers of transactions, aborted records, compaction), so where three jumps in a row proved
-  to be holes, only one in five seconds is looked into, and each that follows a resume;
-- a record that comes late, out of a hole that was believed, is handed on, once.
+The client can repeat records, for instance when its first fetch after a pause and resume starts at a stale
+offset (librdkafka issues 4637 and 2593); it can skip records, and it can deliver them late. So:
+- no offset is passed on twice;
+- a jump forward is accepted only if it happens again after a seek back to where it started. Logs do have
+  gaps (transaction markers, aborted records, compaction), so after three confirmed gaps in a row, only one
+  jump every five seconds is checked, plus any that follows a resume;
+- a late record from inside an accepted gap is passed on, once.
 """
 
 import re
@@ -16,54 +16,54 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from orderflow.model.records import Message
 
 TRUSTED_AFTER = 3
-"""Jumps of a partition that proved to be holes before jumps are only looked into now and then."""
+"""After this many confirmed gaps in a row in a partition, jumps are only checked occasionally."""
 LOOK_EVERY_S = 5.0
 HOLES_KEPT = 256
-"""The last holes of a partition in which a late record is recognised."""
+"""How many recent gaps of a partition are remembered, to recognise late records."""
 
 _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 
 
 class Sifted(NamedTuple):
-    """What to make of one batch."""
+    """One batch, sorted out."""
 
     fresh: List[Message]
-    """New records, each partition's in the order of its offsets."""
+    """New records, in offset order within each partition."""
     late: Sequence[Message] = ()
-    """New ones from before the last: their place was taken for a hole."""
+    """New records from inside an accepted gap, delivered after later ones."""
     repeated: Sequence[Message] = ()
-    """Handed over before: nothing is to be done with them, but someone may want to know."""
+    """Delivered before: ignore them, but report them."""
     back_to: Sequence[Tuple[int, int]] = ()
-    """(partition, offset) to which the client has to be sent back, since it jumped forward from there."""
+    """(partition, offset) pairs to seek back to, because the client jumped forward from there."""
 
 
 class _Place:
-    """How far one partition has been handed over."""
+    """How far one partition has been delivered."""
 
     __slots__ = ("_asked", "_believed", "_doubted", "_holes", "_look_at_s", "next")
 
     def __init__(self, offset: int) -> None:
         self.next = offset
-        """The first offset that was not handed over."""
+        """The first offset not delivered yet."""
         self._asked = True
-        """The client was told to begin here, and nothing has come since."""
+        """The client was sent to this offset, and nothing has arrived since."""
         self._doubted: Optional[Tuple[int, int]] = None
-        """The jump, from and to, that is being looked into."""
+        """The jump (from, to) being checked."""
         self._believed = 0
-        """Jumps in a row that proved to be holes."""
+        """Confirmed gaps in a row."""
         self._look_at_s = 0.0
         self._holes: List[Tuple[int, int]] = []
 
     def go_back(self, offset: int) -> None:
-        """The client is sent there."""
+        """The client was sent to this offset."""
         self.next, self._asked = offset, True
 
     def reach(self, offset: int) -> None:
-        """Everything below was handed over, record by record."""
+        """Every record below this offset has been delivered."""
         self.next, self._asked = offset, False
 
     def believes(self, to: int, now_s: float) -> bool:
-        """Judge a jump forward: whether it is a hole in the log. If not yet, it is doubted from now on."""
+        """Whether to accept a jump forward as a gap in the log. If not yet, remember it as doubted."""
         if self._doubted == (self.next, to):
             self._doubted = None
             self._believed += 1
@@ -75,13 +75,13 @@ class _Place:
         return False
 
     def jump(self, to: int) -> None:
-        """Take what lies between for a hole."""
+        """Accept everything up to `to` as a gap."""
         if to > self.next:
             self._holes = [*self._holes[1 - HOLES_KEPT :], (self.next, to)]
             self.next = to
 
     def fill(self, offset: int) -> bool:
-        """Whether the offset lies in a hole that was believed; it does not any more."""
+        """Whether the offset is inside an accepted gap; if so, remove it from the gap."""
         for index, (first, end) in enumerate(self._holes):
             if first <= offset < end:
                 self._holes[index : index + 1] = [(first, offset), (offset + 1, end)]
@@ -90,31 +90,31 @@ class _Place:
 
 
 class Admission:
-    """Sifts what the client hands over. Told where it was sent; never sends it anywhere by itself."""
+    """Sorts the client's deliveries. It is notified of seeks but never seeks itself."""
 
     def __init__(self) -> None:
         self._places: Dict[int, _Place] = {}
 
     def begin(self, number: int, offset: int) -> None:
-        """A partition is ready, and is read from this offset on."""
+        """A partition is ready and will be read from this offset."""
         self._places[number] = _Place(offset)
 
     def go_back(self, number: int, offset: int) -> None:
-        """The client was sent to this offset: what it handed over from there on counts as never seen."""
+        """The client was sent to this offset: anything it delivered from there on counts as unseen."""
         self._places[number].go_back(offset)
 
     def expected(self, number: int) -> int:
-        """The first offset that was not handed over: where the client has to go on after a pause."""
+        """The first offset not delivered yet, which is where to resume after a pause."""
         return self._places[number].next
 
     def forget(self, number: int) -> None:
-        """A partition is no longer ours: nothing of it is new to us."""
+        """A partition is no longer ours: ignore its records."""
         self._places.pop(number, None)
 
     def reached(self, number: int, position: int, now_s: float) -> Optional[int]:
-        """How far a partition has got where the client stands at `position` and has nothing more to give.
+        """How far a partition has got when the client's position is `position` and nothing is left to deliver.
 
-        None where that position is a jump that has to be looked into: send the client to `expected`.
+        None if that position is a jump that has to be checked: seek the client to `expected`.
         """
         place = self._places[number]
         if position <= place.next:
@@ -125,7 +125,7 @@ class Admission:
         return position
 
     def sift(self, records: List[Message], now_s: float) -> Sifted:
-        """What of these is new. The list itself where all of it is, in unbroken order: the usual case."""
+        """Sort a batch. Returns the same list if all of it is new and consecutive, the usual case."""
         places, odd = self._places, set()
         reached: Dict[int, int] = {}
         for number, start, end in _runs(records):
@@ -159,7 +159,7 @@ class Admission:
 
 
 def _runs(records: Sequence[Message]) -> Iterator[Tuple[int, int, int]]:
-    """Partition, start and end of each unbroken run of one partition's records."""
+    """Partition, start and end of each run of records from the same partition."""
     if not records:
         return
     numbers = list(map(type(records[0]).partition, records))
@@ -175,7 +175,7 @@ def _runs(records: Sequence[Message]) -> Iterator[Tuple[int, int, int]]:
 
 
 def _is_unbroken(records: Sequence[Message], start: int, end: int, first: int) -> bool:
-    """Whether the records of a run stand at each offset from `first` on. The whole cost of the usual case."""
+    """Whether a run's offsets are consecutive from `first`. The usual case costs no more than this."""
     run = records if end - start == len(records) else records[start:end]
     return list(map(type(run[0]).offset, run)) == list(range(first, first + end - start))
 

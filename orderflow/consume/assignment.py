@@ -1,4 +1,4 @@
-"""The partitions that are ours and ready, and why some of them are not fetched for now."""
+"""The assigned partitions that are ready, and why some of them are paused."""
 
 from typing import Dict, Optional, Set, Tuple
 
@@ -14,14 +14,14 @@ from orderflow.consume.world import World
 
 
 class Assignment:
-    """Keeps up with what the group assigns."""
+    """Follows the group's assignment."""
 
     def __init__(
         self, session: Session, restoration: Restoration, brake: OutageBrake, pace: Pace, world: World
     ) -> None:
         self.ready: Dict[int, Partition] = {}
         self.admission = Admission()
-        """What was handed over of those that are ready."""
+        """How far each ready partition has been delivered."""
         self.busy = restoration.busy
         self._session = session
         self._restoration = restoration
@@ -31,18 +31,18 @@ class Assignment:
 
     @property
     def is_settled(self) -> bool:
-        """True when every partition that is assigned is ready."""
+        """True when every assigned partition is ready."""
         return len(self.ready) == len(self._session.assigned)
 
     @property
     def reads_back(self) -> bool:
-        """True while waiting orders are being read back, which needs no pause between."""
+        """True while waiting orders are being read back; polling need not wait meanwhile."""
         return self._restoration.reads_back
 
     # --- coming and going ------------------------------------------------------------------------
 
     def refresh(self, not_yet: Set[int]) -> None:
-        """Restore what came a little further; `not_yet` still has calls running from before."""
+        """Advance the restoring of new partitions. Those in `not_yet` still have earlier calls running."""
         if self.is_settled:
             return
         missing = self._session.assigned - set(self.ready) - not_yet
@@ -51,7 +51,7 @@ class Assignment:
             self.admission.begin(partition.number, partition.ledger.next)
 
     def drop(self, numbers: Set[int]) -> None:
-        """Forget these partitions' state. Those still assigned are restored from what is committed."""
+        """Forget these partitions' state. Those still assigned are restored from their committed offsets."""
         self._restoration.cancel(numbers)
         for number in numbers:
             self.admission.forget(number)
@@ -60,38 +60,38 @@ class Assignment:
                 partition.ledger.release_keys()
 
     def commit_of(self, partition: Partition, clean: bool = False) -> Tuple[int, str]:
-        """Offset and metadata to commit for a partition now."""
+        """The offset and metadata to commit for a partition now."""
         braked = self._brake.holds(partition.number)
         return partition.commit(self._world, clean, braked, self._pace.reach)
 
     def bounds(self, number: int) -> Optional[Tuple[int, int]]:
-        """Where the log begins and ends now, or None where it cannot be asked."""
+        """The log's current start and end offsets, or None if Kafka does not answer."""
         try:
             return self._session.bounds(number, BOUNDS_TIMEOUT_S)
         except KafkaException:
             return None
 
     def lower_metadata_limit(self) -> None:
-        """The broker takes less than we thought: restored ledgers list a quarter less."""
+        """The broker accepts less than assumed: restored ledgers get a limit a quarter lower."""
         self._restoration.lower_metadata_limit(self.ready)
 
     # --- holding ---------------------------------------------------------------------------------
 
     def hold(self, partition: Partition, why: str, until_s: Optional[float] = None) -> None:
-        """Fetch nothing of this partition until `until_s`, or until it is released."""
+        """Pause this partition until `until_s`, or until it is released."""
         if not partition.holds:
             self._session.pause([partition.number])
         partition.holds[why] = until_s
 
     def hold_all(self, why: str) -> None:
-        """Fetch nothing at all until that is over."""
+        """Pause every partition for this reason."""
         for partition in self.ready.values():
             self.hold(partition, why)
 
     def release(self, partition: Partition, why: str) -> None:
-        """One reason not to fetch is gone. Where it was the last, say from where to go on.
+        """Drop one reason to pause. After the last one, resume at an explicit offset.
 
-        The client's own idea of that place can be stale after a pause, and then it repeats (seen).
+        The client's own position can be stale after a pause, and it then repeats records (seen).
         """
         if why not in partition.holds:
             return
@@ -101,7 +101,7 @@ class Assignment:
         del partition.holds[why]
 
     def release_all(self, why: str) -> None:
-        """That reason is gone for every partition."""
+        """Drop this reason for every partition."""
         for partition in self.ready.values():
             self.release(partition, why)
 
@@ -109,21 +109,21 @@ class Assignment:
         offset = self.admission.expected(number)
         try:
             self._session.resume_at(number, offset)
-        except KafkaException:  # the assignment is still settling: held until the next look
+        except KafkaException:  # the assignment is still changing: try again next time
             self._session.pause([number])
             return False
         self.admission.go_back(number, offset)
         return True
 
     def hold_if(self, partition: Partition, why: str, wanted: bool) -> None:
-        """Hold it for this reason where that is wanted, and release it where it is not."""
+        """Hold or release the partition for this reason, as wanted."""
         if wanted and why not in partition.holds:
             self.hold(partition, why)
         elif not wanted:
             self.release(partition, why)
 
     def release_expired(self) -> None:
-        """Let go of the holds whose time has come."""
+        """Release holds whose time is up."""
         now_s = self._world.clock()
         for partition in self.ready.values():
             for why, until_s in list(partition.holds.items()):

@@ -1,4 +1,4 @@
-"""The engine, put together from plain values. Start here to see its parts, then read `loop.py`."""
+"""Builds the engine from plain values. Start here to see its parts, then read `loop.py`."""
 
 from typing import Callable, NamedTuple, Optional, Set
 
@@ -27,7 +27,7 @@ from orderflow.consume.world import World
 
 
 class Connections(NamedTuple):
-    """What the engine talks to Kafka with."""
+    """The engine's connections to Kafka."""
 
     session: Session
     recovery: Recovery
@@ -40,18 +40,18 @@ class Settings(NamedTuple):
     outage_window_s: float
     terms: Terms
     ask_max_bytes: Callable[[], Optional[int]]
-    """Asks for the largest record that the dead letter topic takes."""
+    """Looks up the largest record the dead letter topic accepts."""
 
 
 class Sending(NamedTuple):
-    """Where results and dead letters go, and what has gathered to be sent."""
+    """Where results and dead letters go, and those waiting to be sent."""
 
     outbox: Outbox
     destination: Destination
 
 
 class Engine:
-    """Every part, and how each is connected to the others."""
+    """All the parts and how they are connected."""
 
     def __init__(
         self,
@@ -88,35 +88,35 @@ class Engine:
         )
         self.loop = Loop(self.assignment, intake, calling, self.settling, pace, world)
 
-    # --- what the group tells --------------------------------------------------------------------
+    # --- rebalance callbacks ---------------------------------------------------------------------
 
     def revoked(self, partitions: Set[int]) -> None:
-        """Partitions are about to be given up: settle what was done for them."""
+        """Partitions are about to be revoked: settle their finished work."""
         self.settling.mark_clean(partitions)
 
     def expired(self) -> None:
-        """Partitions are others' already: nothing may be on its way any more when this returns."""
+        """Partitions already belong to others: no settlement may be in flight when this returns."""
         self.settling.wait()
 
-    # --- what the outside may ask ----------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------
 
     def figures(self) -> Figures:
-        """How it is getting on, while the session is open."""
+        """Current figures, while the session is open."""
         processed, dead_lettered = self.settling.counts
         return Figures(processed, dead_lettered, self.retries, self.waiting, self._lag(), self.brake.is_on)
 
     @property
     def retries(self) -> int:
-        """Calls that failed and were to be made again."""
+        """Failed calls that were scheduled for a retry."""
         return self._outcomes.retries
 
     @property
     def waiting(self) -> int:
-        """Orders that wait for a retry, those behind them included."""
+        """Orders waiting for a retry, including their followers."""
         return sum(partition.ledger.unfinished for partition in self.assignment.ready.values())
 
     def _lag(self) -> int:
-        """Records that were not admitted yet, as far as the last fetch knew."""
+        """Records not admitted yet, as of the last fetch."""
         ready = self.assignment.ready.items()
         ends = ((partition.ledger.next, self._session.known_end(number)) for number, partition in ready)
         return sum(max(0, end - reached) for reached, end in ends if end is not None)

@@ -1,6 +1,6 @@
-"""The engine's loop: each step sees orders from Kafka to their fate, and settles what was done.
+"""The engine's loop: each step polls, calls the handler, and settles the results.
 
-Read `step` first. One thread runs it; that thread owns the consumer and every ledger.
+Read `step` first. A single thread runs it, and that thread owns the consumer and every ledger.
 """
 
 from typing import List, NamedTuple, Set
@@ -21,11 +21,11 @@ from orderflow.model.records import Message
 IDLE_S = 0.1
 WORKING_S = 0.01
 SOON_S = 0.001
-"""What is done waits for the settlement before: look after it so often."""
+"""How long to poll while finished work waits for the previous settlement to return."""
 
 
 class Calling(NamedTuple):
-    """The ways in which an order is called."""
+    """The different ways to call an order."""
 
     calls: Calls
     due: DueCalls
@@ -36,7 +36,7 @@ class Calling(NamedTuple):
 
 
 class Loop:
-    """Sees every order through to its one fate."""
+    """Takes every order from Kafka to exactly one outcome."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class Loop:
         self._pace = pace
         self._world = world
 
-    # --- the road of an order --------------------------------------------------------------------
+    # --- an order's path -------------------------------------------------------------------------
 
     def step(self) -> None:
-        """One round: poll, call what is due and what is fresh, settle what was done."""
+        """One round: poll, call retries that are due and fresh orders, settle the results."""
         try:
             fresh = self._poll()
             self._assignment.refresh(not_yet=set(self._calls.orphans))
@@ -79,7 +79,7 @@ class Loop:
     # --- polling ---------------------------------------------------------------------------------
 
     def _poll(self) -> List[Message]:
-        """New records. Partitions may be taken away in here, after all that was done is settled."""
+        """Poll for new records. Partitions may be revoked in here, once their finished work is settled."""
         most = max(1, self._pace.batch_size - len(self._intake.leftover))
         records, lost = self._intake.poll(most, self._patience_s())
         if lost:
@@ -87,7 +87,7 @@ class Loop:
         return self._intake.new_ones(records)
 
     def _patience_s(self) -> float:
-        """How long to wait for a record where there is nothing else to do."""
+        """How long to wait for a record when there is nothing else to do."""
         if self._settling.is_held:
             return WORKING_S
         if self._intake.leftover or self._calls.in_flight:
@@ -101,23 +101,23 @@ class Loop:
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
 
     def _is_held(self) -> bool:
-        """Whether nothing may be called now. Tries again what Kafka did not take, if it is time."""
+        """Whether calls must wait for Kafka. Retries a rejected settlement if it is time."""
         verdict = self._settling.advance()
         if verdict is Verdict.LOST:
             raise LostTrack(self._settling.lost)
         return verdict is Verdict.HELD
 
     def _collect(self) -> None:
-        """Take what workers have done, and wait for it a moment where nothing else can be called."""
+        """Collect finished worker calls, waiting briefly if nothing else can be called."""
         calls = self._calls
         is_full = not (calls.free_workers if self._careful.is_on else calls.has_free_worker)
         may_wait = not self._intake.leftover or is_full or self._careful.waits_for_suspects
         calls.collect(WORKING_S if may_wait else 0.0)
 
-    # --- calling what is fresh -------------------------------------------------------------------
+    # --- calling fresh orders --------------------------------------------------------------------
 
     def _call_fresh(self, fresh: List[Message]) -> None:
-        """Admit and call as much of the batch as fits into a slice; the rest stays as if unseen."""
+        """Admit and call as much of the batch as fits into a slice; keep the rest as leftover."""
         records = self._intake.with_leftover(fresh)
         if self._probing:
             records = self._probing.take_released() + records
@@ -129,7 +129,7 @@ class Loop:
         self._pace.note_leftover(len(self._intake.leftover))
 
     def _call(self, records: List[Message]) -> List[Message]:
-        """Call what may be called of the records, the way that suits; what was not admitted."""
+        """Call whichever records may be called, the appropriate way; return those not admitted."""
         if self._probing.is_on:
             records = self._probing.set_aside(records)
             self._probe()
@@ -140,7 +140,7 @@ class Loop:
         return self._first.call(records)
 
     def _call_carefully(self, records: List[Message]) -> List[Message]:
-        """After an owner died: a chunk of each partition at a time, announced before the first call."""
+        """After an owner died, call one chunk of each partition at a time, announced beforehand."""
         if not self._calls.free_workers:
             return records
         chunk, rest = self._careful.admit_chunk(self._intake, records)
@@ -157,7 +157,7 @@ class Loop:
     # --- during an outage ------------------------------------------------------------------------
 
     def _probe(self) -> None:
-        """Try one fresh order of each partition that is held, now and then."""
+        """Try one fresh order of each held partition whose probe is due."""
         for number in self._probing.due():
             if self._calls.has_free_worker:
                 began_s = self._world.clock()
@@ -165,7 +165,7 @@ class Loop:
                 self._probing.ended(number, began_s)
 
     def _probe_one(self, number: int) -> None:
-        """Try the first that waits behind no other; those before it join the orders that they wait for."""
+        """Try the first order whose key is not busy; queue the ones before it behind their heads."""
         message = self._probing.take(number)
         while message is not None and self._intake.queues(message):
             message = None if self._intake.is_stopped(number) else self._probing.take(number)
@@ -180,7 +180,7 @@ class Loop:
         if not partition.careful_left:
             return self._first.call_one(message)
         chunk = self._careful.admit(self._intake, partition, message)
-        # What is announced has to lie below `next`; everything before it was admitted.
+        # An announced offset must be below `next`; everything before it has been admitted.
         partition.ledger.advance_to(message.offset() + 1)
         self._careful.call_announced(chunk)
         return None
@@ -188,24 +188,24 @@ class Loop:
     # --- settling --------------------------------------------------------------------------------
 
     def _settle(self, polled: int) -> None:
-        """Settle if it is time. Not where the next step begins with an announcement, which settles too."""
+        """Settle if it is time, unless the next step starts with an announcement, which settles anyway."""
         leftover = len(self._intake.leftover)
         announces_next = leftover and not self._calls.has_workers and self._careful.is_on
         if not announces_next:
             self._slices.settle_if_time(polled, leftover)
 
     def _steer(self) -> None:
-        """Fetch what can be called, and pause what cannot."""
+        """Pause partitions whose orders cannot be called now, and resume the others."""
         self._intake.steer()
         for number, partition in self._ready.items():
             self._assignment.hold_if(partition, "outage", self._probing.waits(number))
 
-    # --- giving partitions up --------------------------------------------------------------------
+    # --- giving up partitions --------------------------------------------------------------------
 
     def _forget(self, numbers: Set[int]) -> None:
-        """What is not settled of partitions that were taken away belongs to their next owner.
+        """Drop unsettled work for revoked partitions: it belongs to their next owner.
 
-        What was done for those that stay is kept, and so are their calls.
+        Results and running calls of the partitions that stay are kept.
         """
         self._drop(numbers & set(self._ready))
         self._assignment.drop(numbers)
@@ -215,17 +215,17 @@ class Loop:
             self._world.report("start_again", detail=detail)
 
     def _start_again(self, why: str) -> None:
-        """Restore everything from what is committed."""
+        """Restore everything from the committed offsets."""
         self._world.report("start_again", detail=why)
         self.abandon()
 
     def abandon(self) -> None:
-        """Drop everything that is not settled, as it must be after a crash, which may cut a step short."""
+        """Drop everything unsettled. Needed after a crash, which may have interrupted a step halfway."""
         self._settling.drop()
         self._drop(set(self._ready))
 
     def _drop(self, numbers: Set[int]) -> None:
-        """Forget these partitions. Calls that still run for them are waited for before they come back."""
+        """Forget these partitions. They are not restored until calls still running for them have ended."""
         for number in numbers:
             self._probing.drop(number)
             self._calls.orphan(self._ready[number])
@@ -233,7 +233,7 @@ class Loop:
         self._intake.drop(numbers)
 
     def finish_calls(self, until_s: float) -> None:
-        """Wait for the workers' running calls, without starting any, and settle them."""
+        """Wait for the workers' running calls without starting new ones, and settle them."""
         self._calls.stop()
         try:
             while self._calls.in_flight and self._world.clock() < until_s:
@@ -244,16 +244,16 @@ class Loop:
         except LostTrack as why:
             self._start_again(str(why))
 
-    # --- what the outside may ask ----------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------
 
     @property
     def is_drained(self) -> bool:
-        """All that was there at the start, in our partitions, is processed or dead-lettered."""
+        """Whether every order our partitions held at the start is processed or dead-lettered."""
         return self._has_admitted_all and not any(part.ledger.heads for part in self._ready.values())
 
     @property
     def has_only_held(self) -> bool:
-        """Nothing is left but orders that an outage keeps waiting."""
+        """Whether the only orders left are waiting because of an outage."""
         waiting = [number for number, partition in self._ready.items() if partition.ledger.heads]
         return bool(waiting) and self._has_admitted_all and all(map(self._probing.holds, waiting))
 
