@@ -112,7 +112,7 @@ class Admission:
         self._places.pop(number, None)
 
     def reached(self, number: int, position: int, now_s: float) -> Optional[int]:
-        """How far a partition has got when the client's position is `position` and nothing is left to deliver.
+        """How far a partition has got when the client is at `position` with nothing left to deliver.
 
         None if that position is a jump that has to be checked: seek the client to `expected`.
         """

@@ -1,6 +1,6 @@
-"""The two brakes: they keep an outage from flooding the dead letters, and one key from holding up its queue.
+"""The two brakes: one keeps an outage from flooding the dead letters, one keeps a failing key moving.
 
-Pure: told of every outcome, and asked whom they hold. The clock is an argument.
+Pure: they are given every outcome and the time, and say which partitions and keys to hold back.
 """
 
 from collections import OrderedDict, deque
@@ -9,25 +9,25 @@ from typing import Deque, Dict, List, NamedTuple, Optional, Sequence, Set
 from orderflow.model.records import Message
 
 VOTE = 2
-"""What the failed first call of an order counts, once for each key until it succeeds."""
+"""Evidence from an order's failed first call, once per key until that key succeeds."""
 BUDGET = 16
-"""What an order of a failing key counts whose budget is used up, if nothing has succeeded meanwhile."""
+"""Evidence from an order of a failing key that uses up its retries, if nothing has succeeded meanwhile."""
 REPEAT = 1
-"""The same of an order that got a single call."""
+"""The same for an order that got a single call."""
 MOST_AGAIN = 20
-"""For each key. So fewer than five keys never make an outage: 4 * (2 + 20) is less than 90."""
+"""Per key. So fewer than five keys never make an outage: 4 * (2 + 20) is less than 90."""
 SUCCESS = 18
-"""What a success takes away again: nine in ten must fail, or the evidence does not grow."""
+"""What a success subtracts: unless nine in ten calls fail, the evidence does not grow."""
 OUTAGE = 90
-"""The evidence at which an outage is certain enough: 45 votes without a success."""
+"""The evidence at which an outage is assumed: 45 votes without a success."""
 IN_A_ROW = 3
-"""A partition in which so many calls in a row failed, retries too, is one that fails now."""
+"""A partition is failing now after this many failed calls in a row, retries included."""
 RELEASE_CALLS, RELEASE_SUCCESSES = 4, 2
-"""A partition that is held is released when so many of its last calls succeeded."""
+"""A held partition is released when this many of its last calls succeeded."""
 
 
 class FailingKey:
-    """A key whose orders were dead-lettered for want of retries since one of them succeeded."""
+    """A key whose orders have used up their retries since the last one that succeeded."""
 
     __slots__ = ("again", "began", "dead_letters")
 
@@ -35,44 +35,44 @@ class FailingKey:
         self.dead_letters = 0
         """In a row."""
         self.began = began
-        """How many successes its partition had noted when the key began to fail."""
+        """Its partition's count of noted successes when the key began to fail."""
         self.again = 0
-        """What it counted as evidence beyond its first vote."""
+        """Evidence it has added beyond its first vote."""
 
     def exhausted(self) -> None:
-        """One more of its orders used its budget up."""
+        """One more of its orders used up its retries."""
         self.dead_letters += 1
 
     def count_again(self, most: int) -> int:
-        """How much one more failure of it counts, of at most `most`; all of them are bounded together."""
+        """The evidence one more failure adds: at most `most`, within the key's overall limit."""
         counts = min(most, MOST_AGAIN - self.again)
         self.again += counts
         return counts
 
 
 class KeyBrake:
-    """Keys of which so many orders in a row used their budget up that the next get one call, no back-off.
+    """Stops retrying keys whose orders keep using up their retries: the next get one call and no back-off.
 
-    Without it a key that always fails would hold each order of its queue for the whole budget. One dead
-    letter is no evidence of the key: that order may be poison, and the next one sound.
+    Without it, a key that always fails would hold up each of its orders for the full back-off. A single dead
+    letter says nothing about the key: that order may be poison and the next one fine.
 
-    Only a success gives a key its full budget back. An order that was dead-lettered for what it is (rejected,
-    not an order) neither counts nor resets: it tells nothing of whether calling again helps.
+    Only a success restores a key's full retry budget. An order dead-lettered for its content (rejected or
+    undecodable) neither counts nor resets: it says nothing about whether retrying helps.
     """
 
     def __init__(self, dead_letters: int = 3, max_keys: int = 10_000) -> None:
         self.dead_letters = dead_letters
         self.max_keys = max_keys
         self.failing: OrderedDict[Optional[bytes], FailingKey] = OrderedDict()
-        """The one look-up that an order which succeeds at once costs, and only while there is one."""
+        """The only look-up made for an order that succeeds at once, and only while any key is failing."""
 
     def holds(self, key: Optional[bytes]) -> bool:
-        """Whether the next failure of this key is its order's last."""
+        """Whether this key's orders get a single call now."""
         known = self.failing.get(key)
         return known is not None and known.dead_letters >= self.dead_letters
 
     def exhausted(self, key: Optional[bytes], began: int = 0) -> None:
-        """An order of this key was given up for want of retries."""
+        """An order of this key used up its retries and was given up."""
         if key is None:
             return
         known = self.failing.get(key)
@@ -84,43 +84,43 @@ class KeyBrake:
             self.failing.popitem(last=False)
 
     def succeeded(self, key: Optional[bytes]) -> None:
-        """An order of this key was processed: the key has its full budget back."""
+        """An order of this key was processed: the key gets its full retry budget back."""
         self.failing.pop(key, None)
 
 
 class FailedCall(NamedTuple):
-    """What the outage brake needs to know of a call that failed."""
+    """What the outage brake needs to know about a failed call."""
 
     first: bool
-    """It was the first of its order in this process."""
+    """It was the order's first call in this process."""
     last: bool = False
-    """The order's budget is used up."""
+    """The order has no retries left."""
     retried: bool = False
     """The order had been called before."""
     voted: bool = False
-    """Its first call was evidence."""
+    """Its first call counted as evidence."""
     began: int = 0
-    """How many successes of its partition had been noted when the order first failed."""
+    """Its partition's count of noted successes when the order first failed."""
     known: Optional[FailingKey] = None
-    """Its key was failing before."""
+    """Its key, if that was already failing."""
 
 
 class _Part:
-    """What is known of one partition."""
+    """The brake's state for one partition."""
 
     __slots__ = ("evidence", "failed", "held", "is_fresh", "pending", "probe_at_s", "probes", "successes")
 
     def __init__(self) -> None:
         self.held = False
         self.is_fresh = True
-        """No call of it has succeeded or failed yet."""
+        """No call has succeeded or failed yet."""
         self.evidence = 0
         self.pending = 0
-        """Evidence since the last success that was not pooled yet."""
+        """Evidence since the last success that has not been pooled yet."""
         self.failed = 0
-        """Calls that failed in a row."""
+        """Failed calls in a row."""
         self.successes = 0
-        """Those that were noted, which is not all of them, but one after each failure at least."""
+        """Noted successes: not all of them, but at least one after each failure."""
         self.probes: Deque[bool] = deque(maxlen=RELEASE_CALLS)
         self.probe_at_s = 0.0
 
@@ -130,7 +130,7 @@ class _Part:
         self.probe_at_s = 0.0
 
     def fail(self, counts: int) -> int:
-        """One more call failed; what is to be pooled for it."""
+        """Count one more failed call; returns the evidence to pool."""
         self.is_fresh = False
         self.failed += 1
         self.evidence += counts
@@ -152,7 +152,7 @@ class _Part:
         self.held, self.evidence = False, 0
 
     def calm(self) -> None:
-        """What failed before the last success counts no more as failing now."""
+        """Failures before the last success no longer count as failing now."""
         self.failed = self.pending = 0
         self.is_fresh = False
 
@@ -173,42 +173,42 @@ class _Part:
 
 
 class OutageBrake:
-    """Tells an outage of what the handler needs from faults of single orders, partition by partition.
+    """Tells an outage of something the handler depends on from faults in single orders, per partition.
 
-    The rule. The evidence is failed first calls. Each key counts once until it succeeds, since whatever
-    follows a failing key tells of that key and of nothing else; an order without a key counts for itself.
-    Retries are no evidence: poison at the end of a topic fails forever, while nothing fresh does. Nor is
-    an order that the handler never saw, or one that it asked to be given later. Each success takes nine
-    failures back. When 45 are left, that partition is held.
+    The rule: the evidence is failed first calls. Each key counts once until it succeeds, since further
+    failures of a key only tell us about that key; an order without a key counts by itself. Retries are not
+    evidence: poison at the end of a topic keeps failing while no fresh order does. Nor are orders the
+    handler never saw, or ones it asked to have back later. Each success cancels nine failures. At a balance
+    of 45, the partition is held.
 
-    Partitions with few orders are taken together: as soon as three calls in a row have failed in a
-    partition (or all of its calls so far), its failures count for the pool as well. When the pool holds 45,
-    every partition that fails so is held. One whose calls succeed is never in the pool, and stays free.
-    While any partition is held, one that no call has been made of yet is held too, until its first
-    call succeeds.
+    Partitions with few orders are pooled: once three calls in a row have failed in a partition (or all of
+    its calls so far), its failures also count towards the pool. When the pool reaches 45, every partition
+    failing that way is held. A partition whose calls succeed is never in the pool and stays free. While any
+    partition is held, one without any calls yet is held too, until its first call succeeds.
 
-    Where a topic has fewer than 45 keys, so many can never count. So the orders behind a dead-lettered one
-    of their key count as well when their budget is used up, as long as nothing at all in their partition has
-    succeeded since their key began to fail: eight times as much, since four calls and 35 s tell more than one
-    call, and bounded for each key. Five keys that have used two budgets up each are an outage then; fewer
-    than five never are one, and are left to the key brake. An order whose first call was no evidence, since
-    it was made before a restart or a release, counts when its budget is used up, under the same condition.
+    A topic with fewer than 45 keys could never reach that. So orders behind a dead-lettered one of the same
+    key also count when they use up their retries, provided that nothing in their partition has succeeded
+    since the key began to fail. They count eight times as much, since four calls over 35 s say more than
+    one call, up to a limit per key. Five keys that have each used up two retry budgets then make an outage;
+    fewer than five never do, and are left to the key brake. An order whose first call was not evidence,
+    because it was made before a restart or a release, counts when it uses up its retries, under the same
+    condition.
 
-    While a partition is held, nothing of it is given up for want of retries beyond one order a window (over
-    all partitions), so that a topic of nothing but poison still drains. It is released when two of its
-    last four calls have succeeded.
+    While partitions are held, at most one order per window (over all partitions) is given up for lack of
+    retries, so that a topic of nothing but poison still drains. A partition is released when two of its last
+    four calls have succeeded.
     """
 
     def __init__(self, window_s: float) -> None:
         self.window_s = window_s
         self.uneasy: Set[int] = set()
-        """The partitions whose successes matter; of all others none needs to be counted."""
+        """The partitions whose successes matter; the others need not be counted."""
         self._parts: Dict[int, _Part] = {}
         self._pool = 0
         self._held: Set[int] = set()
         self._given_up_at_s: Optional[float] = None
 
-    # --- whom it holds ---------------------------------------------------------------------------
+    # --- what it holds ---------------------------------------------------------------------------
 
     @property
     def is_on(self) -> bool:
@@ -220,38 +220,38 @@ class OutageBrake:
         return sorted(self._held)
 
     def holds(self, number: int) -> bool:
-        """Whether this partition is held, by its own failures or as a fresh one in an outage."""
+        """Whether this partition is held, because of its own failures or as a fresh one in an outage."""
         return bool(self._held) and (number in self._held or self._part(number).is_fresh)
 
     def probe_at_s(self, number: int) -> float:
-        """When an order of this partition, which is held, may be tried."""
+        """When an order of this held partition may be tried."""
         return self._part(number).probe_at_s
 
     def probing(self, number: int, next_s: float) -> None:
-        """An order of this partition is tried now; another at `next_s`, or at once if this one succeeds."""
+        """An order of this partition is tried now; the next at `next_s`, or at once if this one succeeds."""
         self._part(number).probe_next(next_s)
 
-    # --- what happens ----------------------------------------------------------------------------
+    # --- outcomes --------------------------------------------------------------------------------
 
     def add(self, number: int, held: bool = False) -> None:
-        """A partition is ours; its last owner held it, or did not."""
+        """A partition was assigned; `held`: its last owner held it."""
         part = self._part(number)
         if held and not part.held:
             self._hold(number)
 
     def forget(self, number: int) -> None:
-        """A partition was taken away."""
+        """A partition was revoked."""
         self._parts.pop(number, None)
         self.uneasy.discard(number)
         self._held.discard(number)
         self._pool = 0
 
     def began(self, number: int) -> int:
-        """The successes of a partition that were noted, to be told of again when a key fails on."""
+        """A partition's count of noted successes, to pass back when a key keeps failing."""
         return self._part(number).successes
 
     def failed(self, number: int, call: FailedCall) -> List[int]:
-        """A call failed. The partitions that are held from now on."""
+        """A call failed. Returns the partitions that become held."""
         part = self._part(number)
         self.uneasy.add(number)
         if self.holds(number):
@@ -275,7 +275,7 @@ class OutageBrake:
         return sorted(numbers)
 
     def needed(self, number: int) -> int:
-        """How many successes of this partition make a difference now; any more make none."""
+        """How many successes of this partition would make a difference now; any beyond that would not."""
         if number not in self.uneasy:
             return 0
         part = self._part(number)
@@ -283,7 +283,7 @@ class OutageBrake:
         return max(1, -(-evidence // SUCCESS))
 
     def succeeded(self, number: int, calls: int = 1) -> bool:
-        """So many calls succeeded, first ones or later ones. True when that releases the partition."""
+        """This many calls succeeded, first or later ones. True if that releases the partition."""
         if number not in self.uneasy or not calls:
             return False
         part = self._part(number)
@@ -311,9 +311,9 @@ class OutageBrake:
             self.uneasy.discard(number)
 
     def permits_dead_letter(self, number: int, now_s: float) -> bool:
-        """Whether an order of this partition may be given up now for want of retries, and if so, it is.
+        """Whether to give up an order of this partition that has no retries left; a yes uses up the permit.
 
-        Once a window while the partition is held.
+        While the partition is held, there is one permit per window.
         """
         if not self.holds(number):
             return True
@@ -345,24 +345,24 @@ def _weight(part: _Part, call: FailedCall) -> int:
 
 
 class Successes:
-    """The successes of one batch by partition, counted backwards, and only as many as make a difference.
+    """The successes of one batch by partition, counted backwards, and only as many as matter.
 
-    To count each as it comes would cost every order that succeeds a look-up.
+    Counting each as it happens would cost a look-up for every successful order.
     """
 
     def __init__(self, records: Sequence[Message]) -> None:
         self.others: Set[int] = set()
-        """Places in the batch, from 1, of what did not succeed: failed, queued, or never handled."""
+        """Places in the batch, from 1, of orders that did not succeed: failed, queued, or never handled."""
         self._size = 0
         self._records = records
         self._counted: Dict[int, int] = {}
 
     def end_at(self, place: int) -> None:
-        """The batch was taken up to and with this place."""
+        """The batch was processed up to and including this place."""
         self._size = place
 
     def count(self, number: int, most: int, until: Optional[int] = None) -> int:
-        """Successes of a partition since its last count, up to and with the place `until`, `most` at most."""
+        """Successes of a partition since its last count, up to and including place `until`, at most `most`."""
         until = self._size if until is None else until
         place, floor, found = until, self._counted.get(number, 0), 0
         self._counted[number] = until

@@ -1,4 +1,4 @@
-"""One call of the handler, here or in a worker thread, and the orders of its key that follow on it."""
+"""Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -12,12 +12,12 @@ from orderflow.consume.workers import Finished, Workers
 from orderflow.consume.world import World
 
 AHEAD = 4
-"""Orders given out for each worker: enough to keep it busy while the last ones are settled."""
+"""Orders handed out per worker: enough to keep it busy while finished ones are settled."""
 UNBOUNDED = 1_000_000
 
 
 class Calls:
-    """Calls heads, and hands each outcome on. A worker thread runs `attempt`, which only reads."""
+    """Calls heads and passes on each outcome. Worker threads run `attempt`, which changes no state."""
 
     def __init__(
         self,
@@ -29,14 +29,14 @@ class Calls:
         world: World,
     ) -> None:
         self.until_s = 0.0
-        """When the running slice of calls ends."""
+        """When the current slice of calls ends."""
         self.orphans: Dict[int, int] = {}
-        """Calls that still run for partitions that were taken away or are being restored."""
+        """Calls still running for partitions that were revoked or are being restored, by partition."""
         self._is_stopping = False
         self._held: List[Task] = []
-        """Orders whose key has run as far as it may before what it did is settled."""
+        """Orders whose key has run as far as it may before a settlement."""
         self._runs: Dict[Tuple[int, Optional[bytes]], int] = {}
-        """How far each key has run behind its head since then."""
+        """How many followers of each key have run since the last settlement."""
         self._ready = ready
         self._outcomes = outcomes
         self._business = business
@@ -46,23 +46,23 @@ class Calls:
         self._world = world
         self._workers = Workers(business.workers, self.attempt) if business.workers > 1 else None
 
-    # --- how far they may go ---------------------------------------------------------------------
+    # --- limits ----------------------------------------------------------------------------------
 
     def begin_slice(self, until_s: float) -> None:
-        """Calls go on until then."""
+        """Start a slice of calls that ends then."""
         self.until_s = until_s
 
     @property
     def slice_is_over(self) -> bool:
-        """Whether it is time to look after other things than calls."""
+        """Whether the time for calls is up."""
         return self._world.clock() >= self.until_s
 
     def stop(self) -> None:
-        """What runs is finished, nothing is begun any more."""
+        """Let running calls finish, and start no more."""
         self._is_stopping = True
 
     def settled(self) -> None:
-        """What was done is settled or on its way to be: every key may run on."""
+        """Results are settled or being settled: every key may run on."""
         self._runs.clear()
         held, self._held = self._held, []
         for partition, head in held:
@@ -71,13 +71,13 @@ class Calls:
 
     @property
     def waits_for_settlement(self) -> bool:
-        """Whether a key has run as far as it may until what it did is settled."""
+        """Whether any key has run as far as it may before a settlement."""
         return bool(self._held)
 
     # --- making calls ----------------------------------------------------------------------------
 
     def start(self, partition: Partition, head: Head) -> None:
-        """Have a head called: by a worker, or here and now with the followers it releases."""
+        """Have a head called: by a worker, or inline together with the followers it releases."""
         if not self._is_ours(partition):
             return
         if self._workers is None:
@@ -87,14 +87,14 @@ class Calls:
         self._workers.submit(Task(partition, head))
 
     def follow(self, partition: Partition, following: Optional[Head]) -> None:
-        """Go on with the followers that a head releases one by one, until the slice ends."""
+        """Continue with the followers that a head releases one by one, until the slice ends."""
         while following is not None:
             if not self._may_follow(following):
                 return partition.ledger.postpone(following, self._world.clock())
             if self._has_run_far(partition, following):
                 return self._held.append(Task(partition, following))
             if following.careful:
-                # Should the process die, this order may be to blame, which ran on behind the announced one.
+                # It runs on behind an announced order, and may be to blame if the process dies.
                 following.announce()
             if self._workers is not None:
                 return self.start(partition, following)
@@ -110,9 +110,9 @@ class Calls:
         return self._workers is not None or not self.slice_is_over
 
     def _has_run_far(self, partition: Partition, head: Head) -> bool:
-        """Whether its key must not run on before a settlement: the next owner relies on how far it went.
+        """Whether its key must wait for a settlement: the next owner relies on how far a key may have run.
 
-        Without workers the next owner is careful with any number of orders, since they share commits.
+        Without workers the next owner is careful with any number of followers, since they share commits.
         """
         if self._workers is None:
             return False
@@ -124,14 +124,14 @@ class Calls:
         self._watchdog.busy()
         try:
             value = self.attempt(Task(partition, head))
-        except SystemExit:  # the handler ends the process: no failure of its order yet
+        except SystemExit:  # the handler ends the process, which does not count as a failure of its order yet
             raise
         except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
             return self._outcomes.failed(partition, head, error)
         return self._outcomes.succeeded(partition, head, value)
 
     def attempt(self, task: Task) -> Optional[bytes]:
-        """Decode, check and handle one order; its encoded result. Raises whatever went wrong."""
+        """Decode, check and handle one order; returns its encoded result. Raises whatever went wrong."""
         partition, head = task
         order = self._business.read(head.record.value())
         if self._wants_delivery:
@@ -148,21 +148,21 @@ class Calls:
 
     @property
     def in_flight(self) -> int:
-        """Calls given to worker threads and not collected yet."""
+        """Calls handed to worker threads and not collected yet."""
         return 0 if self._workers is None else self._workers.in_flight
 
     @property
     def free_workers(self) -> int:
-        """How many calls would begin at once; more than are ever announced where there are no workers."""
+        """How many calls would start at once; without workers, more than are ever announced."""
         return UNBOUNDED if self._workers is None else max(0, self._workers.count - self._workers.in_flight)
 
     @property
     def has_free_worker(self) -> bool:
-        """Whether a call that is started now will be made soon."""
+        """Whether a call submitted now would start soon."""
         return self._workers is None or self._workers.in_flight < AHEAD * self._workers.count
 
     def collect(self, timeout_s: float) -> None:
-        """Take what the workers have finished, waiting up to `timeout_s` for the first."""
+        """Process the calls the workers have finished, waiting up to `timeout_s` for the first."""
         if self._workers is None:
             return self._watchdog.busy()
         for finished in self._workers.collect(timeout_s):
@@ -181,7 +181,7 @@ class Calls:
             self.follow(partition, self._outcomes.succeeded(partition, head, finished.result))
 
     def orphan(self, partition: Partition) -> None:
-        """The partition is given up: the outcome of calls that still run for it will not count."""
+        """The partition is given up: calls still running for it will not count."""
         if partition.in_flight:
             self.orphans[partition.number] = self.orphans.get(partition.number, 0) + partition.in_flight
 

@@ -1,7 +1,7 @@
-"""Calls made with care after a process died: what is about to be called is committed first.
+"""Careful calls after a process died: the orders about to be called are committed first.
 
-A second death then names its suspects, and they are called by the few, and in the end alone (caution.py says
-whom to call next; here they are called).
+If the process dies again, that list names the suspects, which are then called a few at a time and finally
+alone. caution.py chooses the next suspects; this file calls them.
 """
 
 from typing import List, Optional, Sequence, Tuple
@@ -19,7 +19,7 @@ from orderflow.model.records import Message
 
 
 class CarefulCalls:
-    """Announces orders before they are called, and calls those under suspicion."""
+    """Announces orders before calling them, and calls the suspects."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class CarefulCalls:
         self._pace = pace
         self._world = world
         self._clears_suspects = False
-        """A suspect is called, or what came of its call is not settled."""
+        """A suspect is being called, or the outcome of its call is not settled yet."""
 
     @property
     def is_on(self) -> bool:
@@ -46,16 +46,16 @@ class CarefulCalls:
 
     @property
     def waits_for_suspects(self) -> bool:
-        """Whether a suspect is being called, or what came of its call is not settled."""
+        """Whether a suspect is being called, or the outcome of its call is not settled yet."""
         return self._clears_suspects
 
-    # --- announced -------------------------------------------------------------------------------
+    # --- announcing ------------------------------------------------------------------------------
 
     def call_announced(self, chunk: Sequence[Task]) -> bool:
-        """List what is about to be called, so that a second death names it, then call it.
+        """Commit the list of orders about to be called, so that a second death names them, then call them.
 
-        What these release may run on behind them, unless there are workers for it to wait for. False where
-        the list could not be committed: nothing is called then.
+        Without workers, followers may run on behind them. False if the list could not be committed, and
+        nothing was called.
         """
         if not self._announce(chunk):
             return False
@@ -72,16 +72,16 @@ class CarefulCalls:
             return True
         self.postpone(chunk)
         for partition, _ in chunk:
-            partition.ledger.touch()  # it may have been committed all the same
+            partition.ledger.touch()  # it may have been committed after all
         return False
 
     def postpone(self, tasks: Sequence[Task]) -> None:
-        """Have them taken again in the next round; nothing else would ever call them."""
+        """Make them due again at once, for the next round; nothing else would ever call them."""
         for partition, head in tasks:
             partition.ledger.postpone(head, self._world.clock())
 
     def _call_all(self, chunk: Sequence[Task]) -> None:
-        """Call these, and settle what was done whenever a slice is over."""
+        """Call these, settling whenever a slice ends."""
         self._slices.begin()
         begun, began_s = 0, self._world.clock()
         for partition, head in chunk:
@@ -96,9 +96,9 @@ class CarefulCalls:
     # --- a chunk of fresh orders -----------------------------------------------------------------
 
     def admit_chunk(self, intake: Intake, records: List[Message]) -> Tuple[List[Task], List[Message]]:
-        """Heads to announce, and what was not admitted, since its partition's chunk or the pool is full.
+        """Heads to announce, and the records not admitted because their partition's chunk or the pool is full.
 
-        Workers are given no more than they can begin: what only waits for one would be suspect for nothing.
+        Workers get no more than they can start: an order merely waiting for one would be suspected needlessly.
         """
         most = min(LARGEST_CHUNK, self._calls.free_workers)
         room = {number: partition.chunk for number, partition in self._ready.items()}
@@ -115,7 +115,7 @@ class CarefulCalls:
         return chunk, rest
 
     def admit(self, intake: Intake, partition: Partition, message: Message) -> List[Task]:
-        """The record as a head, or none where it queues behind one. What queues is called as carefully."""
+        """The record as a head, or nothing if it queues behind one. Queued orders get the same care."""
         careful = partition.admit_carefully()
         if intake.queues(message):
             return []
@@ -125,7 +125,7 @@ class CarefulCalls:
         return [Task(partition, head)]
 
     def chunk_survived(self, chunk: Sequence[Task]) -> None:
-        """The next chunks of these partitions may be larger."""
+        """Let the next chunks of these partitions be larger."""
         largest = LARGEST_CHUNK if caution.may_share(self._outcomes.policy.max_retries) else FIRST_CHUNK
         for partition in {task.partition for task in chunk}:
             partition.chunk_survived(largest)
@@ -133,12 +133,12 @@ class CarefulCalls:
     # --- suspects --------------------------------------------------------------------------------
 
     def call_suspects(self) -> bool:
-        """Call those who may have ended the last process. True while nothing else may be called."""
+        """Call the orders that may have killed the last process. True while nothing else may be called."""
         if not self._clears_suspects and not any(part.ledger.suspects for part in self._ready.values()):
             return False
         self._slices.begin()
         while not self._calls.in_flight:
-            # What survived must not be under suspicion any more when anything is called without care.
+            # Commit that survivors are cleared before anything is called without care.
             if self._clears_suspects and not self._slices.settle_now():
                 return True
             self._clears_suspects = False
@@ -154,7 +154,7 @@ class CarefulCalls:
         return caution.choose(ledgers, self._world.clock(), self._outcomes.policy.max_retries)
 
     def _call_chosen(self, chosen: caution.Next) -> bool:
-        """Announce these suspects, and call them with nothing else in flight."""
+        """Announce these suspects and call them with nothing else in flight."""
         pairs = zip(chosen.partitions, chosen.heads)
         tasks = [Task(self._ready[number], head) for number, head in pairs]
         for task in tasks:
@@ -162,7 +162,7 @@ class CarefulCalls:
         return self._call_alone(tasks[0]) if chosen.alone else self._call_in_doubt(tasks)
 
     def _call_alone(self, task: Task) -> bool:
-        """Call a suspect with its attempt committed first; or give it up, if it has died so too often."""
+        """Call a suspect, its attempt committed first; or give it up if it has killed too many processes."""
         partition, head = task
         if self._outcomes.is_guilty(head):
             self._calls.follow(partition, self._outcomes.condemn(partition, head))

@@ -1,17 +1,17 @@
-"""After a process died without a word: who may be to blame, and how few are called at once to find out.
+"""Decides which orders may have killed a process, and how many to call at once to find out.
 
-Pure: whole lives of a consumer are tested with it in milliseconds.
+Pure: tests run a consumer's whole life with it in milliseconds.
 
-An order that ends the process meets four degrees of caution, each time it does so the next one:
+An order that kills the process moves through four degrees of caution, one further each time:
 
-1. none: it was called on the fast road, and no commit names it;
-2. announced: one commit lists what is about to be called, hundreds of orders, before they are called;
-3. in company: what was announced is called by the few, each few announced, nothing else in flight;
-4. alone: nothing else is in flight, and the attempt is committed before. Only such a death is counted.
+1. none: it was called on the fast path, and no commit names it;
+2. announced: before they are called, one commit lists the next few hundred orders;
+3. in company: the announced orders are called a few at a time, each few announced, nothing else in flight;
+4. alone: nothing else is in flight, and the attempt is committed first. Only such a death is counted.
 
-What survives a call is cleared, and what was not called stays under suspicion through any number of
-deaths that others cause. So each degree costs a killer one call at most, however many killers there
-are, and without one the degrees cost a commit for each few, not one for each order.
+An order that survives its call is cleared; one that was not called stays a suspect through any number of
+deaths caused by others. So each degree costs a killer at most one call, however many killers there are,
+and if there are none, it costs one commit per group of orders rather than one per order.
 """
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
@@ -20,43 +20,43 @@ from orderflow.consume.ledger import ALONE, IN_COMPANY, Head, Ledger
 from orderflow.model.commit_metadata import Commit
 
 COMPANY = 8
-"""The most suspects of a partition that are called together. If no more than that were being called when a
-process died, then it is one of these few, and they are called alone."""
+"""The most suspects of one partition that are called together. If no more than this were being called when
+a process died, the killer is one of them, and they are called alone."""
 COMPANIES = 32
-"""The most suspects of all partitions that are called together."""
+"""The most suspects over all partitions that are called together."""
 CALLS_ON_THE_WAY = 3
-"""Deaths at the first three degrees, of which the promise lets one go uncounted."""
+"""Calls at the first three degrees; one of these deaths may go uncounted."""
 KEY_RUN = 50
-"""Orders that run on behind the head of their key between two settlements of workers, or behind one that was
-announced where there are none."""
+"""The most followers of a key that run between two settlements (with workers), or behind an announced head
+(without)."""
 
 
 class Suspicion(NamedTuple):
-    """Why an order is called with care, and with how much."""
+    """How carefully to call a suspect."""
 
     how: int
     died_alone: bool = False
 
 
 class Care(NamedTuple):
-    """How far behind a head the last owner may have called, by the way in which we call."""
+    """How far past a head the last owner may have called, depending on whether there are workers."""
 
     followers: int
-    """Orders behind a head that are announced as well."""
+    """Followers of a head that are announced as well."""
     trail: int
-    """Orders behind an announced head that may have run on behind its announcement."""
+    """Followers that may have run on behind an announced head."""
 
 
 INLINE = Care(20_000, KEY_RUN)
-"""One at a time: what an announced head releases may run on, or a topic of one key would take a commit for
-each order. Orders of one key that succeed at once have no head between them, so any number was called."""
+"""Without workers: followers of an announced head may run on, or a topic with a single key would need a
+commit per order. Orders of one key that succeed at once have no head, so any number may have been called."""
 POOL = Care(2 * KEY_RUN, 0)
-"""Workers have the heads of other keys to call meanwhile, so each order is announced. Two settlements may
-be on their way, and between two no key runs further than KEY_RUN."""
+"""With workers: they can call heads of other keys meanwhile, so each order is announced. Two settlements may
+be in flight, and no key runs further than KEY_RUN between two."""
 
 
 class Next(NamedTuple):
-    """What to call next, and nothing else."""
+    """The suspects to call next, with nothing else in flight."""
 
     partitions: List[int]
     heads: List[Head]
@@ -64,9 +64,9 @@ class Next(NamedTuple):
 
 
 def judge(commit: Optional[Commit]) -> Dict[int, Suspicion]:
-    """By offset: the orders that may have ended the process that left this commit behind.
+    """By offset: the orders that may have killed the process that left this commit.
 
-    A partition is judged by itself: the next process may own it together with those of another one.
+    Each partition is judged by itself: its next owner may also own partitions of other processes.
     """
     if commit is None or commit.clean:
         return {}
@@ -82,30 +82,30 @@ def judge(commit: Optional[Commit]) -> Dict[int, Suspicion]:
 
 
 def may_share(max_retries: int) -> bool:
-    """Whether the budget has room for a death in company."""
+    """Whether the retry budget has room for a death in company."""
     return max_retries >= CALLS_ON_THE_WAY - 1
 
 
 def is_guilty(head: Head, max_retries: int) -> bool:
-    """Whether it died alone, and that was the last death that its budget allows.
+    """Whether it died alone, and its budget allows no further death.
 
-    The budget is max_retries + 1 calls, and one death more goes uncounted. So of its calls, one may have
-    been on the fast road, one among those announced and, if there is room for it, one in company.
+    The budget is max_retries + 1 calls, and one more death goes uncounted. So one of its calls may have been
+    on the fast path, one announced and, if there is room for it, one in company.
     """
     most = max_retries - (1 if may_share(max_retries) else 0)
     return head.died_alone and head.attempts >= most
 
 
 def choose(ledgers: Mapping[int, Ledger], now_s: float, max_retries: int) -> Optional[Next]:
-    """Which suspects to call next; None where none is due."""
+    """Which suspects to call next; None if none is due."""
     return _choose_alone(ledgers, now_s, max_retries) or _choose_company(ledgers, now_s)
 
 
 def _choose_alone(ledgers: Mapping[int, Ledger], now_s: float, max_retries: int) -> Optional[Next]:
-    """One of those that are called alone.
+    """One suspect to call alone.
 
-    Of a partition whose mark is set, none but the order that it names: the mark has room for one, and must
-    not be lost before that one's fate is known.
+    If a partition's alone mark is set, only the order it names: the mark has room for one, and must not be
+    lost before that order's outcome is known.
     """
     chosen: Optional[Next] = None
     for number, ledger in sorted(ledgers.items()):
@@ -120,7 +120,7 @@ def _choose_alone(ledgers: Mapping[int, Ledger], now_s: float, max_retries: int)
 
 
 def _choose_company(ledgers: Mapping[int, Ledger], now_s: float) -> Optional[Next]:
-    """A few from every partition, less those that still have to be called alone, which are listed alike."""
+    """A few from each partition, less those still to be called alone, which are listed the same way."""
     partitions: List[int] = []
     heads: List[Head] = []
     for number, ledger in sorted(ledgers.items()):

@@ -1,4 +1,4 @@
-"""How the engine configures its Kafka clients: our defaults, and what it cannot do without."""
+"""How the engine configures its Kafka clients: our defaults, and the properties it requires."""
 
 from typing import Any, Dict, Mapping, NamedTuple
 
@@ -6,17 +6,17 @@ from orderflow.model.records import PARTITIONER
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
     "auto.offset.reset": "earliest",
-    # A dead member's partitions must be at work again within 15 s: 8 s until it is missed, and its
-    # open transaction, which hides the committed offset, is timed out by then as well.
+    # A dead member's partitions must be processed again within 15 s: it is missed after 8 s, and by
+    # then its open transaction, which hides the committed offset, has timed out as well.
     "session.timeout.ms": 8000,
     "heartbeat.interval.ms": 2000,
     "partition.assignment.strategy": "cooperative-sticky",
     # Measured: the defaults (1000 ms, 100,000 messages) stall a fast consumer and swell a slow one.
     "fetch.queue.backoff.ms": 5,
-    # A partition that was sought or resumed waits for the running fetch, which may wait this long for data.
+    # After a seek or resume, a partition waits for the running fetch, which may wait this long for data.
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 20000,
-    # A broker that says nothing must not hold up a commit, and with it the end of the process, for long.
+    # A silent broker must not hold up a commit, and with it the end of the process, for long.
     "socket.timeout.ms": 10_000,
     "queued.max.messages.kbytes": 32768,
 }
@@ -29,18 +29,18 @@ CONSUMER_REQUIRED: Dict[str, Any] = {
 CLASSIC_GROUP_ONLY = ("session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy")
 
 PRODUCER_DEFAULTS: Dict[str, Any] = {
-    # A settlement is a batch already, and somebody waits for its end.
+    # A settlement is already a batch, and the loop waits for it.
     "linger.ms": 0,
-    # A result gets the partition number of its order, where both topics have as many.
+    # A result lands in its order's partition number if both topics have the same number of partitions.
     "partitioner": PARTITIONER,
-    # The broker answers "concurrent transactions" until the last one has settled; at the default of
-    # 100 ms each transaction with offsets takes 104 ms, at 2 ms it takes 5 (measured).
+    # The broker answers "concurrent transactions" until the previous one has completed; at the default
+    # of 100 ms each transaction with offsets takes 104 ms, at 2 ms it takes 5 (measured).
     "retry.backoff.ms": 2,
     "retry.backoff.max.ms": 1000,
     "queue.buffering.max.messages": 500_000,
     "transaction.timeout.ms": 10_000,
-    # The topics are there before a producer is: one that it does not find soon was deleted. At the default
-    # of 30 s every send to it times out before that is said, which looks like a Kafka that is lost.
+    # The topics exist before any producer does, so a missing one was deleted. At the default of 30 s,
+    # every send to it times out before that is reported, which looks like a lost connection.
     "topic.metadata.propagation.max.ms": 1000,
 }
 PRODUCER_REQUIRED: Dict[str, Any] = {
@@ -51,7 +51,7 @@ PRODUCER_REQUIRED: Dict[str, Any] = {
 
 
 class Clients(NamedTuple):
-    """The properties of both clients, and whether offsets are committed in one transaction with records."""
+    """The properties of both clients, and whether offsets are committed in a transaction with the records."""
 
     consumer: Mapping[str, Any]
     producer: Mapping[str, Any]
@@ -64,12 +64,12 @@ class Clients(NamedTuple):
 
     @property
     def transactional_id(self) -> str:
-        """By which the broker knows each of our producers as the successor of the one before."""
+        """How the broker recognises each of our producers as the successor of the last one."""
         return str(self.producer["transactional.id"])
 
 
 def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: float) -> Dict[str, Any]:
-    """The consumer's properties: ours, the user's over them, and what correctness needs over all."""
+    """The consumer's properties: our defaults, overridden by the user's, overridden by the required ones."""
     defaults = dict(CONSUMER_DEFAULTS)
     defaults["max.poll.interval.ms"] = int(max_poll_interval_s * 1000)
     if client.get("group.protocol") == "consumer":
@@ -79,5 +79,5 @@ def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: 
 
 
 def producer_config(client: Mapping[str, Any], transactional_id: str) -> Dict[str, Any]:
-    """The producer's properties, by the same precedence."""
+    """The producer's properties, with the same precedence."""
     return {**PRODUCER_DEFAULTS, **client, **PRODUCER_REQUIRED, "transactional.id": transactional_id}

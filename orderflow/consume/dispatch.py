@@ -1,4 +1,4 @@
-"""The one settlement that is on its way, in a thread of its own."""
+"""The settlement in flight, sent from a thread of its own."""
 
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
@@ -13,7 +13,7 @@ from orderflow.consume.world import World
 from orderflow.model.records import Outgoing
 
 LOOK_S = 0.1
-"""How long to wait for a settlement before the watchdog hears that nothing is being called."""
+"""How long to wait for a settlement at a time; in between, the watchdog learns that no call is running."""
 
 
 class Work(NamedTuple):
@@ -21,15 +21,15 @@ class Work(NamedTuple):
 
     outbox: Outbox
     records: List[Outgoing]
-    """Made in the thread that polls: two threads that compute get in each other's way."""
+    """Built in the polling thread: two busy threads slow each other down."""
     partitions: List[Partition]
     offsets: Dict[int, Tuple[int, str]]
     member: Any
     is_unsure: bool = False
-    """It was sent, and what became of it is not known yet."""
+    """It was sent, but its outcome is not known yet."""
 
     def without(self, numbers: Set[int]) -> Optional["Work"]:
-        """What is left of it, None for nothing: any partition of it can tell whether it was committed."""
+        """The work less these partitions, or None if that is all: any one can show whether it was committed."""
         self.outbox.forget(numbers)
         partitions = [partition for partition in self.partitions if partition.number not in numbers]
         offsets = {number: commit for number, commit in self.offsets.items() if number not in numbers}
@@ -37,14 +37,14 @@ class Work(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of a settlement."""
+    """The outcome of a settlement."""
 
     work: Work
     settlement: Settlement
 
 
 class Dispatch:
-    """Sends one settlement at a time while the next orders are being called."""
+    """Sends one settlement at a time while the next orders are called."""
 
     def __init__(self, session: Session, watchdog: Watchdog, world: World) -> None:
         self._session = session
@@ -55,16 +55,16 @@ class Dispatch:
 
     @property
     def progress(self) -> Progress:
-        """Of the last settlement."""
+        """Progress of the last settlement."""
         return self._progress._replace(is_on_its_way=not self._thread.has_finished)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is on its way, and no answer waits to be taken."""
+        """Whether nothing is in flight and no answer is waiting to be collected."""
         return not self._thread.in_flight
 
     def send_off(self, work: Work) -> None:
-        """Let a settlement go on its way. There must be no other."""
+        """Send a settlement. No other may be in flight."""
         self._progress = self._progress._replace(sent_off_at_s=self._world.clock())
         self._thread.submit(work)
 
@@ -73,7 +73,7 @@ class Dispatch:
         self._progress = self._progress._replace(settled_at_s=self._world.clock())
 
     def answer(self) -> Optional[Answer]:
-        """Wait for what became of the settlement that is on its way; None where there is none."""
+        """Wait for the outcome of the settlement in flight; None if there is none."""
         while self._thread.in_flight:
             for work, settlement, error in self._thread.collect(LOOK_S):
                 if error is not None:
@@ -86,7 +86,7 @@ class Dispatch:
         return None
 
     def give_up(self) -> None:
-        """Wait until nothing is on its way, whatever becomes of it."""
+        """Wait until nothing is in flight, whatever the outcome."""
         while self._thread.in_flight:
             if not self._thread.collect(LOOK_S):
                 self._be_patient()
@@ -98,7 +98,7 @@ class Dispatch:
             self._session.while_waiting(self._world.clock() - since_s)
 
     def _send(self, work: Work) -> Settlement:
-        """Runs in the thread, the only other one that may use the session."""
+        """Runs in the sending thread, the only other one that may use the session."""
         if work.is_unsure:
             return self._session.find_out(work.offsets)
         began_s = self._world.clock()

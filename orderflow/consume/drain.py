@@ -1,4 +1,4 @@
-"""Whether all that a topic held at the start has been seen through, by whichever member of the group."""
+"""Checks whether every order the topic held at the start is done, by any member of the group."""
 
 from typing import Callable, Container, Dict, Mapping, Optional
 
@@ -15,14 +15,14 @@ TIMEOUT_S = 5.0
 
 
 class Drain:
-    """Ends of every partition, taken once; then, now and then, a look at what is committed."""
+    """Notes the end of every partition once, then checks the committed offsets from time to time."""
 
     def __init__(
         self, session: Session, ends: Mapping[int, int], clock: Callable[[], float], report: Report
     ) -> None:
-        """`ends`: of the log itself, behind what open transactions hold back.
+        """`ends`: of the log itself, including records that open transactions hold back.
 
-        Raises KafkaException where the topic cannot be asked.
+        Raises KafkaException if the topic cannot be queried.
         """
         self._session = session
         self._clock = clock
@@ -36,9 +36,9 @@ class Drain:
                 self._ends[number] = end
 
     def ours_are_done(self, ours: Mapping[int, Partition]) -> bool:
-        """Whether we have read past all that our partitions held; says now and then what is missing.
+        """Whether we have read past everything our partitions held; reports what is missing now and then.
 
-        The client's own end is before the first open transaction, so being there tells nothing.
+        The client sees the log end before the first open transaction, so reaching that end proves nothing.
         """
         held = {
             number: partition.ledger.next
@@ -52,7 +52,7 @@ class Drain:
         return not held
 
     def others_are_done(self, ours: Container[int]) -> bool:
-        """Whether the partitions that are not `ours` are drained; looks once a second, else says no."""
+        """Whether all partitions but `ours` are drained; checks once a second, and says no in between."""
         numbers = [number for number in self._ends if number not in ours]
         if not numbers:
             return True

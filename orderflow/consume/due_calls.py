@@ -1,4 +1,4 @@
-"""Calls the orders whose time to wait is over."""
+"""Calls the orders whose retry is due."""
 
 from typing import Iterator, List, Mapping
 
@@ -9,11 +9,11 @@ from orderflow.consume.slices import Slices
 from orderflow.consume.world import World
 
 DUE_SHARE = 0.3
-"""The share of handler time that retries may take while fresh orders are there."""
+"""The share of handler time that retries may take while there are fresh orders."""
 
 
 class DueCalls:
-    """Takes what is due, one order of each partition in turn."""
+    """Takes due orders, one from each partition in turn."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class DueCalls:
         self._world = world
 
     def call(self, has_fresh: bool) -> None:
-        """Call what is due, for a share of a slice where fresh orders wait as well."""
+        """Call due orders, for only a share of a slice if there are fresh orders as well."""
         self._slices.begin(DUE_SHARE if has_fresh else 1.0)
         guarded: List[Task] = []
         for task in self._due():
@@ -57,6 +57,6 @@ class DueCalls:
             waiting = still
 
     def dues_s(self) -> List[float]:
-        """When the first order of each partition is due."""
+        """When each partition's first waiting order is due."""
         dues = (partition.ledger.next_due_s() for partition in self._ready.values())
         return [due_s for due_s in dues if due_s is not None]

@@ -101,7 +101,7 @@ class Loop:
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
 
     def _is_held(self) -> bool:
-        """Whether calls must wait for Kafka. Retries a rejected settlement if it is time."""
+        """Whether calls must wait for Kafka. Retries a failed settlement once its pause is over."""
         verdict = self._settling.advance()
         if verdict is Verdict.LOST:
             raise LostTrack(self._settling.lost)
