@@ -283,7 +283,7 @@ class OutageBrake:
         return max(1, -(-evidence // SUCCESS))
 
     def succeeded(self, number: int, calls: int = 1) -> bool:
-        """This many calls succeeded, first or later ones. True if that releases the partition."""
+        """Count successful calls, first or later ones. True if that releases the partition."""
         if number not in self.uneasy or not calls:
             return False
         part = self._part(number)
@@ -362,7 +362,7 @@ class Successes:
         self._size = place
 
     def count(self, number: int, most: int, until: Optional[int] = None) -> int:
-        """Successes of a partition since its last count, up to and including place `until`, at most `most`."""
+        """Successes of a partition since its last count, up to and including `until`, at most `most`."""
         until = self._size if until is None else until
         place, floor, found = until, self._counted.get(number, 0), 0
         self._counted[number] = until

@@ -96,9 +96,9 @@ class CarefulCalls:
     # --- a chunk of fresh orders -----------------------------------------------------------------
 
     def admit_chunk(self, intake: Intake, records: List[Message]) -> Tuple[List[Task], List[Message]]:
-        """Heads to announce, and the records not admitted because their partition's chunk or the pool is full.
+        """Heads to announce, and the records not admitted since their chunk or the worker pool is full.
 
-        Workers get no more than they can start: an order merely waiting for one would be suspected needlessly.
+        Workers get no more than they can start: an order waiting for one would be suspected needlessly.
         """
         most = min(LARGEST_CHUNK, self._calls.free_workers)
         room = {number: partition.chunk for number, partition in self._ready.items()}

@@ -29,7 +29,7 @@ class Work(NamedTuple):
     """It was sent, but its outcome is not known yet."""
 
     def without(self, numbers: Set[int]) -> Optional["Work"]:
-        """The work less these partitions, or None if that is all: any one can show whether it was committed."""
+        """The work less these partitions, None if none is left: any one shows whether it was committed."""
         self.outbox.forget(numbers)
         partitions = [partition for partition in self.partitions if partition.number not in numbers]
         offsets = {number: commit for number, commit in self.offsets.items() if number not in numbers}

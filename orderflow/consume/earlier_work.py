@@ -1,7 +1,7 @@
-"""What shows that a group has worked on a partition although it has no ledger of it any more.
+"""Looks for traces of a group's earlier work on a partition whose ledger is gone.
 
-Offsets expire (`offsets.retention.minutes`) and are reset, and the list of the waiting orders goes with them.
-Nothing brings it back; but who starts without it has to know.
+Offsets expire (`offsets.retention.minutes`) or are reset, and the list of waiting orders is lost with them.
+Nothing brings it back, but whoever starts without it has to know.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.records import Message, record_of
 
 LAST = 200
-"""Dead letters of each partition that are looked at."""
+"""How many of the last dead letters of each partition to look at."""
 LOOK_S = 3.0
 TIMEOUT_S = 2.0
 
 LastDead = Callable[[], Mapping[int, int]]
-"""By partition of the orders: the highest offset among the last dead letters of the group."""
+"""By orders partition: the highest offset among the group's last dead letters."""
 
 
 class EarlierWork:
-    """Looks for traces, the first time that they are asked for."""
+    """Looks for traces once, when first asked."""
 
     def __init__(self, session: Session, last_dead: LastDead) -> None:
         self._session = session
@@ -35,7 +35,7 @@ class EarlierWork:
         self._listed: List[int] = []
 
     def trace(self, number: int, committed: Optional[int]) -> Optional[str]:
-        """What shows that the group worked on this partition, of which it has no ledger; None: nothing."""
+        """The evidence that the group worked on this partition, which has no ledger; None if there is none."""
         if self._dead is None:
             self._dead, self._listed = self._last_dead(), self._with_ledger()
         if number in self._dead:
@@ -44,7 +44,7 @@ class EarlierWork:
             return f"the ledger of {_partitions(self._listed)}"
         if self._dead and not self._listed:
             return f"dead letters of {_partitions(sorted(self._dead))}"
-        return None  # perhaps a partition that was added
+        return None  # the partition may be a new one
 
     def _with_ledger(self) -> List[int]:
         try:
@@ -64,13 +64,13 @@ def _partitions(numbers: List[int]) -> str:
 
 
 def last_dead(conf: Mapping[str, Any], dlq_topic: str, topic: str, group: str) -> Dict[int, int]:
-    """The highest offset of each partition of `topic` among the last dead letters that `group` wrote.
+    """The highest offset of each partition of `topic` among the last dead letters written by `group`.
 
-    Empty where they cannot be read: a consumer may write dead letters without the right to read them.
+    Empty if they cannot be read: a consumer may be allowed to write dead letters but not to read them.
     """
     found: Dict[int, int] = {}
     for message in _last_messages(conf, dlq_topic, group):
-        with contextlib.suppress(ValueError):  # headers that are not ours to judge here
+        with contextlib.suppress(ValueError):  # a foreign record with headers of another form
             told = dict(record_of(message).headers)
             origin = told.get(dead_letter.TOPIC), told.get(dead_letter.GROUP)
             if origin == (topic.encode(), group.encode()):
@@ -103,7 +103,7 @@ def _last_messages(conf: Mapping[str, Any], topic: str, group: str) -> Iterator[
 
 
 def _assign_last(consumer: Any, topic: str) -> int:
-    """Read each partition from a little before its end; how many there are."""
+    """Assign each partition from shortly before its end; returns how many there are."""
     places = []
     for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)

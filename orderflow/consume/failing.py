@@ -1,9 +1,9 @@
-"""What has been failing, and for how long: one loud line a minute, however many tries come between."""
+"""Tracks what keeps failing and reports it once a minute, however many tries come between."""
 
 from typing import Any, Callable, Dict, NamedTuple
 
 LOUD_AFTER_S = 60.0
-"""What has failed for so long is no hiccup, and is repeated as often."""
+"""A step that has failed this long is reported, and again after each such period."""
 
 
 class _Since(NamedTuple):
@@ -12,7 +12,7 @@ class _Since(NamedTuple):
 
 
 class Failing:
-    """Steps that do not succeed."""
+    """The steps that are failing."""
 
     def __init__(self, clock: Callable[[], float], report: Callable[..., Any]) -> None:
         self._clock = clock
@@ -20,7 +20,7 @@ class Failing:
         self._steps: Dict[str, _Since] = {}
 
     def failed(self, step: str, detail: str) -> None:
-        """One more try of this step failed; `detail` is what Kafka answered."""
+        """Another try of this step failed; `detail` is Kafka's answer."""
         now_s = self._clock()
         since = self._steps.setdefault(step, _Since(now_s, now_s + LOUD_AFTER_S))
         if now_s < since.loud_at_s:
@@ -29,5 +29,5 @@ class Failing:
         self._report("failing", step=step, detail=detail, for_s=now_s - since.began_s)
 
     def succeeded(self, step: str) -> None:
-        """It works, or is not tried any more."""
+        """The step succeeded, or is no longer tried."""
         self._steps.pop(step, None)

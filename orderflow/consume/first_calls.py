@@ -1,7 +1,7 @@
-"""The fast road: the first call of each fresh order, in batches.
+"""The fast path: the first call of each fresh order, in batches.
 
-Nothing is built, looked up or written for an order that succeeds at once. Only one that fails, or whose key
-is busy, gets an entry in its partition's ledger.
+An order that succeeds at once costs no object, no look-up and no ledger entry. Only an order that fails, or
+whose key is busy, is entered in its partition's ledger.
 """
 
 from typing import List, Optional, Sequence, Tuple
@@ -22,7 +22,7 @@ REGISTRY_LINE_S = 30.0
 
 
 class FirstCalls:
-    """Makes the first call of each order: here and now, or by workers."""
+    """Makes the first call of each order, inline or by workers."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class FirstCalls:
         self._pace = pace
         self._world = world
         self._successes = Successes([])
-        """Of the batch that was called last."""
+        """Those of the last batch."""
         self._next_registry_line_s = 0.0
 
     def call(self, records: List[Message]) -> List[Message]:
-        """Call these in their order, as far as the slice goes; what was not admitted."""
+        """Call these in order until the slice ends; returns the records not admitted."""
         if self._calls.has_workers:
             return self._hand_out(records)
         return self._call_inline(records)
 
     def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
-        """One loop, since each look-up in it costs every order.
+        """A single loop, since every look-up in it is paid for by every order.
 
-        What no retry can help needs no entry in a ledger either, and is dead-lettered with the batch.
+        Orders that no retry can help need no ledger entry either, and are dead-lettered with the batch.
         """
         read, handler, wants_delivery = self._business.read, self._business.handler, self._wants_delivery
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
@@ -83,7 +83,7 @@ class FirstCalls:
                         publish(message, result)
                     elif type(result) not in PLAIN:
                         require_outcome(result)
-            except SystemExit:  # the handler ends the process: no failure of its order yet
+            except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
                 if is_permanent(error):
@@ -114,9 +114,9 @@ class FirstCalls:
         return failure
 
     def _failed(self, message: Message, error: BaseException, place: int) -> bool:
-        """A first call failed and may succeed later: only now the order gets an entry in its ledger.
+        """A first call failed but may succeed later: only now is the order entered in the ledger.
 
-        `place`: of the message in the batch. True where the outage brake holds its partition now.
+        `place`: the message's place in the batch. True if the outage brake now holds its partition.
         """
         partition = self._intake.partition_of(message)
         if isinstance(error, RegistryUnavailable):
@@ -136,7 +136,7 @@ class FirstCalls:
         self._intake.stop(partition, offset, "registry", now_s + REGISTRY_RETRY_S)
 
     def _hand_out(self, records: List[Message]) -> List[Message]:
-        """Give fresh orders to the workers, as many as they can take soon."""
+        """Hand fresh orders to the workers, as many as they can start soon."""
         index, most = 0, self._pace.may_give_out
         while index < min(len(records), most) and self._calls.has_free_worker:
             if not self._intake.is_stopped(records[index].partition()):
@@ -146,7 +146,7 @@ class FirstCalls:
         return records[index:]
 
     def call_one(self, message: Message) -> None:
-        """List one order, and have it called; or queue it behind the one of its key."""
+        """Queue an order behind the head of its key, or list it as a head and have it called."""
         if self._intake.queues(message):
             return
         partition = self._intake.partition_of(message)
@@ -154,17 +154,17 @@ class FirstCalls:
         self._calls.start(partition, head)
         self._intake.stop_if_full(partition, message)
 
-    # --- what the outage brake has to know of a batch ---------------------------------------------
+    # --- successes for the outage brake ----------------------------------------------------------
 
     def count_successes(self, numbers: Sequence[int]) -> None:
-        """Tell the outage brake of the successes in the batch that is over, of the partitions it watches."""
+        """Report the last batch's successes to the outage brake, for the partitions it watches."""
         for number in numbers:
             if number in self._outcomes.outage.uneasy:
                 self._count_successes(number, None)
         self._successes = Successes([])
 
     def _count_successes(self, number: int, until: Optional[int]) -> None:
-        """Before the brake is told of a failure, and when the batch is over."""
+        """Called before a failure is reported to the brake, and at the end of the batch."""
         found = self._successes.count(number, self._outcomes.outage.needed(number), until)
         if found:
             self._outcomes.answered(number, found)

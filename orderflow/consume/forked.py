@@ -1,4 +1,4 @@
-"""Ends a child process that a handler forked: it has a copy of the consumer's memory, and is not it."""
+"""Ends a child process that a handler forked, which would otherwise act as a copy of the consumer."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ from orderflow import exits
 
 
 def end_if_forked(pid: int, crash: BaseException) -> None:
-    """End this process with the exit code of `crash` unless it is the consumer's own, which is `pid`.
+    """End this process with the exit code of `crash`, unless it is the consumer's own (`pid`).
 
-    All that a child has except its memory is its parent's: the connections, the membership, the terminal.
+    Except for its memory, everything a child has is its parent's: connections, membership, terminal.
     """
     if os.getpid() == pid:
         return

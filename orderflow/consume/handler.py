@@ -1,4 +1,4 @@
-"""The business logic's side of the toolkit: how a handler is found, and what it is given."""
+"""The handler's interface: how a handler is loaded, and what it is given."""
 
 import functools
 import importlib
@@ -20,8 +20,8 @@ MAX_LAYERS = 20
 class Delivery(NamedTuple):
     """Where an order came from.
 
-    `id` is the same at every attempt, after every crash and in every replay, and no other order has it: use
-    it to make side effects idempotent.
+    `id` is unique to the order and stays the same across attempts, crashes and replays: use it to make
+    side effects idempotent.
     """
 
     id: str
@@ -31,22 +31,22 @@ class Delivery(NamedTuple):
     key: Optional[bytes]
     headers: Headers
     timestamp: Optional[int]
-    """Milliseconds since the epoch, or None where the broker gave none."""
+    """Milliseconds since the epoch, or None if the broker gave none."""
     attempt: int
     """1 for the first call."""
     headers_left_out: Optional[str] = None
-    """Why the headers cannot be read: to ask for them then raises HeadersUnreadable. None where they can."""
+    """Why the headers cannot be read: accessing them then raises HeadersUnreadable. None if they can."""
 
 
 class HeadersUnreadable(OrderError):
-    """The handler asks for headers that the Kafka client cannot give, now or ever."""
+    """The handler asked for headers that the Kafka client can never read."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the order's headers cannot be read: {why}", "process.headers_unreadable")
 
 
 class DeliveryWithoutHeaders(Delivery):
-    """Its handler can do all but look at the headers: none would be a lie, and nothing must rest on it."""
+    """A delivery with unreadable headers. An empty list would be a lie that handlers might rely on."""
 
     @property
     def headers(self) -> Headers:
@@ -55,7 +55,7 @@ class DeliveryWithoutHeaders(Delivery):
 
 
 def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) -> Delivery:
-    """The delivery of a record that is called for the `attempt`-th time."""
+    """The delivery for the `attempt`-th call of a record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     kind, timestamp_ms = message.timestamp()
     headers, left_out = headers_of(message)
@@ -74,11 +74,11 @@ def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) 
 
 
 class HandlerUnusable(Exception):
-    """A handler that cannot be loaded; the text says which and why."""
+    """A handler cannot be used; the text says which and why."""
 
 
 def load(name: str) -> Handler:
-    """The function that `module:function` or `path/to/file.py:function` names."""
+    """Load the function named by `module:function` or `path/to/file.py:function`."""
     source, separator, attribute = name.rpartition(":")
     if not separator or not source or not attribute:
         raise HandlerUnusable(f"handler {name!r} is not of the form module:function or file.py:function")
@@ -93,7 +93,7 @@ def load(name: str) -> Handler:
 
 
 def require_usable(function: Handler, name: str) -> None:
-    """Raise `HandlerUnusable` for what does not run when it is called, or takes no order."""
+    """Raise `HandlerUnusable` for a function that does not run when called, or takes no order."""
     runs_later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     if any(kind(layer) for layer in _layers(function) for kind in runs_later):
         why = "is async or a generator: calling it does not run it"
@@ -104,10 +104,10 @@ def require_usable(function: Handler, name: str) -> None:
 
 
 def _layers(function: Any) -> Iterator[Any]:
-    """The handler, and what runs when it is called: of a partial, of a method, of an object's `__call__`.
+    """The handler and what it calls: the function inside a partial, a method or an object's `__call__`.
 
-    Not what a decorator wraps: `functools.wraps` around `asyncio.run` is a good handler of an async
-    function. What such a wrapper returns tells, at the first order.
+    Decorators are not unwrapped: `functools.wraps` around `asyncio.run` makes a good handler of an async
+    function. A bad wrapper shows in what it returns for the first order.
     """
     for _ in range(MAX_LAYERS):
         yield function

@@ -1,7 +1,7 @@
-"""What is polled and not called yet, and how far each partition has been admitted.
+"""Records polled but not called yet, and how far each partition has been admitted.
 
-A record is admitted once it is called, or listed in its partition's ledger. What was polled beyond that is
-kept as if it had never been seen: `next`, and so every commit, ends before it.
+A record is admitted once it is called, or listed in its partition's ledger. Records polled beyond that are
+kept aside: `next`, and so every commit, ends before them.
 """
 
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -16,36 +16,36 @@ from orderflow.consume.world import World
 from orderflow.model.records import Message
 
 SPAN = 4 * MAX_BATCH
-"""Offsets that one batch may span, holes included, in the count of heads that must fit."""
+"""Offsets one batch may span, gaps included, when working out how many heads fit."""
 MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
-"""Records polled but not admitted at which fetching goes on, and is paused. A pause costs a fetch."""
+"""Unadmitted records at which fetching resumes, and at which it pauses. A pause costs a fetch."""
 LOSS_LOOK_S = 5.0
-"""Holes in the offsets are looked into no more often than this: most are markers of transactions."""
+"""How often gaps in the offsets are checked at most: nearly all are transaction markers."""
 
 
 class LostTrack(Exception):
-    """The client and we do not agree on what was read: restore everything from what is committed."""
+    """Client and engine disagree on what was read: restore everything from the committed offsets."""
 
 
 class Polled(NamedTuple):
-    """What one poll brought."""
+    """The result of one poll."""
 
     records: List[Message]
-    """New ones, each partition's in the order of its offsets."""
+    """In offset order within each partition."""
     lost: Set[int]
-    """Partitions that were taken away meanwhile."""
+    """Partitions revoked meanwhile."""
 
 
 class Intake:
-    """Polls, and keeps what cannot be called yet. Raises LostTrack."""
+    """Polls, and keeps records that cannot be called yet. Raises LostTrack."""
 
     def __init__(self, session: Session, assignment: Assignment, world: World) -> None:
         self.leftover: List[Message] = []
         """Polled but not admitted."""
         self.busy = assignment.busy
-        """Keys that have an order waiting, in any ledger of ours."""
+        """Keys with a waiting order in any of our ledgers."""
         self.stopped: Dict[int, int] = {}
-        """Partitions of which nothing more is admitted in this batch, and the offset to go on at."""
+        """Partitions that admit nothing more of this batch, and the offset to continue from."""
         self._session = session
         self._assignment = assignment
         self._ready = assignment.ready
@@ -55,12 +55,12 @@ class Intake:
     # --- polling ---------------------------------------------------------------------------------
 
     def poll(self, most: int, timeout_s: float) -> Polled:
-        """What Kafka has. Partitions may be taken away in here, after all that was done is settled."""
+        """Poll Kafka. Partitions may be revoked in here, once their finished work is settled."""
         records = self._session.poll(most, timeout_s)
         return Polled(records, self._session.take_lost())
 
     def new_ones(self, records: List[Message]) -> List[Message]:
-        """Those that were not handed over before, of partitions that are ours."""
+        """The records not delivered before, of partitions that are ours."""
         sifted = self._assignment.admission.sift(records, self._world.clock())
         for message in sifted.late:
             self._admit_late(message)
@@ -72,14 +72,14 @@ class Intake:
         return sifted.fresh
 
     def _admit_late(self, message: Message) -> None:
-        """Its place was taken for a hole. Whatever came of its key meanwhile, it has to be processed."""
+        """Its offset was taken for a gap. It must be processed, whatever happened to its key meanwhile."""
         partition = self._ready[message.partition()]
         self._world.report("came_late", partition=partition.number, offset=message.offset())
         head = partition.ledger.admit(message, message.offset(), None)
         partition.ledger.wait(head, self._world.clock())
 
     def _note_repeated(self, number: int, messages: Sequence[Message]) -> None:
-        """Leave them alone, unless the log has lost its end: then other records stand at these offsets."""
+        """Ignore them, unless the log has lost its end: then these offsets now hold other records."""
         first, last = messages[0].offset(), messages[-1].offset()
         self._world.report("handed_over_again", partition=number, first=first, last=last)
         bounds = self._assignment.bounds(number)
@@ -87,7 +87,7 @@ class Intake:
             raise LostTrack(f"partition {number} ends at offset {bounds[1]} now, before what was read")
 
     def go_back(self, number: int, offset: int) -> None:
-        """Have the client read on from there, as if it had not handed over more."""
+        """Have the client read from there again, as if it had delivered nothing beyond."""
         if number not in self._ready:
             return
         try:
@@ -99,15 +99,15 @@ class Intake:
     # --- keeping ---------------------------------------------------------------------------------
 
     def keep(self, records: List[Message]) -> None:
-        """These cannot be admitted yet: they come before what is polled next."""
+        """Keep records that cannot be admitted yet; they come before those polled next."""
         self.leftover = self.leftover + records
 
     def put_back(self, records: List[Message]) -> None:
-        """Of all that was there to be called, this was not admitted."""
+        """Keep the records that were not admitted."""
         self.leftover = self._without_stopped(records)
 
     def with_leftover(self, fresh: List[Message]) -> List[Message]:
-        """All that may be admitted now, of partitions that are ours."""
+        """All records that may be admitted now, of partitions that are ours."""
         records = self.leftover + fresh if self.leftover else fresh
         return records if self._assignment.is_settled else self._of_ready(records)
 
@@ -123,12 +123,12 @@ class Intake:
     # --- admitting -------------------------------------------------------------------------------
 
     def plan(self) -> None:
-        """A batch is about to be admitted: fix how many heads each partition may list meanwhile."""
+        """Fix how many heads each partition may list during the next batch."""
         for partition in self._ready.values():
             partition.ledger.plan_intake(SPAN)
 
     def queue(self, message: Message) -> bool:
-        """Keep the record behind the head of its key, if its partition has one."""
+        """Queue the record behind the head of its key, if its partition has one."""
         partition = self._ready[message.partition()]
         key = message.key()
         if key not in partition.ledger.by_key:
@@ -138,19 +138,19 @@ class Intake:
         return True
 
     def queues(self, message: Message) -> bool:
-        """The same, for a record of which it is not known that any ledger is busy with its key."""
+        """The same, for a record whose key may not be busy in any ledger."""
         return message.key() in self.busy and self.queue(message)
 
     def partition_of(self, message: Message) -> Partition:
-        """The one that a record stands in."""
+        """The partition of a record."""
         return self._ready[message.partition()]
 
     def is_stopped(self, number: int) -> bool:
-        """Whether this partition takes no more of this batch."""
+        """Whether this partition admits no more of this batch."""
         return number in self.stopped
 
     def stop_if_full(self, partition: Partition, admitted: Message) -> None:
-        """Admit no more of a partition that has as many orders waiting as it may."""
+        """Admit no more from a partition that has reached its limit of waiting orders."""
         if partition.ledger.is_full:
             self.stop(partition, admitted.offset() + 1, "full")
             waiting = partition.ledger.unfinished
@@ -166,12 +166,12 @@ class Intake:
             return records
         return [message for message in records if message.partition() not in self.stopped]
 
-    # --- how far it got --------------------------------------------------------------------------
+    # --- progress --------------------------------------------------------------------------------
 
     def note_positions(self, kept: Dict[int, int], polled: int) -> List[int]:
-        """Raise each `next` to the first record that was not admitted, past markers and holes.
+        """Advance each `next` to the first record not admitted, past markers and gaps.
 
-        `kept`: first offsets that others keep, by partition. The partitions that got further.
+        `kept`: by partition, the first offset kept elsewhere. Returns the partitions that advanced.
         """
         places = {message.partition(): message.offset() for message in reversed(self.leftover)}
         places.update(kept)
@@ -203,7 +203,7 @@ class Intake:
         return reached
 
     def _look_for_loss(self, partition: Partition, place: int, polled: int) -> None:
-        """Offsets were skipped: say so if it was retention that took them, while we were too slow."""
+        """Report skipped offsets if retention deleted them before we got there."""
         offset, now_s = partition.ledger.next, self._world.clock()
         if place - offset - polled <= 0 or now_s < self._next_loss_look_s:
             return
@@ -214,7 +214,7 @@ class Intake:
             self._world.report("lost_by_retention", partition=number, offset=offset, until=bounds[0])
 
     def steer(self) -> None:
-        """Pause fetching while there is more than can be called, and go on when there is not."""
+        """Pause fetching while there is more than can be called, and resume afterwards."""
         self._assignment.release_expired()
         backlog = len(self.leftover)
         for partition in self._ready.values():

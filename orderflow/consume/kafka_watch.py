@@ -1,4 +1,4 @@
-"""Watches whether Kafka is there and takes us for a member: what keeps a consumer from its work is said."""
+"""Watches the connection to Kafka and the group membership, and reports what stops the consumer."""
 
 import os
 import time
@@ -20,25 +20,25 @@ from orderflow.kafka import topics
 SILENCE_S = 5.0
 LOOK_FOR_KAFKA_S = 2.0
 DLQ_LOOK_S = 60.0
-"""Partitions that are added to the dead letter topic are used after this time at the latest."""
+"""Partitions added to the dead letter topic are used after this time at the latest."""
 UNHEARD_S = 30.0
-"""Longer than a client takes to find a broker again. One that does not (seen after a broker was frozen for
-20 s: "no broker available for coordinator query") has to be started again."""
+"""Longer than a client takes to find a broker again. If it does not (seen after a broker was frozen for
+20 s: "no broker available for coordinator query"), the process has to be restarted."""
 READ_AGAIN_S = 10.0
 STUCK_S = 600.0
-"""No outage of Kafka has to end the process, but a client that never comes back from a call must."""
+"""An outage of Kafka need not end the process, but a client that never returns from a call must."""
 READING = "reading orders"
 
 
 class Topics(NamedTuple):
-    """What the topics are now."""
+    """The current identity of the topics."""
 
     orders: topics.Identity
     dead_letters: topics.Identity
 
 
 class KafkaWatch:
-    """Looks after the connection between two steps of the loop, and while a settlement is waited for."""
+    """Checks the connection between steps of the loop, and while waiting for a settlement."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class KafkaWatch:
     # --- between two steps -----------------------------------------------------------------------
 
     def look(self) -> None:
-        """Say what is wrong with the connection. Raises SessionLost where it cannot come back by itself."""
+        """Report problems with the connection. Raises SessionLost if it cannot recover by itself."""
         assert self._session is not None
         self._watch(self._session)
         if self._outage.holds:
@@ -100,7 +100,7 @@ class KafkaWatch:
         return topics.standing(self._conf, self._group, self._session.member_id())
 
     def _look_for_kafka(self, session: Session) -> None:
-        """Say that Kafka is lost or back; end if it is there, and only this client does not find it."""
+        """Report Kafka as lost or back. Raises SessionLost if only this client cannot find it."""
         if not self._is_time_to_look():
             return
         if session.answers(timeout_s=1.0):
@@ -112,8 +112,8 @@ class KafkaWatch:
             self._unheard_since_s = time.monotonic()
         if time.monotonic() - self._unheard_since_s > UNHEARD_S and _is_there(self._conf):
             raise SessionLost(
-                f"Kafka at {self._conf['bootstrap.servers']} answers others, but not this client, for "
-                f"{UNHEARD_S:.0f} s. Nothing is lost: start the consumer again"
+                f"Kafka at {self._conf['bootstrap.servers']} answers other clients, but has not answered this "
+                f"one for {UNHEARD_S:.0f} s. Nothing is lost: start the consumer again"
             )
 
     def _is_time_to_look(self) -> bool:
@@ -122,10 +122,10 @@ class KafkaWatch:
         self._look_at_s = time.monotonic() + LOOK_FOR_KAFKA_S
         return True
 
-    # --- while a settlement is waited for --------------------------------------------------------
+    # --- while waiting for a settlement ----------------------------------------------------------
 
     def waiting(self, waited_s: float) -> None:
-        """A settlement has had no answer for so long: say so, and never stall in silence."""
+        """A settlement has been unanswered for `waited_s`: report it, so that no stall is silent."""
         self._watchdog.idle()
         if waited_s > SILENCE_S and self._is_time_to_look():
             self._look_while_waiting()
@@ -134,14 +134,14 @@ class KafkaWatch:
             os._exit(exits.FAILED)  # a client that does not return from a call cannot be closed either
 
     def _look_while_waiting(self) -> None:
-        """Kafka may be there, and only what this commit needs is not: then the settlement says what."""
+        """If Kafka answers, only something this commit needs is missing, and the settlement will report it."""
         if self._session is not None and not self._session.answers(timeout_s=1.0):
             self._outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
 
     # --- at the end ------------------------------------------------------------------------------
 
     def require_same_topic(self) -> None:
-        """Raises SessionLost where the orders' topic was recreated while its orders were processed."""
+        """Raise SessionLost if the orders topic was recreated while its orders were being processed."""
         assert self._session is not None
         if self._topics.orders.has_changed_by_now():
             raise SessionLost(_replaced(self._session.topic))
@@ -156,7 +156,7 @@ def _replaced(topic: str) -> str:
 
 
 def _is_there(conf: Dict[str, Any]) -> bool:
-    """Whether a client that is made now finds Kafka."""
+    """Whether a new client finds Kafka."""
     try:
         topics.require_kafka(conf, timeout_s=3.0)
         return True

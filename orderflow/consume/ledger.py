@@ -1,12 +1,12 @@
-"""The offset ledger of one partition: what is finished, what waits, and what to commit.
+"""The ledger of one partition: which offsets are finished, which wait, and what to commit.
 
 Three offsets matter:
-- `next`: the first offset that was never admitted. Everything below it was seen.
-- a *head*: an offset below `next` that is not finished, and is listed in the metadata.
+- `next`: the first offset not admitted yet. Everything below it has been seen.
+- a *head*: an unfinished offset below `next`, listed in the metadata.
 - the *commit point*: the lowest head, or `next`. Everything below it is finished.
 
-Later orders with a head's key are its *followers*. They are not listed: with one order of a key at a time,
-every record of that key between the head and `next` is unfinished, and nothing else is.
+Later orders with a head's key are its *followers*. They are not listed: since orders of a key run one at a
+time, every record of that key between the head and `next` is unfinished, and no other record is.
 """
 
 import heapq
@@ -24,11 +24,11 @@ from orderflow.model.commit_metadata import (
 )
 
 IN_COMPANY, ALONE = 1, 2
-"""How a head under suspicion is called: with a few others of its kind, or with nothing else in flight."""
+"""How to call a suspect: with a few other suspects, or with nothing else in flight."""
 
 
 class Follower(NamedTuple):
-    """A record that waits behind the head of its key."""
+    """A record waiting behind the head of its key."""
 
     record: Any
     offset: int
@@ -36,7 +36,7 @@ class Follower(NamedTuple):
 
 
 class Head:
-    """One unfinished order below `next`: it waits for its time, or it is in flight."""
+    """An unfinished order below `next`, either waiting or in flight."""
 
     __slots__ = (
         "announced",
@@ -65,47 +65,47 @@ class Head:
         """When it may be called again, or None while it is in flight."""
         self.followers: Deque[Follower] = deque()
         self.announced = False
-        """It is listed as about to be called: should the process die now, it may be the cause."""
+        """It is listed as about to be called: if the process dies now, it may be the cause."""
         self.suspect = 0
-        """It was announced when a process died, and may be the cause: IN_COMPANY or ALONE. 0: it is not."""
+        """IN_COMPANY or ALONE if it was announced when a process died and may be the cause, else 0."""
         self.died_alone = False
-        """A process died while nothing but this was called."""
+        """A process died while calling nothing but this order."""
         self.trail = 0
-        """This many orders behind it may be the cause as well, since they ran on behind its announcement."""
+        """How many of its followers may be the cause as well, having run on behind its announcement."""
         self.careful = 0
-        """The last owner did not stop properly: this many calls of its key are announced."""
+        """How many calls of its key to announce, because the last owner did not stop cleanly."""
         self.run = 0
-        """This many orders behind it may run on behind its announcement."""
+        """How many of its followers may run on behind its announcement."""
         self.first_failed_at_ms: Optional[int] = None
         self.began: Optional[int] = None
-        """How many successes of its partition the outage brake had noted when it first failed."""
+        """The outage brake's count of successes in its partition when it first failed."""
         self.voted = False
-        """Its first call was evidence of an outage."""
+        """Its first call counted as evidence of an outage."""
 
     def wait_until(self, due_s: float) -> None:
-        """It is not in flight any more, and may be called again then."""
+        """It is no longer in flight, and may be called again at `due_s`."""
         self.due_s = due_s
         self.announced = False
         self.run = 0
 
     def take_off(self) -> None:
-        """It is in flight from now on."""
+        """It is in flight now."""
         self.due_s = None
 
     def announce(self) -> None:
-        """It is about to be called, and a commit is to say so first."""
+        """It is about to be called, once a commit says so."""
         self.announced = True
 
     def let_run(self, run: int) -> None:
-        """Up to `run` orders of its key may run on behind its announcement."""
+        """Up to `run` followers may run on behind its announcement."""
         self.run = run
 
     def count_call(self) -> None:
-        """A call is counted before it is made, so that a death in it counts."""
+        """Count a call before making it, so that a death during it counts."""
         self.attempts += 1
 
     def uncount_call(self) -> None:
-        """The call that was counted was not made."""
+        """The counted call was not made."""
         self.attempts -= 1
 
     def failed(self, attempts: int, now_ms: int) -> None:
@@ -115,44 +115,44 @@ class Head:
             self.first_failed_at_ms = now_ms
 
     def first_seen_failing(self, began: int) -> None:
-        """The outage brake had noted that many successes when it first failed."""
+        """Remember the outage brake's count of successes at its first failure."""
         if self.began is None:
             self.began = began
 
     def vote(self) -> None:
-        """Its first call is evidence of an outage."""
+        """Its first call counts as evidence of an outage."""
         self.voted = True
 
     def start_over(self, began: int) -> None:
-        """An outage is over: it has its whole budget again."""
+        """An outage is over: it gets its full retry budget back."""
         self.attempts, self.began, self.voted = 0, began, False
 
     def call_carefully(self, calls: int) -> None:
-        """The last owner did not stop properly: announce this many calls of its key."""
+        """The last owner did not stop cleanly: announce this many calls of its key."""
         self.careful = calls
 
     def suspect_of(self, how: int, died_alone: bool, trail: int) -> None:
-        """It may have ended the process."""
+        """It may have killed the process."""
         self.suspect, self.died_alone, self.trail = how, died_alone, trail
 
     def clear(self) -> None:
-        """A call of it returned, so it ended no process; those behind it may still have."""
+        """Its call returned, so it killed no process; its followers still may have."""
         self.suspect, self.died_alone = 0, False
 
     def succeed(self, follower: Follower) -> "Head":
-        """The head that takes its place, with all that waits behind."""
+        """The head that replaces it and takes over its followers."""
         head = Head(follower.record, follower.offset, self.key)
         head.inherit(self)
         return head
 
     def inherit(self, done: "Head") -> None:
-        """Take over the queue and the caution of the head before."""
+        """Take over the previous head's followers and caution."""
         self.followers = done.followers
         self.careful, self.run = max(0, done.careful - 1), max(0, done.run - 1)
 
 
 class Ledger:
-    """One partition's book. Its owner tells it what happens; it never acts by itself."""
+    """One partition's ledger. Its owner records what happens; the ledger never acts by itself."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Ledger:
         metadata_limit: int = METADATA_LIMIT,
         busy: Optional[Dict[bytes, int]] = None,
     ) -> None:
-        """`busy` counts the ledgers in which a key has a head; ledgers of one process share it."""
+        """`busy` counts the ledgers in which each key has a head; all ledgers of a process share it."""
         self.next = next_offset
         self.max_queued = max_queued
         self.max_queued_bytes = max_queued_bytes
@@ -170,33 +170,33 @@ class Ledger:
         self.heads: Dict[int, Head] = {}
         self.by_key: Dict[bytes, Head] = {}
         self.suspects: Dict[int, Head] = {}
-        """The heads under suspicion, by offset, as in `heads`."""
+        """The suspects among the heads, by offset."""
         self.busy: Dict[bytes, int] = {} if busy is None else busy
         self.queued = 0
         self.queued_bytes = 0
         self.changed = False
-        """Whether there is anything that the last commit did not say."""
+        """Whether anything has changed since the last commit."""
         self._due: List[Tuple[float, int]] = []
         self._max_heads = capacity(1, metadata_limit)
 
     def touch(self) -> None:
-        """What was said of it in a commit is not certain, or something beside it changed."""
+        """The last commit is uncertain, or something committed along with the ledger changed."""
         self.changed = True
 
     def told(self) -> None:
-        """A commit that says everything is on its way."""
+        """A commit with the current state is in flight."""
         self.changed = False
 
     # --- admitting -------------------------------------------------------------------------------
 
     def advance_to(self, offset: int) -> None:
-        """Everything below this offset was admitted, or is no record."""
+        """Everything below this offset has been admitted or is not a record."""
         if offset > self.next:
             self.next = offset
             self.changed = True
 
     def admit(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> Head:
-        """List a record as a head in flight. Its key must not have one yet."""
+        """List a record as a head in flight. Its key must not have a head yet."""
         head = Head(record, offset, key, attempts)
         self.heads[offset] = head
         self.changed = True
@@ -206,7 +206,7 @@ class Ledger:
         return head
 
     def release_key(self, key: bytes) -> None:
-        """Nothing of this key is unfinished here any more."""
+        """This key has no unfinished orders here any more."""
         del self.by_key[key]
         ledgers = self.busy[key] - 1
         if ledgers:
@@ -215,19 +215,19 @@ class Ledger:
             del self.busy[key]
 
     def release_keys(self) -> None:
-        """The partition is given up: its keys are free for the other ledgers."""
+        """The partition is given up: its keys no longer count as busy."""
         for key in list(self.by_key):
             self.release_key(key)
 
     def queue(self, key: bytes, record: Any, offset: int, size: int) -> None:
-        """Keep a record behind the head of its key."""
+        """Queue a record behind the head of its key."""
         self.by_key[key].followers.append(Follower(record, offset, size))
         self.queued += 1
         self.queued_bytes += size
         self.changed = True
 
     def plan_intake(self, offsets: int) -> None:
-        """Fix how many heads may be listed while `next` rises by at most `offsets`."""
+        """Fix how many heads may be listed while `next` advances by at most `offsets`."""
         self._max_heads = capacity(self.next + offsets - self.commit_point, self.metadata_limit)
 
     @property
@@ -237,12 +237,12 @@ class Ledger:
 
     @property
     def is_full(self) -> bool:
-        """True where one more head or follower may be one too many: take in nothing more."""
+        """True if one more head or follower may be too many: admit nothing more."""
         return not self.room or self.queued >= self.max_queued or self.queued_bytes >= self.max_queued_bytes
 
     @property
     def has_room(self) -> bool:
-        """True where it is worth taking in again: a quarter of each limit is free."""
+        """True if admitting is worthwhile again: a quarter of each limit is free."""
         return (
             len(self.heads) * 4 <= self._max_heads * 3
             and self.queued * 4 <= self.max_queued * 3
@@ -252,17 +252,17 @@ class Ledger:
     # --- waiting and finishing -------------------------------------------------------------------
 
     def wait(self, head: Head, due_s: float) -> None:
-        """Let a head wait until `due_s`. Its followers wait with it; nothing else does."""
+        """Have a head wait until `due_s`. Its followers wait with it; nothing else does."""
         self.changed = True
         self.postpone(head, due_s)
 
     def postpone(self, head: Head, due_s: float) -> None:
-        """Let a head that was not called wait a little longer; no commit need say so."""
+        """Have a head that was not called wait a little longer; this needs no commit."""
         head.wait_until(due_s)
         heapq.heappush(self._due, (due_s, head.offset))
 
     def next_due_s(self) -> Optional[float]:
-        """When the first waiting head is due, or None where none waits."""
+        """When the first waiting head is due, or None if none is waiting."""
         while self._due:
             due_s, offset = self._due[0]
             head = self.heads.get(offset)
@@ -272,7 +272,7 @@ class Ledger:
         return None
 
     def take_due(self, now_s: float) -> Optional[Head]:
-        """The head that is due longest, now in flight; None where none is due."""
+        """Take the head that has been due longest; it is then in flight. None if none is due."""
         due_s = self.next_due_s()
         if due_s is None or due_s > now_s:
             return None
@@ -281,7 +281,7 @@ class Ledger:
         return head
 
     def finish(self, head: Head) -> Optional[Head]:
-        """The head is processed or dead-lettered. Its next follower, now in flight, or None."""
+        """The head is processed or dead-lettered. Returns its next follower, now in flight, or None."""
         self.changed = True
         del self.heads[head.offset]
         self.suspects.pop(head.offset, None)
@@ -304,35 +304,35 @@ class Ledger:
         return head
 
     def suspect(self, head: Head, how: int, died_alone: bool = False, trail: int = 0) -> None:
-        """Suspect a head of having ended the process: it is called as `how` says until a call clears it."""
+        """Suspect a head of having killed the process: it is called as `how` says until a call clears it."""
         head.suspect_of(how, died_alone, trail)
         self.suspects[head.offset] = head
 
     def clear(self, head: Head) -> None:
-        """A call of the head came to its end, so it is no suspect; those behind it may still become one."""
+        """A call of the head returned, so it is no suspect; its followers may still become one."""
         head.clear()
         self.suspects.pop(head.offset, None)
 
     def reschedule(self, due_s: float) -> None:
-        """Make every waiting head due at `due_s` at the latest."""
+        """Make every waiting head due no later than `due_s`."""
         for head in self.waiting():
             if head.due_s is not None and head.due_s > due_s:
                 self.wait(head, due_s)
 
     def waiting(self) -> Iterator[Head]:
-        """The heads that wait for their time, in no order."""
+        """The waiting heads, in no particular order."""
         return (head for head in list(self.heads.values()) if head.due_s is not None)
 
     # --- committing ------------------------------------------------------------------------------
 
     @property
     def commit_point(self) -> int:
-        """The offset to commit: the lowest that is not finished."""
+        """The offset to commit: the lowest unfinished one."""
         return min(self.heads) if self.heads else self.next
 
     @property
     def unfinished(self) -> int:
-        """How many records below `next` are not finished."""
+        """How many records below `next` are unfinished."""
         return len(self.heads) + self.queued
 
     def metadata(
@@ -344,7 +344,7 @@ class Ledger:
         alone: Optional[int] = None,
         reach: Optional[int] = None,
     ) -> str:
-        """The text to commit with `commit_point`. `now_s` is of the clock that the due times are of."""
+        """The metadata to commit with `commit_point`. `now_s` is on the same clock as the due times."""
         base = self.commit_point
         flags = ("c" if clean else "o") + ("b" if braked else "") + reach_digit(reach)
         alone_at = "" if alone is None else str(alone - base)
@@ -352,7 +352,7 @@ class Ledger:
         return sealed(";".join([*parts, self._entries(base, now_s)]), base)
 
     def _entries(self, base: int, now_s: float) -> str:
-        """Runs over hundreds of heads a commit, so the text of each is looked up, and no object is built."""
+        """A commit may list hundreds of heads, so each text is looked up and no object is created."""
         heads, entry, longest_s = self.heads, entry_text, float(DELAYS_S[-1])
         texts: List[str] = []
         last = base
