@@ -35,7 +35,7 @@ class EarlierWork:
         self._listed: List[int] = []
 
     def trace(self, number: int, committed: Optional[int]) -> Optional[str]:
-        """The evidence that the group worked on this partition, which has no ledger; None if there is none."""
+        """Evidence that the group worked on this partition, which has no ledger; None if there is none."""
         if self._dead is None:
             self._dead, self._listed = self._last_dead(), self._with_ledger()
         if number in self._dead:

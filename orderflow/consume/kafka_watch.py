@@ -112,8 +112,8 @@ class KafkaWatch:
             self._unheard_since_s = time.monotonic()
         if time.monotonic() - self._unheard_since_s > UNHEARD_S and _is_there(self._conf):
             raise SessionLost(
-                f"Kafka at {self._conf['bootstrap.servers']} answers other clients, but has not answered this "
-                f"one for {UNHEARD_S:.0f} s. Nothing is lost: start the consumer again"
+                f"Kafka at {self._conf['bootstrap.servers']} answers other clients, but not this one for "
+                f"{UNHEARD_S:.0f} s. Nothing is lost: restart the consumer"
             )
 
     def _is_time_to_look(self) -> bool:
@@ -134,7 +134,7 @@ class KafkaWatch:
             os._exit(exits.FAILED)  # a client that does not return from a call cannot be closed either
 
     def _look_while_waiting(self) -> None:
-        """If Kafka answers, only something this commit needs is missing, and the settlement will report it."""
+        """If Kafka answers, only something this commit needs is missing: the settlement will report it."""
         if self._session is not None and not self._session.answers(timeout_s=1.0):
             self._outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
 

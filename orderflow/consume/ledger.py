@@ -206,7 +206,7 @@ class Ledger:
         return head
 
     def release_key(self, key: bytes) -> None:
-        """This key has no unfinished orders here any more."""
+        """Stop counting this key as busy: none of its orders is unfinished here."""
         del self.by_key[key]
         ledgers = self.busy[key] - 1
         if ledgers:

@@ -1,4 +1,4 @@
-"""Whether a consumer without partitions was simply given none, or is out of its group."""
+"""Checks whether a consumer without partitions was simply assigned none, or is out of its group."""
 
 from typing import Any, Callable
 
@@ -6,13 +6,13 @@ from orderflow.consume.settlement import SessionLost
 from orderflow.kafka.topics import Standing
 
 ASK_EVERY_S = 30.0
-"""A group has given its partitions out long before."""
+"""By then a group has long assigned its partitions."""
 OUT_S = 45.0
-"""Asked twice without a change: the client does not find out by itself."""
+"""Two checks without a change: the client will not notice by itself."""
 
 
 class Membership:
-    """Looks after a member that has nothing to do."""
+    """Checks on a member without partitions."""
 
     def __init__(
         self, clock: Callable[[], float], ask: Callable[[], Standing], report: Callable[..., Any]
@@ -24,9 +24,9 @@ class Membership:
         self._ask_at_s = self._since_s + ASK_EVERY_S
 
     def look(self, is_at_work: bool, last_word: str) -> None:
-        """`is_at_work`: it has partitions, or Kafka is lost, which is another matter.
+        """`is_at_work`: it has partitions, or Kafka is lost, which is handled elsewhere.
 
-        Raises SessionLost where the group waits for nobody, is without us, and our client does not see that.
+        Raises SessionLost if the group is stable without us and our client does not notice.
         """
         if is_at_work:
             return self._begin()
@@ -48,6 +48,6 @@ class Membership:
         self._report("out_of_group", for_s=for_s, detail=detail)
         if standing.is_settled and for_s > OUT_S:
             raise SessionLost(
-                f"the group has not let this consumer in for {for_s:.0f} s: {detail}. Nothing is lost: start "
-                "the consumer again"
+                f"the group has not admitted this consumer for {for_s:.0f} s: {detail}. Nothing is lost: "
+                "restart the consumer"
             )

@@ -1,4 +1,4 @@
-"""Figures of a running consumer for Prometheus, at `http://HOST:PORT/metrics`."""
+"""Serves a running consumer's figures to Prometheus, at `http://HOST:PORT/metrics`."""
 
 from typing import Any, Dict, NamedTuple
 
@@ -6,7 +6,7 @@ PREFIX = "orders_"
 
 
 class Figures(NamedTuple):
-    """What the consumer tells of itself, about once a second."""
+    """The consumer's figures, updated about once a second."""
 
     processed: int
     dead_lettered: int
@@ -24,15 +24,15 @@ MEANINGS: Dict[str, str] = {
     "lag": "records that this consumer's partitions hold and that were not taken in yet",
     "outage": "1 while the outage brake holds any partition",
 }
-"""Every metric, by the field of `Figures` that it shows."""
+"""The help text of each metric, by its field in `Figures`."""
 COUNTERS = ("processed", "dead_lettered", "retries")
 
 
 class Metrics:
-    """The metrics endpoint. The loop hands figures over; requests are answered by a thread of the library."""
+    """The metrics endpoint. The loop supplies figures; a thread of the library answers requests."""
 
     def __init__(self, port: int) -> None:
-        """Raises OSError where the port cannot be had."""
+        """Raises OSError if the port is not available."""
         from prometheus_client import CollectorRegistry, start_http_server
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -43,11 +43,11 @@ class Metrics:
         start_http_server(port, registry=registry)
 
     def show(self, figures: Figures) -> None:
-        """What is answered from now on."""
+        """Serve these figures from now on."""
         self._figures = figures
 
     def collect(self) -> Any:
-        """The figures as the library's metric families; it calls this for each request."""
+        """The figures as metric families; the library calls this for each request."""
         counter, gauge = self._families
         figures = self._figures
         for name, meaning in MEANINGS.items():

@@ -1,4 +1,4 @@
-"""What a settlement will send: results, and dead letters in a form that can still be shrunk."""
+"""Collects what the next settlement sends: results, and dead letters that can still be shrunk."""
 
 import copy
 import enum
@@ -9,23 +9,23 @@ from orderflow.model.dead_letter import Circumstances, Shrink, dead_letter, is_s
 from orderflow.model.records import Outgoing, Record
 
 DEFAULT_MAX_BYTES = 1_000_000
-"""Under Kafka's own default of `max.message.bytes` (1,048,588), with room for a batch's frame."""
+"""Below Kafka's default `max.message.bytes` (1,048,588), with room for the batch overhead."""
 MIN_MAX_BYTES = 512
 NO_TIMESTAMP = -1
-"""What every broker takes, whatever it thinks of our clock (measured with 2.8 and 4.3)."""
+"""Every broker accepts this, whatever it thinks of our clock (measured with 2.8 and 4.3)."""
 
 
 class Stamp(enum.IntEnum):
-    """Whose clock dates the records, in the order in which they are tried where a broker refuses it."""
+    """Where records get their timestamps from, in the order tried when a broker refuses one."""
 
     OURS = 0
     SOURCE = 1
-    """A dead letter's is that of its order, which Kafka took once; a result has none."""
+    """A dead letter gets the timestamp of its order, which Kafka accepted once; a result gets none."""
     NONE = 2
 
 
 class Dead(NamedTuple):
-    """A dead letter to be sent."""
+    """A dead letter to send."""
 
     record: Record
     failure: Failure
@@ -33,7 +33,7 @@ class Dead(NamedTuple):
 
 
 class Outbox:
-    """Results and dead letters of one settlement."""
+    """The results and dead letters of one settlement."""
 
     def __init__(
         self,
@@ -42,51 +42,51 @@ class Outbox:
         stamp: Stamp = Stamp.OURS,
         partitions: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`partitions` says how many the dead letter topic has now: it may have been recreated."""
+        """`partitions` returns the dead letter topic's current count: it may have been recreated."""
         self.dlq_topic = dlq_topic
         self._partitions = partitions
         self.stamp = stamp
         self.max_bytes = max_bytes
-        """What the dead letter topic takes, as far as we know."""
+        """The largest record the dead letter topic accepts, as far as we know."""
         self.results: List[Outgoing] = []
         self.dead: List[Dead] = []
         self.sent: List[Dead] = []
-        """Dead letters that Kafka has, while something else could not be sent (at-least-once)."""
+        """Dead letters already in Kafka while something else could not be sent (at-least-once)."""
         self.done = 0
-        """Orders processed, whether they have a result or not."""
+        """Orders processed, with or without a result."""
 
     def __bool__(self) -> bool:
         return bool(self.results or self.dead or self.done)
 
     def add_done(self, orders: int) -> None:
-        """That many orders more are processed."""
+        """Count more processed orders."""
         self.done += orders
 
     def limit_to(self, max_bytes: int) -> None:
-        """The dead letter topic takes records of this size at most."""
+        """The dead letter topic accepts records up to this size."""
         self.max_bytes = max_bytes
 
     def take(self) -> "Outbox":
-        """All of it, to be settled; what comes from now on belongs to the next settlement."""
+        """Take everything for a settlement; anything added later belongs to the next one."""
         taken = copy.copy(self)
-        self.clear()  # gives itself new lists, so that the copy keeps the old ones
+        self.clear()  # assigns new lists, so the copy keeps the old ones
         return taken
 
     def put_back(self, taken: "Outbox") -> None:
-        """It was not settled: settle it with what has come since, in the order in which it came."""
+        """It was not settled: settle it together with later additions, in the original order."""
         self.results = taken.results + self.results
         self.dead = taken.dead + self.dead
         self.sent = taken.sent + self.sent
         self.done += taken.done
 
     def clear(self) -> None:
-        """None of it counts any more."""
+        """Drop everything."""
         self.results, self.dead, self.sent, self.done = [], [], [], 0
 
     def forget(self, partitions: AbstractSet[int]) -> bool:
-        """Drop what was done for these partitions of the source; whether there was anything to send.
+        """Drop whatever came from these source partitions; returns whether there was anything to send.
 
-        How many orders were done for them is not known: those of others stay counted.
+        The count of processed orders stays: how many of them came from these partitions is not known.
         """
         before = len(self.results) + len(self.dead)
         self.results = [result for result in self.results if result.source not in partitions]
@@ -94,14 +94,14 @@ class Outbox:
         return len(self.results) + len(self.dead) < before
 
     def confirm(self, places: FrozenSet[int]) -> None:
-        """The records at these places of `records()` are in Kafka: do not send them again."""
+        """The records at these places of `records()` are in Kafka and must not be sent again."""
         first = len(self.results)
         self.results = [result for place, result in enumerate(self.results) if place not in places]
         self.sent += [dead for place, dead in enumerate(self.dead, first) if place in places]
         self.dead = [dead for place, dead in enumerate(self.dead, first) if place not in places]
 
     def records(self) -> List[Outgoing]:
-        """What to send now: each dead letter as complete as fits."""
+        """The records to send now, each dead letter as complete as fits."""
         if self.stamp is Stamp.OURS:
             return self.results + [self._fitting(dead) for dead in self.dead]
         results = [result._replace(timestamp_ms=NO_TIMESTAMP) for result in self.results]
@@ -112,7 +112,7 @@ class Outbox:
         return NO_TIMESTAMP if self.stamp is Stamp.NONE or source_ms is None else source_ms
 
     def distrust_clock(self) -> bool:
-        """A timestamp was refused: date the records by another clock. False where none is left."""
+        """A timestamp was refused: use another source of timestamps. False if none is left."""
         if self.stamp is Stamp.NONE:
             return False
         self.stamp = Stamp(self.stamp + 1)
@@ -129,9 +129,9 @@ class Outbox:
         return outgoing
 
     def shrink(self, limit: Optional[int]) -> bool:
-        """A record was too large: send smaller ones. False where they cannot get any smaller.
+        """A record was too large: send smaller ones. False if they cannot get any smaller.
 
-        `limit` is what the topic's settings say, where they may be read. Batches count against it too.
+        `limit` is the topic's configured maximum, if it may be read. It also applies to whole batches.
         """
         if limit is not None and limit != self.max_bytes:
             self.max_bytes = limit

@@ -1,6 +1,6 @@
-"""What becomes of a call: the order is processed, waits for its next call, or is dead-lettered.
+"""Decides what follows from a call: the order is processed, waits for a retry, or is dead-lettered.
 
-The one place that decides. The two brakes see every outcome here, and may change what follows from it.
+This is the only place that decides. Both brakes see every outcome here and may change what follows.
 """
 
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple
@@ -32,7 +32,7 @@ KILLED = Failure(
 
 
 class Destination(NamedTuple):
-    """Where the engine sends, and what it says of itself in a dead letter."""
+    """Where the engine sends records, and how it identifies itself in dead letters."""
 
     processed_topic: Optional[str]
     max_result_bytes: int
@@ -40,7 +40,7 @@ class Destination(NamedTuple):
     client: str
 
     def value_of(self, result: object) -> Optional[bytes]:
-        """What is to be published of a handler's result, or None. Raises OrderError where it cannot be."""
+        """The value to publish for a handler's result, or None. Raises OrderError if it cannot be published."""
         if result is None:
             return None
         require_outcome(result)
@@ -49,26 +49,26 @@ class Destination(NamedTuple):
         value = encode_result(result)
         if len(value) > self.max_result_bytes:
             limit = self.max_result_bytes
-            raise ResultTooLarge(f"the result has {len(value)} bytes, its topic takes {limit}")
+            raise ResultTooLarge(f"the result has {len(value)} bytes, its topic accepts at most {limit}")
         return value
 
 
 class Business(NamedTuple):
-    """What is called: from bytes to an order, and from an order to a result."""
+    """The functions to call: from bytes to an order, and from an order to a result."""
 
     read: Callable[[Optional[bytes]], Order]
     handler: Handler
     schema_of: Callable[[Optional[bytes]], Optional[str]]
-    """Says of a value which schema it was written with, for its dead letter."""
+    """The schema a value was written with, for its dead letter."""
     keep_stack: bool
     topic_id: Optional[str] = None
-    """Kafka's id of the orders' topic: a part of what each order is called."""
+    """Kafka's id of the orders topic, part of every delivery id."""
     workers: int = 1
-    """Threads that call the handler; 1: none but the one that polls."""
+    """Threads that call the handler; 1 means the polling thread calls it."""
 
 
 class Rules(NamedTuple):
-    """What an order is given up by: the policy, and the brakes on it."""
+    """The rules for giving up an order: the retry policy and the two brakes."""
 
     policy: Policy
     outage: OutageBrake
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
 
 
 class Outcomes:
-    """Sees each call through to what becomes of its order."""
+    """Turns the outcome of each call into what happens to its order."""
 
     def __init__(
         self,
@@ -96,19 +96,19 @@ class Outcomes:
         self._to = destination
         self._world = world
 
-    # --- it succeeded ----------------------------------------------------------------------------
+    # --- success ---------------------------------------------------------------------------------
 
     @property
     def publishes(self) -> bool:
-        """Whether results are sent to a topic."""
+        """Whether results are published."""
         return self._to.processed_topic is not None
 
     def processed(self, orders: int) -> None:
-        """That many orders succeeded at their first call, and needed no entry in a ledger."""
+        """Count orders that succeeded at their first call and so needed no ledger entry."""
         self._outbox.add_done(orders)
 
     def succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
-        """The order is processed. The next of its key, if one waits behind it."""
+        """The order is processed. Returns the next order of its key, if one is waiting."""
         partition.ledger.clear(head)
         if value is not None:
             self.publish(head.record, value)
@@ -118,22 +118,22 @@ class Outcomes:
         return self._finish(partition, head)
 
     def publish(self, message: Message, value: bytes) -> None:
-        """Have the result sent, under the order's key, when what was done is settled."""
+        """Add a result to the next settlement, under the order's key."""
         assert self._to.processed_topic is not None
         self._outbox.results.append(
             Outgoing(self._to.processed_topic, message.key(), value, [], source=message.partition())
         )
 
     def publish_result(self, message: Message, result: object) -> None:
-        """The same for a handler's result as it is. Raises OrderError where it cannot be published."""
+        """The same for an unencoded handler result. Raises OrderError if it cannot be published."""
         value = self._to.value_of(result)
         if value is not None:
             self.publish(message, value)
 
-    # --- it failed -------------------------------------------------------------------------------
+    # --- failure ---------------------------------------------------------------------------------
 
     def failed(self, partition: Partition, head: Head, error: BaseException) -> Optional[Head]:
-        """Wait, or give the order up; in the second case, the next of its key."""
+        """Have the order wait, or give it up and return the next order of its key."""
         if isinstance(error, RegistryUnavailable):
             self._not_called(partition, head)
             return None
@@ -143,7 +143,7 @@ class Outcomes:
         key_failing = self.key_brake.holds(head.key)
         last = key_failing or head.attempts > self.policy.max_retries
         self._watch(partition, head, failure, last)
-        # Asked only where it matters, since a permit is spent by asking.
+        # Asked only if it matters, because asking uses up a permit.
         keeps = failure.retryable and last and not self._permits_dead_letter(partition)
         decision = decide(failure, head.attempts, self.policy, self._world.chance(), key_failing, not keeps)
         if isinstance(decision, GiveUp):
@@ -155,7 +155,7 @@ class Outcomes:
         return self.outage.permits_dead_letter(partition.number, self._world.clock())
 
     def _not_called(self, partition: Partition, head: Head) -> None:
-        """The registry did not answer: nothing was tried, so nothing counts."""
+        """The registry did not answer, so the handler was not called and no attempt counts."""
         if partition.alone == head.offset:
             partition.mark_alone(head.offset if head.died_alone else None)
             head.uncount_call()
@@ -169,19 +169,19 @@ class Outcomes:
             "retry", record=head.record, failure=failure, attempt=head.attempts, delay_s=delay_s
         )
 
-    # --- it is given up --------------------------------------------------------------------------
+    # --- giving up -------------------------------------------------------------------------------
 
     def is_guilty(self, head: Head) -> bool:
-        """Whether it died alone as often as its budget allows."""
+        """Whether it has killed the process as often as its retry budget allows."""
         return is_guilty(head, self.policy.max_retries)
 
     def condemn(self, partition: Partition, head: Head) -> Optional[Head]:
-        """Dead-letter an order that killed the process. The next of its key, if one waits behind it."""
-        head.count_call()  # the death among others, which was counted to none of them
+        """Dead-letter an order that killed the process. Returns the next order of its key, if any."""
+        head.count_call()  # the death in company, which was not counted for any order
         return self.give_up(partition, head, KILLED)
 
     def give_up(self, partition: Partition, head: Head, failure: Failure) -> Optional[Head]:
-        """Dead-letter the order. The next of its key, if one waits behind it."""
+        """Dead-letter the order. Returns the next order of its key, if any."""
         if failure.retryable and failure is not KILLED:
             self.key_brake.exhausted(head.key, head.began or 0)
         first_failed_at_ms = head.first_failed_at_ms
@@ -189,7 +189,7 @@ class Outcomes:
         return self._finish(partition, head)
 
     def reject(self, rejected: Sequence[Tuple[Message, Failure]]) -> None:
-        """Dead-letter orders whose first call told that no other can succeed."""
+        """Dead-letter orders whose first call showed that no retry can succeed."""
         now_ms = self._world.now_ms()
         for message, failure in rejected:
             self._dead_letter(message, failure, 1, now_ms, now_ms)
@@ -219,10 +219,10 @@ class Outcomes:
         partition.end_alone(head)
         return partition.ledger.finish(head)
 
-    # --- what the outage brake makes of it -------------------------------------------------------
+    # --- the outage brake ------------------------------------------------------------------------
 
     def _watch(self, partition: Partition, head: Head, failure: Failure, last: bool) -> None:
-        """Let the outage brake see a call that did not succeed; `last`: its order's budget is used up."""
+        """Report an unsuccessful call to the outage brake; `last`: the order has no retries left."""
         number, outcome = partition.number, told_by(failure)
         if outcome:
             self.answered(number)
@@ -240,12 +240,12 @@ class Outcomes:
             self._world.report("outage_begins", partitions=held)
 
     def answered(self, number: int, calls: int = 1) -> None:
-        """The handler did what it is there for that many times, for orders of this partition."""
+        """The handler gave this many answers to orders of this partition, so it works."""
         if self.outage.succeeded(number, calls):
             self._outage_is_over(number)
 
     def _outage_is_over(self, number: int) -> None:
-        """What waited through it has its full budget again, and is due."""
+        """Give orders that waited through the outage their full retry budget back, and make them due."""
         self._world.report("outage_ends", partitions=[number])
         partition, began = self._assignment.ready[number], self.outage.began(number)
         for head in partition.ledger.waiting():
@@ -257,10 +257,10 @@ class Outcomes:
 
 
 def told_by(failure: Failure) -> Optional[bool]:
-    """What a failure tells of the handler: True that it works, False that it does not, None nothing.
+    """Whether a failure shows that the handler works (True), does not work (False), or neither (None).
 
-    An order that it rejects is an answer. One that it never saw tells nothing, and one that it asked to be
-    given later ("closed for the night") is neither done nor a sign that what it needs is down.
+    Rejecting an order is an answer. An order it never saw shows nothing. One it asked to have back later
+    ("closed for the night") is not done, but no sign of an outage either.
     """
     if failure.stage in ("decode", "validate") or failure.asked_for:
         return None

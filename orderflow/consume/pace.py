@@ -1,35 +1,35 @@
-"""How much to call before what was done is settled: the size of a batch, the length of a slice.
+"""Decides how much to call between settlements: the batch size and the slice length.
 
-A kill repeats what was not settled, and a settlement costs a round trip. So handlers run for a slice of time,
-and a slice is as long as Kafka takes to settle, within bounds. Pure: it is told the time.
+A kill repeats unsettled calls, and a settlement costs a round trip. So handlers run for a slice of time that
+is as long as Kafka takes to settle, within bounds. Pure: the time is an argument.
 """
 
 from typing import NamedTuple
 
 MAX_BATCH = 20_000
 SLICE_S = 0.15
-"""Handlers run no longer than this before what they did is settled: a kill repeats no more."""
+"""The longest handlers run between settlements, and so the most work a kill repeats."""
 SLOW_SLICE_S = 0.01
 SLOW_CALL_S = 0.0001
-"""Calls that take longer than this are settled every 10 ms, if Kafka can: a kill then repeats a handful."""
+"""Calls longer than this are settled every 10 ms, if Kafka keeps up: a kill then repeats only a few."""
 SWIFT_CALL_S = 0.00002
 LOOK_EVERY = 64
-"""While calls are shorter than that, one look at the clock serves this many."""
+"""While calls are shorter than SWIFT_CALL_S, the clock is read once per this many calls."""
 POOL_SETTLE_S = 0.02
-"""Workers go on while the last calls are settled, so settling more often than this gains nothing."""
+"""Workers keep calling during a settlement, so settling more often than this gains nothing."""
 POOL_RUN = 800
-"""Orders that workers are given between two settlements: so far the next owner has to be careful."""
+"""Orders workers get between two settlements; after a death, the next owner must be careful this far."""
 
 
 class Progress(NamedTuple):
-    """How the settlements are getting on."""
+    """The timing of the settlements."""
 
     is_on_its_way: bool
-    """The last one has not come back yet."""
+    """The last one is still in flight."""
     sent_off_at_s: float
     settled_at_s: float
     took_s: float
-    """How long Kafka took for the last one that had something to send."""
+    """How long Kafka took for the last one that sent records."""
 
 
 class Pace:
@@ -37,36 +37,36 @@ class Pace:
 
     def __init__(self, has_workers: bool) -> None:
         self.batch_size = 500
-        """Records to poll at once."""
+        """Records to poll at a time."""
         self.reach = 2 * POOL_RUN
-        """About how many orders may be called between two settlements; the next owner is told."""
+        """About how many orders may be called between two settlements; recorded for the next owner."""
         self._has_workers = has_workers
         self._given = 0
-        """Orders given to workers since what they did was last settled."""
+        """Orders given to workers since the last settlement."""
         self._call_s = 1.0
-        """The mean length of a call in the last batch; slow until it is known."""
+        """The mean call duration in the last batch; assumed slow until known."""
 
-    # --- what it says ----------------------------------------------------------------------------
+    # --- decisions -------------------------------------------------------------------------------
 
     def slice_s(self, settling_took_s: float) -> float:
-        """No shorter than Kafka takes to settle, or handlers would wait for Kafka most of the time."""
+        """The slice length: as long as Kafka takes to settle, or handlers would mostly wait for Kafka."""
         least_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
         return max(least_s, min(SLICE_S, settling_took_s))
 
     @property
     def look_every(self) -> int:
-        """One look at the clock serves this many calls."""
+        """How many calls to make per look at the clock."""
         return LOOK_EVERY if self._call_s < SWIFT_CALL_S else 1
 
     @property
     def may_give_out(self) -> int:
-        """How many more orders workers may be given before what they did is settled."""
+        """How many more orders workers may be given before the next settlement."""
         return max(0, POOL_RUN - self._given)
 
     def is_time_to_settle(self, progress: Progress, polled: int, leftover: int, now_s: float) -> bool:
-        """Calls go on while the settlement before is on its way, until they have filled a slice again.
+        """Whether to settle now. While a settlement is in flight, calls continue until a slice is full.
 
-        `polled`: a full batch that was done in time tells of more, and each settlement has its price.
+        After a full batch (`polled`) that left nothing over there is probably more, and settlements cost time.
         """
         if self._given >= POOL_RUN:
             return True
@@ -77,10 +77,10 @@ class Pace:
         has_more = polled == MAX_BATCH and not leftover
         return not has_more or now_s >= progress.settled_at_s + SLICE_S / 2
 
-    # --- what it is told -------------------------------------------------------------------------
+    # --- observations ----------------------------------------------------------------------------
 
     def batch_done(self, taken: int, took_s: float, cut_short: bool) -> None:
-        """Let the next batch be as large as fits into a slice. `cut_short`: the slice ended before it."""
+        """Size the next batch to fit into a slice. `cut_short`: the slice ended before the batch did."""
         if not taken:
             return
         self._call_s = took_s / taken
@@ -90,18 +90,18 @@ class Pace:
             self.batch_size = min(MAX_BATCH, self.batch_size * 2)
 
     def calls_took(self, calls: int, took_s: float) -> None:
-        """That many calls, made one after the other, took so long."""
+        """This many consecutive calls took `took_s`."""
         self._call_s = took_s / max(1, calls)
 
     def gave_out(self, orders: int) -> None:
-        """Workers were given that many."""
+        """Workers were given this many orders."""
         self._given += orders
 
     def settled(self) -> None:
-        """What was done is settled, or on its way to be."""
+        """Results are settled or being settled."""
         self._given = 0
 
     def note_leftover(self, leftover: int) -> None:
-        """What two settlements, both on their way, may not hold yet: two slices, each twice the last one."""
+        """Update `reach`: two settlements in flight may both miss a slice, each twice the size of the last."""
         if not self._has_workers:
             self.reach = 4 * self.batch_size + leftover

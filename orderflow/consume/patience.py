@@ -1,46 +1,46 @@
-"""When to try again what Kafka did not take. Pure: it is told the time."""
+"""Decides when to retry a settlement that Kafka did not accept. Pure: the time is an argument."""
 
 from typing import NamedTuple, Optional
 
 KEEP_S = 10.0
-"""A rebalance is over long before; then the next tries come more slowly."""
+"""A rebalance takes less than this; after it, retries back off."""
 REFUSED_RETRY_S = (1.0, 30.0)
-"""Somebody has to repair something first."""
+"""First and longest pause if somebody has to fix something first."""
 FAILED_RETRY_S = (0.2, 5.0)
-"""It may work again at any moment."""
+"""First and longest pause if it may work again at any moment."""
 
 
 class Pause(NamedTuple):
-    """A pause before the next try."""
+    """A pause before the next attempt."""
 
     for_s: float
     is_first: bool
-    """The try before it was the first that failed."""
+    """It follows the first failed attempt."""
 
 
 class _Hold(NamedTuple):
     since_s: float
     for_s: float
-    """How long the last pause was; 0 where there was none."""
+    """Length of the last pause; 0 if there was none."""
     until_s: float
     is_refused: bool = False
     is_between: bool = False
 
 
 class Patience:
-    """Knows whether what was done is held, since when, and until when."""
+    """Tracks whether settling is on hold, since when, and until when."""
 
     def __init__(self) -> None:
         self._hold: Optional[_Hold] = None
 
     @property
     def is_needed(self) -> bool:
-        """Whether what was done has not been taken yet."""
+        """Whether Kafka has yet to accept a settlement."""
         return self._hold is not None
 
     @property
     def is_between_generations(self) -> bool:
-        """Whether the group is being rebalanced, which is over in a moment."""
+        """Whether the group is rebalancing, which should be over soon."""
         return self._hold is not None and self._hold.is_between
 
     @property
@@ -50,15 +50,15 @@ class Patience:
 
     @property
     def is_refused(self) -> bool:
-        """Whether Kafka refuses what is sent, and is not in trouble itself."""
+        """Whether Kafka works but refuses the records."""
         return self._hold is not None and self._hold.is_refused
 
     def is_over(self, now_s: float) -> bool:
-        """Whether it is time for the next try."""
+        """Whether it is time for the next attempt."""
         return self._hold is None or now_s >= self._hold.until_s
 
     def wait_for_generation(self, now_s: float) -> bool:
-        """The group is in between generations. False where that has lasted too long to be true."""
+        """The group is between generations. False if that has lasted implausibly long."""
         hold = self._hold
         if hold is not None and hold.is_between:
             return now_s - hold.since_s <= KEEP_S
@@ -66,7 +66,7 @@ class Patience:
         return True
 
     def pause(self, now_s: float, is_refused: bool) -> Pause:
-        """A try failed: each pause is twice the one before, up to a bound."""
+        """An attempt failed: pause twice as long as last time, up to a limit."""
         least_s, most_s = REFUSED_RETRY_S if is_refused else FAILED_RETRY_S
         last_s = 0.0 if self._hold is None else self._hold.for_s
         for_s = min(most_s, last_s * 2) if last_s else least_s
@@ -74,5 +74,5 @@ class Patience:
         return Pause(for_s, not last_s)
 
     def end(self) -> None:
-        """It succeeded, or does not matter any more."""
+        """It succeeded, or no longer matters."""
         self._hold = None

@@ -1,4 +1,4 @@
-"""During an outage: fresh orders of the partitions that are held are kept, and one is tried now and then."""
+"""During an outage, keeps the fresh orders of held partitions and tries one now and then."""
 
 from collections import deque
 from typing import Deque, Dict, List, Mapping, Optional, Set
@@ -9,16 +9,16 @@ from orderflow.consume.world import World
 from orderflow.model.records import Message
 
 PROBE_S = 1.0
-"""While the outage brake holds a partition, a fresh order of it is tried this often."""
+"""How often a fresh order of a held partition is tried."""
 PROBE_PAUSE = 2.0
-"""How long no other probe is made after one that failed while other partitions flow, by its length.
+"""Pause after a failed probe while other partitions flow, as a multiple of the probe's duration.
 
-A call to what is down may take until its time-out, and would take their time.
+A call to a service that is down may run until it times out, at the expense of the other partitions.
 """
 
 
 class Probing:
-    """Keeps the orders of held partitions, and says which may be tried."""
+    """Keeps the orders of held partitions and says which may be tried."""
 
     def __init__(self, ready: Mapping[int, Partition], brake: OutageBrake, world: World) -> None:
         self._ready = ready
@@ -38,7 +38,7 @@ class Probing:
     # --- keeping ---------------------------------------------------------------------------------
 
     def set_aside(self, records: List[Message]) -> List[Message]:
-        """Keep the records of partitions that are held; those of partitions that flow."""
+        """Keep the records of held partitions; returns the others."""
         held = {number for number in self._ready if self._brake.holds(number)}
         flowing = []
         for message in records:
@@ -49,43 +49,43 @@ class Probing:
         return flowing
 
     def take_released(self) -> List[Message]:
-        """What was kept of partitions that are not held any more."""
+        """Take the records of partitions that are no longer held."""
         free = [number for number in self._kept if not self._brake.holds(number)]
         return [message for number in free for message in self._kept.pop(number)]
 
     def first_offsets(self) -> Dict[int, int]:
-        """By partition: the first offset that is kept here."""
+        """By partition, the first offset kept here."""
         return {number: kept[0].offset() for number, kept in self._kept.items()}
 
     def holds(self, number: int) -> bool:
-        """Whether an outage keeps the orders of this partition waiting."""
+        """Whether this partition's orders are waiting because of an outage."""
         return self._brake.holds(number)
 
     def forget(self, numbers: Set[int]) -> None:
-        """Partitions were taken away: what failed in them is no evidence any more."""
+        """Partitions were revoked: their failures are no longer evidence."""
         for number in numbers:
             self._brake.forget(number)
 
     def drop(self, number: int) -> None:
-        """The partition is given up, or takes no more of this batch: Kafka keeps its orders."""
+        """The partition is given up, or admits no more of this batch: its orders stay in Kafka."""
         self._kept.pop(number, None)
 
     # --- trying ----------------------------------------------------------------------------------
 
     def due(self) -> List[int]:
-        """Partitions of which an order may be tried now."""
+        """The partitions where an order may be tried now."""
         now_s = self._world.clock()
         return [number for number in self._kept if now_s >= self._due_s(number)]
 
     def dues_s(self) -> List[float]:
-        """When an order of each held partition may be tried."""
+        """When each held partition may next try an order."""
         return [self._due_s(number) for number in self._kept]
 
     def _due_s(self, number: int) -> float:
         return max(self._next_probe_s, self._brake.probe_at_s(number))
 
     def take(self, number: int) -> Optional[Message]:
-        """The first order that is kept of this partition; None where none is left."""
+        """Take the first order kept of this partition; None if none is left."""
         kept = self._kept.get(number)
         if not kept:
             return None
@@ -99,13 +99,13 @@ class Probing:
         self._brake.probing(number, self._world.clock() + PROBE_S)
 
     def ended(self, number: int, began_s: float) -> None:
-        """The try is over, unless a worker makes it."""
+        """The probe is over, unless a worker is still making it."""
         if self._brake.holds(number) and len(self._brake.held()) < len(self._ready):
             now_s = self._world.clock()
             self._next_probe_s = now_s + PROBE_PAUSE * (now_s - began_s)
 
     def waits(self, number: int) -> bool:
-        """Whether nothing of this partition need be fetched now: it is held, and the next to try is there."""
+        """Whether fetching is pointless now: the partition is held, and its next probe is kept or not due."""
         if not self._brake.is_on or not self._brake.holds(number):
             return False
         return number in self._kept or self._world.clock() < self._brake.probe_at_s(number)
