@@ -40,7 +40,7 @@ class Destination(NamedTuple):
     client: str
 
     def value_of(self, result: object) -> Optional[bytes]:
-        """The value to publish for a handler's result, or None. Raises OrderError if it cannot be published."""
+        """The value to publish for a handler's result, or None. Raises OrderError if it is unpublishable."""
         if result is None:
             return None
         require_outcome(result)

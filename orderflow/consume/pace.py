@@ -49,7 +49,7 @@ class Pace:
     # --- decisions -------------------------------------------------------------------------------
 
     def slice_s(self, settling_took_s: float) -> float:
-        """The slice length: as long as Kafka takes to settle, or handlers would mostly wait for Kafka."""
+        """The slice length. Were it shorter than Kafka takes to settle, handlers would mostly wait."""
         least_s = SLOW_SLICE_S if self._call_s > SLOW_CALL_S else SLICE_S
         return max(least_s, min(SLICE_S, settling_took_s))
 
@@ -64,7 +64,7 @@ class Pace:
         return max(0, POOL_RUN - self._given)
 
     def is_time_to_settle(self, progress: Progress, polled: int, leftover: int, now_s: float) -> bool:
-        """Whether to settle now. While a settlement is in flight, calls continue until a slice is full.
+        """Whether to settle now. While one settlement is in flight, calls continue for another slice.
 
         After a full batch (`polled`) that left nothing over there is probably more, and settlements cost time.
         """
@@ -90,7 +90,7 @@ class Pace:
             self.batch_size = min(MAX_BATCH, self.batch_size * 2)
 
     def calls_took(self, calls: int, took_s: float) -> None:
-        """This many consecutive calls took `took_s`."""
+        """Note how long a series of consecutive calls took."""
         self._call_s = took_s / max(1, calls)
 
     def gave_out(self, orders: int) -> None:
@@ -102,6 +102,6 @@ class Pace:
         self._given = 0
 
     def note_leftover(self, leftover: int) -> None:
-        """Update `reach`: two settlements in flight may both miss a slice, each twice the size of the last."""
+        """Update `reach`: two settlements in flight may each miss a slice twice as large as the last."""
         if not self._has_workers:
             self.reach = 4 * self.batch_size + leftover

@@ -91,7 +91,7 @@ class Partition:
     # --- committing ------------------------------------------------------------------------------
 
     def commit(self, world: World, clean: bool, braked: bool, reach: int) -> Tuple[int, str]:
-        """The offset and metadata to commit. `reach`: how many orders may be called before the next commit."""
+        """The offset and metadata to commit. `reach`: orders that may be called before the next commit."""
         # The next owner must be careful with whatever is left of our own careful calls, too.
         reach = max(reach, self.careful_left)
         text = self.ledger.metadata(world.clock(), world.time_of_day(), clean, braked, self.alone, reach)

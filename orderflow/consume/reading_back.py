@@ -1,9 +1,9 @@
-"""Reads back the records that a ledger lists as waiting, by their offsets.
+"""Reads back the records that a ledger lists as waiting.
 
-A second consumer does it, which never joins the group.
+It uses a second consumer, which never joins the group.
 
-A restart costs the same however far the high-water mark has run ahead: lone records are sought, and
-only from the first one that has followers on is the log read through, up to the mark.
+A restart costs the same however far the high-water mark is ahead: single records are found by seeking, and
+the log is read in full only from the first record with followers up to the mark.
 """
 
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.model.records import Message
 
 READ_ON = 500
-"""Offsets that are quicker read through than skipped by a seek (a seek takes 1 to 2 ms)."""
+"""Up to this many offsets are faster to read than to skip with a seek (a seek takes 1 to 2 ms)."""
 AT_ONCE = 5_000
-"""Records taken from the client at once where it is read through."""
+"""Records taken from the client at a time when reading on."""
 
 CONFIG: Dict[str, Any] = {
     "enable.auto.commit": False,
@@ -23,25 +23,25 @@ CONFIG: Dict[str, Any] = {
     "auto.offset.reset": "earliest",
     "fetch.message.max.bytes": 65536,
     "queued.min.messages": 1,
-    # How long the client waits before it fetches again, once its queue holds more than it needs.
+    # How long the client waits before fetching again once its queue is full enough.
     "fetch.queue.backoff.ms": 1,
-    # A fetch that waits at the end of one partition holds up the seek in another.
+    # A fetch waiting at the end of one partition delays a seek in another.
     "fetch.wait.max.ms": 10,
 }
 
 
 class Found(NamedTuple):
-    """What one poll brought of one partition."""
+    """What one poll found in one partition."""
 
     partition: int
     records: List[Message]
     missing: List[int]
-    """Offsets asked for that the log does not hold any more."""
+    """Requested offsets that are no longer in the log."""
     complete: bool
 
 
 class _Search:
-    """What is still wanted of one partition: lone offsets, then everything from `through` to `end`."""
+    """What is still wanted from one partition: single offsets, then everything from `through` to `end`."""
 
     def __init__(self, lone: List[int], through: Optional[int], end: int) -> None:
         self.lone = lone
@@ -51,19 +51,19 @@ class _Search:
         self.place = self.target() or 0
 
     def target(self) -> Optional[int]:
-        """The next offset that is wanted, or None when nothing is any more."""
+        """The next wanted offset, or None if there is none left."""
         if self.index < len(self.lone):
             return self.lone[self.index]
         return self.through
 
     @property
     def reads_on(self) -> bool:
-        """Whether the next offset that is wanted is so near that it is read up to, not sought."""
+        """Whether the next wanted offset is near enough to read up to it rather than seek."""
         target = self.target()
         return target is not None and target - self.place <= READ_ON
 
     def take(self, record: Message) -> Iterator[int]:
-        """Go past `record`; the lone offsets before it that were not there."""
+        """Move past `record`; yields the single offsets before it that were missing."""
         offset = record.offset()
         self.place = offset + 1
         while self.index < len(self.lone) and self.lone[self.index] < offset:
@@ -73,7 +73,7 @@ class _Search:
             self.through = offset + 1 if offset + 1 < self.end else None
 
     def wants(self, offset: int) -> bool:
-        """Whether the record at this offset, which was just taken, is one of those asked for."""
+        """Whether the record just taken, at this offset, is a wanted one."""
         if self.index < len(self.lone) and self.lone[self.index] == offset:
             self.index += 1
             return True
@@ -81,21 +81,21 @@ class _Search:
         return self.index == len(self.lone) and started and offset < self.end
 
     def go_to(self, offset: int) -> None:
-        """The consumer is sent there: what it reads next begins at this offset."""
+        """The consumer was sent to this offset."""
         self.place = offset
 
     def has_wrapped(self, offset: int) -> bool:
-        """Whether the client, sent beyond the end of the log, has begun again at its start."""
+        """Whether the client, sent beyond the end of the log, has restarted from the beginning."""
         return offset < self.place
 
     def rest(self) -> List[int]:
-        """The log has ended: what was wanted beyond is not there."""
+        """The log has ended: returns the wanted single offsets beyond, which are missing."""
         left, self.index, self.through = self.lone[self.index :], len(self.lone), None
         return left
 
 
 class Recovery:
-    """Searches of any number of partitions, advanced a little at a time."""
+    """Searches any number of partitions, a little at a time."""
 
     def __init__(self, topic: str, client: Mapping[str, Any], group: str) -> None:
         self.topic = topic
@@ -113,7 +113,7 @@ class Recovery:
         return bool(self._searches)
 
     def start(self, partition: int, lone: Sequence[int], through: Optional[int], end: int) -> None:
-        """Search `lone` offsets (rising), then read from `through` up to `end`, if given."""
+        """Find the `lone` offsets (ascending), then read from `through`, if given, up to `end`."""
         self.cancel({partition})
         search = _Search(list(lone), through, end)
         if search.target() is None:
@@ -124,18 +124,18 @@ class Recovery:
         self._consumer.incremental_assign([self._place(partition)])
 
     def cancel(self, partitions: Set[int]) -> None:
-        """Those partitions are not ours any more."""
+        """End the searches of partitions that are no longer ours."""
         for partition in partitions & set(self._searches):
             self._end(partition)
 
     def _end(self, partition: int) -> None:
-        """Give one partition up, and leave the others where they are."""
+        """Unassign one partition without disturbing the others."""
         assert self._consumer is not None
         del self._searches[partition]
         self._consumer.incremental_unassign([TopicPartition(self.topic, partition)])
 
     def poll(self, timeout_s: float) -> List[Found]:
-        """Read on for a moment. Raises KafkaException when the broker refuses, and nothing was found."""
+        """Read on for a moment. Raises KafkaException if reading failed and nothing was found."""
         if not self._searches:
             return []
         assert self._consumer is not None
@@ -152,7 +152,7 @@ class Recovery:
         return [self._move_on(partition, found[partition]) for partition in found]
 
     def _reads_on(self, partition: int) -> bool:
-        """Whether what follows there is wanted. Else the client's message objects would be made in vain."""
+        """Whether the next records are wanted. Otherwise creating message objects would be wasted."""
         search = self._searches.get(partition)
         return search is not None and search.reads_on
 
@@ -183,7 +183,7 @@ class Recovery:
         return found
 
     def _seek(self, partition: int, search: _Search) -> None:
-        """Go to the next target. What was found meanwhile must reach the caller, so this never fails."""
+        """Go to the next target. Never fails, since records already found must reach the caller."""
         assert self._consumer is not None
         place = self._place(partition)
         search.go_to(place.offset)

@@ -1,7 +1,7 @@
-"""Brings partitions back: what is committed is read, and what it lists as waiting is fetched again.
+"""Restores assigned partitions: reads what is committed and fetches the waiting orders it lists.
 
-A partition is ready when its committed metadata is read, its waiting records are back in memory, and the mark
-"open" is committed. Until then nothing of it is admitted: a later order of a waiting key could overtake.
+A partition is ready when its committed metadata has been read, its waiting records are back in memory, and the
+"open" mark is committed. Until then none of its orders is admitted: a later one could overtake a waiting one.
 """
 
 from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set
@@ -22,12 +22,12 @@ from orderflow.model.commit_metadata import METADATA_LIMIT, Commit, Entry, read_
 from orderflow.model.records import Message
 
 CAREFUL_CALLS = 20_000
-"""Calls made with care after an owner did not stop properly, if it left no word of how many it made."""
+"""Careful calls after an unclean stop, if the last owner did not record how many it might make."""
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
 BEYOND_END_LIMIT = 10
-"""Looks, a second apart, before a committed offset beyond the end of the log is believed."""
+"""Checks, a second apart, before a committed offset beyond the end of the log is taken as real."""
 STEP = "restoring what is committed"
 
 
@@ -36,42 +36,42 @@ def _no_trace(number: int, committed: Optional[int]) -> Optional[str]:
 
 
 class Limits(NamedTuple):
-    """Bounds of one partition's ledger."""
+    """The limits of one partition's ledger."""
 
     max_queued: int
     max_queued_bytes: int
 
 
 class Terms(NamedTuple):
-    """How partitions begin."""
+    """How to restore partitions."""
 
     limits: Limits
     care: caution.Care = caution.INLINE
-    """How many orders behind a head are called with care after a death."""
+    """How many followers of a head to call carefully after a death."""
     from_end: FrozenSet[int] = frozenset()
-    """Where nothing is committed for these partitions, they begin at their end."""
+    """Partitions that start at their end if nothing is committed for them."""
     find_trace: Callable[[int, Optional[int]], Optional[str]] = _no_trace
-    """What shows that the group worked on a partition of which it has no ledger."""
+    """Finds evidence that the group worked on a partition it has no ledger for."""
 
 
 class _Coming:
-    """A partition on its way to ready."""
+    """A partition being restored."""
 
     def __init__(self, partition: Partition, commit: Optional[Commit]) -> None:
         self.partition = partition
         self.commit = commit
         self.entries: Dict[int, Entry] = {entry.offset: entry for entry in (commit.entries if commit else [])}
-        """What is listed as waiting and has not come back yet."""
+        """Orders listed as waiting that have not been read back yet."""
         self.suspicions = caution.judge(commit)
 
     @property
     def read_through_from(self) -> Optional[int]:
-        """The first offset from which on every record is wanted, since orders may queue behind it."""
+        """The offset from which every record is wanted, since it may be a follower."""
         return next((entry.offset for entry in self.entries.values() if entry.has_followers), None)
 
 
 class Restoration:
-    """Partitions on their way to ready, advanced a little at a time."""
+    """Restores partitions, a little at a time."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Restoration:
         world: World,
     ) -> None:
         self.busy: Dict[bytes, int] = {}
-        """Keys with a head, over all ledgers: the one look-up that every record costs."""
+        """Keys with a head in any ledger: the only look-up made for every record."""
         self._session = session
         self._recovery = recovery
         self._terms = terms
@@ -98,22 +98,22 @@ class Restoration:
 
     @property
     def reads_back(self) -> bool:
-        """True while waiting orders are being read back, which needs no pause between."""
+        """True while waiting orders are being read back; polling need not wait meanwhile."""
         return bool(self._recovery)
 
     def cancel(self, numbers: Set[int]) -> None:
-        """These partitions are not wanted any more."""
+        """Stop restoring these partitions."""
         self._recovery.cancel(numbers)
         for number in numbers:
             self._coming.pop(number, None)
 
     def lower_metadata_limit(self, ready: Dict[int, Partition]) -> None:
-        """The broker takes less than we thought: ledgers that are restored list a quarter less."""
+        """The broker accepts less than assumed: restored ledgers get a limit a quarter lower."""
         for number, partition in ready.items():
             self._metadata_limits[number] = partition.ledger.metadata_limit * 3 // 4
 
     def advance(self, missing: Set[int]) -> Iterator[Partition]:
-        """Restore these a little further; those that are ready now."""
+        """Continue restoring these; yields those that are now ready."""
         if self._world.clock() < self._retry_at_s:
             return
         try:
@@ -123,7 +123,7 @@ class Restoration:
                 if coming.partition.number not in self._recovery and self._open(coming):
                     yield coming.partition
         except KafkaException as error:
-            # As long again as it may have blocked, or the partitions that are ready would starve.
+            # Wait as long as this may have blocked, or the ready partitions would starve.
             self._delay(COMMITTED_TIMEOUT_S, error.args[0].str())
 
     def _delay(self, delay_s: float, detail: str) -> None:
@@ -160,7 +160,7 @@ class Restoration:
         return None
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
-        """Offsets that expired, or were reset, took the list of the waiting orders with them: say so."""
+        """Report a list of waiting orders that was lost when its offset expired or was reset."""
         trace = self._terms.find_trace(number, committed)
         if trace is not None:
             self._world.report(
@@ -168,14 +168,14 @@ class Restoration:
             )
 
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
-        """A new leader may know less of the log for a moment; a topic that was recreated stays that way."""
+        """A new leader may briefly report a shorter log; if this persists, the topic was recreated."""
         looks = self._beyond_end[number] = self._beyond_end.get(number, 0) + 1
         self._retry_at_s = self._world.clock() + 1.0
         if looks >= BEYOND_END_LIMIT:
             raise SessionLost(
                 f"{self._session.topic}-{number}: offset {mark} is committed, but the log ends at {high}. "
-                "The topic was deleted and created again, or has lost records. Nothing was skipped. To "
-                "process what it holds now, reset the group: kafka-consumer-groups.sh --reset-offsets "
+                "The topic was deleted and recreated, or has lost records. Nothing was skipped. To process "
+                "the records it has now, reset the group: kafka-consumer-groups.sh --reset-offsets "
                 f"--to-earliest --topic {self._session.topic}:{number} --execute"
             )
 
@@ -187,7 +187,7 @@ class Restoration:
         self._brake.add(number, held=commit is not None and commit.braked)
         return Partition(number, ledger, high, careful)
 
-    # --- records that come back ------------------------------------------------------------------
+    # --- reading waiting orders back -------------------------------------------------------------
 
     def _begin_reading_back(self, coming: _Coming) -> None:
         number, ledger = coming.partition.number, coming.partition.ledger
@@ -198,7 +198,7 @@ class Restoration:
             self._recovery.start(number, lone, through, ledger.next)
 
     def _read_back(self) -> None:
-        """Go on with the searches for a moment; partitions that are ready wait meanwhile."""
+        """Continue the searches for a moment; ready partitions wait meanwhile."""
         until_s = self._world.clock() + READ_BACK_S
         while self._recovery and self._world.clock() < until_s:
             for found in self._recovery.poll(READ_BACK_S):
@@ -222,7 +222,7 @@ class Restoration:
         commit, partition = coming.commit, coming.partition
         assert commit is not None
         key = record.key()
-        # One that came late was listed beside a head of its key, so it waits for itself alone.
+        # A late record was listed beside a head of its key, so it waits on its own.
         key = None if key in partition.ledger.by_key else key
         head = partition.ledger.admit(record, entry.offset, key, entry.attempts)
         if not commit.clean:
@@ -243,7 +243,7 @@ class Restoration:
     # --- ready -----------------------------------------------------------------------------------
 
     def _open(self, coming: _Coming) -> bool:
-        """Commit the mark "open", and have the partition fetched from where it goes on."""
+        """Commit the "open" mark and start fetching the partition."""
         partition = coming.partition
         number, ledger = partition.number, partition.ledger
         if not self._commit_open(partition):
@@ -275,14 +275,14 @@ class Restoration:
         return False
 
     def _unlistable(self, partition: Partition) -> None:
-        """What an earlier commit listed does not fit any more: somebody has lowered the broker's limit."""
+        """The orders listed by an earlier commit no longer fit: the broker's limit was lowered."""
         raise SessionLost(
             f"{self._session.topic}-{partition.number}: the committed metadata lists "
-            f"{len(partition.ledger.heads)} waiting orders, more than the broker takes now; nothing was "
-            "skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
+            f"{len(partition.ledger.heads)} waiting orders, more than the broker now accepts. Nothing "
+            "was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
         )
 
 
 def _careful_calls(commit: Commit) -> int:
-    """What its owner may have called before it died, and did not come to commit."""
+    """How many orders the last owner may have called before it died without committing them."""
     return min(CAREFUL_CALLS, commit.reach or CAREFUL_CALLS)

@@ -1,4 +1,4 @@
-"""What a handler hands back: whether anything ran, and the bytes under which it is published."""
+"""Checks a handler's result: whether the handler really ran, and the bytes to publish."""
 
 import concurrent.futures
 import functools
@@ -12,12 +12,12 @@ from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
 from orderflow.errors import NothingRan, UnusableResult, class_name_of
 
 PLAIN = frozenset((str, bytes, bool, int, float))
-"""Types that cannot be a promise of work. One look at the type tells that such a call has run."""
+"""Types that prove that the handler ran: none can stand for work still to be done."""
 
 MAX_PATH = 120
 MAX_KEY = 40
 MAX_DEPTH = 900
-"""The encoder gives up a little deeper, at the interpreter's recursion limit."""
+"""Slightly less than where the encoder hits the interpreter's recursion limit."""
 
 _NESTED = frozenset((dict, list, tuple))
 _PLAIN_PARTS = PLAIN | _NESTED | {type(None)}
@@ -26,7 +26,7 @@ _NOT_RUN: Tuple[Tuple[Tuple[Type[Any], ...], str], ...] = (
     ((types.GeneratorType,), "a generator, whose body has not begun: return a value instead of `yield`"),
     ((types.AsyncGeneratorType,), "an async generator, whose body has not begun"),
     ((concurrent.futures.Future,), "a future, whose work may not be done: return its result()"),
-    ((map, filter, itertools.starmap), "a lazy iterator, which has called nothing yet: use a loop"),
+    ((map, filter, itertools.starmap), "a lazy iterator, which has not called anything yet: use a loop"),
     (
         (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial),
         "a function that was not called",
@@ -35,9 +35,9 @@ _NOT_RUN: Tuple[Tuple[Tuple[Type[Any], ...], str], ...] = (
 
 
 def require_outcome(result: object) -> None:
-    """Raise `NothingRan` for what only promises to do the work: an awaitable, a generator, a function.
+    """Raise `NothingRan` for a result whose work has not been done: an awaitable, a generator, a function.
 
-    Also where such things stand in a list, a tuple or a dict: `return [charge(line) for line in lines]`.
+    That includes those inside a list, a tuple or a dict: `return [charge(line) for line in lines]`.
     """
     kind = type(result)
     if kind in PLAIN:
@@ -67,24 +67,24 @@ def _why_nothing_ran(result: object) -> Optional[str]:
 
 
 def _close(result: object) -> None:
-    """A coroutine that is dropped complains on stderr that it was never awaited; a closed one does not."""
+    """Close a coroutine, so that it does not warn on stderr that it was never awaited."""
     if isinstance(result, (types.CoroutineType, types.GeneratorType)):
         try:
             result.close()
-        except Exception:  # noqa: BLE001 - it has begun, elsewhere, and will not end
+        except Exception:  # noqa: BLE001 - it is already running elsewhere and refuses to end
             return
 
 
 def encode_result(result: Any) -> bytes:
-    """The value under which a result is published: bytes as they are, str as UTF-8, the rest as JSON.
+    """Encode a result for publishing: bytes as they are, str as UTF-8, anything else as JSON.
 
-    Raises `UnusableResult` for what cannot be written, or could not be read again: it is so at every try.
+    Raises `UnusableResult` if it cannot be encoded or could not be read back; no retry would help.
     """
     if type(result) is bytes:
         return result
     try:
         return _encoded(result)
-    except (NothingRan, MemoryError):  # the second may pass
+    except (NothingRan, MemoryError):  # running out of memory may be temporary
         raise
     except Exception as error:
         raise UnusableResult(_described(result, error)) from error
@@ -92,17 +92,17 @@ def encode_result(result: Any) -> bytes:
 
 def _encoded(result: Any) -> bytes:
     if isinstance(result, (bytes, bytearray, memoryview)):
-        return bytes(memoryview(result))  # a subclass may have a `__bytes__` of its own
+        return bytes(memoryview(result))  # a subclass may override `__bytes__`
     if isinstance(result, str):
         return str.encode(result)
     text = _JSON.encode(result)
-    if "\\ud" in text:  # half of a pair of surrogates is no text, and no strict reader takes it
+    if "\\ud" in text:  # half a surrogate pair is not valid text, and strict readers reject it
         _UNESCAPED.encode(result).encode()
     return text.encode()
 
 
 def _jsonable(value: Any) -> Any:
-    """What JSON has no word for, as text."""
+    """Convert a value that JSON cannot represent to text."""
     if isinstance(value, (bytes, bytearray)):
         return value.decode("latin-1")
     _require_run((value,))
@@ -112,7 +112,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _has_no_text(kind: Type[Any]) -> bool:
-    """Whether its text would be an address in memory."""
+    """Whether its text would be a memory address."""
     own: Tuple[Any, Any] = (kind.__str__, kind.__repr__)
     return own == (object.__str__, object.__repr__)
 
@@ -121,14 +121,14 @@ _JSON = json.JSONEncoder(separators=(",", ":"), default=_jsonable, allow_nan=Fal
 _UNESCAPED = json.JSONEncoder(separators=(",", ":"), default=_jsonable, allow_nan=False, ensure_ascii=False)
 
 
-# --- saying what is wrong with a result
+# --- describing what is wrong with a result
 
 
 def _described(result: object, error: Exception) -> str:
-    """The first part of the result that cannot be published: where it is and of which type."""
+    """The first part of the result that cannot be published: its path and type."""
     try:
         fault = next(_faults(result), None)
-    except Exception:  # noqa: BLE001 - its iteration is the handler's code too
+    except Exception:  # noqa: BLE001 - iterating may run the handler's code, too
         fault = None
     if fault is None:
         return f"a result of type {class_name_of(type(result))} cannot be published: {_text(error)}"
@@ -150,7 +150,7 @@ class _Fault(NamedTuple):
 
 
 def _faults(result: object) -> Iterator[_Fault]:
-    """What is wrong, in the order in which it stands there. Not recursive: depth is one of the faults."""
+    """The faults of a result in order. Not recursive, since too much depth is one of them."""
     parts: List[_Part] = [_Part(result, "the result", None, 0)]
     while parts:
         part = parts.pop()
@@ -191,7 +191,7 @@ def _fault_of_key(key: object) -> Optional[str]:
     what = _fault_of_plain(key)
     if isinstance(key, (str, int, float)) or key is None:
         return what and f"a key: {what}"
-    return f"a key of type {class_name_of(type(key))}; JSON has keys of text"
+    return f"a key of type {class_name_of(type(key))}; keys in JSON are strings"
 
 
 def _inner(part: _Part) -> Iterator[_Part]:
@@ -214,26 +214,26 @@ def _fault_of_text(value: str) -> Optional[str]:
     try:
         str.encode(value)
     except UnicodeEncodeError as error:
-        return f"half of a pair of surrogates at character {error.start}"
+        return f"half a surrogate pair at character {error.start}"
     return None
 
 
 def _fault_of_float(value: float) -> Optional[str]:
-    return None if math.isfinite(value) else f"{float.__repr__(value)} is no number of JSON"
+    return None if math.isfinite(value) else f"{float.__repr__(value)} is not a JSON number"
 
 
 def _fault_of_int(value: int) -> Optional[str]:
     try:
         int.__repr__(value)
     except ValueError:
-        return "an integer with more digits than Python writes out"
+        return "an integer with more digits than Python can print"
     return None
 
 
 def _fault_of_object(value: object) -> Optional[str]:
     try:
         str.encode(_jsonable(value))
-    except Exception as error:  # noqa: BLE001 - its text is the handler's code
+    except Exception as error:  # noqa: BLE001 - str() may run the handler's code
         return _text(error)
     return None
 
@@ -248,7 +248,7 @@ _CHECKS: Tuple[Tuple[Type[Any], Callable[[Any], Optional[str]]], ...] = (
 def _text(error: Exception) -> str:
     try:
         return f"{class_name_of(type(error))}: {error}"
-    except Exception:  # noqa: BLE001 - whose text is the handler's code, too
+    except Exception:  # noqa: BLE001 - its text may run the handler's code, too
         return class_name_of(type(error))
 
 

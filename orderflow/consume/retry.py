@@ -1,6 +1,6 @@
-"""What to do about a failure: call again, or give the order up.
+"""Decides what to do about a failure: retry, or give the order up.
 
-Pure: chance is an argument, and so is whether the brakes permit a dead letter.
+Pure: chance is an argument, and so is what the brakes say.
 """
 
 from typing import NamedTuple, Union
@@ -8,17 +8,17 @@ from typing import NamedTuple, Union
 from orderflow.errors import Failure
 
 JITTER = 0.25
-"""The share of a delay by which chance makes it shorter or longer."""
+"""The share of a delay by which it is randomly shortened or lengthened."""
 
 
 class Policy(NamedTuple):
-    """How often and how far apart an order is called again. Frozen settings, in seconds."""
+    """How often and at what intervals to retry an order. Times in seconds."""
 
     max_retries: int = 3
     backoff_s: float = 5.0
     backoff_max_s: float = 60.0
     key_failures: int = 3
-    """Dead letters of a key in a row, for want of retries, after which its orders get one call each."""
+    """After this many orders of a key in a row use up their retries, the next get one call each."""
 
 
 class Retry(NamedTuple):
@@ -28,7 +28,7 @@ class Retry(NamedTuple):
 
 
 class GiveUp(NamedTuple):
-    """Dead-letter it, for this reason."""
+    """Dead-letter it for this reason."""
 
     failure: Failure
 
@@ -44,10 +44,10 @@ def decide(
     key_failing: bool = False,
     may_exhaust: bool = True,
 ) -> Decision:
-    """What becomes of an order whose `attempts`-th call has failed.
+    """Decide about an order whose `attempts`-th call has failed.
 
-    `chance` in [0, 1) draws the jitter. `key_failing`: the orders before it of its key used their
-    budgets up, so this one gets no back-off. `may_exhaust` is False while an outage brake holds.
+    `chance` in [0, 1) determines the jitter. `key_failing`: earlier orders of its key used up their
+    retries, so this one gets none. `may_exhaust` is False while the outage brake permits no dead letter.
     """
     if not failure.retryable:
         return GiveUp(failure)
@@ -64,11 +64,11 @@ def decide(
 
 
 def backoff_s(attempts: int, policy: Policy, chance: float) -> float:
-    """Seconds to wait after the `attempts`-th failure: doubled each time, up to a maximum.
+    """Seconds to wait after the `attempts`-th failure: doubles each time, up to a maximum.
 
-    Jitter spreads orders that failed together over a quarter less and a quarter more, so that the mean is
-    what the policy says. The maximum holds after the jitter: no retry waits longer. Near it the spread ends
-    there, rather than that all longer delays become the maximum, and the retries meet again.
+    Jitter spreads orders that failed together by up to a quarter either way, so the mean is what the policy
+    says. No delay exceeds the maximum, jitter included. Near the maximum the range is narrowed rather than
+    clipped, since clipped delays would bunch the retries again.
     """
     return _spread_s(policy.backoff_s * 2.0 ** min(attempts - 1, 60), policy, chance)
 
@@ -81,5 +81,5 @@ def _spread_s(nominal_s: float, policy: Policy, chance: float) -> float:
 
 
 def _because(failure: Failure, reason: str) -> Failure:
-    """The reason code of giving up replaces that of the last call; a decoder's own code stays."""
+    """Replace the last call's reason code with the one for giving up, but keep a decoder's own code."""
     return failure if failure.stage == "decode" else failure._replace(reason=reason)

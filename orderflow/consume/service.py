@@ -1,4 +1,4 @@
-"""Runs an engine until it is stopped, drained or lost, and says how it is getting on."""
+"""Runs an engine until it is stopped, drained or lost, and reports its progress."""
 
 import os
 import time
@@ -26,11 +26,11 @@ EXITED = (
 )
 METRICS_EVERY_S = 1.0
 LEAVING_S = 5.0
-"""Of the time to stop in, kept for settling and leaving the group."""
+"""The part of the shutdown timeout reserved for settling and leaving the group."""
 
 
 class Outlets(NamedTuple):
-    """Where a running consumer shows itself."""
+    """Where a running consumer writes and reports."""
 
     streams: HandlerStreams
     status: StatusLine
@@ -39,12 +39,12 @@ class Outlets(NamedTuple):
 
 
 class End(NamedTuple):
-    """When to end."""
+    """When to stop."""
 
     stop: StopSignals
     shutdown_timeout_s: float
     drain: Optional[Callable[[], Drain]]
-    """Made when the work begins, where it ends as soon as all that is there is done."""
+    """Creates the drain check at the start, for a run that ends once all orders are done."""
 
 
 class Service:
@@ -73,7 +73,7 @@ class Service:
     # --- running ---------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until stopped, drained or lost; the exit code. Raises CommandError."""
+        """Work until stopped, drained or lost; returns the exit code. Raises CommandError."""
         try:
             code = self._work()
         except SessionLost as lost:
@@ -92,7 +92,7 @@ class Service:
             return code
         except BaseException as crash:
             end_if_forked(self._pid, crash)
-            # No clean mark either: should an order be to blame, the next owner has to find out which.
+            # No clean mark either: an order may be to blame, and the next owner has to find out which.
             self._loop.abandon()
             if isinstance(crash, SystemExit):
                 raise CommandError(EXITED) from crash
@@ -115,7 +115,7 @@ class Service:
         return self._stop.exit_code
 
     def _drained(self, drain: Drain) -> Optional[int]:
-        """The exit code where nothing is left to do, None where something is."""
+        """The exit code if nothing is left to do, else None."""
         ready = self._engine.assignment.ready
         if self._loop.is_drained:
             is_done = drain.ours_are_done(ready) and drain.others_are_done(ready)
@@ -123,7 +123,7 @@ class Service:
         is_held = self._loop.has_only_held and drain.ours_are_done(ready)
         return exits.TRIPPED if is_held else None
 
-    # --- saying how it is ------------------------------------------------------------------------
+    # --- reporting -------------------------------------------------------------------------------
 
     def _show(self) -> None:
         if self._status.due():
@@ -143,12 +143,12 @@ class Service:
         )
 
     def _account(self) -> str:
-        """What was done, for when the session is closed."""
+        """The summary of the run, once the session is closed."""
         engine = self._engine
         processed, dead_lettered = engine.settling.counts
         took = duration(time.monotonic() - self._began_s)
         waiting = engine.waiting
-        left = f"; {count(waiting)} still wait and are taken up at the next start" if waiting else ""
+        left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
         return (
             f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
             f"retries {count(engine.retries)}, in {took}{left}\n"

@@ -82,7 +82,7 @@ def _work_to_the_end(shop: Pipeline, running: Running) -> None:
     eventually(lambda: _all_handled(shop) or not running.running, 120, running.describe)
     if not running.running:
         finished = running.wait()
-        assert finished.code == 1 and "start the consumer again" in finished.err, running.describe()
+        assert finished.code == 1 and "restart the consumer" in finished.err, running.describe()
         running = shop.consume("works")
     eventually(lambda: _all_handled(shop), 120, running.describe)
     assert running.stop().code == 143

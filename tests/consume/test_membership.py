@@ -56,7 +56,7 @@ def test_who_is_out_of_the_group_says_so_after_half_a_minute_and_then_ends() -> 
     script = Script(OUT)
     script.pass_by(29.0)
     assert not script.told
-    with pytest.raises(SessionLost, match=r"Broker: odd.*start the consumer again"):
+    with pytest.raises(SessionLost, match=r"Broker: odd.*restart the consumer"):
         script.pass_by(60.0)
     assert script.now_s == 60.0
     assert [name for name, _ in script.told] == ["out_of_group"] * 2
