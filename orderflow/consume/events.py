@@ -1,6 +1,6 @@
-"""What the engine reports while it works: the list of events, and the line that a person reads of each.
+"""The engine's events, and the log line printed for each.
 
-The names of the events are stable: they are the names to alert on.
+Event names are stable: alert on them.
 """
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
@@ -11,11 +11,11 @@ from orderflow.model.text import escape
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
-"""So many numbers are listed in a line."""
+"""The most partition numbers listed in a line."""
 
 
 class Event(NamedTuple):
-    """One kind of event: how grave it is, when it comes, and its line from the fields it carries."""
+    """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
     meaning: str
@@ -23,7 +23,7 @@ class Event(NamedTuple):
 
 
 def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to show for an event, free of control characters."""
+    """The line to print for an event, free of control characters."""
     event = EVENTS[name]
     return escape(f"{event.severity} {event.line(**fields)}")
 
@@ -63,54 +63,54 @@ def _partitions(numbers: Sequence[int]) -> str:
 
 
 def _waiting_lost(partition: int, offset: int, more: bool) -> str:
-    lost = f"partition {partition}: the order at offset {offset} waited, but the log no longer holds it"
-    # Its key is in the record alone, and without it those behind it look like finished ones.
-    return lost + ("; orders of its key waited behind it and are not known any more either" if more else "")
+    lost = f"partition {partition}: the order at offset {offset} was waiting, but is no longer in the log"
+    # Only the record holds its key, and without the key its followers look like finished orders.
+    return lost + (
+        "; orders of its key were waiting behind it and cannot be identified either" if more else ""
+    )
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
-    care = ", its last owner did not stop properly" if careful else ""
+    care = ", its last owner did not stop cleanly" if careful else ""
     return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
 
 
 def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: int, trace: str) -> str:
-    what = "has no offset any more (expired?)"
+    what = "no longer has an offset (expired?)"
     if committed is not None:
-        what = f"has offset {committed} without the list of the orders that waited (reset?)"
+        what = f"has offset {committed} without the list of waiting orders (reset?)"
     return (
-        f"partition {partition}: the group {what}, but it worked here before, as {trace} shows; which orders "
-        f"were done and which waited is not known: all {until - offset} offsets from {offset} to the end are "
-        f"called, those that were done again; what waited before {offset} is not"
+        f"partition {partition}: the group {what}, but it has worked here before, as {trace} shows. Which orders "
+        f"were done and which were waiting is not known: all {until - offset} offsets from {offset} to the end "
+        f"are called, including any already done; orders waiting before {offset} are not"
     )
 
 
 EVENTS: Dict[str, Event] = {
-    "retry": Event(
-        "retry", "a call failed, or the handler asked for a later one; it will be made again", _retry
-    ),
+    "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
-    "partition_ready": Event("info", "a partition is restored and taken in", _ready),
+    "partition_ready": Event("info", "a partition is restored and being processed", _ready),
     "ledger_full": Event(
         "warn",
-        "so many orders of a partition wait that nothing more of it is taken in",
+        "a partition has reached its limit of waiting orders, and nothing more is admitted",
         lambda partition, waiting: (
-            f"partition {partition}: {waiting} orders wait, taking in no more until some are done"
+            f"partition {partition}: {waiting} orders are waiting, admitting no more until some are done"
         ),
     ),
     "outage_begins": Event(
         "ERROR",
-        "nearly every fresh order of these partitions fails: what the handler needs seems to be down",
+        "nearly every fresh order in these partitions fails: something the handler needs seems to be down",
         lambda partitions: (
-            f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one a "
-            "second, dead-lettering next to nothing"
+            f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one order a "
+            "second and dead-lettering hardly any"
         ),
     ),
     "outage_ends": Event(
         "info",
-        "calls succeed again after an outage in these partitions",
+        "calls in these partitions succeed again after an outage",
         lambda partitions: (
-            f"orders succeed again in {_partitions(partitions)}: going on at full speed, those that waited "
-            "have their full budget back"
+            f"orders succeed again in {_partitions(partitions)}: back to full speed, and waiting orders get "
+            "all their retries back"
         ),
     ),
     "registry_down": Event(
@@ -120,90 +120,90 @@ EVENTS: Dict[str, Event] = {
     ),
     "blocked": Event(
         "ERROR",
-        "Kafka refuses dead letters or results; nothing is committed until it takes them",
+        "Kafka refuses dead letters or results; nothing is committed until it accepts them",
         lambda detail, retry_s: (
             f"cannot forward dead letters or results: {detail}; nothing is lost or committed, "
-            f"trying again in {retry_s:.0f} s"
+            f"next try in {retry_s:.0f} s"
         ),
     ),
     "unblocked": Event(
-        "info", "Kafka takes dead letters and results again", lambda: "forwarding works again"
+        "info", "Kafka accepts dead letters and results again", lambda: "forwarding works again"
     ),
     "settlement_delayed": Event(
         "warn",
-        "what was done could not be written or committed; it is kept, and only the writing is tried again",
-        lambda detail: f"not settled yet ({detail}): what was done is kept, and written again until it is",
+        "finished work could not be written or committed; it is kept, and only the writing is retried",
+        lambda detail: f"not settled yet ({detail}): finished work is kept, and only the writing is retried",
     ),
     "time_refused": Event(
         "warn",
-        "the broker refuses the timestamp of what we write: this machine's clock, or the broker's, is wrong",
+        "the broker refuses our timestamps: this machine's clock or the broker's is wrong",
         lambda detail: (
-            f"Kafka refuses a record, most likely for its time of day ({detail}): check this machine's clock "
-            "and the broker's. Dead letters get their order's timestamp or none, results none; failed-at "
-            "keeps our time"
+            f"Kafka refuses a record, most likely because of its timestamp ({detail}): check this machine's "
+            "clock and the broker's. Until then dead letters get their order's timestamp or none, and results "
+            "none; failed-at keeps our time"
         ),
     ),
     "out_of_group": Event(
         "ERROR",
-        "the consumer has no partitions, and was not simply given none",
-        lambda for_s, detail: f"no partitions for {for_s:.0f} s, and nothing is processed here: {detail}",
+        "the consumer has no partitions, and not because there are none left for it",
+        lambda for_s, detail: f"no partitions for {for_s:.0f} s, so nothing is processed here: {detail}",
     ),
     "open_transaction": Event(
         "warn",
-        "--until-drained waits for a transaction of a producer of orders that is still open",
+        "--until-drained is waiting for a producer's open transaction",
         lambda partition, offset, until: (
             f"partition {partition}: a producer's open transaction holds back offsets {offset} to "
-            f"{until - 1}; waiting until it ends (kafka-transactions.sh find-hanging shows whose it is)"
+            f"{until - 1}; waiting for it to end (kafka-transactions.sh find-hanging shows whose it is)"
         ),
     ),
     "failing": Event(
         "ERROR",
-        "a step has failed for a minute, and for every minute more",
+        "a step has been failing for a minute; repeated every minute",
         lambda step, detail, for_s: (
-            f"{step} has failed for {for_s:.0f} s: {detail}; nothing is lost, it is tried again"
+            f"{step} has failed for {for_s:.0f} s: {detail}; nothing is lost, still retrying"
         ),
     ),
     "dead_letter_too_large": Event(
         "warn",
-        "a dead letter was larger than its topic takes and is sent shrunk",
-        lambda max_bytes: f"dead letters are shrunk to {max_bytes} bytes, which is what their topic takes",
+        "a dead letter was too large for its topic and is sent shrunk",
+        lambda max_bytes: f"dead letters are shrunk to {max_bytes} bytes, the most their topic accepts",
     ),
     "start_again": Event(
         "warn",
-        "what was done can not be committed by us any more; it is done again by whoever has the partitions",
-        lambda detail: f"not committed ({detail}): going back to what is committed",
+        "unsettled work can no longer be committed by us; whoever owns the partitions now repeats it",
+        lambda detail: f"not committed ({detail}): restarting from the committed offsets",
     ),
     "restore_delayed": Event(
         "warn",
         "a partition could not be restored yet",
-        lambda detail: f"restoring waits: {detail}",
+        lambda detail: f"restoring is delayed: {detail}",
     ),
     "metadata_foreign": Event(
         "warn",
-        "the committed offset carries metadata that is not ours; it is treated as none",
+        "the committed offset has foreign metadata, which is ignored",
         lambda partition, offset, metadata: (
             f"partition {partition}: the metadata of the committed offset {offset} is not "
-            f"ours ({metadata}), so orders listed in it as waiting are not known; going on at {offset}"
+            f"ours ({metadata}), so any waiting orders it lists are not known; continuing at {offset}"
         ),
     ),
     "ledger_lost": Event(
         "ERROR",
-        "the group has worked on a partition, but its offset or the list of its waiting orders is gone",
+        "the group has worked on a partition whose offset or list of waiting orders is gone",
         _ledger_lost,
     ),
     "handed_over_again": Event(
         "warn",
-        "the Kafka client handed over orders a second time; they were left alone",
+        "the Kafka client delivered orders a second time; they were ignored",
         lambda partition, first, last: (
-            f"partition {partition}: the client handed over offsets {first} to {last} again; "
+            f"partition {partition}: the Kafka client delivered offsets {first} to {last} again; "
             "nothing was processed twice"
         ),
     ),
     "came_late": Event(
         "ERROR",
-        "the Kafka client handed over an order after later ones; it is processed out of order",
+        "the Kafka client delivered an order after later ones; it is processed out of order",
         lambda partition, offset: (
-            f"partition {partition}: the client handed over offset {offset} after later ones; it is "
+            f"partition {partition}: the Kafka client delivered offset {offset} after later ones; it is "
             "processed now, perhaps after later orders of its key"
         ),
     ),
@@ -215,28 +215,28 @@ EVENTS: Dict[str, Event] = {
         ),
     ),
     "waiting_order_lost": Event(
-        "ERROR", "an order that waited for a retry was deleted by retention or compaction", _waiting_lost
+        "ERROR", "an order waiting for a retry was deleted by retention or compaction", _waiting_lost
     ),
     "settlement_stuck": Event(
         "ERROR",
-        "the Kafka client did not come back from a settlement; the process ends",
+        "a settlement never returned from the Kafka client; the process ends",
         lambda after_s: (
-            f"a settlement has not returned for {after_s:.0f} s: ending the process; what it "
-            "held is done again after a restart, unless Kafka has it"
+            f"a settlement has not returned for {after_s:.0f} s: ending the process; its "
+            "orders are processed again after a restart unless Kafka has committed them"
         ),
     ),
     "output_lost": Event(
         "warn",
-        "stdout or stderr takes nothing, because the disk is full or the terminal gone; it is dropped",
-        lambda detail: f"what is printed gets lost ({detail}); orders are processed all the same",
+        "stdout or stderr cannot be written (disk full, terminal gone); output is dropped",
+        lambda detail: f"output is being lost ({detail}); orders are still processed",
     ),
     "stalled": Event(
         "ERROR",
         "a handler call did not return in time; the process ends",
         lambda timeout_s: (
             f"a handler has not returned for {timeout_s:.0f} s (HANDLER_TIMEOUT): ending the process; "
-            "the order is tried again after a restart, and dead-lettered when it keeps doing this"
+            "the order is retried after a restart, and dead-lettered if it keeps doing this"
         ),
     ),
 }
-"""Every event, in about the order of an order's life."""
+"""Every event, roughly in the order of an order's life."""

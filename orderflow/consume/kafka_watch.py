@@ -149,8 +149,8 @@ class KafkaWatch:
 
 def _replaced(topic: str) -> str:
     return (
-        f"{topic} was deleted and created again while orders were processed: what the new one held before "
-        "the old one's offsets may have been skipped. To process all that it holds, reset the group: "
+        f"{topic} was deleted and recreated while orders were being processed: some orders in the new topic "
+        "may have been skipped. To process everything it holds, reset the group: "
         f"kafka-consumer-groups.sh --reset-offsets --to-earliest --topic {topic} --execute"
     )
 

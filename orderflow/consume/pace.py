@@ -64,9 +64,9 @@ class Pace:
         return max(0, POOL_RUN - self._given)
 
     def is_time_to_settle(self, progress: Progress, polled: int, leftover: int, now_s: float) -> bool:
-        """Whether to settle now. While one settlement is in flight, calls continue for another slice.
+        """Whether to settle now. While a settlement is in flight, calls continue for another slice.
 
-        After a full batch (`polled`) that left nothing over there is probably more, and settlements cost time.
+        A full batch (`polled`) with nothing left over suggests that there is more to call first.
         """
         if self._given >= POOL_RUN:
             return True

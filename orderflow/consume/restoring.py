@@ -1,6 +1,6 @@
 """Restores assigned partitions: reads what is committed and fetches the waiting orders it lists.
 
-A partition is ready when its committed metadata has been read, its waiting records are back in memory, and the
+A partition is ready once its committed metadata has been read, its waiting records are back in memory and the
 "open" mark is committed. Until then none of its orders is admitted: a later one could overtake a waiting one.
 """
 

@@ -21,8 +21,8 @@ from orderflow.consume.world import Report
 from orderflow.exits import CommandError
 
 EXITED = (
-    "the handler ended the process (sys.exit); the order is tried again after a restart, and dead-lettered "
-    "when it keeps doing this"
+    "the handler ended the process (sys.exit); the order is retried after a restart, and dead-lettered "
+    "if it keeps doing this"
 )
 METRICS_EVERY_S = 1.0
 LEAVING_S = 5.0

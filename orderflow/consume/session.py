@@ -1,4 +1,4 @@
-"""One member of a consumer group: what it is given, what it commits, and what is taken away from it."""
+"""One member of the consumer group: its assignment, its commits, and the partitions revoked from it."""
 
 import contextlib
 import time
@@ -17,7 +17,7 @@ WAIT_S = 0.1
 
 
 class Session(Source):
-    """A topic that is consumed in a group, and the transaction that commits for it."""
+    """A topic consumed in a group, and the transaction that commits its offsets."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class Session(Source):
         on_lost: Callable[[], None],
         while_waiting: Callable[[float], None],
     ) -> None:
-        """`on_revoke` may still settle; `on_lost` must wait until nothing is being settled any more.
+        """`on_revoke` may still settle; `on_lost` must wait until no settlement is in flight.
 
-        `while_waiting` is called about ten times a second with how long Kafka has not answered a settlement.
+        `while_waiting` is called about ten times a second during a settlement, with the seconds waited.
         """
         reports = Reports()
         consumer = Consumer({**clients.consumer, "error_cb": reports.of_consumer})
@@ -38,7 +38,7 @@ class Session(Source):
         self.while_waiting = while_waiting
         self.assigned: Set[int] = set()
         self.lost: Set[int] = set()
-        """Partitions that were taken away since the caller last looked."""
+        """Partitions revoked or lost since the last `take_lost`."""
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._joined_as: Optional[str] = None
@@ -50,31 +50,31 @@ class Session(Source):
     # --- the group -------------------------------------------------------------------------------
 
     def member_id(self) -> Optional[str]:
-        """The name by which the group knows us, if it does."""
+        """Our member id in the group, if we have one."""
         return self._consumer.memberid()
 
     def member(self) -> Any:
-        """Who we are in the group. Offsets are committed in the name of the member that earned them.
+        """Our group metadata. Offsets are committed in the name of the member that processed them.
 
-        None where the group has not let us in yet, or has dropped us, which `poll` has yet to say: the client
-        has forgotten its member id by then. A transaction that names no member is committed by Kafka whoever
-        sends it (measured).
+        None if the group has not admitted us yet, or has dropped us and `poll` has yet to report it: the
+        client has already forgotten its member id then. Kafka commits a transaction that names no member,
+        whoever sends it (measured).
         """
         try:
             member = self._consumer.consumer_group_metadata()
-            # Asked for second: a member that was dropped never gets its id back.
+            # Read after the metadata: a dropped member never gets its id back.
             id_now = self._consumer.memberid()
         except RuntimeError:
-            return None  # The client is closed, or has closed its side of the group ("not available").
+            return None  # the client is closed, or has left the group ("not available")
         return member if id_now is not None and id_now == self._joined_as else None
 
     def take_lost(self) -> Set[int]:
-        """The partitions that were taken away since the last call."""
+        """The partitions revoked or lost since the last call."""
         lost, self.lost = self.lost, set()
         return lost
 
     def close(self) -> None:
-        """Leave the group, so that the partitions are given to others at once."""
+        """Leave the group, so that its partitions are reassigned at once."""
         self._consumer.close()
 
     def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
@@ -88,7 +88,7 @@ class Session(Source):
         self._part_with(gone)
 
     def _expired(self, _: Consumer, partitions: List[TopicPartition]) -> None:
-        """Others have them already. A plain commit must not be sent by the member that we become next."""
+        """Others already own them. The member we become next must not send a plain commit for them."""
         with self._callback():
             self._on_lost()
         self._part_with({place.partition for place in partitions})
@@ -109,11 +109,11 @@ class Session(Source):
     # --- settling --------------------------------------------------------------------------------
 
     def commit(self, offsets: Offsets) -> Settlement:
-        """Commit offsets that nothing has to be sent with. For the thread that polls.
+        """Commit offsets without sending records. Call it from the polling thread.
 
-        The client has no time-out for this, so a thread of its own makes the call, and `while_waiting` hears
-        how long that takes. Not so in a rebalance callback: there the client lets no other thread commit
-        until the callback has returned (measured with confluent-kafka 2.16.1).
+        The client has no time-out for this, so the call is made in a separate thread while `while_waiting`
+        is called. In a rebalance callback it is made directly: until the callback returns, the client lets
+        no other thread commit (measured with confluent-kafka 2.16.1).
         """
         if self.member() is None:
             return DROPPED
@@ -138,15 +138,15 @@ class Session(Source):
         return next((_not_committed(error) for error in failed), SETTLED)
 
     def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
-        """Send the records, and with exactly-once the offsets: see `Transaction.send`."""
+        """Send the records and, with exactly-once, the offsets: see `Transaction.send`."""
         return self._transaction.send(outgoing, offsets, member)
 
     def find_out(self, offsets: Offsets) -> Settlement:
-        """What became of a settlement whose outcome is unknown: see `Transaction.find_out`."""
+        """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""
         return self._transaction.find_out(offsets)
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
-        """What the topics take from now on: no record, and no batch for them, is larger."""
+        """Set the largest record, and batch, that the topics accept from now on."""
         self._transaction.expect(max_dead_letter_bytes, max_result_bytes)
 
 
@@ -160,12 +160,12 @@ BEGIN_TIMEOUT_S = 20.0
 
 
 def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]:
-    """Which partitions begin at their end although nothing is committed: none, unless it is set up so.
+    """The partitions that start at their end when nothing is committed: none unless configured that way.
 
-    That is a choice about what was there before the group began. A partition that was added later holds
-    nothing but orders that the group has yet to see, and a group commits for each partition as soon as it has
-    it. So it is asked before the group is joined, and where the group has committed anything, every other
-    partition begins at its beginning. Raises KafkaException.
+    That setting is about orders older than the group. A partition added later holds only orders the group has
+    yet to see, and the group commits for every partition as soon as it has it. So this is checked before
+    joining, and if the group has committed anything, every other partition starts at its beginning. Raises
+    KafkaException.
     """
     if config.get("auto.offset.reset") not in LATEST:
         return frozenset()
@@ -180,7 +180,7 @@ def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]
 
 
 def _committed(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
-    """What is committed; asked again while the group's coordinator is moving."""
+    """The committed offsets; retried while the group's coordinator is moving."""
     until_s = time.monotonic() + BEGIN_TIMEOUT_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What became of a settlement: settled, dropped or refused, and which of Kafka's errors means which."""
+"""The possible outcomes of a settlement, and which Kafka error means which."""
 
 import enum
 from typing import Dict, FrozenSet, Mapping, NamedTuple, Tuple
@@ -31,38 +31,38 @@ REFUSALS = (
 EXPULSIONS = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH)
 """The group has dropped this member, and may have given its partitions to others."""
 NO_MEMBERS = (KafkaError.INVALID_SESSION_TIMEOUT, KafkaError.INCONSISTENT_GROUP_PROTOCOL)
-"""Why the group never lets us in: the client itself would go on asking without a word."""
+"""Reasons why the group never admits us: the client itself would keep trying silently."""
 
 Offsets = Mapping[int, Tuple[int, str]]
-"""By partition: the offset to commit, and its metadata."""
+"""By partition, the offset to commit and its metadata."""
 
 
 class SessionLost(Exception):
-    """The member cannot go on. What is committed stays; a new process goes on from there."""
+    """The member cannot continue. Commits stand, and a new process continues from there."""
 
 
 class Outcome(enum.Enum):
-    """What became of a settlement."""
+    """The outcome of a settlement."""
 
-    SETTLED = "committed, all of it"
-    SENT = "confirmed, all of it; the offsets are still to be committed"
+    SETTLED = "everything is committed"
+    SENT = "every record is confirmed; the offsets have yet to be committed"
     NOT_COMMITTED = "certainly not committed, for whatever reason: send it again"
-    UNKNOWN = "not known to be committed or not: `find_out` before anything else is settled"
-    EXPELLED = "not committed: the group has dropped this member, and what it did is void"
+    UNKNOWN = "may or may not be committed: `find_out` before settling anything else"
+    EXPELLED = "not committed: the group has dropped this member, and its unsettled work is void"
     MOVED_ON = "not committed: the group is in a new generation, in which we may still be the owner"
-    TOO_LARGE = "a record is larger than its topic takes"
-    METADATA_TOO_LARGE = "the broker takes less offset metadata than was sent"
-    TIME_REFUSED = "a record is not valid, and most likely since its timestamp is far from the broker's clock"
-    REFUSED = "Kafka refuses the records: somebody has to repair something"
+    TOO_LARGE = "a record is larger than its topic accepts"
+    METADATA_TOO_LARGE = "the offset metadata is larger than the broker accepts"
+    TIME_REFUSED = "a record is invalid, most likely because its timestamp is far from the broker's clock"
+    REFUSED = "Kafka refuses the records until somebody fixes the cause"
 
 
 class Settlement(NamedTuple):
-    """An outcome and what Kafka said."""
+    """An outcome and Kafka's answer."""
 
     outcome: Outcome
     detail: str = ""
     confirmed: FrozenSet[int] = frozenset()
-    """Of the records to send, by place: those that are in Kafka although the rest failed (at-least-once)."""
+    """Places of the records that are in Kafka even if the rest failed (at-least-once)."""
 
 
 OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
@@ -70,15 +70,15 @@ OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {
     Outcome.MOVED_ON: NEW_GENERATION,
     Outcome.EXPELLED: EXPULSIONS,
     Outcome.METADATA_TOO_LARGE: (KafkaError.OFFSET_METADATA_TOO_LARGE,),
-    # Where the time of several records in a batch is refused, Kafka only says "invalid record" (measured).
+    # If it refuses the timestamps of several records in a batch, Kafka only says "invalid record" (measured).
     Outcome.TIME_REFUSED: (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD),
     Outcome.REFUSED: REFUSALS,
 }
-"""What Kafka's answers mean. Every other one is "not committed", so we need not know all of them."""
+"""What Kafka's errors mean. Any other means "not committed", so the list need not be complete."""
 
 
 def outcome_of(error: KafkaError) -> Outcome:
-    """What an error means for a settlement of which nothing was committed."""
+    """The outcome an error means for a settlement that committed nothing."""
     for outcome, codes in OUTCOMES.items():
         if error.code() in codes:
             return outcome

@@ -1,10 +1,10 @@
-"""Settling: what was done becomes certain, all of it or none.
+"""Settles finished work: commits results, dead letters and offsets, all or nothing.
 
-One settlement is on its way at a time. What has records to send goes out in a thread, while the next orders
-are already being called; offsets alone are committed on the spot.
+One settlement is in flight at a time. If it has records to send, a thread sends it while the next orders are
+called; offsets alone are committed synchronously.
 
-What was called is never called again while its partition is ours: whatever Kafka answers, only the writing is
-tried again, and until then the verdict is HELD. It is LOST where nothing that we hold can be committed.
+A finished call is never repeated while its partition is ours: whatever Kafka answers, only the settlement is
+retried, and until it succeeds the verdict is HELD. It is LOST if our work can never be committed.
 """
 
 import enum
@@ -23,29 +23,29 @@ from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
 
 MOST_TRIES = 60
-"""More than it takes to shrink a dead letter to the least that a topic can take."""
+"""More than it takes to shrink a dead letter to the smallest size a topic can be limited to."""
 STEP = "settling"
 REFUSED = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.TIME_REFUSED)
 HOPELESS = (Outcome.EXPELLED, Outcome.METADATA_TOO_LARGE)
 
 
 class Verdict(enum.Enum):
-    """What the loop has to know of the settlements."""
+    """What the loop needs to know about settling."""
 
-    SETTLED = "what was done is committed, or on its way to be"
-    HELD = "Kafka does not take it now: all of it is kept, and nothing else may be called"
-    LOST = "it can never be committed by us: drop it, and restore what is committed"
+    SETTLED = "finished work is committed, or being committed"
+    HELD = "Kafka does not accept it now: keep everything, and call nothing else"
+    LOST = "we can never commit it: drop it, and restore the committed state"
 
 
 class Counts(NamedTuple):
-    """What this process has done, counted when it is settled."""
+    """Orders this process has finished, counted when settled."""
 
     processed: int = 0
     dead_lettered: int = 0
 
 
 class Settling:
-    """Makes certain what was done."""
+    """Settles finished work, and retries until Kafka accepts it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Settling:
         self.counts = Counts()
         self.outbox = outbox
         self.lost: Optional[str] = None
-        """Why everything has to be restored from what is committed."""
+        """Why everything must be restored from the committed offsets."""
         self._session = session
         self._assignment = assignment
         self._ask_max_bytes = ask_max_bytes
@@ -67,40 +67,40 @@ class Settling:
         self._dispatch = Dispatch(session, watchdog, world)
         self._patience = Patience()
         self._unsure: Optional[Work] = None
-        """What may be committed or not. Until that is known nothing else is settled."""
+        """Work that may or may not be committed. Until that is known, nothing else is settled."""
         self._failing = Failing(world.clock, world.report)
 
     @property
     def progress(self) -> Progress:
-        """Of the last settlement."""
+        """Progress of the last settlement."""
         return self._dispatch.progress
 
     @property
     def is_idle(self) -> bool:
-        """True when nothing is on its way, and nothing waits to be."""
+        """True when nothing is in flight or waiting to be settled."""
         return not self.outbox and self._dispatch.is_idle and self._unsure is None
 
     @property
     def is_held(self) -> bool:
-        """True while Kafka does not take what was done."""
+        """True while Kafka does not accept a settlement."""
         return self._patience.is_needed
 
     # --- settling --------------------------------------------------------------------------------
 
     def settle(self) -> Verdict:
-        """Send off what was done since the last time. HELD or LOST where that last time did not succeed."""
+        """Start settling the work finished since the last time. HELD or LOST if the last one failed."""
         return self._repeat(self._settle_once)
 
     def settle_now(self) -> Verdict:
-        """Settle what was done, and wait until it is certain."""
+        """Settle all finished work and wait for the outcome."""
         return self._repeat(self._settle_and_wait)
 
     def wait(self) -> Verdict:
-        """Wait for the settlement that is on its way, if one is."""
+        """Wait for the settlement in flight, if any."""
         return self._wait() or Verdict.HELD
 
     def advance(self) -> Verdict:
-        """Try again what Kafka did not take, if it is time."""
+        """Retry a failed settlement if its pause is over."""
         if self.lost is not None:
             return Verdict.LOST
         if not self._patience.is_needed:
@@ -112,7 +112,7 @@ class Settling:
         return self.settle_now()
 
     def _repeat(self, settle: Callable[[], Optional[Verdict]]) -> Verdict:
-        """Settle until there is a verdict: None says that the next try, at once, may end otherwise."""
+        """Settle until there is a verdict; None means that an immediate retry may turn out differently."""
         for _ in range(MOST_TRIES):
             verdict = settle()
             if verdict is not None:
@@ -152,14 +152,14 @@ class Settling:
         return Work(outbox, outbox.records(), changed, offsets, self._session.member())
 
     def _wait(self) -> Optional[Verdict]:
-        """What became of the settlement that is on its way; None where the next try may end otherwise."""
+        """Wait for the settlement in flight; None if an immediate retry may turn out differently."""
         answer = self._dispatch.answer()
         return Verdict.SETTLED if answer is None else self._judge(answer)
 
-    # --- what Kafka answered ---------------------------------------------------------------------
+    # --- Kafka's answer --------------------------------------------------------------------------
 
     def _judge(self, answer: Answer) -> Optional[Verdict]:
-        """Keep the books of one answer. None where the next try, at once, may end otherwise."""
+        """Act on an answer. None if an immediate retry may turn out differently."""
         work, settlement = answer
         self._unsure = None
         if settlement.outcome is Outcome.SETTLED:
@@ -201,10 +201,10 @@ class Settling:
         return Verdict.LOST
 
     def _keep(self, settlement: Settlement) -> Optional[Verdict]:
-        """The group is in between generations: settle once more as a member of the new one, or later.
+        """The group is between generations: settle again as a member of the new one, now or later.
 
-        What is taken away stands in `lost`, and without a poll no new membership can begin. So what is
-        ready was ours all the time, and need not be done again.
+        Revoked partitions are in `lost`, and no new membership can start without a poll. So the ready
+        partitions have been ours throughout, and their work need not be repeated.
         """
         had_waited = self._patience.is_between_generations
         if not self._patience.wait_for_generation(self._world.clock()):
@@ -212,7 +212,7 @@ class Settling:
         return Verdict.HELD if had_waited else None
 
     def _can_say_otherwise(self, settlement: Settlement) -> bool:
-        """Whether the same can be sent in a way that Kafka may take: smaller, or dated by another clock."""
+        """Whether it can be sent in another way that Kafka may accept: smaller, or with other timestamps."""
         outcome = settlement.outcome
         if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
             self._world.report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
@@ -228,7 +228,7 @@ class Settling:
         self._session.expect(max_bytes)
 
     def _hold(self, settlement: Settlement) -> Verdict:
-        """Kafka does not take what was done: keep everything as it is, say so, and try again."""
+        """Kafka does not accept it: keep everything, report it, and retry after a pause."""
         is_refused = settlement.outcome in REFUSED
         pause = self._patience.pause(self._world.clock(), is_refused)
         if is_refused:
@@ -239,17 +239,17 @@ class Settling:
         return Verdict.HELD
 
     def _release(self) -> bool:
-        """Kafka takes what was done. Whether it did not before."""
+        """Kafka has accepted a settlement. Returns whether that ended a pause."""
         had_paused = self._patience.has_paused
         self._patience.end()
         if had_paused:
             self._assignment.release_all("blocked")
         return had_paused
 
-    # --- giving up what was done -----------------------------------------------------------------
+    # --- dropping work ---------------------------------------------------------------------------
 
     def drop(self) -> None:
-        """Nothing that is not certain counts any more."""
+        """Drop everything that is not settled."""
         self._dispatch.give_up()
         self.outbox.clear()
         self._unsure = self.lost = None
@@ -257,7 +257,7 @@ class Settling:
         self._release()
 
     def forget(self, numbers: Set[int]) -> bool:
-        """Drop what was done for partitions that were taken away; whether there was anything."""
+        """Drop unsettled work for revoked partitions; returns whether there was any."""
         had = self.outbox.forget(numbers)
         if self._unsure is not None:
             had = bool(numbers & set(self._unsure.offsets)) or had
@@ -268,7 +268,7 @@ class Settling:
         return had
 
     def mark_clean(self, numbers: Set[int]) -> None:
-        """Partitions are about to be given up: commit where they stand, with the mark of a proper stop."""
+        """Partitions are about to be revoked: commit their state, marked as cleanly stopped."""
         if self._patience.has_paused or self.settle_now() is not Verdict.SETTLED:
             return
         offsets = {

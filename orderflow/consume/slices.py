@@ -1,4 +1,4 @@
-"""A slice: calls are made for some time, then what they did is settled."""
+"""Runs calls in time slices, each followed by a settlement."""
 
 from orderflow.consume.calls import Calls
 from orderflow.consume.intake import LostTrack
@@ -8,7 +8,7 @@ from orderflow.consume.world import World
 
 
 class Slices:
-    """Begins slices, and settles at their end."""
+    """Begins slices and settles at their end."""
 
     def __init__(self, settling: Settling, calls: Calls, pace: Pace, world: World) -> None:
         self._settling = settling
@@ -17,11 +17,11 @@ class Slices:
         self._world = world
 
     def settle(self) -> bool:
-        """Send off what was done. False where what was sent off before is held. Raises LostTrack."""
+        """Start settling finished work. False if the previous settlement is held. Raises LostTrack."""
         return self._noted(self._settling.settle())
 
     def settle_now(self) -> bool:
-        """Settle what was done, and wait until it is certain. False where it is held. Raises LostTrack."""
+        """Settle finished work and wait for the outcome. False if it is held. Raises LostTrack."""
         return self._noted(self._settling.settle_now())
 
     def _noted(self, verdict: Verdict) -> bool:
@@ -33,13 +33,13 @@ class Slices:
         return verdict is Verdict.SETTLED
 
     def settle_if_time(self, polled: int, leftover: int) -> None:
-        """Settle where a slice of calls is over, or something waits for it."""
+        """Settle if a slice is over, or a key is waiting for a settlement."""
         progress, now_s = self._settling.progress, self._world.clock()
         is_time = self._pace.is_time_to_settle(progress, polled, leftover, now_s)
         if is_time or self._calls.waits_for_settlement:
             self.settle()
 
     def begin(self, share: float = 1.0) -> None:
-        """Let calls go on for a slice, or for a share of one."""
+        """Start a slice, or a share of one."""
         slice_s = self._pace.slice_s(self._settling.progress.took_s)
         self._calls.begin_slice(self._world.clock() + share * slice_s)

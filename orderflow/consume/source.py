@@ -1,4 +1,4 @@
-"""The topic of the orders as one consumer sees it: its records, its ends, and what is committed for it."""
+"""The orders topic as one consumer sees it: records, log ends and committed offsets."""
 
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -11,18 +11,18 @@ from orderflow.model.records import Message
 
 
 class Reports:
-    """What the clients report of themselves, kept until somebody takes it."""
+    """Errors reported by the clients, kept until somebody takes them."""
 
     def __init__(self) -> None:
         self.errors: List[KafkaError] = []
         self.faults: List[KafkaError] = []
-        """Why records could not be read."""
+        """Read errors."""
         self.fatal: Optional[KafkaError] = None
         self.last_word = ""
-        """What the consumer reported last, other than that it finds no broker."""
+        """What the consumer reported last, apart from finding no broker."""
 
     def of_consumer(self, error: KafkaError) -> None:
-        """The consumer reports something."""
+        """Keep an error from the consumer."""
         self.errors.append(error)
         if is_fatal(error):
             self.fatal = error
@@ -30,39 +30,39 @@ class Reports:
             self.last_word = error.str()
 
     def of_producer(self, error: KafkaError) -> None:
-        """A producer reports something. It is never the end: a broken producer is replaced."""
+        """Keep an error from a producer. None is fatal, since a broken producer is replaced."""
         self.errors.append(error)
 
     def of_reading(self, fault: KafkaError) -> None:
-        """A record could not be read."""
+        """Keep an error from reading a record."""
         self.last_word = fault.str()
         self.faults.append(fault)
 
     def take_errors(self) -> List[KafkaError]:
-        """What the clients reported since the last call."""
+        """Errors the clients have reported since the last call."""
         errors, self.errors = self.errors, []
         return errors
 
     def take_faults(self) -> List[KafkaError]:
-        """Why records could not be read, since the last call."""
+        """Read errors since the last call."""
         faults, self.faults = self.faults, []
         return faults
 
 
 class Source:
-    """The consumer's side of a topic, without the group."""
+    """The consumer's view of a topic, without the group."""
 
     def __init__(self, topic: str, consumer: Consumer, reports: Reports) -> None:
         self.topic = topic
         self._consumer = consumer
         self._reports = reports
         self._ends: Dict[int, int] = {}
-        """Where the consumer has read to the end of a partition, by partition."""
+        """By partition, the end offset that the consumer has reached."""
 
     # --- records ---------------------------------------------------------------------------------
 
     def poll(self, max_records: int, timeout_s: float) -> List[Message]:
-        """The next records, in order of each partition. Rebalances take effect in here only."""
+        """The next records, in order within each partition. Rebalances take effect only in here."""
         messages = self._consume(max_records, timeout_s)
         if self._reports.fatal is not None:
             raise SessionLost(self._reports.fatal.str())
@@ -77,7 +77,7 @@ class Source:
         try:
             messages: List[Any] = self._consumer.consume(1, timeout_s)
             if messages and max_records > 1:
-                # What is there already, without waiting for more: the batch is as large as the load.
+                # Take what is already there without waiting: the batch size follows the load.
                 messages += self._consumer.consume(max_records - 1, 0)
             return messages
         except RAISED as raised:
@@ -94,35 +94,35 @@ class Source:
         self._reports.of_reading(error)
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go on at `offset`. Raises KafkaException while the assignment is still settling."""
+        """Continue at `offset`. Raises KafkaException while the assignment is still changing."""
         self._ends.pop(partition, None)
         self._consumer.seek(TopicPartition(self.topic, partition, offset))
 
     def pause(self, partitions: Sequence[int]) -> None:
-        """Fetch nothing of these partitions for now."""
+        """Stop fetching these partitions for now."""
         self._consumer.pause(self._named(partitions))
 
     def resume_at(self, partition: int, offset: int) -> None:
-        """Fetch this partition again, from `offset` on. Raises KafkaException as `seek` does.
+        """Fetch this partition again from `offset`. Raises KafkaException as `seek` does.
 
-        The thread that fetches sleeps for up to a second when all is paused, and a resume leaves it asleep;
-        the seek after it wakes it (measured). And it says where to go on: left to itself the client has
-        been seen to go on at a stale offset.
+        When everything is paused, the fetching thread sleeps for up to a second, and a resume alone does not
+        wake it; the seek does (measured). The seek also fixes the position: otherwise the client has been
+        seen to continue at a stale offset.
         """
         self._consumer.resume([TopicPartition(self.topic, partition)])
         self.seek(partition, offset)
 
-    # --- what Kafka says -------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------
 
     def partitions(self, timeout_s: float) -> List[int]:
-        """Every partition of the topic, whoever owns it. Raises KafkaException."""
+        """All partitions of the topic, whoever owns them. Raises KafkaException."""
         found = self._consumer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
         if found.error is not None:
             raise KafkaException(found.error)
         return sorted(found.partitions)
 
     def answers(self, timeout_s: float) -> bool:
-        """Whether a broker answers now."""
+        """Whether a broker answers."""
         try:
             self._consumer.list_topics(self.topic, timeout=timeout_s)
             return True
@@ -130,7 +130,7 @@ class Source:
             return False
 
     def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
-        """What is committed: offset (None where nothing is) and metadata. Raises KafkaException."""
+        """By partition, the committed offset (None if there is none) and metadata. Raises KafkaException."""
         found = self._consumer.committed(self._named(partitions), timeout=timeout_s)
         for place in found:
             if place.error is not None:
@@ -141,22 +141,22 @@ class Source:
         }
 
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
-        """The first offset of the log and the one after its last stable. Raises KafkaException."""
+        """The log's first offset and its last stable offset. Raises KafkaException."""
         place = TopicPartition(self.topic, partition)
         low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
         return low, high
 
     def known_end(self, partition: int) -> Optional[int]:
-        """The end of the log as the last fetch saw it; costs nothing."""
+        """The end of the log as of the last fetch; costs nothing."""
         place = TopicPartition(self.topic, partition)
         _, high = self._consumer.get_watermark_offsets(place, cached=True)
         return high if high >= 0 else None
 
     def positions(self, partitions: Sequence[int]) -> Dict[int, int]:
-        """The next offset of each partition that something was read from, past markers and holes."""
+        """The next offset of each partition read from so far, past markers and gaps."""
         found = self._consumer.position(self._named(partitions))
         places = {place.partition: place.offset for place in found if place.offset >= 0}
-        # After a seek to where only markers are left, nothing but the end itself tells the position.
+        # After a seek to where only markers are left, only the end itself gives the position.
         for partition in partitions:
             if self._ends.get(partition, -1) > places.get(partition, -1):
                 places[partition] = self._ends[partition]
@@ -169,17 +169,17 @@ class Source:
         for partition in partitions:
             self._ends.pop(partition, None)
 
-    # --- what the clients report -----------------------------------------------------------------
+    # --- reported errors -------------------------------------------------------------------------
 
     def take_errors(self) -> List[KafkaError]:
-        """What the clients reported since the last call, for instance that no broker answers."""
+        """Errors the clients have reported since the last call, such as no broker answering."""
         return self._reports.take_errors()
 
     def take_faults(self) -> List[KafkaError]:
-        """Why records could not be read, since the last call."""
+        """Read errors since the last call."""
         return self._reports.take_faults()
 
     @property
     def last_word(self) -> str:
-        """What the consumer reported last, other than that it finds no broker."""
+        """What the consumer reported last, apart from finding no broker."""
         return self._reports.last_word

@@ -1,6 +1,6 @@
-"""The standard streams as handlers find them: writing never fails, whatever became of the reader or the disk.
+"""Standard streams for handlers that never fail to write, even if the reader is gone or the disk full.
 
-Only for the consumer: the two other scripts write data, whose loss has to be an error.
+Only for the consumer: the other two scripts write data, and losing that has to be an error.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ from typing import Any, List, Optional, TextIO, Type
 
 
 class Outlet(io.FileIO):
-    """A descriptor that takes everything. What cannot be written is dropped, and `lost` says why."""
+    """A file descriptor that drops what it cannot write; `lost` then says why."""
 
     lost: Optional[OSError] = None
 
     def write(self, data: Any) -> int:
-        """All of it is written, or dropped."""
+        """Write everything, or drop the rest."""
         left = memoryview(data).cast("B")
         size = len(left)
         try:
             while left:
                 written = super().write(left)
-                if written is None:  # somebody else who has the pipe open made it non-blocking
+                if written is None:  # another process sharing the pipe made it non-blocking
                     select.select((), (self,), ())
                 else:
                     left = left[written:]
@@ -33,17 +33,17 @@ class Outlet(io.FileIO):
 
 
 class HandlerStreams:
-    """Replaces stdout and stderr while the block runs, and knows whether anybody still reads them.
+    """Replaces stdout and stderr while the block runs, and tracks whether anybody still reads them.
 
     A handler that prints is not to blame for a reader that went away, a full disk, or a terminal that cannot
-    show a character. And it would fail for every order from then on: what cannot be written stays buffered.
+    show a character. It would fail for every order from then on, since unwritten output stays buffered.
     """
 
     def __init__(self, err: TextIO) -> None:
-        """`err`: where our own lines go."""
+        """`err`: the stream for our own lines."""
         self._outlets: List[Outlet] = []
         self.err = self._guarded(err)
-        """The same for our own lines. A handler may close the stderr that it finds; not this one."""
+        """The guarded stream for our own lines. A handler may close its stderr, but not this one."""
         self._told = False
         self._replaced = contextlib.ExitStack()
 
@@ -65,11 +65,11 @@ class HandlerStreams:
 
     @property
     def reader_left(self) -> bool:
-        """Whether stdout or stderr was a pipe that nobody reads any more: `| head` has seen enough."""
+        """Whether stdout or stderr is a pipe whose reader has gone, such as `| head`."""
         return any(isinstance(outlet.lost, BrokenPipeError) for outlet in self._outlets)
 
     def take_loss(self) -> Optional[str]:
-        """Why something was dropped although nobody left: the first time, and never again."""
+        """Why output was dropped although the reader is still there. Returned only once."""
         if self._told or self.reader_left:
             return None
         lost = next((outlet.lost for outlet in self._outlets if outlet.lost is not None), None)
@@ -79,7 +79,7 @@ class HandlerStreams:
         return lost.strerror or str(lost)
 
     def _guarded(self, stream: Any) -> Any:
-        """The stream over an outlet; as it is where no descriptor is behind it."""
+        """The stream wrapped in an outlet, or unchanged if it has no file descriptor."""
         try:
             descriptor = stream.fileno()
         except (OSError, ValueError, AttributeError):

@@ -1,10 +1,10 @@
-"""Sends what a settlement sends, and says what became of it.
+"""Sends the records of a settlement and determines the outcome.
 
-With exactly-once the offsets are committed in one transaction with the records. With at-least-once each
-record is confirmed first, and the caller commits the offsets.
+With exactly-once, the offsets are committed in the same transaction as the records. With at-least-once, all
+records are confirmed first, and then the caller commits the offsets.
 
-The rule for every outcome: what is not certain is never guessed. Kafka is asked what it has committed, and
-until it answers the outcome is unknown, and nothing else may be settled.
+An uncertain outcome is never guessed: Kafka is asked what it has committed, and until it answers the outcome
+is unknown, and nothing else may be settled.
 """
 
 import logging
@@ -39,16 +39,16 @@ RIGHTS = {
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the right WRITE on transactional id {id}",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "the right READ on group {group}",
 }
-"""What is missing where Kafka only says that something is."""
+"""Which right is missing when Kafka only says that one is."""
 COMMIT = "commit_transaction"
 
 Committed = Callable[[Sequence[int], float], Mapping[int, Tuple[Optional[int], str]]]
-"""What is committed for these partitions, within so many seconds. Raises KafkaException."""
+"""Looks up the committed offsets of these partitions, with a time-out in seconds. Raises KafkaException."""
 OnError = Callable[[KafkaError], None]
 
 
 def places_of(topic: str, offsets: Offsets) -> List[TopicPartition]:
-    """Offsets in the form in which the client commits them."""
+    """Convert offsets to the client's form."""
     return [
         TopicPartition(topic, partition, offset, metadata=metadata)
         for partition, (offset, metadata) in offsets.items()
@@ -56,26 +56,26 @@ def places_of(topic: str, offsets: Offsets) -> List[TopicPartition]:
 
 
 class Sizes(NamedTuple):
-    """The largest record that each topic takes."""
+    """The largest record each topic accepts."""
 
     dead_letter_bytes: int = 1_000_000
     result_bytes: int = 1_000_000
 
 
 class Deliveries:
-    """Which of the records that were sent last could not be delivered, and why."""
+    """Failed deliveries among the records sent last."""
 
     def __init__(self) -> None:
         self._errors: List[KafkaError] = []
         self.denied: Set[str] = set()
-        """Topics on which we may not write."""
+        """Topics we may not write to."""
 
     def __bool__(self) -> bool:
         """Whether any record could not be delivered."""
         return bool(self._errors)
 
     def begin(self) -> None:
-        """From now on other records are sent."""
+        """Forget the previous records."""
         self._errors.clear()
         self.denied.clear()
 
@@ -88,12 +88,12 @@ class Deliveries:
             self.denied.add(record.topic())
 
     def first_cause(self, error: KafkaError) -> KafkaError:
-        """A failed delivery says why the commit failed; the commit itself only says that it did."""
+        """Why a commit failed: the failed delivery if there is one, since the commit's own error is vague."""
         return next((cause for cause in self._errors if cause.code() not in PURGED), error)
 
 
 class Producers:
-    """One producer at a time, replaced when it is broken, with its successor made ahead."""
+    """Keeps one working producer and, made in advance, its successor."""
 
     def __init__(self, clients: Clients, deliveries: Deliveries, on_error: OnError) -> None:
         self._clients = clients
@@ -102,15 +102,15 @@ class Producers:
         self._sizes = Sizes()
         self._current: Optional[Producer] = None
         self._next: Optional[Producer] = None
-        """Made ahead: a producer that is used at once waits half a second for a connection (measured)."""
+        """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
 
     @property
     def current(self) -> Optional[Producer]:
-        """The producer in use, if there is one."""
+        """The producer in use, if any."""
         return self._current
 
     def ready(self) -> Producer:
-        """A producer that can send. Raises KafkaException where a transactional one cannot begin."""
+        """A producer ready to send. Raises KafkaException if transactions cannot be initialised."""
         if self._current is not None:
             return self._current
         producer, self._next = self._next or self._new(), None
@@ -120,11 +120,11 @@ class Producers:
         return producer
 
     def drop(self) -> None:
-        """Use another one from now on."""
+        """Use another producer from now on."""
         self._current = None
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int]) -> None:
-        """No record, and no batch, will be larger from now on; None leaves a size as it is."""
+        """Set the largest record, and batch, from now on; None leaves a size unchanged."""
         self._sizes = self._sizes._replace(dead_letter_bytes=max_dead_letter_bytes)
         if max_result_bytes is not None:
             self._sizes = self._sizes._replace(result_bytes=max_result_bytes)
@@ -135,10 +135,10 @@ class Producers:
         if not self._clients.exactly_once:
             for name in ("transactional.id", "transaction.timeout.ms", "delivery.report.only.error"):
                 config.pop(name, None)
-            # Unconfirmed must mean undelivered when the flush ends, or a retry could double it.
+            # Once the flush ends, unconfirmed must mean undelivered, or a retry could duplicate a record.
             config["delivery.timeout.ms"] = int(TIMEOUT_S * 1000) - 1000
         own = {"on_delivery": self._deliveries.note, "error_cb": self._on_error}
-        # Kafka holds a batch, not a record, against a topic's `max.message.bytes`.
+        # Kafka applies a topic's `max.message.bytes` to a batch, not to a record.
         sizes = {
             "batch.size": min(1_000_000, *self._sizes),
             "message.max.bytes": max(1_000_000, *self._sizes) + FRAME_BYTES,
@@ -147,28 +147,28 @@ class Producers:
 
 
 class Transaction:
-    """Sends one settlement after the other, each in a transaction or each record confirmed."""
+    """Sends settlements one at a time, in a transaction or with each record confirmed."""
 
     def __init__(self, topic: str, clients: Clients, committed: Committed, on_error: OnError) -> None:
-        """`topic` is that of the offsets, `committed` asks Kafka for them."""
+        """`topic` is the one the offsets belong to; `committed` asks Kafka for them."""
         self._topic = topic
         self._clients = clients
         self._committed = committed
         self._deliveries = Deliveries()
         self._producers = Producers(clients, self._deliveries, on_error)
         self._step = ""
-        """The call that is being made, for the detail of a failure."""
+        """The client call in progress, named when it fails."""
         self._sending: Sequence[Outgoing] = ()
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
-        """What the topics take from now on: no record, and no batch for them, is larger."""
+        """Set the largest record, and batch, that the topics accept from now on."""
         self._producers.expect(max_dead_letter_bytes, max_result_bytes)
 
     def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
-        """Send the records. With exactly-once the offsets are committed with them: both or neither.
+        """Send the records. With exactly-once, the offsets are committed with them, both or neither.
 
-        With at-least-once the outcome is SENT when every record is confirmed, and the caller commits the
-        offsets. A thread of its own may call this, one call at a time.
+        With at-least-once, the outcome is SENT once every record is confirmed, and the caller commits the
+        offsets. Another thread may call this, one call at a time.
         """
         if member is None:
             return DROPPED
@@ -179,11 +179,11 @@ class Transaction:
         return self._confirm(outgoing)
 
     def find_out(self, offsets: Offsets) -> Settlement:
-        """Whether the last transaction, with these offsets, was committed although no answer said so.
+        """Find out whether the last transaction, with these offsets, was committed.
 
-        A new producer of the same transactional id makes the broker complete or abort what the old one left.
-        From then on what is committed cannot change any more: it is what we sent, or it is not. For the
-        thread that sends.
+        A new producer with the same transactional id makes the broker complete or abort the old one's
+        transaction. After that the committed offsets cannot change: they are ours or they are not. Call it
+        from the sending thread.
         """
         self._step = "init_transactions"
         try:
@@ -204,8 +204,8 @@ class Transaction:
         try:
             producer = self._producers.ready()
             producer.begin_transaction()
-            # The offsets first: until the broker has finished the transaction before, it turns away what
-            # is added to this one. The client adds offsets again after 2 ms, but partitions after 20.
+            # The offsets first: until the broker has finished the previous transaction, it rejects
+            # additions to this one. The client retries offsets after 2 ms, but partitions after 20.
             self._step = "send_offsets_to_transaction"
             producer.send_offsets_to_transaction(places_of(self._topic, offsets), member, TIMEOUT_S)
             self._step = "produce"
@@ -219,10 +219,10 @@ class Transaction:
         return SETTLED
 
     def _not_transacted(self, error: KafkaError, offsets: Offsets) -> Settlement:
-        """What became of a transaction that failed in `_step`.
+        """The outcome of a transaction that failed in `_step`.
 
-        Before the commit was asked for, nothing can be committed. When a record was not delivered, the client
-        does not ask for it either. Otherwise only an abort that succeeds, or Kafka itself, can say.
+        Before the commit request, nothing can be committed, and after a failed delivery the client does not
+        send that request. Otherwise only a successful abort, or Kafka itself, can tell.
         """
         settlement = self._failed(self._deliveries.first_cause(error), self._step)
         unasked = self._step != COMMIT or (self._deliveries and error.txn_requires_abort())
@@ -232,9 +232,9 @@ class Transaction:
         return settlement if found.outcome is Outcome.NOT_COMMITTED else found
 
     def _has_aborted(self, error: KafkaError) -> bool:
-        """Abort, so that the broker is done with it; drop a producer that is broken, or cannot.
+        """Try to abort, and drop the producer if it is broken or the abort fails.
 
-        The successor's `init_transactions` ends what a producer left open, but may take seconds for it.
+        Its successor's `init_transactions` ends an open transaction too, but may take seconds.
         """
         producer, is_broken = self._producers.current, error.code() in TOO_LARGE or self._deliveries
         has_aborted = producer is not None and error.txn_requires_abort() and _abort(producer)
@@ -256,7 +256,7 @@ class Transaction:
         return settlement._replace(confirmed=frozenset(confirmed))
 
     def _send_and_wait(self, outgoing: Sequence[Outgoing], confirmed: Set[int]) -> Optional[KafkaError]:
-        """Send and collect what is confirmed; why not all of it is, or None."""
+        """Send, collecting confirmations; returns why some are missing, or None."""
         try:
             producer = self._producers.ready()
             for place, record in enumerate(outgoing):
@@ -275,7 +275,7 @@ class Transaction:
 
         return delivered
 
-    # --- what failed -----------------------------------------------------------------------------
+    # --- failures --------------------------------------------------------------------------------
 
     def _failed(self, error: KafkaError, step: str) -> Settlement:
         missing = _missing_right(error.code(), self._clients, self._deliveries.denied or self._topics())

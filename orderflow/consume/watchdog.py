@@ -1,6 +1,6 @@
 """Ends the process when a handler call never returns.
 
-The open mark in the committed metadata does the rest after the restart.
+After the restart, the "open" mark in the committed metadata leads to careful calls.
 """
 
 import faulthandler
@@ -10,15 +10,15 @@ import time
 from typing import Callable, Optional
 
 GRACE_S = 5.0
-"""A call that holds the interpreter's lock starves our thread; the dump timer needs no lock."""
+"""A call that holds the GIL starves our thread, but faulthandler's timer does not need the GIL."""
 ALARM_S = 2.0
-"""What the alarm may take before the process ends without it."""
+"""How long the alarm may take before the process ends without it."""
 EXIT_CODE = 1
 STDERR = 2
 
 
 class Watchdog:
-    """Armed while something is called; `alarm(seconds)` says so, then the process ends at once."""
+    """Armed while the handler is running; on a time-out calls `alarm(seconds)`, then ends the process."""
 
     def __init__(self, timeout_s: float, alarm: Callable[[float], None]) -> None:
         self.timeout_s = timeout_s
@@ -30,12 +30,12 @@ class Watchdog:
         self._armed_until_s = 0.0
 
     def busy(self) -> None:
-        """Something is called from now on, or something that was called has finished."""
+        """A call has started or finished: restart the time-out."""
         self._since_s = time.monotonic()
         self._arm()
 
     def busy_since(self, started_s: Optional[float]) -> None:
-        """The longest running call began then (monotonic clock), or nothing runs."""
+        """The longest running call started then (monotonic clock); None if none is running."""
         if started_s is None:
             self.idle()
         else:
@@ -43,7 +43,7 @@ class Watchdog:
             self._arm()
 
     def _arm(self) -> None:
-        """Put the dump timer off: whoever calls this has the interpreter's lock."""
+        """Postpone faulthandler's timer: whoever gets here holds the GIL, so it is not stuck."""
         now_s = time.monotonic()
         if now_s > self._armed_until_s - self.timeout_s - GRACE_S / 2:
             faulthandler.dump_traceback_later(self.timeout_s + GRACE_S, exit=True, file=self._dump_to)
@@ -64,7 +64,7 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        # The call may hang because nobody reads our stderr: then the alarm would, too.
+        # The call may hang because nobody reads our stderr, and then the alarm would hang, too.
         threading.Timer(ALARM_S, os._exit, (EXIT_CODE,)).start()
         try:
             self._alarm(self.timeout_s)
@@ -73,7 +73,7 @@ class Watchdog:
 
 
 def _own_stderr() -> int:
-    """A descriptor for the dump timer, which needs one whatever becomes of sys.stderr."""
+    """A file descriptor for faulthandler's timer, independent of sys.stderr."""
     try:
         return os.dup(STDERR)
     except OSError:

@@ -1,4 +1,4 @@
-"""A pool of threads that run one function: the handler, or a call of the client that may take long."""
+"""A pool of threads that run one function: the handler, or a slow call of the client."""
 
 import os
 import queue
@@ -10,7 +10,7 @@ from orderflow.consume.forked import end_if_forked
 
 
 class Finished(NamedTuple):
-    """What came of one call."""
+    """The outcome of one call."""
 
     task: Any
     result: Any
@@ -18,13 +18,13 @@ class Finished(NamedTuple):
 
 
 class _Crash(NamedTuple):
-    """What ended a thread instead."""
+    """The exception that ended a thread."""
 
     cause: BaseException
 
 
 class Workers:
-    """Threads that run `call(task)`; the owner submits and collects, and never waits for a call."""
+    """Threads that run `call(task)`; the owner submits and collects, and never blocks on a call."""
 
     def __init__(self, count: int, call: Callable[[Any], Any]) -> None:
         self.count = count
@@ -39,19 +39,19 @@ class Workers:
             threading.Thread(target=self._run, args=(number,), name=f"worker-{number}", daemon=True).start()
 
     def submit(self, task: Any) -> None:
-        """Have a worker call this."""
+        """Have a worker run this task."""
         self.in_flight += 1
         self._tasks.put(task)
 
     @property
     def has_finished(self) -> bool:
-        """Whether everything that was submitted can be collected without waiting."""
+        """Whether everything submitted can be collected without waiting."""
         return self._finished.qsize() + (self._crash is not None) == self.in_flight
 
     def collect(self, timeout_s: float) -> List[Finished]:
-        """What has finished; waits up to `timeout_s` for the first.
+        """Return finished calls, waiting up to `timeout_s` for the first.
 
-        Raises what has ended a thread, once, after all that had finished before it was collected.
+        Raises the exception that ended a thread, once, after everything finished before it was collected.
         """
         finished: List[Finished] = []
         while self._crash is None:
@@ -81,7 +81,7 @@ class Workers:
         raise crash
 
     def oldest_start_s(self) -> Optional[float]:
-        """When the longest running call began, on the monotonic clock; None where none runs."""
+        """When the longest running call started, on the monotonic clock; None if none is running."""
         return min(list(self._starts_s.values()), default=None)
 
     def _run(self, number: int) -> None:

@@ -1,23 +1,23 @@
-"""What the engine knows of the world beside Kafka: the time, chance, and whom to report to.
+"""The engine's outside world besides Kafka: clocks, chance and the reporter.
 
-One argument for all of it, so that a test can let hours pass in milliseconds.
+They are one argument, so that a test can let hours pass in milliseconds.
 """
 
 from typing import Callable, NamedTuple
 
 Report = Callable[..., None]
-"""Told an event's name and its fields; see events.py."""
+"""Takes an event's name and fields; see events.py."""
 
 
 class World(NamedTuple):
-    """The clocks, chance and the reporter of one process."""
+    """The clocks, source of chance and reporter of one process."""
 
     clock: Callable[[], float]
-    """Seconds that only ever rise; for delays."""
+    """Monotonic seconds, for delays."""
     time_of_day: Callable[[], float]
-    """Seconds since the epoch; for what is written down."""
+    """Seconds since the epoch, for anything recorded."""
     chance: Callable[[], float]
-    """A random number from 0 up to 1, for jitter."""
+    """A random number in [0, 1), for jitter."""
     report: Report
 
     def now_ms(self) -> int:

@@ -176,7 +176,7 @@ def test_a_commit_beyond_the_log_is_an_error_and_never_a_silent_skip(shop: NewSh
     finished = shrunk.consume("works", "--until-drained").wait(60)
 
     assert finished.code == 1
-    assert "deleted and created again" in finished.err and "reset the group" in finished.err
+    assert "deleted and recreated" in finished.err and "reset the group" in finished.err
     assert shrunk.calls() == [] and shrunk.told()[0].offset == 100
     shrunk.rewind({0: 0})
     shrunk.drain("works")
@@ -201,7 +201,7 @@ def test_a_topic_made_anew_under_a_running_consumer_is_never_skipped_in_silence(
     again = remade.consume("works", "--until-drained").wait()
 
     handled_all = {call.key for call in remade.calls()} >= {order_id for order_id, _ in rows(more, "B")}
-    told = "deleted and created again" in ended.err + again.err and 1 in (ended.code, again.code)
+    told = "deleted and recreated" in ended.err + again.err and 1 in (ended.code, again.code)
     assert handled_all or told, running.describe()
 
 

@@ -168,7 +168,7 @@ def assert_full_ledger_drains(shop: NewShop, key: Optional[str], orders: int, ou
     full.put(rows(orders, customers=1), key=key)
     full.begin_trouble()
     running = full.consume("most_fail", "--until-drained")
-    eventually(lambda: "taking in no more" in running.err, why=running.describe)
+    eventually(lambda: "admitting no more" in running.err, why=running.describe)
     time.sleep(outage_s)
     full.end_trouble()
     assert running.wait().code == 0, running.describe()

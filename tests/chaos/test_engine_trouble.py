@@ -78,7 +78,7 @@ def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, gua
     """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
     shop = full_of_trouble(stingy_shop, guarantee)
     first = shop.consume("most_fail", *MORTAL, *INSTANCE)
-    eventually(lambda: "taking in no more" in first.err, 60, first.describe)
+    eventually(lambda: "admitting no more" in first.err, 60, first.describe)
     first.kill()
     second = shop.consume("most_fail", "--until-drained", *MORTAL, *INSTANCE)
     eventually(lambda: "is ready" in second.err, 60, second.describe)
