@@ -80,9 +80,10 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
     if committed is not None:
         what = f"has offset {committed} without the list of waiting orders (reset?)"
     return (
-        f"partition {partition}: the group {what}, but it has worked here before, as {trace} shows. Which orders "
-        f"were done and which were waiting is not known: all {until - offset} offsets from {offset} to the end "
-        f"are called, including any already done; orders waiting before {offset} are not"
+        f"partition {partition}: the group {what}, but it has worked here before, as {trace} shows. Which "
+        "orders were done and which were waiting is not known: "
+        f"all {until - offset} offsets from {offset} to the end are called, including any already done; "
+        f"orders that were waiting before {offset} are not"
     )
 
 
@@ -99,7 +100,7 @@ EVENTS: Dict[str, Event] = {
     ),
     "outage_begins": Event(
         "ERROR",
-        "nearly every fresh order in these partitions fails: something the handler needs seems to be down",
+        "nearly every fresh order in these partitions fails: the handler's dependency seems to be down",
         lambda partitions: (
             f"nearly every order fails in {_partitions(partitions)}: holding back there, trying one order a "
             "second and dead-lettering hardly any"
@@ -139,8 +140,8 @@ EVENTS: Dict[str, Event] = {
         "the broker refuses our timestamps: this machine's clock or the broker's is wrong",
         lambda detail: (
             f"Kafka refuses a record, most likely because of its timestamp ({detail}): check this machine's "
-            "clock and the broker's. Until then dead letters get their order's timestamp or none, and results "
-            "none; failed-at keeps our time"
+            "clock and the broker's. Dead letters now get their order's timestamp or none, results none; "
+            "failed-at keeps our time"
         ),
     ),
     "out_of_group": Event(
