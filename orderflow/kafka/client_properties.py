@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 from confluent_kafka import KafkaException, Producer
 
 from orderflow.exits import UsageError
+from orderflow.kafka import refusals
 from orderflow.model.text import did_you_mean
 
 PROTECTED: Mapping[str, str] = {
@@ -58,7 +59,13 @@ def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -
     try:
         return kind(dict(conf))
     except KafkaException as error:
-        raise UsageError(f"the Kafka client cannot work with its settings: {error.args[0].str()}") from error
+        why = refusals.unusable(str(error.args[0].str()))
+        raise UsageError(f"the Kafka client cannot work with its settings: {why}") from error
+
+
+def require_consistent(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> None:
+    """Raise UsageError where properties contradict each other, before anything is connected to."""
+    started(kind, {**conf, "bootstrap.servers": ""})
 
 
 _UNKNOWN = "no such configuration property"

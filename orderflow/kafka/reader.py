@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.client_properties import started
 from orderflow.kafka.positions import Position, Range
 from orderflow.model.records import Record, record_of
 
@@ -67,7 +68,7 @@ class Reader:
 
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
-        self._consumer: Any = Consumer(dict(config))
+        self._consumer: Any = started(Consumer, config)
         gc.set_threshold(GC_THRESHOLD, 50, 100)
 
     def __enter__(self) -> "Reader":

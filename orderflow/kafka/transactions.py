@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.exits import CommandError
+from orderflow.kafka.client_properties import started
 from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
@@ -78,7 +79,8 @@ class Transactions:
         self._topics: Set[str] = set()
         """Where the open transaction writes."""
         self._is_open = False
-        self._producer = Producer(
+        self._producer = started(
+            Producer,
             {
                 **DEFAULTS,
                 **client,
@@ -89,7 +91,7 @@ class Transactions:
                 "acks": "all",
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
-            }
+            },
         )
 
     def open(self) -> None:
