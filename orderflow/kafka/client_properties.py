@@ -40,6 +40,14 @@ _AS_WE_SET = frozenset(
 )
 """What may stand in an environment that others read too, as it is what we set ourselves."""
 
+_LOAD_CODE = frozenset(
+    {
+        *("plugin.library.paths", "ssl.engine.location", "ssl.engine.id", "ssl.providers"),
+        "sasl.kerberos.kinit.cmd",
+    }
+)
+"""Properties with which the client loads a library, or runs a command."""
+
 COMMON = (
     *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
     *("sasl.oauthbearer.config", "sasl.kerberos.service.name", "ssl.ca.location"),
@@ -75,6 +83,15 @@ _LAST = "orderflow.no.such.property"
 def exists(name: str) -> bool:
     """Whether the client has this property."""
     return _UNKNOWN not in _refusal(name, "").lower()
+
+
+def loads_code(name: str, text: str) -> bool:
+    """Whether the client would load a library or run a command that this property names.
+
+    Kerberos' other properties become part of a command line, so they are plain words.
+    """
+    part_of_command = name.startswith("sasl.kerberos.") and not re.fullmatch(r"[\w@/.:-]*", text)
+    return name in _LOAD_CODE or part_of_command
 
 
 def is_as_we_set(name: str, text: str) -> bool:
