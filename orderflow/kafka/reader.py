@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.positions import Position, Range
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Record, record_of
 
 BATCH = 250
@@ -213,7 +214,8 @@ class Reader:
         # A partition that has no leader yet is "unknown" to whoever asks for its offsets.
         for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
-        return kind(f"cannot read topic {self.topic}: {error.str()}")
+        missing = missing_right(error, "READ", self.topic)
+        return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
 
 
 def _place(position: Position, held: Bounds) -> int:

@@ -119,6 +119,22 @@ _FILE_TROUBLE = {
 """OpenSSL's words for what is wrong with a file."""
 
 
+# --- rights ---
+
+_GUARDED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+}
+"""What Kafka says that something is refused of, without saying which, and what would be needed."""
+
+
+def missing_right(error: KafkaError, right: str, name: str) -> str:
+    """The end of a message that names the right and the resource; "" where no right is missing."""
+    kind = _GUARDED.get(error.code())
+    return "" if kind is None else f"; the right {right} on {kind} {name} is missing"
+
+
 # --- from the client's words ---
 
 _CLEAR = (

@@ -350,7 +350,7 @@ def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0)
 def _unseen(name: str, error: KafkaError) -> CommandError:
     """The error for a topic that cannot be looked at. Without rights nobody is told whether it is there."""
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    hint = "; we need the right to describe it, if it is there" if denied else ""
+    hint = f"; if it is there, the right READ or WRITE on topic {name} is missing" if denied else ""
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
 
 

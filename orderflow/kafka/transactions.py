@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
@@ -73,6 +74,7 @@ class Transactions:
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
         """`name` is the transactional id, `timeout_ms` the time that one transaction may take."""
+        self._name = name
         self._note = note
         self._errors: List[Tuple[KafkaError, str]] = []
         """What could not be delivered, and to which topic."""
@@ -104,7 +106,8 @@ class Transactions:
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if not reason.retriable() or time.monotonic() > deadline_s:
-                    raise CommandError(f"transactions cannot be used: {reason.str()}") from error
+                    missing = missing_right(reason, "WRITE", self._name)
+                    raise CommandError(f"transactions cannot be used: {reason.str()}{missing}") from error
 
     def send(self, record: Outgoing) -> None:
         """Send a record in the open transaction; the first one opens it."""
@@ -166,7 +169,8 @@ class Transactions:
         self.abort()
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
-        return CommandError(f"Kafka refuses to take the records for {topic}: {cause.str()}")
+        missing = missing_right(cause, "WRITE", topic)
+        return CommandError(f"Kafka refuses to take the records for {topic}: {cause.str()}{missing}")
 
 
 def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import config
 from config import SETTINGS, ConfigError, Settings, load
+from orderflow.kafka import client_properties
 
 NOWHERE = "no-such.env"
 
@@ -357,10 +358,13 @@ def test_a_library_that_the_file_names_is_not_even_opened(
 ) -> None:
     """The settings are refused, and so is the value: no client has seen it."""
     seen: List[str] = []
-    real = config.client_properties._refusal
-    monkeypatch.setattr(
-        config.client_properties, "_refusal", lambda name, text: seen.append(text) or real(name, text)
-    )
+
+    def watched(name: str, text: str) -> str:
+        seen.append(text)
+        return refused(name, text)
+
+    refused = client_properties._refusal
+    monkeypatch.setattr(client_properties, "_refusal", watched)
     faults({}, dotenv("KAFKA_PLUGIN_LIBRARY_PATHS=./evil\nWORKERS=none\n"))
 
     assert "./evil" not in seen

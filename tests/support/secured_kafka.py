@@ -2,7 +2,7 @@
 
 Owns: the authority, the certificates, the listeners and the users.
 Does not know: what a client is told when it connects in a wrong way; the tests say that.
-Used by: tests/broker/test_connections.py, tests/broker/test_rights.py.
+Used by: tests/broker/test_security.py.
 """
 
 import datetime
@@ -24,6 +24,8 @@ from cryptography.x509.oid import NameOID
 NOW = datetime.datetime.utcnow()
 DAY = datetime.timedelta(days=1)
 USER, PASSWORD = "shop", "right-and-secret"
+USERS = (USER, "producer", "consumer", "reader", "operator", "importer")
+"""Who may log in at LOGIN, all with one password."""
 LISTENERS: Dict[str, str] = {
     "TLS": "SSL",
     "MUTUAL": "SSL",
@@ -38,7 +40,9 @@ LISTENERS: Dict[str, str] = {
 _SECURITY = "org.apache.kafka.common.security."
 _JAAS = {
     "scram.scram-sha-512": f"{_SECURITY}scram.ScramLoginModule required;",
-    "login.plain": f'{_SECURITY}plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
+    "login.plain": f"{_SECURITY}plain.PlainLoginModule required "
+    + " ".join(f'user_{user}="{PASSWORD}"' for user in USERS)
+    + ";",
     "token.oauthbearer": f"{_SECURITY}oauthbearer.OAuthBearerLoginModule required "
     'unsecuredLoginStringClaim_sub="broker";',
 }
@@ -100,6 +104,8 @@ def broker_settings(folder: Path, authority: Authority) -> Dict[str, str]:
     found["listener.name.mutual.ssl.truststore.type"] = "PEM"
     found["listener.name.mutual.ssl.truststore.location"] = str(authority.path)
     found["listener.name.scram.scram-sha-512.connections.max.reauth.ms"] = "1000"
+    found["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    found["super.users"] = "User:ANONYMOUS"
     found["sasl.enabled.mechanisms"] = "SCRAM-SHA-512,PLAIN,OAUTHBEARER"
     for name, jaas in _JAAS.items():
         listener, mechanism = name.split(".")
