@@ -6,6 +6,7 @@ Used by: cli, render, and whoever quotes a record, a header or a file's line in 
 """
 
 import difflib
+import re
 from typing import Sequence
 
 
@@ -18,6 +19,11 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _code(char) for char in text)
+
+
+def without_passwords(text: str) -> str:
+    """The text with `…` for the password of each `user:password@host` in it."""
+    return re.sub(r"([^\s:/@'\"]+):[^\s/@'\"]+(?=@)", r"\1:…", text)
 
 
 def _code(char: str) -> str:
