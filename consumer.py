@@ -20,7 +20,6 @@ from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, S
 from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.cli.values import argument, whole
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
@@ -83,6 +82,8 @@ SETTINGS = (
     "max_order_bytes",
     "dead_letter_stack",
     "schema_registry_url",
+    "metrics_port",
+    "metrics_address",
 )
 GC_THRESHOLD = 50_000
 NO_TOPIC_ID = (
@@ -138,12 +139,6 @@ def _parser() -> argparse.ArgumentParser:
         help="exit when all orders that are there are processed or dead-lettered and none waits",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
-    parser.add_argument(
-        "--metrics-port",
-        metavar="PORT",
-        type=argument(whole(1, 65535)),
-        help="answer Prometheus at this port, under /metrics",
-    )
     config.add_flags(parser, SETTINGS)
     return parser
 
@@ -174,13 +169,14 @@ def _from_end(reading: Dict[str, Any], settings: config.Settings) -> FrozenSet[i
         raise CommandError(f"cannot ask what {group} has committed: {error.args[0].str()}") from error
 
 
-def _metrics(port: Optional[int]) -> Optional[Metrics]:
+def _metrics(settings: config.Settings) -> Optional[Metrics]:
+    port, address = settings.metrics_port, settings.metrics_address
     if port is None:
         return None
     try:
-        return Metrics(port)
+        return Metrics(port, address)
     except OSError as error:
-        raise CommandError(f"--metrics-port {port}: cannot listen there: {error.strerror}") from error
+        raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
 def _told(handler: Handler, status: StatusLine) -> Handler:
@@ -217,7 +213,7 @@ class Parts:
     def service(self, handler: Handler, flags: argparse.Namespace, stop: StopSignals) -> Service:
         """The engine with everything around it, ready to run."""
         settings = self.settings
-        metrics = _metrics(flags.metrics_port)
+        metrics = _metrics(settings)
         if flags.verbose:
             handler = _told(handler, self.status)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)

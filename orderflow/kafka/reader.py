@@ -7,7 +7,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.client_properties import started
 from orderflow.kafka.positions import Position, Range
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Record, record_of
 
 BATCH = 250
@@ -62,7 +64,7 @@ class Reader:
 
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
-        self._consumer: Any = Consumer(dict(config))
+        self._consumer: Any = started(Consumer, config)
         gc.set_threshold(GC_THRESHOLD, 50, 100)
 
     def __enter__(self) -> "Reader":
@@ -207,7 +209,8 @@ class Reader:
         # A partition that has no leader yet is "unknown" when its offsets are requested.
         for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
-        return kind(f"cannot read topic {self.topic}: {error.str()}")
+        missing = missing_right(error, "READ", self.topic)
+        return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
 
 
 def _place(position: Position, held: Bounds) -> int:
