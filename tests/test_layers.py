@@ -28,7 +28,7 @@ FLOORS: Floors = (
 DLQ_FLOORS: Floors = (
     ("verbs",),
     ("replay",),
-    ("output", "topic", "confirmation"),
+    ("output", "topic", "confirmation", "selection_flags"),
     ("selection", "audit_topic", "tally", "desk"),
     ("audit", "where"),
     ("letter",),

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from orderflow.dlq.letter import FailureKind, Letter
+from orderflow.dlq.letter import NEW, FailureKind, Letter
+from orderflow.kafka.positions import Range
 
 MOST_GROUPS = 5_000
 """Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
@@ -13,6 +14,7 @@ SHORTEST = 4
 """Hex digits of a fingerprint that are shown where they suffice."""
 OTHERS = "others"
 HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
 
 
 class Window(NamedTuple):
@@ -27,6 +29,13 @@ class Window(NamedTuple):
         if not self.begin_ms <= at_ms < self.end_ms:
             return None
         return (at_ms - self.begin_ms) * self.parts // (self.end_ms - self.begin_ms)
+
+
+def window_of(wanted: Range, parts: int, now_ms: int) -> Window:
+    """What a chart spans: what was asked for, else the last day."""
+    end_ms = now_ms if wanted.until_ms is None else wanted.until_ms
+    begin_ms = end_ms - DAY_MS if wanted.since_ms is None else min(wanted.since_ms, end_ms - 1)
+    return Window(begin_ms, end_ms + 1, parts)
 
 
 class Group:
@@ -49,6 +58,26 @@ class Group:
         if at_ms is not None:
             self.first_ms = at_ms if self.first_ms is None or at_ms < self.first_ms else self.first_ms
             self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
+
+
+class Unresolved:
+    """How many there are, how many of them still wait for someone, and since when."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.unresolved = 0
+        self.oldest_ms: Optional[int] = None
+
+    def add(self, letter: Letter) -> bool:
+        """Count one; whether it is unresolved."""
+        self.count += 1
+        if letter.state != NEW:
+            return False
+        self.unresolved += 1
+        at_ms = letter.record.timestamp_ms
+        if at_ms is not None and (self.oldest_ms is None or at_ms < self.oldest_ms):
+            self.oldest_ms = at_ms
+        return True
 
 
 ANY_OTHER = FailureKind("none", OTHERS)

@@ -1,6 +1,6 @@
 """The dead letter topic, open for reading: its dead letters in batches, each with its state."""
 
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from orderflow.dlq.audit import States
 from orderflow.dlq.audit_topic import Topics, read_states
@@ -55,6 +55,18 @@ class Topic:
             yield left.take([Letter(record, decode, state_of) for record in records])
             if progress:
                 progress.add(len(records))
+
+    def read_all(self, selection: Selection) -> Iterator[List[Letter]]:
+        """The same with progress shown; that it was stopped half-way is said."""
+        progress = Progress(self._desk.err)
+        yield from self.batches(selection, progress)
+        progress.clear()
+        if self._desk.signals.requested:
+            self._desk.note("stopped before the end: this is a part only")
+
+    def settings(self) -> Dict[str, int]:
+        """The topic's settings that are whole numbers; none where we may not read them."""
+        return topics.numbers_set(self._desk.client, self._desk.dlq_topic)
 
     def at(self, partition: int, offset: int) -> Letter:
         """The dead letter at this place. Raises CommandError, with what the topic holds, if there is none."""

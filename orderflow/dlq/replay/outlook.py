@@ -14,7 +14,7 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import Topic
+from orderflow.dlq.topic import Topic, states_now
 from orderflow.kafka.positions import Range
 
 EXAMPLES_KEPT = 3
@@ -60,12 +60,19 @@ class Bench:
     def _encode(self, order: replay.Order) -> bytes:
         return self.desk.encoder().encode(order)
 
-    def fix_ends(self, selection: Selection) -> None:
-        """Fix what the job is about: the spans to read, and the ends of all topics as they are now."""
+    def read_states(self, job: str) -> None:
+        """Learn again what became of each dead letter, without what this job did."""
+        self.states = states_now(self.desk, job)
+
+    def fix_spans(self, selection: Selection) -> None:
+        """Fix which part of the dead letter topic is read."""
+        self.request = self.request._replace(spans=tuple(self.topic.reader.spans(selection.range)))
+
+    def fix_ends(self) -> None:
+        """Fix the ends of all topics as they are now."""
         ends = {topic: self.sources.ends(topic) for topic in self._source_topics()}
         ends[self.desk.dlq_topic] = {span.partition: span.end for span in self.topic.reader.spans(Range())}
-        spans = tuple(self.topic.reader.spans(selection.range))
-        self.request = self.request._replace(spans=spans, ends=ends)
+        self.request = self.request._replace(ends=ends)
 
     @property
     def target(self) -> str:

@@ -6,10 +6,8 @@ are kept, so that neither later dead letters nor the job's own copies change wha
 
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.judge import Terms
-from orderflow.dlq.selection import Selection, Wanted, selection
-from orderflow.kafka.positions import Position, Range
+from orderflow.dlq.selection import Selection, Wanted, at_places, selection
 from orderflow.kafka.reader import Span
 
 Ends = Mapping[str, Mapping[int, int]]
@@ -47,30 +45,7 @@ class Request(NamedTuple):
 
     def selection(self, order_fields: Sequence[str]) -> Selection:
         """The dead letters that it is about. Raises SelectionError."""
-        found = selection(self.wanted, order_fields, self.now_ms)
-        if not self.positions:
-            return found
-        places = frozenset(self.positions)
-        return found._replace(
-            range=_around(found.range, self.positions), filters=(_is_at(places), *found.filters)
-        )
-
-
-def _is_at(places: Any) -> Any:
-    def test(letter: Letter) -> bool:
-        return (letter.record.partition, letter.record.offset) in places
-
-    return test
-
-
-def _around(wanted: Range, positions: Sequence[Tuple[int, int]]) -> Range:
-    """Read no more than is needed: those partitions, and where it is one, from the first position on."""
-    partitions = frozenset(partition for partition, _ in positions)
-    if len(partitions) > 1:
-        return wanted._replace(partitions=partitions)
-    offsets = [offset for _, offset in positions]
-    begin, end = Position("offset", min(offsets)), Position("offset", max(offsets) + 1)
-    return wanted._replace(partitions=partitions, begin=begin, end=end)
+        return at_places(selection(self.wanted, order_fields, self.now_ms), self.positions)
 
 
 def to_json(request: Request) -> Dict[str, Any]:

@@ -12,12 +12,10 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import DISCARDED, NEW, Letter
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.listing import plural
-from orderflow.dlq.replay.flags import POSITIONS, places_of, refuse_everything, selection_of, wanted_of
-from orderflow.dlq.replay.judge import Terms
-from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import POSITIONS, places_of, refuse_everything, selected
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
@@ -58,7 +56,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     action = RESTORE if args.restore else DISCARD
     if action is DISCARD and not args.reason:
         raise UsageError("discard why? Say it with --reason; it is kept with who and when")
-    selection = _selection(desk, args)
+    selection = selected(desk, args, places_of(desk, args.positions))
     refuse_everything(selection, args, action.verb)
     with Topic(desk) as topic:
         number = sum(1 for _ in _chosen(topic, selection, action))
@@ -70,12 +68,6 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
         _ask(desk, args, action, number, selection.is_everything)
     return _mark(desk, selection, action, number, args.reason)
-
-
-def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
-    terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
-    request = Request(wanted_of(args), places_of(desk, args.positions), now_ms(), terms)
-    return selection_of(desk, request)
 
 
 def _chosen(topic: Topic, selection: Selection, action: Action) -> Iterator[Letter]:

@@ -31,8 +31,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.what != "list" and args.job is None:
         raise UsageError(f"{args.what} which job? `jobs` lists them")
     if args.what == "resume":
-        args.resume = args.job
-        return replay.resume(desk, args)
+        return replay.resume(desk, args.job, args)
     topics.require_kafka(desk.client)
     return _show(desk, args.job) if args.what == "show" else _list(desk)
 
