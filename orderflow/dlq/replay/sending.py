@@ -228,7 +228,7 @@ class Sending:
         if not self._bench.request.canary.size:
             return {}, {}
         dead = {span.partition: span.end for span in self._bench.topic.reader.spans(Range())}
-        return self._bench.sources.ends(self._bench.target), dead
+        return self._bench.sources.log_ends(self._bench.target), dead
 
     def _is_stopped(self) -> bool:
         return self._desk.signals.requested
