@@ -23,6 +23,8 @@ class Topic:
         created = topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
         if created:
             desk.note(f"topic {desk.dlq_topic} did not exist; it was created, and is empty")
+        if state_of is None:
+            warn_of_policies(desk)
         self._state_of = state_of or _state_of(desk)
         self.reader = Reader(consumer_config({**desk.client, **extra}, desk.consumer_group), desk.dlq_topic)
 
@@ -92,9 +94,28 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
     """What became of each dead letter, see `read_states`; how far it has got shows on the error stream."""
     progress = Progress(desk.err, "audit entries read")
     try:
-        return read_states(audit_topics(desk), job, progress)
+        states = read_states(audit_topics(desk), job, progress)
     finally:
         progress.clear()
+    if states.left_out and job is None:
+        desk.note(f"{states.left_out:,} entries of {desk.audit_topic} cannot be read and were left out")
+    return states
+
+
+def warn_of_policies(desk: Desk) -> None:
+    """Say at once where a topic's settings undo what is promised; nothing where we may not read them."""
+    policy = topics.settings_of(desk.client, desk.audit_topic).get("cleanup.policy")
+    if policy is not None and policy.split(",") != ["compact"]:
+        desk.note(
+            f"{desk.audit_topic} has cleanup.policy={policy}: what was done to a dead letter is forgotten "
+            "when its entry is deleted, and it can be sent twice; set cleanup.policy=compact"
+        )
+    policy = topics.settings_of(desk.client, desk.dlq_topic).get("cleanup.policy")
+    if policy is not None and "compact" in policy.split(","):
+        desk.note(
+            f"{desk.dlq_topic} has cleanup.policy={policy}: of the dead letters with one key only the newest "
+            "is kept; set cleanup.policy=delete"
+        )
 
 
 def _state_of(desk: Desk) -> StateOf:

@@ -327,6 +327,20 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
     return {place.partition: future.result().offset for place, future in futures.items()}
 
 
+def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Optional[str]:
+    """The id that the topic got when it was created; None where there is no topic, or brokers give no ids.
+
+    A topic that is deleted and created again has another one. Raises CommandError where it cannot be asked.
+    """
+    admin = _admin(conf)
+    try:
+        return _id_of(_describe(admin, name, timeout_s))
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise _unseen(name, error.args[0]) from error
+
+
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError where it cannot be asked."""
     admin = _admin(conf)
@@ -350,11 +364,16 @@ def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0
 
 def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
     """Those of the topic's settings that are whole numbers; none where we may not read them."""
+    found = settings_of(conf, name, timeout_s)
+    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+
+
+def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:
+    """The topic's settings; none where there is no such topic, or we may not read them."""
     # The client is kept by a name: where it is let go before the answer, there is none.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
     except KafkaException:
         return {}
-    found = {setting: str(entry.value) for setting, entry in entries.items()}
-    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+    return {setting: str(entry.value) for setting, entry in entries.items()}

@@ -8,7 +8,7 @@ from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.replay.judge import STALE, Terms
 from orderflow.dlq.replay.request import Canary, Request
-from orderflow.dlq.selection import Selection, SelectionError, Wanted
+from orderflow.dlq.selection import Selection, SelectionError
 from orderflow.dlq.selection_flags import POSITIONS, order_fields, places_of, wanted_of
 from orderflow.exits import UsageError
 
@@ -112,7 +112,7 @@ def request_of(desk: Desk, args: argparse.Namespace) -> Request:
         dlq_topic=desk.dlq_topic,
         audit_topic=desk.audit_topic,
         orders_topic=desk.orders_topic,
-        confirmed=_confirmed(desk, args.to, wanted),
+        confirmed=confirmed_by(desk, args),
         target=args.to,
         stale=args.stale,
         max_replays=args.max_replays,
@@ -130,10 +130,10 @@ def rate_of(args: argparse.Namespace) -> Optional[float]:
     return per_s or None
 
 
-def _confirmed(desk: Desk, target: Optional[str], wanted: Wanted) -> FrozenSet[str]:
+def confirmed_by(desk: Desk, args: argparse.Namespace) -> FrozenSet[str]:
     """The topics that the operator named: by setting, by --to, or by --source-topic without a wildcard."""
-    named = [topic for topic in wanted.source_topics if not any(sign in topic for sign in "*?[")]
-    return frozenset([desk.orders_topic, *([target] if target else []), *named])
+    named = [topic for topic in args.source_topics if not any(sign in topic for sign in "*?[")]
+    return frozenset([desk.orders_topic, *([args.to] if args.to else []), *named])
 
 
 def selection_of(desk: Desk, request: Request) -> Selection:
