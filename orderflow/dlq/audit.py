@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq import letter
+from orderflow.model.dead_letter import REPLAY_FROM
+from orderflow.model.records import Record
 
 REPLAYED, DISCARDED, RESTORED = "replayed", "discarded", "restored"
 ACTIONS = (REPLAYED, DISCARDED, RESTORED)
@@ -149,6 +151,14 @@ def _object(value: Optional[bytes]) -> Optional[Dict[str, Any]]:
     return told if isinstance(told, dict) else None
 
 
+def replayed_from(record: Record) -> Optional[str]:
+    """The dead letter that this one was before its replay; None where it was never replayed."""
+    for name, value in reversed(record.headers):
+        if name == REPLAY_FROM and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
 # --- What the parts of a record may be ---
 
 
@@ -257,6 +267,10 @@ class States:
         self.done.set(entry.partition, entry.offset, int(is_own))
         if not is_own:
             self._marks.set(entry.partition, entry.offset, _CODE_OF[entry.action])
+
+    def was_acted_on(self, partition: int, offset: int) -> bool:
+        """Whether anything was done to the dead letter there that was not taken back."""
+        return self._marks.get(partition, offset) != _NEW
 
     def leave_out(self) -> None:
         """Count a record that cannot be read."""

@@ -8,7 +8,6 @@ from orderflow.exits import TopicMissing
 from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
 from orderflow.kafka.topics import topic_id
-from orderflow.model.dead_letter import REPLAY_FROM
 from orderflow.model.records import Record, place_in
 
 
@@ -59,17 +58,9 @@ def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
         for batch in reader.read(reader.spans(Range(begin=begin))):
             for record in batch:
-                place = place_in(topics.dlq, replayed_from(record))
+                place = place_in(topics.dlq, audit.replayed_from(record))
                 if place is not None:
                     states.came_back(*place)
-
-
-def replayed_from(record: Record) -> Optional[str]:
-    """The dead letter that this one was before its replay; None where it was never replayed."""
-    for name, value in reversed(record.headers):
-        if name == REPLAY_FROM and value is not None:
-            return value.decode("utf-8", "replace")
-    return None
 
 
 def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:

@@ -59,6 +59,14 @@ class Group:
             self.first_ms = at_ms if self.first_ms is None or at_ms < self.first_ms else self.first_ms
             self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
 
+    def take(self, other: "Group") -> None:
+        """Count another group as part of this one."""
+        self.count += other.count
+        self.parts = [ours + theirs for ours, theirs in zip(self.parts, other.parts)]
+        times = [self.first_ms, self.last_ms, other.first_ms, other.last_ms]
+        known = [at_ms for at_ms in times if at_ms is not None]
+        self.first_ms, self.last_ms = min(known, default=None), max(known, default=None)
+
 
 class Unresolved:
     """How many there are, how many of them still wait for someone, and since when."""
@@ -83,6 +91,11 @@ class Unresolved:
 ANY_OTHER = FailureKind("none", OTHERS)
 
 
+def _weight(group: Group) -> Tuple[int, bool]:
+    """The more frequent, then those that tell what they died of."""
+    return group.count, group.kind.reason is not None or group.kind.error_class is not None
+
+
 class Groups:
     """All kinds of failure among the dead letters that were added."""
 
@@ -101,10 +114,19 @@ class Groups:
         return sorted(self._groups.values(), key=lambda group: (-group.count, -(group.last_ms or 0)))
 
     def _new(self, letter: Letter) -> Group:
-        group = Group(letter.kind, letter.detail[0], self.window.parts)
         if len(self._groups) >= MOST_GROUPS:
-            group = Group(ANY_OTHER, None, self.window.parts)
+            self._fold()
+        group = Group(letter.kind, letter.detail[0], self.window.parts)
         return self._groups.setdefault(group.kind.fingerprint, group)
+
+    def _fold(self) -> None:
+        """Count the smaller half together, so that many kinds of one record each displace no frequent one."""
+        others = self._groups.pop(OTHERS, None) or Group(ANY_OTHER, None, self.window.parts)
+        by_weight = sorted(self._groups.values(), key=_weight, reverse=True)
+        kept = (MOST_GROUPS - 1) // 2 or 1
+        for group in by_weight[kept:]:
+            others.take(group)
+        self._groups = {group.kind.fingerprint: group for group in [*by_weight[:kept], others]}
 
 
 class Totals:

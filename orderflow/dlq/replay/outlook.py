@@ -58,6 +58,7 @@ class Bench:
             self.newest.has_newer,
             self.sources.partitions,
             self.sources.room,
+            lambda partition, offset: self.states.was_acted_on(partition, offset),
         )
         return Judge(self.request.terms, aids, job)
 

@@ -104,6 +104,8 @@ class Candidates:
         topic, (_, partition, offset) = letter.kind.topic, letter.detail
         if topic not in self._topics or topic is None or partition is None or offset is None:
             return
+        if min(partition, offset) < 0:  # to Kafka's client a command: -2001 is the last record
+            return
         self._newest.died(topic, partition, offset)
         if is_chosen and letter.record.key is not None:
             self._newest.expect(topic, partition, letter.record.key)
