@@ -20,9 +20,7 @@ class Topic:
         """`state_of` None: as the audit topic tells it now."""
         self._desk = desk
         topics.require_kafka(desk.client)
-        created = topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
-        if created:
-            desk.note(f"topic {desk.dlq_topic} did not exist; it was created, and is empty")
+        topics.require_topic(desk.client, desk.dlq_topic, "consumer.py creates it when it starts")
         if state_of is None:
             warn_of_policies(desk)
         self._state_of = state_of or _state_of(desk)

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
 from orderflow.kafka.client_properties import started
+from orderflow.model.text import did_you_mean
 
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
@@ -100,6 +101,18 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
         raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
+
+
+def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: float = 10.0) -> None:
+    """Return if there is such a topic. Raises TopicMissing with the nearest name, or else the hint."""
+    admin = _admin(conf)
+    if _exists(admin, name, timeout_s):
+        return
+    try:
+        known = sorted(admin.list_topics(timeout=timeout_s).topics)
+    except KafkaException:
+        known = []
+    raise TopicMissing(f"topic {name} does not exist{did_you_mean(name, known) or f'; {hint}'}")
 
 
 def _admin(conf: Mapping[str, Any]) -> AdminClient:
