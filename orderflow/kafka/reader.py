@@ -7,7 +7,21 @@ Used by: browse, replay.
 
 import gc
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from collections import deque
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -166,7 +180,24 @@ class Reader:
         """The offset in each partition that the position stands for, within what the partition holds."""
         if position.kind == "time":
             return self._places_by_time(position.value, bounds)
+        if position.kind == "back":
+            return {each: self._back(each, position.value, held) for each, held in bounds.items()}
         return {partition: _place(position, held) for partition, held in bounds.items()}
+
+    def _back(self, partition: int, number: int, held: Bounds) -> int:
+        """Where the last so many records begin. They are read: transactions' markers take offsets too."""
+        size = number
+        while number > 0:
+            begin = max(held.low, held.high - size)
+            last: Deque[int] = deque(maxlen=number)
+            for batch in self.read([Span(partition, begin, held.high)]):
+                last.extend(record.offset for record in batch)
+            if len(last) == number:
+                return last[0]
+            if begin == held.low:
+                return begin
+            size *= 2
+        return held.high
 
     def _places_by_time(self, timestamp_ms: int, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
         asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in bounds]
@@ -220,7 +251,6 @@ def _place(position: Position, held: Bounds) -> int:
         "beginning": held.low,
         "end": held.high,
         "offset": position.value,
-        "back": held.high - position.value,
     }[position.kind]
     return min(max(offset, held.low), held.high)
 

@@ -180,3 +180,21 @@ def test_a_resumed_job_shows_terms_and_number_anew(desk: Desk) -> None:
     assert "with --unchecked --max-replays 9" in run.out
     assert f"{left} dead letters chosen, {left} to send" in run.out
     assert f"replay {left} records into {desk.orders_topic}" in run.out
+
+
+def test_the_last_ten_are_ten_records(desk: Desk) -> None:
+    """Each record was written in a transaction of its own, whose marker takes an offset too."""
+    producer = Producer({"bootstrap.servers": desk.bootstrap_servers, "transactional.id": desk.topic})
+    producer.init_transactions(20)
+    for letter in letters(desk, 14):
+        producer.begin_transaction()
+        producer.produce(desk.topic, letter.value, letter.key, 0, headers=list(letter.headers))
+        producer.commit_transaction(20)
+
+    offsets = [row["offset"] for row in desk.run("tail", "-e", "--json").rows]
+    asked = [row["offset"] for row in desk.run("list", "-o", "-3", "--json").rows]
+    beyond = desk.run("list", "-o", "-100", "--json").rows
+
+    assert offsets == list(range(8, 28, 2))
+    assert asked == [22, 24, 26]
+    assert len(beyond) == 14
