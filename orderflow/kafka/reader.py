@@ -33,6 +33,8 @@ BATCH = 250
 """Records a batch. Small: what is built for them still lies in the processor's cache when it is used."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
+GROWTH_S = 5.0
+"""Between two looks whether a topic that is followed got partitions."""
 CLOCK_SLACK_MS = 600_000
 """Writers' clocks differ: a record this much behind the first late enough one may still be early enough."""
 GC_THRESHOLD = 100_000
@@ -132,15 +134,31 @@ class Reader:
                 yield batch
 
     def follow(
-        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False
+        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False, all_partitions: bool = False
     ) -> Iterator[List[Record]]:
         """The records from where each span begins, and whatever comes after, until asked to stop.
 
-        A batch is empty where nothing came for a moment, so that the caller can attend to other things.
+        A batch is empty where nothing came for a moment, so that the caller can attend to other things. With
+        `all_partitions`, those that are added to the topic are read too, from their beginning.
         """
         self._assign([(span.partition, span.begin) for span in spans])
+        known, due_s = {span.partition for span in spans}, time.monotonic() + GROWTH_S
         while not stop():
             yield self._poll()[0]
+            if all_partitions and time.monotonic() >= due_s:
+                known |= self._follow_added(known)
+                due_s = time.monotonic() + GROWTH_S
+
+    def _follow_added(self, known: Set[int]) -> Set[int]:
+        """Read the partitions that are not known, too. None while Kafka is away: it is asked again."""
+        try:
+            found = self._consumer.list_topics(self.topic, WAIT_S * 5).topics[self.topic]
+        except KafkaException:
+            return set()
+        added = set(found.partitions) - known
+        if added:
+            self._consumer.incremental_assign([TopicPartition(self.topic, one, 0) for one in sorted(added)])
+        return added
 
     def fetch(self, partition: int, offset: int) -> Optional[Record]:
         """The record at this very place, or None where the log does not hold one there."""

@@ -6,7 +6,7 @@ from typing import Any, Callable, List
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from orderflow.model.records import Outgoing
 from tests.support.dlq_tools import make_topic, ours, send
@@ -198,3 +198,19 @@ def test_the_last_ten_are_ten_records(desk: Desk) -> None:
     assert offsets == list(range(8, 28, 2))
     assert asked == [22, 24, 26]
     assert len(beyond) == 14
+
+
+@pytest.mark.parametrize("mode", [[], ["--new-groups", "--exec", "true"]], ids=["tail", "alarm"])
+def test_partitions_that_are_added_are_followed(desk: Desk, mode: List[str]) -> None:
+    """What dies into a partition that was added while tail runs is shown as soon as any other."""
+    desk.fill([ours(1, "decode.framing", "first", topic=desk.orders_topic)])
+    with desk.start("tail", "--json", *mode) as running:
+        running.wait_for(lambda run: "waiting for one" in run.err if mode else bool(run.out))
+        admin = AdminClient({"bootstrap.servers": desk.bootstrap_servers})
+        admin.create_partitions([NewPartitions(desk.topic, 2)])[desk.topic].result(20)
+        added = ours(2, topic=desk.orders_topic)._replace(partition=1)
+        eventually(lambda: 1 in admin.list_topics(desk.topic, 10).topics[desk.topic].partitions)
+        desk.fill([added])
+
+        running.wait_for(lambda run: '"partition":1' in run.out.replace(" ", ""), 20)
+        running.stop()
