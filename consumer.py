@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, TextIO, Tuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 
 import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
@@ -41,6 +41,7 @@ from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.client_properties import require_consistent
 from orderflow.model.text import escape
 
 
@@ -107,6 +108,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
+    _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
@@ -152,6 +154,13 @@ def _handler(settings: config.Settings) -> Handler:
         return load(settings.handler)
     except HandlerUnusable as error:
         raise UsageError(str(error)) from error
+
+
+def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
+    """Raises UsageError where properties contradict each other, before anything is connected to."""
+    reading = consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300)
+    require_consistent(Consumer, reading)
+    require_consistent(Producer, producer_config(conf, settings.consumer_group))
 
 
 def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:

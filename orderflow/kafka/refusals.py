@@ -1,9 +1,5 @@
 """What Kafka's client says of a connection that failed, in one plain line that names the fault.
 
-Owns: every wording of a failed connection, and the look at the port for what the client leaves out.
-Does not know: when a connection is tried, or who is told.
-Used by: topics, publisher, client_properties, and through topics the scripts.
-
 The client tells of an expired certificate, a wrong host name and an unknown authority in the same words, and
 of a plain connection to a TLS port not at all. For these two the port is asked once more, with Python's own
 TLS, which names them; nothing of ours is sent there but a host name.

@@ -19,6 +19,7 @@ from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
 from orderflow.kafka import refusals
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.refusals import plain_reason as plain_reason
+from orderflow.model.text import did_you_mean
 
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
@@ -112,6 +113,18 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
         raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
+
+
+def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: float = 10.0) -> None:
+    """Return if there is such a topic. Raises TopicMissing with the nearest name, or else the hint."""
+    admin = _admin(conf)
+    if _exists(admin, name, timeout_s):
+        return
+    try:
+        known = sorted(admin.list_topics(timeout=timeout_s).topics)
+    except KafkaException:
+        known = []
+    raise TopicMissing(f"topic {name} does not exist{did_you_mean(name, known) or f'; {hint}'}")
 
 
 def _admin(conf: Mapping[str, Any]) -> AdminClient:
@@ -333,6 +346,20 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
     return {place.partition: future.result().offset for place, future in futures.items()}
 
 
+def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Optional[str]:
+    """The id that the topic got when it was created; None where there is no topic, or brokers give no ids.
+
+    A topic that is deleted and created again has another one. Raises CommandError where it cannot be asked.
+    """
+    admin = _admin(conf)
+    try:
+        return _id_of(_describe(admin, name, timeout_s))
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise _unseen(name, error.args[0]) from error
+
+
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError if that cannot be determined."""
     admin = _admin(conf)
@@ -356,11 +383,16 @@ def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0
 
 def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
     """The topic's settings that are whole numbers; empty if we may not read them."""
+    found = settings_of(conf, name, timeout_s)
+    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+
+
+def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:
+    """The topic's settings; empty if there is no such topic, or if we may not read them."""
     # The variable keeps the client alive: without it, no answer would arrive.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
     except KafkaException:
         return {}
-    found = {setting: str(entry.value) for setting, entry in entries.items()}
-    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+    return {setting: str(entry.value) for setting, entry in entries.items()}

@@ -300,12 +300,11 @@ CONSUMER_RIGHTS = {
     "--transactional-id": ("transactional id {group}.", "WRITE"),
 }
 """What is taken away, by what its command on the page ends with, and what the message then names."""
-UNNAMED = pytest.mark.xfail(reason="the group's refusal is told in the client's words", strict=True)
 
 
 def _marks(guarantee: str, but: str) -> List[Any]:
     short = (guarantee, but) == ("exactly-once", "--topic orders-dlq")
-    return [*([] if short else [LONG]), *([UNNAMED] if but == "--group" else [])]
+    return [] if short else [LONG]
 
 
 WITHOUT = [

@@ -1,9 +1,4 @@
-"""The rights that docs/security.md lists, given to a user of a test's own with names of its own.
-
-Owns: reading the page's commands and its Python, and taking one right away.
-Does not know: what then happens.
-Used by: tests/broker/test_security.py.
-"""
+"""The rights that docs/security.md lists, given to a user of a test's own with names of its own."""
 
 import re
 from typing import Any, Dict, List, Mapping

@@ -1,9 +1,4 @@
-"""A broker with a listener for each way to connect, and the certificates and passwords that it takes.
-
-Owns: the authority, the certificates, the listeners and the users.
-Does not know: what a client is told when it connects in a wrong way; the tests say that.
-Used by: tests/broker/test_security.py.
-"""
+"""A broker with a listener for each way to connect, and the certificates and passwords that it takes."""
 
 import datetime
 import ipaddress
