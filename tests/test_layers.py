@@ -114,9 +114,15 @@ MAY_IMPORT: Dict[str, Set[str]] = {
         "consume.source",
         "consume.transaction",
         "consume.workers",
+        "kafka.refusals",
         "model.records",
     },
-    "consume.source": {"consume.client_errors", "consume.settlement", "model.records"},
+    "consume.source": {
+        "consume.client_errors",
+        "consume.settlement",
+        "kafka.refusals",
+        "model.records",
+    },
     "consume.transaction": {
         "consume.client_config",
         "consume.client_errors",

@@ -250,7 +250,7 @@ def test_a_plan_is_carried_out_as_it_was_reviewed(make: Callable[..., Desk]) -> 
 
     assert written.code == 0, written.err
     assert stat.S_IMODE(plan.stat().st_mode) == 0o600
-    assert (again.code, "exists already" in again.err) == (1, True)
+    assert (again.code, "already exists" in again.err) == (1, True)
     assert run.code == 0, run.err
     assert dict(desk.sent_from()) == {"0:0": 1, "0:1": 1, "0:2": 1}
     drifted = desk.run("replay", "--plan", "p.plan", *FAST)
