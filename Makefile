@@ -12,7 +12,7 @@ COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
 UNIT := not broker and not registry and not chaos and not clock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test unit lint types bench chaos fuzz readme check-schema compat clean
+.PHONY: help setup kafka demo test unit lint types audit lock bench chaos fuzz readme check-schema compat clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ lint: $(STAMP) ## Style
 
 types: $(STAMP) ## Static types
 	$(PY) -m mypy
+
+audit: $(STAMP) ## Known faults of style, the hashes of what production installs, and the security tests
+	$(PY) -m bandit --quiet -ll -r orderflow config.py producer.py consumer.py dlq_handler.py
+	$(PY) -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --require-hashes -r requirements.lock
+	$(PY) -m pytest tests/tools/test_supply.py tests/broker/test_security.py
+
+lock: $(STAMP) ## requirements.lock: what requirements.txt means, each file with its hash
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.8 --generate-hashes --no-header \
+		requirements.txt -o requirements.lock
 
 bench: $(STAMP) ## Speed, latency and memory, measured on the local Kafka
 	$(PY) -m benchmarks

@@ -77,6 +77,8 @@ class Settings:
     max_queued: int
     max_order_bytes: int
     dead_letter_stack: bool
+    metrics_port: Optional[int]
+    metrics_address: str
     schema_registry_url: Optional[str]
     schema_registry_user_info: Optional[str] = field(repr=False)
     schema_registry_ca_location: Optional[str]
@@ -259,6 +261,20 @@ SETTINGS: Tuple[Setting, ...] = (
         "true: dead letters carry the handler's stack trace",
     ),
     Setting(
+        "metrics_port",
+        "METRICS_PORT",
+        None,
+        whole(1, 65535, "PORT"),
+        "port at which the consumer answers Prometheus, under /metrics; unset: at none",
+    ),
+    Setting(
+        "metrics_address",
+        "METRICS_ADDRESS",
+        "127.0.0.1",
+        text("ADDRESS"),
+        "address that METRICS_PORT listens on; 0.0.0.0: every address of this machine",
+    ),
+    Setting(
         "schema_registry_url",
         "SCHEMA_REGISTRY_URL",
         None,
@@ -435,9 +451,13 @@ def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
     try:
         return setting.kind.read(given)
     except ValueError as error:
-        shown = "the value" if setting.secret or setting.kind is URL else repr(given)
-        faults.append(f"{where}: {shown} {error}")
+        faults.append(f"{where}: {_shown(setting, given)} {error}")
         return None
+
+
+def _shown(setting: Setting, given: str) -> str:
+    """A wrong value as it may be repeated: none that is a secret, or could hold one as `user:secret@host`."""
+    return "the value" if setting.secret or setting.kind is URL or "@" in given else repr(given)
 
 
 def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:
@@ -479,8 +499,20 @@ def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
             faults.append(f"{path}:{binding.original.line}: is not NAME=value")
         elif binding.key and binding.value is not None:
             values[binding.key] = binding.value
+    for name in [name for name in values if _loads_code(name, values[name])]:
+        del values[name]
+        faults.append(
+            f"{name} in {path}: it loads code or runs a command, which a file of the working directory "
+            "may not; give it as -X or in the environment"
+        )
     faults.extend(filter(None, (_misspelt(name, path) for name in values)))
     return _Layer(path, values)
+
+
+def _loads_code(name: str, value: str) -> bool:
+    """Whether whoever writes this line of `.env` could make the client run what he likes."""
+    prop = _property(name) if name.startswith(_PREFIX) and name not in _BY_ENV else None
+    return prop is not None and client_properties.loads_code(prop, value)
 
 
 _KNOWN = (*_BY_ENV, *(setting.env + _FILE for setting in SETTINGS if setting.secret))
@@ -529,8 +561,8 @@ def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: L
         found.update(_properties_in(layer, faults))
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
-            faults.append(f"-X {name}: must be name=value")
+        if not equals or not re.fullmatch(r"[\w.-]+", name):
+            faults.append(f"-X {_first_word(pair)}: must be name=value")
         else:
             found[name] = (value, f"-X {name}")
     set_ones = {
@@ -543,6 +575,13 @@ def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: L
         if fault is not None:
             faults.append(f"{where}: {fault}")
     return {name: value for name, (value, _) in set_ones.items()}
+
+
+def _first_word(pair: str) -> str:
+    """What may be repeated of a pair that is none: after another sign than = a secret may stand."""
+    word = re.match(r"[\w.-]*", pair)
+    rest = "" if word is None or word[0] == pair else "…"
+    return ("" if word is None else word[0]) + rest
 
 
 def _properties_in(layer: _Layer, faults: List[str]) -> Dict[str, Tuple[str, str]]:

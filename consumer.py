@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, TextIO, Tuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 
 import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
@@ -20,7 +20,6 @@ from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, S
 from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.cli.values import argument, whole
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
@@ -42,6 +41,7 @@ from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.client_properties import require_consistent
 from orderflow.model.text import escape
 
 
@@ -83,6 +83,8 @@ SETTINGS = (
     "max_order_bytes",
     "dead_letter_stack",
     "schema_registry_url",
+    "metrics_port",
+    "metrics_address",
 )
 GC_THRESHOLD = 50_000
 NO_TOPIC_ID = (
@@ -106,6 +108,7 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
 def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
+    _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
@@ -138,12 +141,6 @@ def _parser() -> argparse.ArgumentParser:
         help="exit once every order in the topic at the start is processed or dead-lettered",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
-    parser.add_argument(
-        "--metrics-port",
-        metavar="PORT",
-        type=argument(whole(1, 65535)),
-        help="serve Prometheus metrics on this port, under /metrics",
-    )
     config.add_flags(parser, SETTINGS)
     return parser
 
@@ -159,6 +156,13 @@ def _handler(settings: config.Settings) -> Handler:
         raise UsageError(str(error)) from error
 
 
+def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
+    """Raises UsageError where properties contradict each other, before anything is connected to."""
+    reading = consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300)
+    require_consistent(Consumer, reading)
+    require_consistent(Producer, producer_config(conf, settings.consumer_group))
+
+
 def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
     specs = [topics.orders(settings.orders_topic), topics.dead_letters(settings.dlq_topic)]
     if settings.processed_topic is not None:
@@ -171,16 +175,17 @@ def _from_end(reading: Dict[str, Any], settings: config.Settings) -> FrozenSet[i
         return partitions_from_end(reading, settings.orders_topic)
     except KafkaException as error:
         group = settings.consumer_group
-        raise CommandError(f"cannot ask what {group} has committed: {error.args[0].str()}") from error
+        raise CommandError(f"cannot read the offsets {group} has committed: {error.args[0].str()}") from error
 
 
-def _metrics(port: Optional[int]) -> Optional[Metrics]:
+def _metrics(settings: config.Settings) -> Optional[Metrics]:
+    port, address = settings.metrics_port, settings.metrics_address
     if port is None:
         return None
     try:
-        return Metrics(port)
+        return Metrics(port, address)
     except OSError as error:
-        raise CommandError(f"--metrics-port {port}: cannot listen there: {error.strerror}") from error
+        raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
 def _told(handler: Handler, status: StatusLine) -> Handler:
@@ -217,7 +222,7 @@ class Parts:
     def service(self, handler: Handler, flags: argparse.Namespace, stop: StopSignals) -> Service:
         """The engine and everything around it, ready to run."""
         settings = self.settings
-        metrics = _metrics(flags.metrics_port)
+        metrics = _metrics(settings)
         if flags.verbose:
             handler = _told(handler, self.status)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
@@ -304,7 +309,7 @@ class Parts:
             ends = topics.ends_of_log(self.conf, self.settings.orders_topic)
             return Drain(session, ends, time.monotonic, self.report)
         except KafkaException as error:
-            raise CommandError(f"cannot ask where the orders end: {error.args[0].str()}") from error
+            raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 
     # --- callbacks -------------------------------------------------------------------------------
 

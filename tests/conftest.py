@@ -6,7 +6,7 @@ import re
 import signal
 import uuid
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Union
+from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Union
 
 import hypothesis
 import pytest
@@ -45,11 +45,14 @@ def missing(reason: str) -> NoReturn:
 
 
 def start_kafka(
-    version: str = DEFAULT_VERSION, nodes: int = 1, settings: Optional[Mapping[str, str]] = None
+    version: str = DEFAULT_VERSION,
+    nodes: int = 1,
+    settings: Optional[Mapping[str, str]] = None,
+    listeners: Sequence[str] = (),
 ) -> LocalKafka:
     """A Kafka of the test's own, to be hurt or set up otherwise: use it with `with`."""
     try:
-        return LocalKafka(version, nodes, settings)
+        return LocalKafka(version, nodes, settings, listeners=listeners)
     except jvm.MissingPiece as error:
         missing(str(error))
 

@@ -28,7 +28,7 @@ FLOORS: Floors = (
 DLQ_FLOORS: Floors = (
     ("verbs",),
     ("replay",),
-    ("output", "topic", "confirmation"),
+    ("output", "topic", "confirmation", "selection_flags"),
     ("selection", "audit_topic", "tally", "desk"),
     ("audit", "where"),
     ("letter",),
@@ -114,9 +114,15 @@ MAY_IMPORT: Dict[str, Set[str]] = {
         "consume.source",
         "consume.transaction",
         "consume.workers",
+        "kafka.refusals",
         "model.records",
     },
-    "consume.source": {"consume.client_errors", "consume.settlement", "model.records"},
+    "consume.source": {
+        "consume.client_errors",
+        "consume.settlement",
+        "kafka.refusals",
+        "model.records",
+    },
     "consume.transaction": {
         "consume.client_config",
         "consume.client_errors",
@@ -135,7 +141,6 @@ LISTS = ("Owns:", "Does not know:", "Used by:")
 LISTED = "lists what it owns or who uses it"
 
 KNOWN: Dict[str, Tuple[str, ...]] = {
-    "its verbs are being moved out": (f"dlq_handler {LISTED}",),
     "one look into the headers serves the rows and their reader": (
         "orderflow.dlq.explain imports orderflow.dlq.dialects._pick",
     ),

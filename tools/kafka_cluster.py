@@ -43,6 +43,7 @@ class LocalKafka:
     `settings` are broker properties and win over ours. `ports` are the client ports, one a node;
     without them free ones are chosen. Clients connect to `bootstrap_servers` (listener CLIENT, which
     settings can turn to SASL); `internal_servers` is the brokers' own listener, always plain text.
+    `listeners` names further ones, whose protocols the settings say; clients reach them at `address`.
     Nodes are numbered from 1. Raises `jvm.MissingPiece` or `jvm.ProcessFailed`.
     """
 
@@ -53,6 +54,7 @@ class LocalKafka:
         settings: Optional[Mapping[str, str]] = None,
         ports: Optional[Sequence[int]] = None,
         jvm_options: Sequence[str] = SMALL_JVM,
+        listeners: Sequence[str] = (),
     ) -> None:
         if nodes not in (1, 3):
             raise ValueError(f"a local Kafka has 1 or 3 nodes, not {nodes}")
@@ -60,6 +62,7 @@ class LocalKafka:
         self.nodes = tuple(range(1, nodes + 1))
         self._settings = dict(settings or {})
         self._wanted_ports = ports
+        self._listeners = listeners
         self._jvm_options = (*jvm_options, *_JVM_OPTIONS)
         self._java = jvm.find_java()
         self._jars = kafka_jars(version)
@@ -76,6 +79,10 @@ class LocalKafka:
     def internal_servers(self) -> str:
         """The brokers' own addresses: plain text and no log-in, whatever the settings ask of clients."""
         return _addresses(ports.internal for ports in self._cluster.values())
+
+    def address(self, listener: str) -> str:
+        """Where the first node has this one of its further listeners."""
+        return f"{HOST}:{self._cluster[1].more[listener]}"
 
     # ---- for those who test failure
 
@@ -162,9 +169,12 @@ class LocalKafka:
 
     def _choose_ports(self) -> Dict[int, NodePorts]:
         wanted = self._wanted_ports or ()
-        free = free_ports(3 * len(self.nodes), avoid=wanted)
+        free = free_ports((3 + len(self._listeners)) * len(self.nodes), avoid=wanted)
         clients = list(wanted) or [free.pop() for _ in self.nodes]
-        return {node: NodePorts(client, free.pop(), free.pop()) for node, client in zip(self.nodes, clients)}
+        return {
+            node: NodePorts(client, free.pop(), free.pop(), {name: free.pop() for name in self._listeners})
+            for node, client in zip(self.nodes, clients)
+        }
 
     def _prepare(self) -> None:
         home = self._scratch.path

@@ -16,6 +16,8 @@ class NodePorts(NamedTuple):
     client: int
     internal: int
     controller: int
+    more: Mapping[str, int] = {}
+    """Further listeners for clients, by name; the settings say which protocol each speaks."""
 
 
 Cluster = Mapping[int, NodePorts]
@@ -76,7 +78,7 @@ def _zookeeper(node: int, cluster: Cluster) -> Dict[str, str]:
 
 def _listeners(node: int, cluster: Cluster, with_controller: bool) -> Dict[str, str]:
     ports = cluster[node]
-    for_clients = [("CLIENT", ports.client), ("INTERNAL", ports.internal)]
+    for_clients = [("CLIENT", ports.client), ("INTERNAL", ports.internal), *ports.more.items()]
     controller = [("CONTROLLER", ports.controller)] if with_controller else []
     return {
         "listeners": _urls(for_clients + controller),

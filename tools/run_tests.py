@@ -1,9 +1,4 @@
-"""All tests but the long ones, in two parts: what may share the machine, then what judges by the clock.
-
-Owns: the parts, and the one closing line over both of them.
-Does not know: the tests; their marks are explained in pyproject.toml.
-Used by: make test.
-"""
+"""All tests but the long ones, in two parts: what may share the machine, then what judges by the clock."""
 
 import subprocess
 import sys

@@ -13,13 +13,13 @@ from benchmarks.work import GOOD, REPORT, ROOT
 
 PER_S = 100
 PARTS = {
-    "Session.poll": "fetching records from the client",
+    "poll (orderflow/consume/source": "fetching records from the client",
     "read_order": "decoding and checking",
     "handle (benchmarks": "the handler",
-    "_fresh_failed": "bad orders: deciding",
-    "wait (orderflow/consume/settling": "settling: waiting for the one before",
+    "_failed (orderflow/consume/first_calls": "bad orders: deciding",
+    "answer (orderflow/consume/dispatch": "settling: waiting for the one before",
     "_work (orderflow/consume/settling": "settling: building it",
-    "settle (orderflow/consume/settling": "settling: handing it over",
+    "_send_off (orderflow/consume/settling": "settling: handing it over",
     "_settled (": "settling: reporting dead letters",
     "_note_positions": "keeping the books",
     "refresh": "keeping the books",

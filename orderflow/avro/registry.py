@@ -16,6 +16,8 @@ from orderflow.avro.registry_client import (
     RegistrySchema,
     avro_schema,
     new_client,
+    shown,
+    without,
 )
 from orderflow.avro.schema import SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, UnknownSchema
@@ -49,12 +51,12 @@ class Version(NamedTuple):
     text: str
 
 
-class _NotFound(Exception):
-    """The registry says that it does not have it."""
+class _NotFound(RegistryUnavailable):
+    """The registry says that it does not have it; where that is no answer, it is out of order."""
 
 
-class _Conflict(Exception):
-    """The registry rejects a schema as incompatible or invalid."""
+class _Conflict(RegistryUnavailable):
+    """The registry rejects a schema as incompatible or invalid; where that is no answer, the same holds."""
 
 
 class Registry:
@@ -64,7 +66,7 @@ class Registry:
     """
 
     def __init__(self, config: RegistryConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self.url = config.url
+        self.url = shown(config.url)
         self._config = config
         self._clock = clock
         self._client = new_client(config)
@@ -130,7 +132,7 @@ class Registry:
 
     def _why_rejected(self, subject: str, text: str, error: Exception) -> str:
         """The registry's message, and ours, which names the fields."""
-        lines = [f"{self.url} rejects this schema for subject {subject}: {error}"]
+        lines = [f"the registry rejects this schema for subject {subject}: {error}"]
         try:
             latest = self.versions(subject)[-1:]
             lines += [line for version in latest for line in _differences(text, version)]
@@ -192,13 +194,15 @@ class Registry:
 
     def _explain(self, error: Exception) -> NoReturn:
         status = getattr(error, "http_status_code", None)
-        said = " ".join(str(getattr(error, "error_message", error)).split())[:300]
+        said = without(self._config, " ".join(str(getattr(error, "error_message", error))[:3000].split()))[
+            :300
+        ]
         if status == 404 and getattr(error, "error_code", None) in NOT_FOUND_CODES:
             self._down_because = ""
-            raise _NotFound(said) from None
+            raise _NotFound(f"schema registry {self.url} answers {status}: {said}") from None
         if status in (409, 422):
             self._down_because = ""
-            raise _Conflict(said) from None
+            raise _Conflict(f"schema registry {self.url} answers {status}: {said}") from None
         if status is None:
             self._down(f"does not answer properly: {type(error).__name__}: {said}")
         self._down(f"answers {status}{_hint(status)}: {said}")

@@ -1,10 +1,15 @@
 """Confluent's own schema registry client, made from our settings and imported only if needed."""
 
+import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol
 
 REQUEST_TIMEOUT_S = 2.0
 """Limit of each step of a request: connecting, and each read."""
+ANSWER_DEADLINE_S = 30.0
+"""Limit of one whole answer that trickles in: nobody waits that long for it, but its thread should end."""
+MAX_ANSWER_BYTES = 8_000_000
+"""Limit of one answer. A schema has kilobytes; a list of all versions of a subject has some more."""
 MAX_REFERENCES = 50
 
 
@@ -67,6 +72,10 @@ class RegistryConfig:
         return {"url": self.url, "timeout": REQUEST_TIMEOUT_S, "max.retries": 0, **given}
 
 
+class AnswerTooLarge(Exception):
+    """The answer is longer than any answer of a registry, or would be once it is unpacked."""
+
+
 class RegistrySchema(NamedTuple):
     """A schema as the registry returned it, with everything it references. Its texts may be garbage."""
 
@@ -105,9 +114,72 @@ def new_client(config: RegistryConfig) -> Any:
             "next: pip install -r requirements.txt"
         ) from None
     try:
-        return SchemaRegistryClient(config.client_config())
+        client = SchemaRegistryClient(config.client_config())
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise RegistryMisconfigured(f"schema registry {config.url}: {error}") from None
+        said = without(config, str(error))
+        raise RegistryMisconfigured(f"schema registry {shown(config.url)}: {said}") from None
+    _bound(client)
+    return client
+
+
+def _bound(client: Any) -> None:
+    """Read no answer without a limit: the client takes whatever comes, and unpacks it.
+
+    Packed answers are refused: a megabyte of them can be gigabytes.
+    """
+    session = client._rest_client.session
+    session.headers["Accept-Encoding"] = "identity"
+    session.event_hooks = {"request": [], "response": [_bound_answer]}
+
+
+def _bound_answer(response: Any) -> None:
+    """Called when an answer's head has come and its body has not."""
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise AnswerTooLarge(f"its answer is packed ({packed[:20]}), which was not asked for")
+    response.stream = _bounded_stream(response.stream)
+
+
+def _bounded_stream(stream: Any) -> Any:
+    """The same bytes, as long as they are not too many and do not take too long."""
+    base: Any = type(stream).__mro__[-2]
+
+    class Bounded(base):  # type: ignore[misc]
+        """What the HTTP client reads in its place; it insists on the kind."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            left, deadline_s = MAX_ANSWER_BYTES, time.monotonic() + ANSWER_DEADLINE_S
+            for part in stream:
+                left -= len(part)
+                if left < 0:
+                    raise AnswerTooLarge(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
+                if time.monotonic() > deadline_s:
+                    raise AnswerTooLarge(f"its answer takes longer than {ANSWER_DEADLINE_S:g} s")
+                yield part
+
+        def close(self) -> None:
+            stream.close()
+
+    return Bounded()
+
+
+# --- what may be told of it
+
+
+def shown(url: str) -> str:
+    """Scheme, host and port of a registry's address. Its path may hold a token."""
+    return "/".join(url.split("/", 3)[:3])
+
+
+def without(config: RegistryConfig, said: str) -> str:
+    """What somebody said of the registry, without any part of the settings that may be a secret."""
+    _, _, path = config.url.partition("://")[2].partition("/")
+    parts = [config.user_info, config.key_password, path, *path.split("/")]
+    if config.user_info is not None:
+        parts += config.user_info.split(":", 1)
+    for part in sorted((part for part in parts if part and len(part) > 3), key=len, reverse=True):
+        said = said.replace(part, "…")
+    return said
 
 
 def avro_schema(text: str) -> Any:

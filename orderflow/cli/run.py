@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
-from typing import Callable, Optional, Sequence, TextIO
+from typing import Callable, NoReturn, Optional, Sequence, TextIO
 
 from orderflow.cli.terminal import complain
 from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError, UsageError
+from orderflow.model.text import without_passwords
 
 Main = Callable[[Sequence[str], TextIO, TextIO], int]
 
@@ -76,9 +77,17 @@ def _discard_unread(*streams: TextIO) -> None:
 def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     """A parser whose help starts with the first line of `doc` and ends with commands to copy."""
     epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
-    return argparse.ArgumentParser(
+    return _Parser(
         description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats no password of what was typed in the wrong place."""
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse calls for a wrong flag."""
+        super().error(without_passwords(message))
 
 
 class _HelpFormat(argparse.RawDescriptionHelpFormatter):

@@ -5,13 +5,13 @@ import os
 import sys
 from typing import Mapping, Optional, TextIO
 
-from orderflow.model.text import escape
+from orderflow.model.text import escape, without_passwords
 from orderflow.model.time_spans import write_span
 
 
 def complain(err: TextIO, message: str) -> None:
     """Write one error after the script's name. Line breaks are kept; everything else is escaped."""
-    lines = [escape(line) for line in message.split("\n")]
+    lines = [escape(without_passwords(line)) for line in message.split("\n")]
     with contextlib.suppress(OSError):  # the exit code says it too
         err.write(f"{program()}: " + "\n".join(lines) + "\n")
         err.flush()

@@ -80,8 +80,10 @@ def _addresses(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
-        raise ValueError("must start with http:// or https://, then the host")
+    if not re.fullmatch(r"https?://[^\s/?#,]+(/[^\s?#,]*)?", text):
+        raise ValueError(
+            "must start with http:// or https://, then the host, and hold one address, no ? and no #"
+        )
     if "@" in text.split("/")[2]:
         raise ValueError("must not contain a user and password: they belong in SCHEMA_REGISTRY_USER_INFO")
     return text

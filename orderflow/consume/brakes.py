@@ -1,4 +1,4 @@
-"""The two brakes: one keeps an outage from flooding the dead letters, one keeps a failing key moving.
+"""The two brakes: they keep outages from flooding the dead letters, and keep failing keys moving.
 
 Pure: they are given every outcome and the time, and say which partitions and keys to hold back.
 """

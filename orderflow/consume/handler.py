@@ -99,7 +99,7 @@ def require_usable(function: Handler, name: str) -> None:
         why = "is async or a generator: calling it does not run it"
         raise HandlerUnusable(f"handler {name!r} {why}. Use a plain `def`; it may call asyncio.run(...)")
     if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
-        raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an object of it instead")
+        raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an instance of it instead")
     wants_delivery(function)
 
 

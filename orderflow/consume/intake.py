@@ -84,7 +84,7 @@ class Intake:
         self._world.report("handed_over_again", partition=number, first=first, last=last)
         bounds = self._assignment.bounds(number)
         if bounds is not None and bounds[1] < self._assignment.admission.expected(number):
-            raise LostTrack(f"partition {number} ends at offset {bounds[1]} now, before what was read")
+            raise LostTrack(f"partition {number} now ends at offset {bounds[1]}, before our position")
 
     def go_back(self, number: int, offset: int) -> None:
         """Have the client read from there again, as if it had delivered nothing beyond."""

@@ -129,7 +129,7 @@ class Loop:
         self._pace.note_leftover(len(self._intake.leftover))
 
     def _call(self, records: List[Message]) -> List[Message]:
-        """Call whichever records may be called, the appropriate way; return those not admitted."""
+        """Call the records in the way that suits the situation; returns those not admitted."""
         if self._probing.is_on:
             records = self._probing.set_aside(records)
             self._probe()
@@ -211,7 +211,7 @@ class Loop:
         self._assignment.drop(numbers)
         self._probing.forget(numbers)
         if self._settling.forget(numbers):
-            detail = "partitions were taken away before what was done for them was settled"
+            detail = "partitions were revoked before their finished work was settled"
             self._world.report("start_again", detail=detail)
 
     def _start_again(self, why: str) -> None:

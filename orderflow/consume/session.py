@@ -11,6 +11,7 @@ from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Settlement, 
 from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Outgoing
 
 WAIT_S = 0.1
@@ -35,6 +36,7 @@ class Session(Source):
         consumer = Consumer({**clients.consumer, "error_cb": reports.of_consumer})
         super().__init__(topic, consumer, reports)
         self.exactly_once = clients.exactly_once
+        self._group = clients.group
         self.while_waiting = while_waiting
         self.assigned: Set[int] = set()
         self.lost: Set[int] = set()
@@ -67,6 +69,11 @@ class Session(Source):
         except RuntimeError:
             return None  # the client is closed, or has left the group ("not available")
         return member if id_now is not None and id_now == self._joined_as else None
+
+    def _words_of(self, error: KafkaError) -> str:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return error.str() + missing_right(error, "READ", self._group)
+        return super()._words_of(error)
 
     def take_lost(self) -> Set[int]:
         """The partitions revoked or lost since the last call."""

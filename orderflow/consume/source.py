@@ -7,6 +7,7 @@ from confluent_kafka import Message as Fetched
 
 from orderflow.consume.client_errors import RAISED, error_of, is_fatal
 from orderflow.consume.settlement import NO_MEMBERS, REFUSALS, SessionLost
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Message
 
 
@@ -65,7 +66,7 @@ class Source:
         """The next records, in order within each partition. Rebalances take effect only in here."""
         messages = self._consume(max_records, timeout_s)
         if self._reports.fatal is not None:
-            raise SessionLost(self._reports.fatal.str())
+            raise SessionLost(self._words_of(self._reports.fatal))
         if not any(map(Fetched.error, messages)):
             return messages
         for fault in messages:
@@ -90,8 +91,12 @@ class Source:
             self._ends[fault.partition()] = fault.offset()
             return
         if is_fatal(error) or error.code() in (*REFUSALS, *NO_MEMBERS):
-            raise SessionLost(error.str())
+            raise SessionLost(self._words_of(error))
         self._reports.of_reading(error)
+
+    def _words_of(self, error: KafkaError) -> str:
+        """Kafka's words, and the right that is missing where that is what they mean."""
+        return error.str() + missing_right(error, "READ", self.topic)
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue at `offset`. Raises KafkaException while the assignment is still changing."""

@@ -7,15 +7,22 @@ The topic is compacted, so the newest entry of each key is kept. A dead letter's
 import json
 import re
 from functools import lru_cache
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq import letter
+from orderflow.model.dead_letter import REPLAY_FROM
+from orderflow.model.records import Record
 
 REPLAYED, DISCARDED, RESTORED = "replayed", "discarded", "restored"
 ACTIONS = (REPLAYED, DISCARDED, RESTORED)
 
 RUNNING, DONE, STOPPED, TRIPPED = "running", "done", "stopped", "tripped"
 JOB_KEY = "job:"
+MOST = 2**63 - 1
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, after which a time cannot be shown."""
+SMALL_BYTES = 4096
+"""Up to this an entry is kept while it is read: the entries of a transaction are equal."""
 LETTER_KEY = re.compile(rb"([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -31,6 +38,9 @@ class AuditEntry(NamedTuple):
     reason: Optional[str] = None
     target: Optional[str] = None
     """The topic that it was sent to."""
+    dlq_id: Optional[str] = None
+    """The id of the dead letter topic: a topic that is created again keeps its name and begins at offset 0.
+    None in entries of earlier versions, and where brokers give no ids."""
 
     @property
     def position(self) -> str:
@@ -74,11 +84,10 @@ def entry_key(partition: int, offset: int) -> bytes:
     return b"%d:%d" % (partition, offset)
 
 
-def entry_value(
-    action: str, job: str, by: str, at_ms: int, reason: Optional[str], target: Optional[str]
-) -> bytes:
+def entry_value(job: Job, at_ms: int, target: Optional[str], dlq_id: Optional[str]) -> bytes:
     """The value of an entry. It does not hold the position, so one serves a whole transaction."""
-    return _json({"action": action, "job": job, "by": by, "at": at_ms, "reason": reason, "target": target})
+    told = {"action": job.action, "job": job.id, "by": job.by, "at": at_ms, "reason": job.reason}
+    return _json({**told, "target": target, "dlq_id": dlq_id})
 
 
 def job_key(job: str) -> bytes:
@@ -101,41 +110,92 @@ def _json(value: Mapping[str, Any]) -> bytes:
 def read_entry(key: Optional[bytes], value: Optional[bytes]) -> Optional[AuditEntry]:
     """The entry in a record, or None for anything else, which someone may have written there too."""
     place = LETTER_KEY.fullmatch(key or b"")
-    done = _what_was_done(value) if place else None
-    return AuditEntry(int(place[1]), int(place[2]), *done) if place and done else None
+    if place is None or value is None:
+        return None
+    done = _what_was_done(value) if len(value) <= SMALL_BYTES else _read_what_was_done(value)
+    return AuditEntry(int(place[1]), int(place[2]), *done) if done else None
 
 
-@lru_cache(maxsize=1024)
-def _what_was_done(value: Optional[bytes]) -> Any:
+def is_marked_as_ours(key: Optional[bytes]) -> bool:
+    """Whether the key is that of an entry or a job, so that a value that is none is worth a word."""
+    return key is not None and (key.startswith(JOB_KEY.encode()) or LETTER_KEY.fullmatch(key) is not None)
+
+
+def _read_what_was_done(value: bytes) -> Any:
     """An entry but for its place, which all of a transaction have in common; None where it is no entry."""
-    told = _object(value)
-    if told is None or told.get("action") not in ACTIONS:
-        return None
-    try:
-        action, job, by, at_ms = told["action"], str(told["job"]), str(told["by"]), int(told["at"])
-        return str(action), job, by, at_ms, told.get("reason"), told.get("target")
-    except (LookupError, TypeError, ValueError):
-        return None
+    told = _object(value) or {}
+    done = tuple(told.get(name) for name in ("action", "job", "by", "at", "reason", "target", "dlq_id"))
+    return done if done[0] in ACTIONS and _fits(done, _ENTRY_KINDS) else None
+
+
+_what_was_done = lru_cache(maxsize=1024)(_read_what_was_done)
 
 
 def read_job(key: Optional[bytes], value: Optional[bytes]) -> Optional[Job]:
     """The job in a record, or None for anything else."""
     told = _object(value) if (key or b"").startswith(JOB_KEY.encode()) else None
-    if told is None or told.get("action") is None:
+    if told is None:
         return None
     try:
         job = Job(**{name: told[name] for name in Job._fields if name in told})
-    except TypeError:
+    except TypeError:  # something that every job has is missing
         return None
-    return job if isinstance(job.id, str) and isinstance(job.request, dict) else None
+    return job if _fits(job, _JOB_KINDS) else None
 
 
 def _object(value: Optional[bytes]) -> Optional[Dict[str, Any]]:
     try:
         told = json.loads(value or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
+
+
+def replayed_from(record: Record) -> Optional[str]:
+    """The dead letter that this one was before its replay; None where it was never replayed."""
+    for name, value in reversed(record.headers):
+        if name == REPLAY_FROM and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
+
+
+# --- What the parts of a record may be ---
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LAST_MS
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+Is = Callable[[Any], bool]
+_ENTRY_KINDS: Tuple[Is, ...] = (_is_text,) * 3 + (_is_time,) + (_is_text_or_none,) * 3
+_JOB_KINDS: Tuple[Is, ...] = (
+    *(_is_text, _is_text, _is_text, _is_time, _is_time, _is_text, _is_number, _is_number),
+    *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none),
+)
+
+
+def _fits(values: Sequence[Any], kinds: Sequence[Is]) -> bool:
+    return all(is_right(value) for is_right, value in zip(kinds, values))
 
 
 # --- States ---
@@ -143,11 +203,14 @@ def _object(value: Optional[bytes]) -> Optional[Dict[str, Any]]:
 _STATES = letter.STATES
 _NEW, _REPLAYED, _FAILED_AGAIN, _DISCARDED = range(len(_STATES))
 _CODE_OF = {REPLAYED: _REPLAYED, DISCARDED: _DISCARDED, RESTORED: _NEW}
-CHUNK = 4096
+CHUNK = 256
 
 
 class Marks:
-    """One small number for each (partition, offset): a byte each, where any is set, so millions fit."""
+    """One small number for each (partition, offset): millions fit.
+
+    It takes some two bytes each where they lie close, half a kilobyte each where they lie far apart.
+    """
 
     def __init__(self) -> None:
         self._chunks: Dict[Tuple[int, int], bytearray] = {}
@@ -164,6 +227,8 @@ class Marks:
         place = (partition, offset // CHUNK)
         chunk = self._chunks.get(place)
         if chunk is None:
+            if not mark:
+                return
             chunk = self._chunks[place] = bytearray(CHUNK)
         self.count += (mark != 0) - (chunk[offset % CHUNK] != 0)
         chunk[offset % CHUNK] = mark
@@ -176,7 +241,11 @@ class States:
     job chooses as it chose at its start.
     """
 
-    def __init__(self, job: Optional[str] = None) -> None:
+    def __init__(self, job: Optional[str] = None, dlq_id: Optional[str] = None) -> None:
+        self.dlq_id = dlq_id
+        """The dead letter topic that they are about; entries of one that is gone do not apply."""
+        self.left_out = 0
+        """Records of the audit topic that should be ours and cannot be read."""
         self.done = Marks()
         """What the job did already."""
         self.first_replay_ms: Optional[int] = None
@@ -190,12 +259,22 @@ class States:
 
     def add(self, entry: AuditEntry) -> None:
         """Take an entry in; a later one of the same dead letter wins."""
+        if entry.dlq_id is not None and self.dlq_id is not None and entry.dlq_id != self.dlq_id:
+            return
         if entry.action == REPLAYED and (self.first_replay_ms is None or entry.at_ms < self.first_replay_ms):
             self.first_replay_ms = entry.at_ms
         is_own = entry.job == self._job
         self.done.set(entry.partition, entry.offset, int(is_own))
         if not is_own:
             self._marks.set(entry.partition, entry.offset, _CODE_OF[entry.action])
+
+    def was_acted_on(self, partition: int, offset: int) -> bool:
+        """Whether anything was done to the dead letter there that was not taken back."""
+        return self._marks.get(partition, offset) != _NEW
+
+    def leave_out(self) -> None:
+        """Count a record that cannot be read."""
+        self.left_out += 1
 
     def came_back(self, partition: int, offset: int) -> None:
         """A later dead letter names this one as what it was replayed from."""

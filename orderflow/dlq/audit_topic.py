@@ -7,7 +7,7 @@ from orderflow.dlq.audit import AuditEntry, Job, States
 from orderflow.exits import TopicMissing
 from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
-from orderflow.model.dead_letter import REPLAY_FROM
+from orderflow.kafka.topics import topic_id
 from orderflow.model.records import Record, place_in
 
 
@@ -35,14 +35,21 @@ def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Wat
 
     `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
     """
-    states = States(job)
+    states = States(job, topic_id(topics.client, topics.dlq))
     for record in _audit_records(topics, watcher):
         entry = audit.read_entry(record.key, record.value)
         if entry is not None:
             states.add(entry)
+        elif record.value is not None and _is_broken(record):
+            states.leave_out()
     if states.first_replay_ms is not None:
         _mark_returns(topics, states, states.first_replay_ms)
     return states
+
+
+def _is_broken(record: Record) -> bool:
+    """Whether it should be ours by its key, and is not."""
+    return audit.is_marked_as_ours(record.key) and audit.read_job(record.key, record.value) is None
 
 
 def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
@@ -51,17 +58,9 @@ def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
         for batch in reader.read(reader.spans(Range(begin=begin))):
             for record in batch:
-                place = place_in(topics.dlq, replayed_from(record))
+                place = place_in(topics.dlq, audit.replayed_from(record))
                 if place is not None:
                     states.came_back(*place)
-
-
-def replayed_from(record: Record) -> Optional[str]:
-    """The dead letter that this one was before its replay; None where it was never replayed."""
-    for name, value in reversed(record.headers):
-        if name == REPLAY_FROM and value is not None:
-            return value.decode("utf-8", "replace")
-    return None
 
 
 def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:
@@ -85,10 +84,11 @@ def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
 
 
 def read_entries(topics: Topics) -> Iterator[AuditEntry]:
-    """The entries of all dead letters, in the order in which they were written."""
+    """The entries of the dead letters that the topic has now, in the order in which they were written."""
+    dlq_id = topic_id(topics.client, topics.dlq)
     for record in _audit_records(topics):
         entry = audit.read_entry(record.key, record.value)
-        if entry is not None:
+        if entry is not None and entry.dlq_id in (None, dlq_id or entry.dlq_id):
             yield entry
 
 

@@ -9,6 +9,7 @@ from orderflow.dlq import where
 from orderflow.dlq.letter import STATES, Letter
 from orderflow.kafka.positions import BEGINNING, Position, Range
 from orderflow.model import time_spans
+from orderflow.model.records import Place
 
 Filter = Callable[[Letter], bool]
 
@@ -69,6 +70,28 @@ def selection(wanted: Wanted, order_fields: Sequence[str], now_ms: int) -> Selec
     if wanted.limit is not None and wanted.limit < 0:
         raise SelectionError("-c: the count must not be negative")
     return Selection(found, tuple(filters), wanted.limit)
+
+
+def at_places(chosen: Selection, places: Sequence[Place]) -> Selection:
+    """The same, of these places in the dead letter topic alone, where any are given."""
+    if not places:
+        return chosen
+    wanted = frozenset(places)
+
+    def is_there(letter: Letter) -> bool:
+        return (letter.record.partition, letter.record.offset) in wanted
+
+    return chosen._replace(range=_around(chosen.range, places), filters=(is_there, *chosen.filters))
+
+
+def _around(wanted: Range, places: Sequence[Place]) -> Range:
+    """Read no more than is needed: those partitions, and where it is one, only from first to last place."""
+    partitions = frozenset(partition for partition, _ in places)
+    if len(partitions) > 1:
+        return wanted._replace(partitions=partitions)
+    offsets = [offset for _, offset in places]
+    begin, end = Position("offset", min(offsets)), Position("offset", max(offsets) + 1)
+    return wanted._replace(partitions=partitions, begin=begin, end=end)
 
 
 # --- Where to read ---

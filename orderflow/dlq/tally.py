@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from orderflow.dlq.letter import FailureKind, Letter
+from orderflow.dlq.letter import NEW, FailureKind, Letter
+from orderflow.kafka.positions import Range
 
 MOST_GROUPS = 5_000
 """Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
@@ -13,6 +14,7 @@ SHORTEST = 4
 """Hex digits of a fingerprint that are shown where they suffice."""
 OTHERS = "others"
 HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
 
 
 class Window(NamedTuple):
@@ -27,6 +29,13 @@ class Window(NamedTuple):
         if not self.begin_ms <= at_ms < self.end_ms:
             return None
         return (at_ms - self.begin_ms) * self.parts // (self.end_ms - self.begin_ms)
+
+
+def window_of(wanted: Range, parts: int, now_ms: int) -> Window:
+    """What a chart spans: what was asked for, else the last day."""
+    end_ms = now_ms if wanted.until_ms is None else wanted.until_ms
+    begin_ms = end_ms - DAY_MS if wanted.since_ms is None else min(wanted.since_ms, end_ms - 1)
+    return Window(begin_ms, end_ms + 1, parts)
 
 
 class Group:
@@ -50,8 +59,41 @@ class Group:
             self.first_ms = at_ms if self.first_ms is None or at_ms < self.first_ms else self.first_ms
             self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
 
+    def take(self, other: "Group") -> None:
+        """Count another group as part of this one."""
+        self.count += other.count
+        self.parts = [ours + theirs for ours, theirs in zip(self.parts, other.parts)]
+        times = [self.first_ms, self.last_ms, other.first_ms, other.last_ms]
+        known = [at_ms for at_ms in times if at_ms is not None]
+        self.first_ms, self.last_ms = min(known, default=None), max(known, default=None)
+
+
+class Unresolved:
+    """How many there are, how many of them still wait for someone, and since when."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.unresolved = 0
+        self.oldest_ms: Optional[int] = None
+
+    def add(self, letter: Letter) -> bool:
+        """Count one; whether it is unresolved."""
+        self.count += 1
+        if letter.state != NEW:
+            return False
+        self.unresolved += 1
+        at_ms = letter.record.timestamp_ms
+        if at_ms is not None and (self.oldest_ms is None or at_ms < self.oldest_ms):
+            self.oldest_ms = at_ms
+        return True
+
 
 ANY_OTHER = FailureKind("none", OTHERS)
+
+
+def _weight(group: Group) -> Tuple[int, bool]:
+    """The more frequent, then those that tell what they died of."""
+    return group.count, group.kind.reason is not None or group.kind.error_class is not None
 
 
 class Groups:
@@ -72,10 +114,19 @@ class Groups:
         return sorted(self._groups.values(), key=lambda group: (-group.count, -(group.last_ms or 0)))
 
     def _new(self, letter: Letter) -> Group:
-        group = Group(letter.kind, letter.detail[0], self.window.parts)
         if len(self._groups) >= MOST_GROUPS:
-            group = Group(ANY_OTHER, None, self.window.parts)
+            self._fold()
+        group = Group(letter.kind, letter.detail[0], self.window.parts)
         return self._groups.setdefault(group.kind.fingerprint, group)
+
+    def _fold(self) -> None:
+        """Count the smaller half together, so that many kinds of one record each displace no frequent one."""
+        others = self._groups.pop(OTHERS, None) or Group(ANY_OTHER, None, self.window.parts)
+        by_weight = sorted(self._groups.values(), key=_weight, reverse=True)
+        kept = (MOST_GROUPS - 1) // 2 or 1
+        for group in by_weight[kept:]:
+            others.take(group)
+        self._groups = {group.kind.fingerprint: group for group in [*by_weight[:kept], others]}
 
 
 class Totals:

@@ -1,6 +1,6 @@
 """The dead letter topic, open for reading: its dead letters in batches, each with its state."""
 
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from orderflow.dlq.audit import States
 from orderflow.dlq.audit_topic import Topics, read_states
@@ -20,9 +20,9 @@ class Topic:
         """`state_of` None: as the audit topic tells it now."""
         self._desk = desk
         topics.require_kafka(desk.client)
-        created = topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
-        if created:
-            desk.note(f"topic {desk.dlq_topic} did not exist; it was created, and is empty")
+        topics.require_topic(desk.client, desk.dlq_topic, "consumer.py creates it when it starts")
+        if state_of is None:
+            warn_of_policies(desk)
         self._state_of = state_of or _state_of(desk)
         self.reader = Reader(consumer_config({**desk.client, **extra}, desk.consumer_group), desk.dlq_topic)
 
@@ -56,6 +56,18 @@ class Topic:
             if progress:
                 progress.add(len(records))
 
+    def read_all(self, selection: Selection) -> Iterator[List[Letter]]:
+        """The same with progress shown; that it was stopped half-way is said."""
+        progress = Progress(self._desk.err)
+        yield from self.batches(selection, progress)
+        progress.clear()
+        if self._desk.signals.requested:
+            self._desk.note("stopped before the end: this is a part only")
+
+    def settings(self) -> Dict[str, int]:
+        """The topic's settings that are whole numbers; none where we may not read them."""
+        return topics.numbers_set(self._desk.client, self._desk.dlq_topic)
+
     def at(self, partition: int, offset: int) -> Letter:
         """The dead letter at this place. Raises CommandError, with what the topic holds, if there is none."""
         record = None
@@ -80,9 +92,28 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
     """What became of each dead letter, see `read_states`; how far it has got shows on the error stream."""
     progress = Progress(desk.err, "audit entries read")
     try:
-        return read_states(audit_topics(desk), job, progress)
+        states = read_states(audit_topics(desk), job, progress)
     finally:
         progress.clear()
+    if states.left_out and job is None:
+        desk.note(f"{states.left_out:,} entries of {desk.audit_topic} cannot be read and were left out")
+    return states
+
+
+def warn_of_policies(desk: Desk) -> None:
+    """Say at once where a topic's settings undo what is promised; nothing where we may not read them."""
+    policy = topics.settings_of(desk.client, desk.audit_topic).get("cleanup.policy")
+    if policy is not None and policy.split(",") != ["compact"]:
+        desk.note(
+            f"{desk.audit_topic} has cleanup.policy={policy}: what was done to a dead letter is forgotten "
+            "when its entry is deleted, and it can be sent twice; set cleanup.policy=compact"
+        )
+    policy = topics.settings_of(desk.client, desk.dlq_topic).get("cleanup.policy")
+    if policy is not None and "compact" in policy.split(","):
+        desk.note(
+            f"{desk.dlq_topic} has cleanup.policy={policy}: of the dead letters with one key only the newest "
+            "is kept; set cleanup.policy=delete"
+        )
 
 
 def _state_of(desk: Desk) -> StateOf:

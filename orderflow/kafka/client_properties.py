@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 from confluent_kafka import KafkaException, Producer
 
 from orderflow.exits import UsageError
+from orderflow.kafka import refusals
 from orderflow.model.text import did_you_mean
 
 PROTECTED: Mapping[str, str] = {
@@ -34,6 +35,14 @@ _AS_WE_SET = frozenset(
 )
 """Values of protected properties that are allowed, since they equal ours: other programs may need them."""
 
+_LOAD_CODE = frozenset(
+    {
+        *("plugin.library.paths", "ssl.engine.location", "ssl.engine.id", "ssl.providers"),
+        "sasl.kerberos.kinit.cmd",
+    }
+)
+"""Properties with which the client loads a library, or runs a command."""
+
 COMMON = (
     *("security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"),
     *("sasl.oauthbearer.config", "sasl.kerberos.service.name", "ssl.ca.location"),
@@ -53,7 +62,13 @@ def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -
     try:
         return kind(dict(conf))
     except KafkaException as error:
-        raise UsageError(f"the Kafka client cannot work with its settings: {error.args[0].str()}") from error
+        why = refusals.unusable(str(error.args[0].str()))
+        raise UsageError(f"the Kafka client cannot work with its settings: {why}") from error
+
+
+def require_consistent(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> None:
+    """Raise UsageError where properties contradict each other, before anything is connected to."""
+    started(kind, {**conf, "bootstrap.servers": ""})
 
 
 _UNKNOWN = "no such configuration property"
@@ -63,6 +78,15 @@ _LAST = "orderflow.no.such.property"
 def exists(name: str) -> bool:
     """Whether the client has this property."""
     return _UNKNOWN not in _refusal(name, "").lower()
+
+
+def loads_code(name: str, text: str) -> bool:
+    """Whether the client would load a library or run a command that this property names.
+
+    Kerberos' other properties become part of a command line, so they are plain words.
+    """
+    part_of_command = name.startswith("sasl.kerberos.") and not re.fullmatch(r"[\w@/.:-]*", text)
+    return name in _LOAD_CODE or part_of_command
 
 
 def is_as_we_set(name: str, text: str) -> bool:

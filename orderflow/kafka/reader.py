@@ -2,18 +2,36 @@
 
 import gc
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from collections import deque
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.client_properties import started
 from orderflow.kafka.positions import Position, Range
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Record, record_of
 
 BATCH = 250
 """Records per batch. Small, so that what is built from them is still in the CPU's cache when it is used."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
+GROWTH_S = 5.0
+"""Between two looks whether a topic that is followed got partitions."""
 CLOCK_SLACK_MS = 600_000
 """Producers' clocks differ: for this long past the end time, a record in time may still follow."""
 GC_THRESHOLD = 100_000
@@ -62,7 +80,7 @@ class Reader:
 
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
-        self._consumer: Any = Consumer(dict(config))
+        self._consumer: Any = started(Consumer, config)
         gc.set_threshold(GC_THRESHOLD, 50, 100)
 
     def __enter__(self) -> "Reader":
@@ -113,15 +131,31 @@ class Reader:
                 yield batch
 
     def follow(
-        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False
+        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False, all_partitions: bool = False
     ) -> Iterator[List[Record]]:
         """The records from the start of each span, and all that follow, until asked to stop.
 
-        An empty batch means that nothing arrived for a moment, so that the caller can do other work.
+        An empty batch means that nothing arrived for a moment, so that the caller can do other work. With
+        `all_partitions`, partitions that are added to the topic are read too, from their beginning.
         """
         self._assign([(span.partition, span.begin) for span in spans])
+        known, due_s = {span.partition for span in spans}, time.monotonic() + GROWTH_S
         while not stop():
             yield self._poll()[0]
+            if all_partitions and time.monotonic() >= due_s:
+                known |= self._follow_added(known)
+                due_s = time.monotonic() + GROWTH_S
+
+    def _follow_added(self, known: Set[int]) -> Set[int]:
+        """Read the partitions that are not known, too. None while Kafka is away: it is asked again."""
+        try:
+            found = self._consumer.list_topics(self.topic, WAIT_S * 5).topics[self.topic]
+        except KafkaException:
+            return set()
+        added = set(found.partitions) - known
+        if added:
+            self._consumer.incremental_assign([TopicPartition(self.topic, one, 0) for one in sorted(added)])
+        return added
 
     def fetch(self, partition: int, offset: int) -> Optional[Record]:
         """The record at exactly this offset, or None if the log has none there."""
@@ -161,7 +195,24 @@ class Reader:
         """The position as an offset in each partition, clamped to what the partition holds."""
         if position.kind == "time":
             return self._places_by_time(position.value, bounds)
+        if position.kind == "back":
+            return {each: self._back(each, position.value, held) for each, held in bounds.items()}
         return {partition: _place(position, held) for partition, held in bounds.items()}
+
+    def _back(self, partition: int, number: int, held: Bounds) -> int:
+        """Where the last so many records begin. They are read: transactions' markers take offsets too."""
+        size = number
+        while number > 0:
+            begin = max(held.low, held.high - size)
+            last: Deque[int] = deque(maxlen=number)
+            for batch in self.read([Span(partition, begin, held.high)]):
+                last.extend(record.offset for record in batch)
+            if len(last) == number:
+                return last[0]
+            if begin == held.low:
+                return begin
+            size *= 2
+        return held.high
 
     def _places_by_time(self, timestamp_ms: int, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
         asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in bounds]
@@ -207,7 +258,8 @@ class Reader:
         # A partition that has no leader yet is "unknown" when its offsets are requested.
         for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
-        return kind(f"cannot read topic {self.topic}: {error.str()}")
+        missing = missing_right(error, "READ", self.topic)
+        return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
 
 
 def _place(position: Position, held: Bounds) -> int:
@@ -215,7 +267,6 @@ def _place(position: Position, held: Bounds) -> int:
         "beginning": held.low,
         "end": held.high,
         "offset": position.value,
-        "back": held.high - position.value,
     }[position.kind]
     return min(max(offset, held.low), held.high)
 

@@ -16,11 +16,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
+from orderflow.kafka import refusals
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.refusals import plain_reason as plain_reason
+from orderflow.model.text import did_you_mean
 
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
-_HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 _FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
 _WHOLE = re.compile("-?[0-9]{1,19}")
@@ -64,22 +66,38 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
     The default leaves time to start and to print within the promised 10 s.
     """
     errors: List[KafkaError] = []
-    admin = _admin({**conf, "error_cb": errors.append})
+    log = _Log()
+    admin = _admin({**conf, **log.wanted(conf), "error_cb": errors.append})
     deadline_s = time.monotonic() + timeout_s
     step_s = _FIRST_STEP_S
     while not _answers(admin, step_s):
         step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
-        hopeless = [error for error in errors if error.code() in _HOPELESS]
-        if hopeless:
-            raise KafkaUnreachable(
-                f"Kafka at {_address(conf)} refuses us: {_reason(hopeless)}; check the settings "
-                "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_*"
-            )
+        refusal = refusals.refusal(conf, errors, log.lines)
+        if refusal is not None:
+            raise KafkaUnreachable(f"Kafka at {_address(conf)} refuses us: {refusal}")
         if step_s <= 0:
-            raise KafkaUnreachable(
-                f"Kafka does not answer at {_address(conf)}: tried for {timeout_s:g} s, "
-                f"{_reason(errors)}; {NEXT_STEP}"
-            )
+            tried = f"tried for {timeout_s:g} s, {_reason(errors)}"
+            if refusals.answers(conf):
+                raise KafkaUnreachable(
+                    f"something answers at {_address(conf)}, but not as a Kafka that we can use: {tried}; "
+                    "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
+                )
+            raise KafkaUnreachable(f"Kafka does not answer at {_address(conf)}: {tried}; {NEXT_STEP}")
+
+
+class _Log:
+    """What a client writes about its connections, kept instead: some of it is no error to the client."""
+
+    def __init__(self) -> None:
+        self.lines: List[str] = []
+
+    def wanted(self, conf: Mapping[str, Any]) -> Dict[str, Any]:
+        """The properties for it; none where somebody asked to see the client's own log."""
+        return {} if "debug" in conf else {"logger": self, "log_level": 6}
+
+    def log(self, level: int, form: str, *parts: object) -> None:
+        """What the client calls, as it would a logger of the standard library."""
+        self.lines.append(form % parts)
 
 
 def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
@@ -95,6 +113,18 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
         raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
+
+
+def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: float = 10.0) -> None:
+    """Return if there is such a topic. Raises TopicMissing with the nearest name, or else the hint."""
+    admin = _admin(conf)
+    if _exists(admin, name, timeout_s):
+        return
+    try:
+        known = sorted(admin.list_topics(timeout=timeout_s).topics)
+    except KafkaException:
+        known = []
+    raise TopicMissing(f"topic {name} does not exist{did_you_mean(name, known) or f'; {hint}'}")
 
 
 def _admin(conf: Mapping[str, Any]) -> AdminClient:
@@ -119,12 +149,6 @@ def _reason(errors: Sequence[KafkaError]) -> str:
     """The latest reported error, preferring a broker's own to "all brokers are down"."""
     told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
     return plain_reason(told[-1]) if told else "no answer"
-
-
-def plain_reason(error: KafkaError) -> str:
-    """The client's connection error without its internals: `localhost:9092: Connection refused`."""
-    text = re.sub(r"(/bootstrap|/\d+)(?=: )|Connect to \S+ failed: | \(after .*$", "", str(error.str()))
-    return re.sub(r"^(sasl_\w+|ssl|plaintext)://", "", text)
 
 
 def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
@@ -322,6 +346,20 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
     return {place.partition: future.result().offset for place, future in futures.items()}
 
 
+def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Optional[str]:
+    """The id that the topic got when it was created; None where there is no topic, or brokers give no ids.
+
+    A topic that is deleted and created again has another one. Raises CommandError where it cannot be asked.
+    """
+    admin = _admin(conf)
+    try:
+        return _id_of(_describe(admin, name, timeout_s))
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise _unseen(name, error.args[0]) from error
+
+
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError if that cannot be determined."""
     admin = _admin(conf)
@@ -334,7 +372,7 @@ def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0)
 def _unseen(name: str, error: KafkaError) -> CommandError:
     """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists."""
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    hint = "; we need the right to describe it, if it is there" if denied else ""
+    hint = f"; if it is there, the right READ or WRITE on topic {name} is missing" if denied else ""
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
 
 
@@ -345,11 +383,16 @@ def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0
 
 def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
     """The topic's settings that are whole numbers; empty if we may not read them."""
+    found = settings_of(conf, name, timeout_s)
+    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+
+
+def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:
+    """The topic's settings; empty if there is no such topic, or if we may not read them."""
     # The variable keeps the client alive: without it, no answer would arrive.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
     except KafkaException:
         return {}
-    found = {setting: str(entry.value) for setting, entry in entries.items()}
-    return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+    return {setting: str(entry.value) for setting, entry in entries.items()}

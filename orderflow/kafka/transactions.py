@@ -12,6 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.exits import CommandError
+from orderflow.kafka.client_properties import started
+from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
@@ -68,13 +70,15 @@ class Transactions:
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
         """`name` is the transactional id, `timeout_ms` the transaction time-out."""
+        self._name = name
         self._note = note
         self._errors: List[Tuple[KafkaError, str]] = []
         """Delivery errors, each with its topic."""
         self._topics: Set[str] = set()
         """The topics that the open transaction writes to."""
         self._is_open = False
-        self._producer = Producer(
+        self._producer = started(
+            Producer,
             {
                 **DEFAULTS,
                 **client,
@@ -85,7 +89,7 @@ class Transactions:
                 "acks": "all",
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
-            }
+            },
         )
 
     def open(self) -> None:
@@ -98,7 +102,8 @@ class Transactions:
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if not reason.retriable() or time.monotonic() > deadline_s:
-                    raise CommandError(f"transactions cannot be used: {reason.str()}") from error
+                    missing = missing_right(reason, "WRITE", self._name)
+                    raise CommandError(f"transactions cannot be used: {reason.str()}{missing}") from error
 
     def send(self, record: Outgoing) -> None:
         """Send a record in the open transaction, beginning one if there is none."""
@@ -160,7 +165,8 @@ class Transactions:
         self.abort()
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
-        return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}")
+        missing = missing_right(cause, "WRITE", topic)
+        return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}{missing}")
 
 
 def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:

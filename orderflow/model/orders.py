@@ -55,9 +55,10 @@ def _of_order(field: str) -> str:
     return f"order[{field!r}]"
 
 
-_all_hold: Callable[[Order], bool] = eval(f"lambda order: {all_hold(_of_order)}")
+_all_hold: Callable[[Order], bool] = eval(f"lambda order: {all_hold(_of_order)}")  # nosec B307
 _conditions: Dict[str, Callable[[Order], bool]] = {
-    rule.field: eval(f"lambda order: {rule.of(_of_order)}") for rule in RULES
+    rule.field: eval(f"lambda order: {rule.of(_of_order)}")
+    for rule in RULES  # nosec B307
 }
 
 

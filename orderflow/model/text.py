@@ -1,6 +1,7 @@
 """Text of unknown origin, made safe to show."""
 
 import difflib
+import re
 from typing import Sequence
 
 
@@ -13,6 +14,11 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _code(char) for char in text)
+
+
+def without_passwords(text: str) -> str:
+    """The text with `…` for the password of each `user:password@host` in it."""
+    return re.sub(r"([^\s:/@'\"]+):[^\s/@'\"]+(?=@)", r"\1:…", text)
 
 
 def _code(char: str) -> str:

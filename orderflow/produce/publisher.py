@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from orderflow.cli.status import Outage
 from orderflow.kafka.client_properties import started
-from orderflow.kafka.topics import plain_reason
+from orderflow.kafka.refusals import plain_reason
 from orderflow.model.records import PARTITIONER
 
 CLIENT_PROFILE: Mapping[str, Any] = {

@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import gzip
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import ssl
@@ -46,6 +48,7 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Scripted)
         self.answer: Optional[Answer] = (status, body)
         self.trickle = False
+        self.packed: Optional[str] = None
         self.requests: List[str] = []
         self.authorization: Optional[str] = None
         self.released = threading.Event()
@@ -72,6 +75,8 @@ class _Scripted(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        if self.server.packed is not None:
+            self.send_header("Content-Encoding", self.server.packed)
         self.end_headers()
         for byte in body if self.server.trickle else ():
             self.wfile.write(bytes([byte]))
@@ -597,3 +602,68 @@ def test_retyped_fields_are_explained_both_ways(
 
     assert "it cannot read version 1: field product_id: string cannot be read as long" in str(caught.value)
     assert "version 1 cannot read it: field product_id: long cannot be read as string" in str(caught.value)
+
+
+# --- an answer that is no answer
+
+
+def test_an_answer_that_unpacks_to_gigabytes_is_refused(server: Scripted) -> None:
+    """A few hundred kilobytes on the wire, and never more in memory."""
+    server.packed = "gzip"
+    server.answer = 200, gzip.compress(b'{"schema":"' + b" " * 300_000_000 + b'"}')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RegistryUnavailable, match="packed"):
+        registry(server.url).schema_text(1)
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_an_answer_without_end_is_cut_off(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is longer than any schema is no schema."""
+    monkeypatch.setattr(orderflow.avro.registry_client, "MAX_ANSWER_BYTES", 10_000)
+    server.answer = 200, b'{"schema":"' + b" " * 20_000 + b'"}'
+    with pytest.raises(RegistryUnavailable, match="longer than 10000 bytes"):
+        registry(server.url).schema_text(1)
+
+
+def test_an_answer_that_takes_too_long_ends_its_thread(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it any more, and it does not hold a thread for ever."""
+    monkeypatch.setattr(orderflow.avro.registry_client, "ANSWER_DEADLINE_S", 0.3)
+    server.trickle = True
+    server.answer = 200, b" " * 60
+    with pytest.raises(RegistryUnavailable, match="takes longer"):
+        registry(server.url).schema_text(1)
+
+
+@pytest.mark.parametrize("status", [404, 409, 422])
+@pytest.mark.parametrize("code", [40401, 40403, 42201, None])
+def test_whatever_a_registry_refuses_is_told_and_never_a_traceback(
+    server: Scripted, status: int, code: Optional[int]
+) -> None:
+    """Each question, each refusal: one of the two errors that every caller tells in a line."""
+    server.answer = status, json.dumps({"error_code": code, "message": "no"}).encode()
+    asked = registry(server.url)
+    told = (RegistryUnavailable, SchemaRejected, UnknownSchema)
+    text = json.dumps(ORDER)
+    for question in (
+        lambda: asked.register("orders-value", text),
+        lambda: asked.look_up("orders-value", text),
+        lambda: asked.schema_text(7),
+        lambda: asked.versions("orders-value"),
+        lambda: asked._version("orders-value", 1),
+    ):
+        with contextlib.suppress(*told):
+            question()
+
+
+def test_a_token_in_the_address_is_told_nowhere(server: Scripted) -> None:
+    """Not in what a dead letter quotes, and not where the server repeats the path."""
+    for status, body in ((404, b'{"error_code": 40403, "message": "no"}'), (500, b"at /hush-token/schemas")):
+        server.answer = status, body
+        with pytest.raises((UnknownSchema, RegistryUnavailable)) as refusal:
+            registry(f"{server.url}/hush-token/").schema_text(1)
+
+        assert "hush" not in str(refusal.value)
+        assert server.url in str(refusal.value)

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Headers, Outgoing
@@ -290,12 +291,18 @@ def test_an_empty_topic(fresh: Callable[..., Handler]) -> None:
     assert handler.run("stats", "--json").rows[0]["count"] == 0
 
 
-def test_a_missing_topic_is_created(kafka: Any, topic: Callable[[str], str], tmp_path: Path) -> None:
-    """Where there is no topic yet, it is made, and that is said."""
-    run = Handler(kafka.bootstrap_servers, topic("dlq"), tmp_path).run("list")
+@pytest.mark.parametrize("verb", ["list", "groups", "tail", "export", "discard"])
+def test_a_missing_topic_is_named_not_made(fresh: Callable[..., Handler], tmp_path: Path, verb: str) -> None:
+    """A misspelt topic is not an empty one: the nearest name is shown, and nothing is created."""
+    handler = fresh([])
+    misspelt = Handler(handler.bootstrap_servers, f"{handler.topic}s", tmp_path)
 
-    assert (run.code, run.out) == (0, "")
-    assert "did not exist; it was created" in run.err
+    run = misspelt.run(verb, *(["--all", "--reason", "why", "--yes"] if verb == "discard" else []))
+
+    assert (run.code, run.out) == (1, "")
+    assert f"topic {misspelt.topic} does not exist; did you mean {handler.topic}?" in run.err
+    known = AdminClient({"bootstrap.servers": handler.bootstrap_servers}).list_topics(timeout=10).topics
+    assert misspelt.topic not in known
 
 
 # --- every dialect ---

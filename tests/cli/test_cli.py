@@ -79,6 +79,19 @@ def test_text_of_unknown_origin_is_shown_on_one_line_and_moves_no_cursor(text: s
     assert escape(text) == shown
 
 
+@pytest.mark.parametrize(
+    "typed", ["shop:hush@kafka:9092", "https://shop:hush@registry/a", "a shop:hush@b c:hush@d"]
+)
+def test_a_password_that_was_typed_in_the_wrong_place_is_not_repeated(typed: str) -> None:
+    """Neither by an error of ours, nor by that of a flag that nobody knows."""
+    ours = run(f"raise CommandError({typed!r})")
+    flags = run(f"arguments('Doc.', ['x']).parse_args([{typed!r}])")
+
+    assert (ours.returncode, flags.returncode) == (1, 2)
+    assert "shop:…@" in ours.stderr
+    assert "hush" not in ours.stderr + flags.stderr
+
+
 # --- ends
 
 

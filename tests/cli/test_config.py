@@ -9,6 +9,7 @@ import pytest
 
 import config
 from config import SETTINGS, ConfigError, Settings, load
+from orderflow.kafka import client_properties
 
 NOWHERE = "no-such.env"
 
@@ -303,3 +304,94 @@ def test_flags_are_read_like_any_other_source() -> None:
 
     assert (found.bootstrap_servers, found.orders_topic, found.dead_letter_stack) == ("kafka:1", "a", True)
     assert found.client == {"linger.ms": "1"}
+
+
+# --- what must not be repeated, and what a file may not do
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "sasl.password:hush",
+        "sasl.password hush",
+        "sasl.username:hush@host=1",
+        "sasl.password:hush=",
+        ":hush",
+        "shop:hush@host",
+        "=hush",
+    ],
+)
+def test_a_mistyped_property_does_not_repeat_its_secret(pair: str) -> None:
+    """What follows another sign than the first = may be the secret."""
+    found = faults(client=[pair])
+
+    assert "must be name=value" in found[0]
+    assert "hush" not in "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["bootstrap_servers", "orders_topic", "workers", "guarantee"])
+def test_a_value_that_could_hold_a_password_is_not_repeated(name: str) -> None:
+    """A connection string that landed in another setting."""
+    found = faults(**{name: "shop:hush@kafka:9092"})
+
+    assert found
+    assert "hush" not in "\n".join(found)
+
+
+CODE = ("plugin.library.paths", "ssl.engine.location", "ssl.providers", "sasl.kerberos.kinit.cmd")
+
+
+@pytest.mark.parametrize("prop", CODE)
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_the_file_of_the_working_directory_loads_no_code(dotenv: Any, prop: str, suffix: str) -> None:
+    """Refused by name, before the client could look at the value."""
+    name = f"KAFKA_{prop.replace('.', '_').upper()}{suffix}"
+    found = faults({}, dotenv(f"{name}=/tmp/no-such-library\n"))
+
+    assert len(found) == 1
+    assert found[0].startswith(f"{name} in ")
+    assert "loads code or runs a command" in found[0]
+
+
+def test_a_library_that_the_file_names_is_not_even_opened(
+    dotenv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings are refused, and so is the value: no client has seen it."""
+    seen: List[str] = []
+
+    def watched(name: str, text: str) -> str:
+        seen.append(text)
+        return refused(name, text)
+
+    refused = client_properties._refusal
+    monkeypatch.setattr(client_properties, "_refusal", watched)
+    faults({}, dotenv("KAFKA_PLUGIN_LIBRARY_PATHS=./evil\nWORKERS=none\n"))
+
+    assert "./evil" not in seen
+
+
+def test_part_of_a_command_line_is_a_plain_word_in_the_file(dotenv: Any) -> None:
+    """The client puts the principal into the command that renews a ticket."""
+    assert faults({}, dotenv("KAFKA_SASL_KERBEROS_PRINCIPAL='a; touch b'\n"))
+
+
+def test_the_command_line_and_the_environment_may_load_code() -> None:
+    """They are in the hands of whoever starts the script."""
+    found = settings({"KAFKA_SASL_KERBEROS_KINIT_CMD": "kinit -R"}).client
+
+    assert found in ({"sasl.kerberos.kinit.cmd": "kinit -R"}, {})
+
+
+@pytest.mark.parametrize("url", ["http://a?token=hush", "https://a/b#hush", "http://a,http://u:hush@b"])
+def test_a_registry_url_is_one_plain_address(url: str) -> None:
+    """A query would be lost in each request, and nothing of the address is repeated."""
+    found = faults({"SCHEMA_REGISTRY_URL": url})
+
+    assert "hush" not in "\n".join(found)
+
+
+def test_the_metrics_port_is_a_setting_and_listens_on_this_machine_only() -> None:
+    """Unset, nobody listens; an address has to be asked for."""
+    assert (settings().metrics_port, settings().metrics_address) == (None, "127.0.0.1")
+    assert settings({"METRICS_PORT": "9100"}).metrics_port == 9100
+    assert faults({"METRICS_PORT": "70000"})

@@ -1,6 +1,8 @@
 """The states of dead letters, as entries of the audit topic tell them."""
 
-from typing import Callable, List, Optional
+import json
+import tracemalloc
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 
@@ -64,9 +66,10 @@ def test_the_first_replay_bounds_the_search_for_returns() -> None:
 
 def test_an_entry_reads_as_it_was_written() -> None:
     """Key and value of a record give the entry back."""
-    written = entry("replayed", 12345)
+    written = entry("replayed", 12345)._replace(dlq_id="T-1")
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3, reason="fixed")
     key = audit.entry_key(0, 12345)
-    value = audit.entry_value("replayed", "J-1", "ann@desk", 1000, "fixed", "orders")
+    value = audit.entry_value(job, 1000, "orders", "T-1")
 
     assert written == audit.read_entry(key, value)
 
@@ -123,3 +126,76 @@ def test_to_a_job_at_work_a_missing_audit_topic_is_none_without_jobs(
     assert [] == read_jobs(topics)
     with pytest.raises(TopicMissing):
         taken_over_by(topics, job)
+
+
+NOT_OURS = {
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep in an entry": b'{"action":"replayed","job":"J","by":"b","at":1,"reason":' + b"[" * 50_000,
+    "infinite": b'{"action":"replayed","job":"J","by":"b","at":Infinity}',
+    "not a number": b'{"action":"replayed","job":"J","by":"b","at":NaN}',
+    "huge": b'{"action":"replayed","job":"J","by":"b","at":1e300}',
+    "many digits": b'{"action":"replayed","job":"J","by":"b","at":' + b"9" * 4000 + b"}",
+    "after the last time": b'{"action":"replayed","job":"J","by":"b","at":253402300800000}',
+    "negative": b'{"action":"replayed","job":"J","by":"b","at":-1}',
+    "text for a number": b'{"action":"replayed","job":"J","by":"b","at":"1"}',
+    "a list for a text": b'{"action":"replayed","job":["J"],"by":"b","at":1}',
+    "an object for a reason": b'{"action":"replayed","job":"J","by":"b","at":1,"reason":{"a":1}}',
+    "a list for an action": b'{"action":["replayed"],"job":"J","by":"b","at":1}',
+    "a number for a target": b'{"action":"replayed","job":"J","by":"b","at":1,"target":7}',
+}
+
+
+@pytest.mark.parametrize("value", NOT_OURS.values(), ids=NOT_OURS)
+def test_an_entry_with_a_part_of_another_kind_is_left_out(value: bytes) -> None:
+    """A part that is of the wrong type, or beyond its range, makes it none of ours; nothing is raised."""
+    assert audit.read_entry(b"0:7", value) is None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"total": "10"},
+        {"total": 10**400},
+        {"done": -1},
+        {"done": 1.5},
+        {"done": True},
+        {"at_ms": float("inf")},
+        {"changed_ms": "now"},
+        {"by": None},
+        {"status": 5},
+        {"canary_passed": "yes"},
+        {"request": []},
+        {"reason": ["why"]},
+        {"target": 7},
+    ],
+    ids=str,
+)
+def test_a_job_with_a_part_of_another_kind_is_left_out(part: Dict[str, Any]) -> None:
+    """What is shown, counted and gone on with is of the kind that it is taken for."""
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3)
+    value = json.dumps({**job._asdict(), **part}).encode()
+
+    assert audit.read_job(b"job:J-1", value) is None
+
+
+def test_marks_that_lie_far_apart_take_little_memory() -> None:
+    """Entries for 20,000 places all over a topic are held in 20 MB."""
+    tracemalloc.start()
+    states = States()
+    for place in range(20_000):
+        states.add(entry("replayed", place * 10**9))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert used < 20_000_000
+    assert states.of(0, 19_999 * 10**9) == "replayed"
+
+
+def test_an_entry_of_a_topic_that_is_gone_does_not_apply() -> None:
+    """A topic that was deleted and created again begins at offset 0: its dead letters are others."""
+    states = States(None, "T-2")
+    states.add(entry("discarded", 7)._replace(dlq_id="T-1"))
+    states.add(entry("discarded", 8)._replace(dlq_id="T-2"))
+    states.add(entry("discarded", 9))
+
+    assert [states.of(0, offset) for offset in (7, 8, 9)] == ["new", "discarded", "discarded"]

@@ -9,6 +9,7 @@ from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.judge import Aids, Judge, Terms, Verdict, digest
+from orderflow.dlq.replay.source_topics import Candidates
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Headers, Outgoing, Record
@@ -30,6 +31,7 @@ class World:
         self.records: Dict[Tuple[str, int, int], Record] = {}
         self.newer: List[bytes] = []
         self.room = 1_000_000
+        self.replayed = {(0, 1)}
 
     def aids(self) -> Aids:
         """All of it."""
@@ -41,6 +43,7 @@ class World:
             lambda topic, partition, offset, key: key in self.newer,
             lambda topic: 3,
             lambda topic: self.room,
+            lambda *place: place in self.replayed,
         )
 
 
@@ -145,10 +148,22 @@ def test_what_still_fails_is_not_sent(value: bytes, detail: str) -> None:
 
 def test_the_cap() -> None:
     """After so many replays somebody has to look."""
-    tired = letter(ours(5, headers=[("orders.replay.count", b"3")]))
+    tired = letter(ours(5, headers=[("orders.replay.count", b"3"), ("orders.replay.from", b"dlq-0-1")]))
 
     assert judged(tired).why == judge.AT_CAP
     assert judged(tired, max_replays=4).outgoing is not None
+
+
+@pytest.mark.parametrize("count", [b"1000", b"9" * 5000, b"9" * 9, b"-3", "\u0663".encode(), b""])
+@pytest.mark.parametrize("came_from", [None, b"dlq-0-2", b"other-0-1", b"nowhere"])
+def test_a_count_that_no_audit_entry_supports_is_none(count: bytes, came_from: Optional[bytes]) -> None:
+    """A producer can write any header: its order is replayed as one that never was."""
+    headers: Headers = [("orders.replay.count", count), ("orders.replay.from", came_from)]
+
+    sent = judged(letter(ours(5, headers=headers))).outgoing
+
+    assert sent is not None
+    assert dict(sent.headers)["orders.replay.count"] == b"1"
 
 
 def test_a_repair_changes_the_field_and_nothing_else() -> None:
@@ -295,3 +310,20 @@ def test_only_living_orders_supersede() -> None:
     assert newest.has_newer("orders", 0, 7, b"B")
     assert not newest.has_newer("orders", 0, 8, b"B")
     assert not newest.has_newer("orders", 0, 1, b"C")
+
+
+@pytest.mark.parametrize("offset", [b"-1", b"-2001", b"-9223372036854775808"])
+def test_a_negative_place_is_no_place(offset: bytes) -> None:
+    """To Kafka's client it would be a command: the survey would begin at the end and see nothing newer."""
+    headers: Headers = [
+        *(("kafka_dlt-original-topic", b"orders"), ("kafka_dlt-original-partition", (0).to_bytes(4, "big"))),
+        ("kafka_dlt-original-offset", int(offset).to_bytes(8, "big", signed=True)),
+    ]
+    one = letter(Outgoing("", b"K", order(1), headers))
+    candidates = Candidates(NewestByKey(), ["orders"])
+
+    candidates.add(one, is_chosen=True)
+
+    assert one.told.offset == int(offset)
+    assert candidates.begins == {}
+    assert judge.origin_of(one).offset is None

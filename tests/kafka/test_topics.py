@@ -153,3 +153,16 @@ def config_of(conf: Dict[str, Any], name: str) -> Dict[str, str]:
     admin = AdminClient(conf)
     entries = admin.describe_configs([resource])[resource].result()
     return {key: entry.value for key, entry in entries.items()}
+
+
+def test_a_port_that_answers_but_is_no_kafka_is_not_told_to_start_one() -> None:
+    """It takes the connection and says nothing: another service, or a broker that hangs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(KafkaUnreachable) as refusal:
+            topics.require_kafka(conf_of(place), timeout_s=0.6)
+
+    assert f"something answers at {place}, but not as a Kafka that we can use" in str(refusal.value)
+    assert "make kafka" not in str(refusal.value)

@@ -201,7 +201,7 @@ def test_commands_are_understood(page: str) -> None:
 PARSERS: Dict[str, Callable[[List[str]], Any]] = {
     "producer": lambda arguments: producer._parser().parse_args(arguments),
     "consumer": lambda arguments: consumer._parser().parse_args(arguments),
-    "dlq_handler": lambda arguments: dlq_handler.build_parser().parse_args(dlq_handler.with_verb(arguments)),
+    "dlq_handler": lambda arguments: dlq_handler.parse(arguments),
 }
 
 

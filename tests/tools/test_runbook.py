@@ -20,7 +20,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_understood(command: str) -> None:
     """Its verb, flags and values parse."""
-    args = dlq_handler.build_parser().parse_args(dlq_handler.with_verb(shlex.split(command)))
+    args = dlq_handler.parse(shlex.split(command))
 
     assert args.run
 

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
+from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.dead_letter import REPLAY_JOB
@@ -23,12 +24,17 @@ class SentCanary(NamedTuple):
     size: int
     target: str
     begins: Mapping[int, int]
-    """Ends of the target's partitions before it was sent."""
+    """Ends of the target's partitions before it was sent, open transactions included."""
     ends: Mapping[int, int]
-    """The same after."""
+    """The same after. A commit is answered before readers see it, so the ends that they see may lag."""
     dlq_topic: str
     dlq_ends: Mapping[int, int]
     """Ends of the dead letter topic before it was sent."""
+
+    @property
+    def moved(self) -> Dict[int, int]:
+        """The ends of the partitions that got any of it."""
+        return {p: end for p, end in self.ends.items() if end > self.begins.get(p, 0)}
 
 
 class CanaryResult(NamedTuple):
@@ -42,6 +48,8 @@ def await_canary(
     client: Mapping[str, Any], group: str, sent: SentCanary, canary: Canary, stop: Callable[[], bool]
 ) -> CanaryResult:
     """Wait until the group is done with what was sent, or too much of it came back, or time is up."""
+    if not sent.moved:
+        return CanaryResult(False, f"the canary tripped: none of it went to {sent.target}, which is watched")
     began_s, back = time.monotonic(), 0
     with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(client, group) as members:
         marks = dict(sent.dlq_ends)
@@ -80,7 +88,7 @@ class _Group:
     """Asks what a consumer group has committed, without being a member."""
 
     def __init__(self, client: Mapping[str, Any], group: str) -> None:
-        self._consumer: Any = Consumer(consumer_config(client, group))
+        self._consumer: Any = started(Consumer, consumer_config(client, group))
 
     def __enter__(self) -> "_Group":
         return self
@@ -90,13 +98,13 @@ class _Group:
 
     def has_passed(self, sent: SentCanary) -> bool:
         """Whether the group is done with all that was written to the target meanwhile."""
-        moved = {p: end for p, end in sent.ends.items() if end > sent.begins.get(p, 0)}
+        moved = sent.moved
         places = [TopicPartition(sent.target, partition) for partition in moved]
         try:
             found = self._consumer.committed(places, timeout=ASK_TIMEOUT_S)
         except KafkaException:  # asked again in a moment, until time is up
             return False
-        return all(
+        return bool(found) and all(
             is_past(place.offset, place.metadata, sent.begins.get(place.partition, 0), moved[place.partition])
             for place in found
         )

@@ -2,18 +2,17 @@
 
 import argparse
 import json
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional
 
 from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.replay.judge import STALE, Terms
 from orderflow.dlq.replay.request import Canary, Request
-from orderflow.dlq.selection import Selection, SelectionError, Wanted
+from orderflow.dlq.selection import Selection, SelectionError
+from orderflow.dlq.selection_flags import POSITIONS, order_fields, places_of, wanted_of
 from orderflow.exits import UsageError
-from orderflow.model.records import Place, read_position
 
 DEFAULT_RATE = "50/s"
-POSITIONS = "single ones: PARTITION:OFFSET, TOPIC:PARTITION:OFFSET or TOPIC-PARTITION-OFFSET"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -91,29 +90,9 @@ def rate(text: str) -> float:
 # --- What was typed ---
 
 
-def wanted_of(args: argparse.Namespace) -> Wanted:
-    """The filters that were typed."""
-    return Wanted(**{name: getattr(args, name) for name in Wanted._fields})
-
-
-def places_of(desk: Desk, texts: Sequence[str]) -> Tuple[Place, ...]:
-    """Positions in the dead letter topic, as (partition, offset). Raises UsageError."""
-    return tuple(_place_of(desk, text) for text in texts)
-
-
-def _place_of(desk: Desk, text: str) -> Place:
-    try:
-        topic, partition, offset = read_position(text)
-    except ValueError as error:
-        raise UsageError(f"{error}, as `list` and `show` print it") from None
-    if topic not in (None, desk.dlq_topic):
-        raise UsageError(f"{text} is not in {desk.dlq_topic}: choose the topic with --dlq-topic {topic}")
-    return partition, offset
-
-
 def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:
     """The fields to change. Raises UsageError for an unknown field or a value that is no JSON."""
-    known = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
+    known = order_fields(desk)
     repairs = {}
     for text in texts:
         name, separator, value = text.partition("=")
@@ -133,7 +112,7 @@ def request_of(desk: Desk, args: argparse.Namespace) -> Request:
         dlq_topic=desk.dlq_topic,
         audit_topic=desk.audit_topic,
         orders_topic=desk.orders_topic,
-        confirmed=_confirmed(desk, args.to, wanted),
+        confirmed=confirmed_by(desk, args),
         target=args.to,
         stale=args.stale,
         max_replays=args.max_replays,
@@ -151,22 +130,15 @@ def rate_of(args: argparse.Namespace) -> Optional[float]:
     return per_s or None
 
 
-def _confirmed(desk: Desk, target: Optional[str], wanted: Wanted) -> FrozenSet[str]:
+def confirmed_by(desk: Desk, args: argparse.Namespace) -> FrozenSet[str]:
     """The topics that the operator named: by setting, by --to, or by --source-topic without a wildcard."""
-    named = [topic for topic in wanted.source_topics if not any(sign in topic for sign in "*?[")]
-    return frozenset([desk.orders_topic, *([target] if target else []), *named])
+    named = [topic for topic in args.source_topics if not any(sign in topic for sign in "*?[")]
+    return frozenset([desk.orders_topic, *([args.to] if args.to else []), *named])
 
 
 def selection_of(desk: Desk, request: Request) -> Selection:
     """The dead letters that the request is about. Raises UsageError."""
-    fields = [str(field["name"]) for field in desk.decoder.reader.parsed["fields"]]
     try:
-        return request.selection(fields)
+        return request.selection(order_fields(desk))
     except SelectionError as error:
         raise UsageError(str(error)) from error
-
-
-def refuse_everything(selection: Selection, args: argparse.Namespace, verb: str) -> None:
-    """Raise UsageError where nothing was selected and `--all` was not said."""
-    if selection.is_everything and not args.all:
-        raise UsageError(f"{verb} which? Select with -g, --key, -p and the like, or say --all")

@@ -5,15 +5,17 @@ to say. So only a confirmed topic is ever sent to, or fetched from.
 """
 
 import hashlib
+import re
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
+from orderflow.dlq.audit import replayed_from
 from orderflow.dlq.dialects import OWN
 from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.model import dead_letter as own
 from orderflow.model.delivery_id import REPLAY_ID, claimed_id, id_of, place_id
-from orderflow.model.records import Headers, Outgoing, Record
+from orderflow.model.records import Headers, Outgoing, Record, place_in
 
 Order = Dict[str, Any]
 
@@ -76,6 +78,8 @@ class Aids(NamedTuple):
     """Of a topic."""
     room: Callable[[str], int]
     """Bytes that a record of the topic may take."""
+    was_replayed: Callable[[int, int], bool]
+    """Whether the audit knows of a replay of the dead letter at this place."""
 
 
 class Origin(NamedTuple):
@@ -139,7 +143,7 @@ class Judge:
         refusal = self._by_state(letter)
         if refusal:
             return Verdict(None, refusal)
-        origin = origin_of(letter)
+        origin = self._with_supported_count(letter.record, origin_of(letter))
         target = self._terms.target or origin.topic
         refusal = self._by_target(target) or self._by_count(origin)
         if refusal:
@@ -163,6 +167,17 @@ class Judge:
         if target in (self._terms.dlq_topic, self._terms.audit_topic):
             return LOOP
         return "" if target in self._terms.confirmed else FOREIGN
+
+    def _with_supported_count(self, record: Record, origin: Origin) -> Origin:
+        """How often it was replayed is a header, which its producer can write, too.
+
+        One that really was replayed names a dead letter of which the audit knows a replay.
+        """
+        if not origin.replays:
+            return origin
+        before = place_in(self._terms.dlq_topic, replayed_from(record))
+        is_supported = before is not None and self._aids.was_replayed(*before)
+        return origin if is_supported else origin._replace(replays=0)
 
     def _by_count(self, origin: Origin) -> str:
         return AT_CAP if origin.replays >= self._terms.max_replays else ""
@@ -286,8 +301,14 @@ def origin_of(letter: Letter) -> Origin:
         replays = _count(named.get(own.REPLAY_COUNT))
         _, partition, offset = letter.detail
         known_id = id_of(named.get(own.ID)) or claimed_id(headers)
-        return Origin(kind.topic, partition, offset, replays, kept, whole, known_id, whole)
+        place = _no_command(partition), _no_command(offset)
+        return Origin(kind.topic, *place, replays, kept, whole, known_id, whole)
     return _foreign_origin(letter)
+
+
+def _no_command(number: Optional[int]) -> Optional[int]:
+    """The partition or offset; None where it is negative, which no record has. Kafka Streams writes -1."""
+    return None if number is None or number < 0 else number
 
 
 def _foreign_origin(letter: Letter) -> Origin:
@@ -295,9 +316,9 @@ def _foreign_origin(letter: Letter) -> Origin:
     parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
     return Origin(
         told.topic,
-        told.partition,
-        told.offset,
-        told.replay_count or 0,
+        _no_command(told.partition),
+        _no_command(told.offset),
+        max(0, told.replay_count or 0),
         _without_replays(user_headers(letter.record.headers)),
         all(part is True for part in parts),
         claimed_id(letter.record.headers),
@@ -320,7 +341,11 @@ def _guessed_id(letter: Letter) -> str:
 
 
 def _count(value: Optional[bytes]) -> int:
-    return int(value) if value is not None and value.isdigit() else 0
+    """0 for what no replay writes, and what is too long to be counted."""
+    return int(value) if value is not None and _COUNT.fullmatch(value) else 0
+
+
+_COUNT = re.compile(rb"[0-9]{1,9}")
 
 
 def _told(origin: Origin) -> str:

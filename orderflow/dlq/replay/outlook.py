@@ -14,7 +14,8 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import Topic
+from orderflow.dlq.topic import Topic, states_now
+from orderflow.exits import Refused
 from orderflow.kafka.positions import Range
 
 EXAMPLES_KEPT = 3
@@ -40,9 +41,12 @@ class Bench:
         self.topic.__exit__()
 
     def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
-        """The chosen dead letters, one by one."""
+        """The chosen dead letters, one by one, without those that the job has done."""
+        done = self.states.done
         for batch in self.topic.batches(selection, progress, self.request.spans):
-            yield from batch
+            for letter in batch:
+                if not done.count or not done.get(letter.record.partition, letter.record.offset):
+                    yield letter
 
     def judge(self, job: str = "") -> Judge:
         """The judge by the request's terms, once `survey` has been made; `job` is who sends."""
@@ -54,18 +58,33 @@ class Bench:
             self.newest.has_newer,
             self.sources.partitions,
             self.sources.room,
+            lambda partition, offset: self.states.was_acted_on(partition, offset),
         )
         return Judge(self.request.terms, aids, job)
 
     def _encode(self, order: replay.Order) -> bytes:
         return self.desk.encoder().encode(order)
 
-    def fix_ends(self, selection: Selection) -> None:
-        """Fix what the job is about: the spans to read, and the ends of all topics as they are now."""
+    def read_states(self, job: str) -> None:
+        """Learn again what became of each dead letter, without what this job did."""
+        self.states = states_now(self.desk, job)
+
+    def refuse_successor(self) -> None:
+        """Raise Refused where the dead letter topic was created again since the request was made."""
+        then, now = self.request.dlq_id, self.states.dlq_id
+        if then is not None and now is not None and then != now:
+            topic = self.desk.dlq_topic
+            raise Refused(f"nothing was sent: topic {topic} was deleted and created again since then")
+
+    def fix_spans(self, selection: Selection) -> None:
+        """Fix which part of the dead letter topic is read."""
+        self.request = self.request._replace(spans=tuple(self.topic.reader.spans(selection.range)))
+
+    def fix_ends(self) -> None:
+        """Fix the ends of all topics as they are now."""
         ends = {topic: self.sources.ends(topic) for topic in self._source_topics()}
         ends[self.desk.dlq_topic] = {span.partition: span.end for span in self.topic.reader.spans(Range())}
-        spans = tuple(self.topic.reader.spans(selection.range))
-        self.request = self.request._replace(spans=spans, ends=ends)
+        self.request = self.request._replace(ends=ends, dlq_id=self.states.dlq_id)
 
     @property
     def target(self) -> str:

@@ -24,6 +24,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
+from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
@@ -140,13 +141,11 @@ class Sending:
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""
         sent = f"{count(self.job.done)} of {count(self.job.total)} were sent"
-        return f"{sent}; next: python dlq_handler.py replay --resume {self.job.id}"
+        return f"{sent}; next: {resume_command(self.job, self._bench.request.terms)}"
 
     def _send_all(self, selection: Selection) -> None:
-        judge, done = self._bench.judge(self.job.id), self._bench.states.done
+        judge = self._bench.judge(self.job.id)
         for letter in self._bench.letters(selection):
-            if done.count and done.get(letter.record.partition, letter.record.offset):
-                continue
             verdict = judge.verdict(letter)
             if verdict.outgoing is None:
                 self._by_reason[verdict.why] += 1
@@ -171,8 +170,7 @@ class Sending:
         """The audit entry; the same for all that a transaction sends to one topic."""
         value = self._values.get(target)
         if value is None:
-            job = self.job
-            value = audit.entry_value(audit.REPLAYED, job.id, job.by, now_ms(), job.reason, target)
+            value = audit.entry_value(self.job, now_ms(), target, self._bench.states.dlq_id)
             self._values[target] = value
         return value
 
@@ -228,7 +226,7 @@ class Sending:
         if not self._bench.request.canary.size:
             return {}, {}
         dead = {span.partition: span.end for span in self._bench.topic.reader.spans(Range())}
-        return self._bench.sources.ends(self._bench.target), dead
+        return self._bench.sources.log_ends(self._bench.target), dead
 
     def _is_stopped(self) -> bool:
         return self._desk.signals.requested

@@ -2,12 +2,14 @@
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
+from confluent_kafka import KafkaException
+
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.request import Ends
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.exits import Refused, TopicMissing
-from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.kafka.topics import max_message_bytes
+from orderflow.kafka.reader import Reader, Span, Unreadable, consumer_config
+from orderflow.kafka.topics import ends_of_log, max_message_bytes
 from orderflow.model.records import Record
 
 BROKER_DEFAULT_BYTES = 1_048_588
@@ -39,6 +41,14 @@ class SourceTopics:
         """The end of each partition now."""
         reader = self._reader(topic)
         return {partition: reader.bounds(partition).high for partition in self._known_partitions(topic)}
+
+    def log_ends(self, topic: str) -> Dict[int, int]:
+        """The same with records of open transactions: all that was sent is counted, committed or not yet."""
+        self._known_partitions(topic)
+        try:
+            return ends_of_log(self._client, topic)
+        except KafkaException as error:
+            raise Unreadable(f"cannot read the ends of topic {topic}: {error.args[0].str()}") from error
 
     def fetch(self, topic: str, partition: int, offset: int) -> Optional[Record]:
         """The record at this place; None where the topic does not hold it any more."""
@@ -93,6 +103,8 @@ class Candidates:
         """Take a dead letter in."""
         topic, (_, partition, offset) = letter.kind.topic, letter.detail
         if topic not in self._topics or topic is None or partition is None or offset is None:
+            return
+        if min(partition, offset) < 0:  # to Kafka's client a command: -2001 is the last record
             return
         self._newest.died(topic, partition, offset)
         if is_chosen and letter.record.key is not None:

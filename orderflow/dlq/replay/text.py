@@ -7,7 +7,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import plain, to_json
 from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.times import clock
-from orderflow.dlq.replay.judge import Verdict, digest
+from orderflow.dlq.replay.judge import Terms, Verdict, digest
 from orderflow.dlq.replay.outlook import Outlook
 from orderflow.model.text import escape
 
@@ -78,6 +78,28 @@ def verdict_row(letter: Letter, verdict: Verdict) -> Json:
         "after": plain(verdict.after),
         "sha256": None if outgoing is None else digest(outgoing),
     }
+
+
+def resumed_line(job: Job, done: int, terms: Terms) -> str:
+    """What is gone on with: how far it is, and what its record asks for beyond the usual."""
+    usual = Terms("", "", "")
+    unusual = [f"--{name}" for name in ("again", "unchecked") if getattr(terms, name)]
+    if terms.stale != usual.stale:
+        unusual.append(f"--stale {terms.stale}")
+    if terms.max_replays != usual.max_replays:
+        unusual.append(f"--max-replays {terms.max_replays}")
+    unusual += [f"--set {name}={to_json(value)}" for name, value in terms.repairs.items()]
+    told = f", with {' '.join(unusual)}" if unusual else ""
+    return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
+
+
+def resume_command(job: Job, terms: Terms) -> str:
+    """What to type to go on, with the topics that have to be confirmed again."""
+    extra = sorted(terms.confirmed - {terms.orders_topic})
+    if terms.target is not None:
+        extra = [terms.target] if terms.target != terms.orders_topic else []
+    flag = "--source-topic" if terms.target is None else "--to"
+    return " ".join(["python dlq_handler.py replay --resume", job.id, *(f"{flag} {each}" for each in extra)])
 
 
 # --- After ---

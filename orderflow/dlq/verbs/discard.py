@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Iterator, List, NamedTuple
+from typing import Iterator, List, NamedTuple, Optional
 
 from orderflow.cli.terminal import count
 from orderflow.dlq import audit
@@ -12,12 +12,10 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import DISCARDED, NEW, Letter
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.listing import plural
-from orderflow.dlq.replay.flags import POSITIONS, places_of, refuse_everything, selection_of, wanted_of
-from orderflow.dlq.replay.judge import Terms
-from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import POSITIONS, places_of, refuse_everything, selected
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
@@ -58,7 +56,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     action = RESTORE if args.restore else DISCARD
     if action is DISCARD and not args.reason:
         raise UsageError("discard why? Say it with --reason; it is kept with who and when")
-    selection = _selection(desk, args)
+    selection = selected(desk, args, places_of(desk, args.positions))
     refuse_everything(selection, args, action.verb)
     with Topic(desk) as topic:
         number = sum(1 for _ in _chosen(topic, selection, action))
@@ -70,12 +68,6 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
         _ask(desk, args, action, number, selection.is_everything)
     return _mark(desk, selection, action, number, args.reason)
-
-
-def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
-    terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
-    request = Request(wanted_of(args), places_of(desk, args.positions), now_ms(), terms)
-    return selection_of(desk, request)
 
 
 def _chosen(topic: Topic, selection: Selection, action: Action) -> Iterator[Letter]:
@@ -103,25 +95,44 @@ def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason:
     states = states_now(desk)
     at_ms = now_ms()
     job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, number, 0, reason=reason)
+    marking = _Marking(desk, transactions, job, states.dlq_id)
     with Topic(desk, states.of) as topic:
-        batch: List[Letter] = []
         for letter in _chosen(topic, selection, action):
-            batch.append(letter)
-            if len(batch) >= MOST_IN_TRANSACTION:
-                job, batch = _write(desk, transactions, job, batch, audit.RUNNING), []
-        end = audit.STOPPED if desk.signals.requested else audit.DONE
-        job = _write(desk, transactions, job, batch, end)
+            marking.add(letter)
+        job = marking.end(audit.STOPPED if desk.signals.requested else audit.DONE)
     desk.say(to_json(job_row(job)) if desk.json else f"{count(job.done)} {action.name}; job {job.id}")
     return desk.signals.exit_code
 
 
-def _write(desk: Desk, transactions: Transactions, job: Job, letters: List[Letter], status: str) -> Job:
-    """One transaction: the entries and the job's record."""
-    value = audit.entry_value(job.action, job.id, job.by, now_ms(), job.reason, None)
-    for letter in letters:
-        key = audit.entry_key(letter.record.partition, letter.record.offset)
-        transactions.send(Outgoing(desk.audit_topic, key, value, []))
-    job = job._replace(done=job.done + len(letters), status=status, changed_ms=now_ms())
-    transactions.send(Outgoing(desk.audit_topic, audit.job_key(job.id), audit.job_value(job), []))
-    transactions.commit()
-    return job
+class _Marking:
+    """Writes the entries of a job, so many in a transaction, each with the job's record."""
+
+    def __init__(self, desk: Desk, transactions: Transactions, job: Job, dlq_id: Optional[str]) -> None:
+        self._desk = desk
+        self._transactions = transactions
+        self._job = job
+        self._dlq_id = dlq_id
+        self._letters: List[Letter] = []
+
+    def add(self, letter: Letter) -> None:
+        """Mark one, with the next transaction."""
+        self._letters.append(letter)
+        if len(self._letters) >= MOST_IN_TRANSACTION:
+            self._write(audit.RUNNING)
+
+    def end(self, status: str) -> Job:
+        """Write what is left; the job as it ended."""
+        self._write(status)
+        return self._job
+
+    def _write(self, status: str) -> None:
+        """One transaction: the entries and the job's record."""
+        topic, job, letters = self._desk.audit_topic, self._job, self._letters
+        value = audit.entry_value(job, now_ms(), None, self._dlq_id)
+        for letter in letters:
+            key = audit.entry_key(letter.record.partition, letter.record.offset)
+            self._transactions.send(Outgoing(topic, key, value, []))
+        job = job._replace(done=job.done + len(letters), status=status, changed_ms=now_ms())
+        self._transactions.send(Outgoing(topic, audit.job_key(job.id), audit.job_value(job), []))
+        self._transactions.commit()
+        self._job, self._letters = job, []

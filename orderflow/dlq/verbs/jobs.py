@@ -2,6 +2,7 @@
 
 import argparse
 
+from orderflow.cli.values import TOPIC, argument
 from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import read_entries, read_jobs
 from orderflow.dlq.desk import Desk
@@ -9,7 +10,7 @@ from orderflow.dlq.letter import FAILED_AGAIN
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.replay import flags as replay_flags
 from orderflow.dlq.replay import text as replay_text
-from orderflow.dlq.topic import audit_topics, states_now
+from orderflow.dlq.topic import audit_topics, states_now, warn_of_policies
 from orderflow.dlq.verbs import replay
 from orderflow.exits import OK, UsageError
 from orderflow.kafka import topics
@@ -22,6 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", choices=ACTIONS, default="list", help="list is the default")
     parser.add_argument("job", nargs="?", metavar="JOB", help="its name, or how it begins")
     parser.add_argument("--plan", metavar="FILE", help="resume: the plan that the job carries out")
+    parser.add_argument("--to", type=argument(TOPIC), metavar="TOPIC", help="resume: confirm its target")
     parser.add_argument("--rate", type=replay_flags.rate, metavar="N/s|none", help="resume: another rate")
     parser.add_argument("-y", "--yes", action="store_true", help="resume: do not ask")
 
@@ -31,9 +33,9 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.what != "list" and args.job is None:
         raise UsageError(f"{args.what} which job? `jobs` lists them")
     if args.what == "resume":
-        args.resume = args.job
-        return replay.resume(desk, args)
+        return replay.resume(desk, args.job, args)
     topics.require_kafka(desk.client)
+    warn_of_policies(desk)
     return _show(desk, args.job) if args.what == "show" else _list(desk)
 
 

@@ -12,17 +12,19 @@ from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.replay import flags
 from orderflow.dlq.replay import sending as replayer
 from orderflow.dlq.replay import text as replay_text
-from orderflow.dlq.replay.flags import rate_of, refuse_everything, request_of, selection_of, wanted_of
-from orderflow.dlq.replay.judge import Verdict
+from orderflow.dlq.replay.flags import confirmed_by, rate_of, request_of, selection_of
+from orderflow.dlq.replay.judge import Terms, Verdict
 from orderflow.dlq.replay.outlook import Bench, Outlook, Watch, look_ahead
 from orderflow.dlq.replay.plan_file import Drift, Plan, PlanWriter, read_plan
 from orderflow.dlq.replay.request import Request, from_json
 from orderflow.dlq.replay.request import to_json as request_to_json
 from orderflow.dlq.replay.sending import Sending, Sent, new_job_id, who
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import audit_topics, states_now
+from orderflow.dlq.selection_flags import refuse_everything, wanted_of
+from orderflow.dlq.topic import audit_topics, states_now, warn_of_policies
 from orderflow.exits import INCOMPLETE, OK, CommandError, KafkaUnreachable, Refused, TopicMissing, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.reader import Unreadable
@@ -35,12 +37,17 @@ STILL_AT_WORK_MS = 60_000
 """A job that is running and was changed since then is probably still at work."""
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of replay, beside the selection."""
+    flags.add_flags(parser)
+
+
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """`replay`, in one of its four ways."""
     if args.plan_out and not args.dry_run:
         raise UsageError("--plan-out belongs to --dry-run")
     if args.resume:
-        return resume(desk, args)
+        return resume(desk, args.resume, args)
     if args.plan:
         return _carry_out(desk, args)
     request = request_of(desk, args)
@@ -49,15 +56,17 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     with Bench(desk, request, _states(desk)) as bench:
         for place in request.positions:
             bench.topic.at(*place)
-        bench.fix_ends(selection)
+        bench.fix_spans(selection)
+        bench.fix_ends()
         if args.dry_run:
             return _dry_run(bench, selection, args)
         return _replay(bench, selection, args)
 
 
-def _states(desk: Desk, job: Optional[str] = None) -> States:
+def _states(desk: Desk) -> States:
     topics.require_kafka(desk.client)
-    return states_now(desk, job)
+    warn_of_policies(desk)
+    return states_now(desk)
 
 
 def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> int:
@@ -154,7 +163,7 @@ def _open(bench: Bench, job: Job) -> Sending:
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     replayer.at_gap("fenced")
-    bench.states = states_now(desk, job.id)
+    bench.read_states(job.id)
     replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)
@@ -210,9 +219,8 @@ def _carry_out(desk: Desk, args: argparse.Namespace) -> int:
     request = _planned(desk, plan, args)
     selection = _only(plan, selection_of(desk, request))
     with Bench(desk, request, _states(desk)) as bench:
-        spans = bench.request.spans
-        bench.fix_ends(selection)
-        bench.request = bench.request._replace(spans=spans)
+        bench.refuse_successor()
+        bench.fix_ends()
         bench.survey(selection)
         drift = Drift(plan)
         outlook = look_ahead(bench, selection, drift.see)
@@ -234,31 +242,58 @@ def _only(plan: Plan, selection: Selection) -> Selection:
     return selection._replace(filters=(plan.holds,), limit=None)
 
 
-def resume(desk: Desk, args: argparse.Namespace) -> int:
-    """Go on with a job where it stopped, whichever way it did."""
+def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
+    """Go on with the job of this name where it stopped, whichever way it did."""
     topics.require_kafka(desk.client)
-    job = find_job(desk, args.resume)
+    job = find_job(desk, name)
     request = _resumed(job)
     if job.is_finished:
-        desk.note(f"job {job.id} is finished: {job.done:,} of {job.total:,} were sent")
+        desk.note(f"job {escape(job.id)} is finished: {job.done:,} of {job.total:,} were sent")
         return OK
     plan = _same_plan(request, args.plan)
+    # The record stood in a topic that others may write to; the plan is the operator's own.
+    terms = plan.request.terms if plan else _confirmed_again(desk, job, request.terms, args)
+    request = request._replace(terms=terms)
     selection = selection_of(desk, request)
     if args.rate is not None:
         request = request._replace(rate_per_s=rate_of(args))
     with Bench(desk, request, States()) as bench:
-        left = f"go on with job {job.id}: {job.done:,} of {job.total:,} were sent"
-        confirm(desk, f"{left}; send the rest {replay_text.speed(request.rate_per_s)}?", args.yes)
-        return _resume_with(bench, _only(plan, selection) if plan else selection, job)
+        return _resume_with(bench, _only(plan, selection) if plan else selection, job, args)
 
 
-def _resume_with(bench: Bench, selection: Selection, job: Job) -> int:
+def _confirmed_again(desk: Desk, job: Job, terms: Terms, args: argparse.Namespace) -> Terms:
+    """The job's terms. Raises Refused where they lead anywhere that is not confirmed by what is typed now."""
+    ours = desk.dlq_topic, desk.audit_topic, desk.orders_topic
+    if (terms.dlq_topic, terms.audit_topic, terms.orders_topic) != ours:
+        raise Refused(f"nothing was sent: job {job.id} is of {terms.dlq_topic} and {terms.orders_topic}")
+    goals = terms.confirmed if terms.target is None else {terms.target}
+    strange = sorted(goals - confirmed_by(desk, args))
+    if strange:
+        flag = "--source-topic" if terms.target is None else "--to"
+        raise Refused(
+            f"nothing was sent: by its record job {job.id} sends into {strange[0]}, which is not the orders' "
+            f"topic; if that is right, say so with {flag} {strange[0]}"
+        )
+    return terms
+
+
+def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Namespace) -> int:
+    """Look again at what is left, ask, and send it."""
+    desk = bench.desk
     # The survey asks for states only where the selection does, and must see those of the job's start.
-    bench.states = states_now(bench.desk, job.id)
+    bench.read_states(job.id)
+    bench.refuse_successor()
     bench.survey(selection)
-    if bench.desk.signals.requested:
-        return bench.desk.signals.exit_code
-    return _send(bench, selection, job)
+    outlook = look_ahead(bench, selection, lambda letter, verdict: None)
+    if desk.signals.requested:
+        return desk.signals.exit_code
+    done = bench.states.done.count
+    desk.note(replay_text.resumed_line(job, done, bench.request.terms))
+    for line in replay_text.outlook_lines(outlook, bench.request.rate_per_s):
+        desk.note(line)
+    if outlook.to_send:
+        confirm(desk, replay_text.question(outlook, bench.request.rate_per_s), args.yes)
+    return _send(bench, selection, job._replace(total=done + outlook.to_send, target=_goal(outlook)))
 
 
 def _resumed(job: Job) -> Request:

@@ -1,5 +1,6 @@
 """The verb `tail`: the last few dead letters, then each new one, and the alarm for new kinds of failure."""
 
+import argparse
 import shlex
 import subprocess
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -12,9 +13,10 @@ from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
 from orderflow.dlq.output.listing import plural
+from orderflow.dlq.output.printer import printer
 from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.topic import Limit, Topic
-from orderflow.dlq.verbs.list_and_show import printer
 from orderflow.exits import OK, TRIPPED, CommandError
 from orderflow.kafka.positions import Position, Range
 
@@ -33,8 +35,22 @@ class Tail(NamedTuple):
     """Run for each dead letter that is shown after the start, which it gets as JSON on its input."""
 
 
-def tail(desk: Desk, how: Tail) -> int:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of tail, beside the selection."""
+    parser.add_argument("-e", "--exit", action="store_true", help="end instead of following")
+    parser.add_argument(
+        "--new-groups",
+        action="store_true",
+        help="only failures of a kind never seen before; ends with 5 at the first, unless --exec",
+    )
+    parser.add_argument(
+        "--exec", metavar="CMD", help="run for each new one, which it reads as JSON from its input"
+    )
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
     """The last few dead letters, then each new one, until stopped."""
+    how = Tail(selected(desk, args), args.exit, args.new_groups, args.exec)
     outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
     with Topic(desk, error_cb=lambda error: _on_error(outage, error)) as topic:
         if how.exit_at_end:
@@ -67,7 +83,11 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     spans = topic.reader.spans(_from_the_last(how.selection.range))
     begun = {span.partition: span.end for span in spans}
     limit = Limit(how.selection)
-    for records in topic.reader.follow(spans, lambda: desk.signals.requested or limit.reached):
+
+    def stop() -> bool:
+        return desk.signals.requested or limit.reached
+
+    for records in topic.reader.follow(spans, stop, not how.selection.range.partitions):
         letters = limit.take([topic.letter(record) for record in records])
         show(letters)
         fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
@@ -83,9 +103,9 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     if desk.signals.requested:
         return desk.signals.exit_code
     desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
-    show = printer(desk, heading=False)
+    show, grows = printer(desk, heading=False), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
-    for records in topic.reader.follow(ends, lambda: desk.signals.requested):
+    for records in topic.reader.follow(ends, lambda: desk.signals.requested, grows):
         unseen = _first_of_each(
             [one for one in map(topic.letter, records) if how.selection.takes(one)], known
         )

@@ -1,5 +1,6 @@
 """The verb `waiting`: orders that wait for a retry now, told by what their consumer group has committed."""
 
+import argparse
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -11,8 +12,10 @@ from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, t
 from orderflow.dlq.output.listing import columns, plural, shown_bytes
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import selected
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
+from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 
@@ -43,8 +46,13 @@ class Waiting(NamedTuple):
     """Its record; None where retention has taken it."""
 
 
-def show_waiting(desk: Desk, selection: Selection) -> int:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """None but the selection."""
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
+    selection = selected(desk, args)
     topics.require_kafka(desk.client)
     config = {**consumer_config(desk.client, desk.consumer_group), **ONE_BY_ONE}
     with Reader(config, desk.orders_topic) as reader:
@@ -67,7 +75,7 @@ def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]
 def _committed(desk: Desk, partitions: Sequence[int]) -> Dict[int, Tuple[Optional[int], str]]:
     # Uncommitted: with read_committed the broker lets us wait for the open transaction of the consumer.
     config = {**consumer_config(desk.client, desk.consumer_group), "isolation.level": "read_uncommitted"}
-    consumer = Consumer(config)
+    consumer = started(Consumer, config)
     try:
         found = _ask(consumer, [TopicPartition(desk.orders_topic, partition) for partition in partitions])
     except KafkaException as error:

@@ -1,6 +1,7 @@
-"""The verbs `list` and `show`: a line for each dead letter, and one of them in full."""
+"""The verb `show`: dead letters in full, with their source and what the order was before."""
 
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+import argparse
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from orderflow.dlq.audit import AuditEntry
 from orderflow.dlq.audit_topic import read_entries
@@ -8,43 +9,15 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import portrait
 from orderflow.dlq.output.envelope import envelope, to_json
-from orderflow.dlq.output.listing import LetterLines, fit
 from orderflow.dlq.output.portrait import Shown
 from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import POSITIONS, places_of, selected
 from orderflow.dlq.topic import Topic, audit_topics
-from orderflow.exits import CommandError
+from orderflow.exits import CommandError, UsageError
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.model.records import Record, place_in
 
 LONGEST_STORY = 100
-# --- list ---
-
-
-def list_letters(desk: Desk, selection: Selection) -> int:
-    """One line, or one object, for each dead letter that is there."""
-    show = printer(desk)
-    with Topic(desk) as topic:
-        for letters in topic.batches(selection):
-            show(letters)
-    return desk.signals.exit_code
-
-
-def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
-    """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
-    lines = LetterLines(desk.width)
-    line_of = (lambda letter: to_json(envelope(letter))) if desk.json else lines.line
-    if heading and desk.width is not None and not desk.json:
-        desk.say(fit(lines.HEADING, desk.width))
-
-    def show(letters: Sequence[Letter]) -> None:
-        if letters:
-            desk.out.write("\n".join(map(line_of, letters)) + "\n")
-            desk.out.flush()
-
-    return show
-
-
-# --- show ---
 
 
 class Show(NamedTuple):
@@ -58,8 +31,19 @@ class Show(NamedTuple):
     raw: bool = False
 
 
-def show(desk: Desk, what: Show) -> int:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of show, beside the selection."""
+    parser.add_argument("positions", nargs="*", metavar="POSITION", help=POSITIONS)
+    parser.add_argument("--stack", action="store_true", help="with the stack trace, if it carries one")
+    parser.add_argument("--history", action="store_true", help="with its earlier deaths, if it was replayed")
+    parser.add_argument(
+        "--raw", action="store_true", help="the bytes of its value, nothing else; not to a terminal"
+    )
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
     """Dead letters in full: those at the given places, else those that are selected."""
+    what = _what(desk, args)
     if what.raw and desk.out.isatty():
         raise CommandError("--raw writes the bytes as they are, so not to a terminal: redirect the output")
     with Topic(desk) as topic:
@@ -68,6 +52,14 @@ def show(desk: Desk, what: Show) -> int:
                 desk.say("")
             _show_one(desk, topic, letter, what)
     return desk.signals.exit_code
+
+
+def _what(desk: Desk, args: argparse.Namespace) -> Show:
+    chosen = selected(desk, args)
+    places = places_of(desk, args.positions)
+    if not places and chosen.is_everything:
+        raise UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
+    return Show(places, chosen, args.stack, args.history, args.raw)
 
 
 def _asked_for(topic: Topic, what: Show) -> Iterator[Letter]:

@@ -1,103 +1,37 @@
-"""The verbs `export` and `import`: dead letters to a file and back."""
+"""The verb `import`: dead letters from a file of export, all of them or none."""
 
 import argparse
 import contextlib
 import shutil
 import tempfile
-from typing import Callable, Iterator, List, NamedTuple, Optional, TextIO, Tuple
+from typing import Iterator, List, Optional, TextIO, Tuple
 
-from orderflow.cli.private_file import create_private
 from orderflow.cli.run import standard_input
 from orderflow.dlq.confirmation import confirm
-from orderflow.dlq.desk import Desk, Progress, now_ms
-from orderflow.dlq.letter import Letter
+from orderflow.dlq.desk import Desk
 from orderflow.dlq.output import files
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.listing import plural
-from orderflow.dlq.replay.flags import selection_of, wanted_of
-from orderflow.dlq.replay.judge import Terms
-from orderflow.dlq.replay.request import Request
-from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import Topic
 from orderflow.exits import CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.transactions import Transactions
 from orderflow.model.records import Outgoing
 
-STDIO = "-"
+STDIN = "-"
 MOST_FAULTS_TOLD = 10
 TRANSACTION_TIMEOUT_MS = 60_000
 """An import is one transaction: some million lines fit, and after a kill readers wait no longer than this."""
 
 
-class Form(NamedTuple):
-    """How dead letters are written."""
-
-    heading: Optional[Callable[[], str]]
-    line: Callable[[Letter], str]
-
-
-FORMS = {"jsonl": Form(None, files.json_line), "csv": Form(files.csv_heading, files.csv_line)}
-
-
-def add_export_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of export, beside the selection."""
-    parser.add_argument("file", nargs="?", default=STDIO, metavar="FILE", help="- is stdout, the default")
-    parser.add_argument(
-        "--format", choices=sorted(FORMS), default="jsonl", help="jsonl (default, lossless) or csv"
-    )
-
-
-def add_import_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of import."""
     parser.add_argument("file", metavar="FILE", help="JSON Lines that export wrote; - for stdin")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
-# --- export ---
-
-
-def run_export(desk: Desk, args: argparse.Namespace) -> int:
-    """`export`."""
-    selection = _selection(desk, args)
-    if args.file == STDIO:
-        _write(desk, selection, FORMS[args.format], desk.out)
-        return desk.signals.exit_code
-    with Topic(desk) as topic, create_private(args.file) as file:
-        number = _write_from(desk, topic, selection, FORMS[args.format], file)
-    desk.note(f"{plural(number, 'dead letter')} written to {args.file}")
-    return desk.signals.exit_code
-
-
-def _selection(desk: Desk, args: argparse.Namespace) -> Selection:
-    terms = Terms(desk.dlq_topic, desk.audit_topic, desk.orders_topic)
-    return selection_of(desk, Request(wanted_of(args), (), now_ms(), terms))
-
-
-def _write(desk: Desk, selection: Selection, form: Form, file: TextIO) -> int:
-    with Topic(desk) as topic:
-        return _write_from(desk, topic, selection, form, file)
-
-
-def _write_from(desk: Desk, topic: Topic, selection: Selection, form: Form, file: TextIO) -> int:
-    number, progress = 0, Progress(desk.err)
-    if form.heading:
-        file.write(form.heading())
-    for letters in topic.batches(selection, None if file is desk.out else progress):
-        file.write("".join(map(form.line, letters)))
-        number += len(letters)
-        if file is desk.out:
-            file.flush()
-    progress.clear()
-    return number
-
-
-# --- import ---
-
-
-def run_import(desk: Desk, args: argparse.Namespace) -> int:
-    """`import`."""
-    if args.file == STDIO and not args.yes:
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """`import`: every line is checked before the first is sent."""
+    if args.file == STDIN and not args.yes:
         raise UsageError("import from stdin leaves nobody to ask: say --yes")
     with _opened(args.file) as file:
         number = _check(file, args.file, desk.dlq_topic)
@@ -120,7 +54,7 @@ def run_import(desk: Desk, args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[TextIO]:
     """The file, which can be read twice, also if it comes from stdin."""
-    if path == STDIO:
+    if path == STDIN:
         with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
             shutil.copyfileobj(standard_input(), copy)
             copy.seek(0)
