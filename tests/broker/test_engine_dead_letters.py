@@ -1,4 +1,4 @@
-"""Dead letters that do not fit or may not be written: stop loudly, keep the offset, go on when repaired."""
+"""Dead letters that do not fit or may not be written: stop loudly, keep the offset, resume once fixed."""
 
 from typing import Callable, List, Optional, Tuple
 

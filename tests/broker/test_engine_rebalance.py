@@ -101,7 +101,7 @@ def test_partitions_that_are_added_are_consumed_too(shop: NewShop) -> None:
 
 
 def test_a_group_that_does_not_let_it_in_is_told_and_ends_with_1(strict_shop: NewShop) -> None:
-    """A session time-out that the broker refuses: the client alone would ask for ever, in silence."""
+    """A session time-out that the broker refuses: the client itself would silently retry forever."""
     refused = strict_shop().create()
     hasty = ("-X", "session.timeout.ms=500", "-X", "heartbeat.interval.ms=100")
     finished = refused.consume("works", *hasty).wait(20)
@@ -138,7 +138,7 @@ def test_offsets_reset_to_later_skip_as_they_were_told(shop: NewShop) -> None:
 
 
 def test_offsets_before_the_log_start_are_told_as_lost(shop: NewShop) -> None:
-    """Retention was faster than the consumer: an error names the offsets, and it goes on."""
+    """Retention was faster than the consumer: an error names the offsets, and it continues."""
     late = shop().create()
     late.put(rows(100))
     late.rewind({0: 10})

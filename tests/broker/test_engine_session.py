@@ -54,7 +54,7 @@ GRAVEST = [
 
 
 class Bench:
-    """A session whose one partition holds some records, and what became of its settlements."""
+    """A session whose one partition holds some records, and the outcomes of its settlements."""
 
     def __init__(self, kafka: Kafka, servers: str, topic: Callable[..., str], exactly_once: bool) -> None:
         self.source, self.sink, self.group = topic("source"), topic("sink"), topic("group")

@@ -28,7 +28,7 @@ def stopped(running: Running, within_s: float = GRACE_S) -> Finished:
 
 
 def assert_clean(shop: Shop) -> None:
-    """The mark of a proper stop stands in the metadata of every partition."""
+    """The metadata of every partition has the clean mark."""
     marks = {partition: told.commit for partition, told in shop.told().items()}
     assert marks and all(commit is not None and commit.clean for commit in marks.values()), marks
 

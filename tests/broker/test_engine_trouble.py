@@ -1,4 +1,4 @@
-"""Handlers that fail: one bad key, everything at once, more than the ledger holds, and for ever.
+"""Handlers that fail: one bad key, everything at once, more than the ledger holds, and forever.
 
 The long forms, with the issue's own figures, are in tests/chaos/test_engine_trouble.py.
 """
@@ -125,7 +125,7 @@ def test_some_poison_at_the_end_of_a_healthy_topic_does_not_trip_the_brake(shop:
 
 @LONG
 def test_a_topic_of_nothing_but_failing_orders_still_drains(shop: NewShop) -> None:
-    """It looks like an outage, so they go one a window; none stays for ever."""
+    """It looks like an outage, so they leave one per window; none stays forever."""
     poisoned = shop(MAX_RETRIES="0", OUTAGE_WINDOW="1").create()
     poisoned.put([(f"POISON-{number}", "C") for number in range(55)])
     running = poisoned.consume("poison_fails")
@@ -138,7 +138,7 @@ def test_a_topic_of_nothing_but_failing_orders_still_drains(shop: NewShop) -> No
 
 @LONG
 def test_a_batch_job_ends_with_5_when_only_held_orders_are_left(shop: NewShop) -> None:
-    """They stay waiting, and the next run goes on with them."""
+    """They stay waiting, and the next run continues with them."""
     down = shop(OUTAGE_WINDOW="3600", MAX_RETRIES="1").create()
     down.put(rows(60, customers=60))
     down.begin_trouble()

@@ -24,7 +24,7 @@ def kafka() -> Iterator[LocalKafka]:
 def test_a_killed_broker_delays_and_loses_nothing(
     kafka: LocalKafka, pipeline: NewPipeline, guarantee: str
 ) -> None:
-    """Ten seconds without a broker: the consumer goes on where it stood."""
+    """Ten seconds without a broker: the consumer resumes where it was."""
     shop = pipeline(GUARANTEE=guarantee, CALL_S="0.002")
     running = _amid_the_work(shop)
     kafka.kill()

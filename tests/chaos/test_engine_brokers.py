@@ -92,7 +92,7 @@ def test_a_normal_crash_costs_seconds_at_most_with_three_replicas(shop: NewShop,
 def test_a_cluster_without_a_transaction_coordinator_calls_no_order_twice(
     topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """It answers everything but that: the results are kept, the trouble is told, and Kafka is not "lost"."""
+    """It answers everything else: results are kept, the problem is reported, and Kafka is not "lost"."""
     with start_kafka(settings={"transaction.state.log.replication.factor": "3"}) as one_node:
         shop = Shop(one_node.bootstrap_servers, topic, tmp_path).create()
         shop.put(rows(20))

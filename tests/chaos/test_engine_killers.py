@@ -21,7 +21,7 @@ def busy_keys(orders: int) -> List[Tuple[str, str]]:
 
 
 def killed_after(shop: Shop, running: Running, calls: int) -> List[Call]:
-    """Let it make so many calls, then kill -9; the calls that it made."""
+    """Let it make that many calls, then kill -9; returns the calls it made."""
     before = len(shop.calls())
     eventually(lambda: len(shop.calls()) >= before + calls, 60, running.describe)
     running.kill()

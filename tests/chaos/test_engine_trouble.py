@@ -32,7 +32,7 @@ def test_an_outage_of_minutes_dead_letters_next_to_nothing(strict_shop: NewShop)
 
 @pytest.mark.parametrize("outage_s", [round(3.0 + step * 0.1, 1) for step in range(30)])
 def test_a_short_outage_from_the_start_doubles_no_order(shop: NewShop, outage_s: float) -> None:
-    """The client repeats what it handed over before the brake's pause, once in some fifty times."""
+    """The client repeats records it delivered before the brake's pause, about once in fifty times."""
     started = shop(MAX_RETRIES="30").create(partitions=3)
     started.put(rows(3_000))
     started.begin_trouble()
@@ -66,7 +66,7 @@ def stingy_shop(stingy_kafka: LocalKafka, topic: Callable[..., str], tmp_path: P
 
 
 def full_of_trouble(new: NewShop, guarantee: str) -> Shop:
-    """A shop with 2,000 orders, most of which fail for a while."""
+    """A shop with 2,000 orders, most of them failing for a while."""
     made = new(GUARANTEE=guarantee, MAX_RETRIES="30").create()
     made.put(rows(2000))
     made.begin_trouble()

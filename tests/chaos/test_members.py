@@ -85,7 +85,7 @@ def test_an_outage_with_a_kill_in_it_does_not_empty_the_topic_into_the_dead_lett
 
 
 def test_a_handler_that_hangs_is_ended_and_its_order_dead_lettered(pipeline: NewPipeline) -> None:
-    """HANDLER_TIMEOUT ends the process; once the order's budget is used, it goes on without it."""
+    """HANDLER_TIMEOUT ends the process; once the order's retries are used up, it continues without it."""
     shop = pipeline(HANDLER_TIMEOUT="2", MAX_RETRIES="1", RETRY_BACKOFF="0.1")
     shop.publish([*ORDERS[:100], ("POISON-1", "C1"), *ORDERS[100:200]])
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Kafka dies or freezes under a replay: it goes on by itself, and still sends each dead letter once."""
+"""Kafka dies or freezes during a replay: it resumes by itself and still sends each dead letter once."""
 
 import time
 from pathlib import Path

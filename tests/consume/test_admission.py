@@ -1,4 +1,4 @@
-"""What the admission makes of a client that repeats, skips, delivers late or out of order."""
+"""Admission when the client repeats records, skips some, or delivers them late or out of order."""
 
 import random
 from typing import Dict, List, Set, Tuple
@@ -18,7 +18,7 @@ def batch(*offsets: int, partition: int = 0) -> List[Message]:
 
 
 def offsets(records: object) -> List[int]:
-    """Where these stand."""
+    """The offsets of these records."""
     assert isinstance(records, (list, tuple))
     return [record.offset() for record in records]
 
@@ -31,7 +31,7 @@ def begun(offset: int = 0, partition: int = 0) -> Admission:
 
 
 def test_an_unbroken_batch_is_handed_on_as_it_is() -> None:
-    """The very list: the usual case builds nothing."""
+    """The same list is returned: the usual case builds nothing."""
     records = batch(*range(10))
 
     assert records is begun().sift(records, 0.0).fresh
@@ -62,7 +62,7 @@ def _fresh_and_repeated(sifted: Sifted) -> Tuple[List[int], List[int]]:
 
 
 def test_records_of_a_partition_that_is_not_ours_are_left_alone() -> None:
-    """The client may hand them over in the call that takes the partition away."""
+    """The client may deliver them in the call that revokes the partition."""
     admission = begun()
     admission.begin(1, 0)
     admission.forget(1)
@@ -76,7 +76,7 @@ def test_a_batch_out_of_order_is_put_in_order() -> None:
 
 
 def test_a_jump_forward_is_looked_into_and_believed_at_the_second_look() -> None:
-    """Compaction took offset 2: nothing behind it is handed on before the client has been asked again."""
+    """Compaction removed offset 2: nothing beyond it is passed on until the client has been checked."""
     admission = begun()
     first = admission.sift(batch(0, 1, 3, 4), 0.0)
     assert ([0, 1], ((0, 2),)) == (offsets(first.fresh), tuple(first.back_to))
@@ -95,7 +95,7 @@ def test_what_was_skipped_comes_at_the_second_look() -> None:
 
 
 def test_a_topic_full_of_holes_is_looked_into_now_and_then() -> None:
-    """A marker after every record: three jumps are checked, then one each five seconds."""
+    """A marker after every record: three jumps are checked, then one every five seconds."""
     admission = begun()
     looks = [_looks(admission, offset, now_s=0.0) for offset in range(0, 40, 2)]
     assert [True] * TRUSTED_AFTER + [False] * 16 == looks[1:]
@@ -105,7 +105,7 @@ def test_a_topic_full_of_holes_is_looked_into_now_and_then() -> None:
 
 
 def test_a_jump_after_a_resume_is_always_looked_into() -> None:
-    """That is when clients have been seen to begin at the wrong place."""
+    """That is when clients have been seen to start at the wrong offset."""
     admission = begun()
     for offset in range(0, 40, 2):
         _looks(admission, offset, now_s=0.0)
@@ -115,7 +115,7 @@ def test_a_jump_after_a_resume_is_always_looked_into() -> None:
 
 
 def _looks(admission: Admission, offset: int, now_s: float) -> bool:
-    """Whether the record is only handed on after a second look."""
+    """Whether the record is passed on only after a check."""
     back_to = admission.sift(batch(offset), now_s).back_to
     for number, place in back_to:
         admission.go_back(number, place)
@@ -124,7 +124,7 @@ def _looks(admission: Admission, offset: int, now_s: float) -> bool:
 
 
 def test_a_record_that_comes_late_is_handed_on_once() -> None:
-    """Its place was believed to be a hole."""
+    """Its offset was taken for a gap."""
     admission = begun()
     for offset in (0, 2):
         _looks(admission, offset, now_s=0.0)
@@ -134,7 +134,7 @@ def test_a_record_that_comes_late_is_handed_on_once() -> None:
 
 
 def test_only_the_last_holes_are_remembered() -> None:
-    """Memory stays bounded on a topic of which every second offset is a marker."""
+    """Memory stays bounded on a topic where every second offset is a marker."""
     admission = begun()
     for offset in range(0, 4 * HOLES_KEPT, 2):
         _looks(admission, offset, now_s=0.0)
@@ -145,7 +145,7 @@ def test_only_the_last_holes_are_remembered() -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_position_that_lags_behind_changes_nothing(position: int) -> None:
-    """After a repetition the client stands before what it handed over long ago."""
+    """After a repetition the client's position is before records it delivered long ago."""
     admission = begun()
     admission.sift(batch(0, 1), 0.0)
 
@@ -163,7 +163,7 @@ def test_a_position_past_what_came_is_looked_into_as_well() -> None:
 
 
 class Client:
-    """Hands over records of a log with holes: repeats, skips, reorders, but obeys where it is sent back."""
+    """Delivers records from a log with gaps: repeats, skips and reorders, but obeys seeks."""
 
     def __init__(self, seed: int, partitions: int) -> None:
         self.chance = random.Random(seed)
@@ -173,7 +173,7 @@ class Client:
         self.sent_back: Set[int] = set()
 
     def poll(self) -> List[Message]:
-        """A few records of each partition from about where it stands."""
+        """A few records of each partition from around its position."""
         records = [record for number in self.logs for record in self._of(number)]
         self.sent_back -= {record.partition() for record in records}
         if self.chance.random() < 0.2:
@@ -193,7 +193,7 @@ class Client:
         self.sent_back.add(number)
 
     def is_lost(self, number: int) -> bool:
-        """Whether it has gone past the end, or forgets where it stands."""
+        """Whether it has passed the end, or forgets its position."""
         return self.places[number] >= 60 or self.chance.random() < 0.1
 
 

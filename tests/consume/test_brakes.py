@@ -1,4 +1,4 @@
-"""The two brakes alone: whatever happens, in whichever order, they hold when they should and only then."""
+"""The two brakes by themselves: in any sequence of outcomes they hold when they should and only then."""
 
 import random
 from collections import deque
@@ -27,7 +27,7 @@ def brake_of(*partitions: int) -> OutageBrake:
 
 
 def failing(brake: OutageBrake, calls: int, number: int = 0) -> List[int]:
-    """So many failed first calls, each of a key of its own; the partitions that were held by them."""
+    """Fail that many first calls, each with its own key; returns the partitions this holds."""
     return [held for _ in range(calls) for held in brake.failed(number, FIRST)]
 
 
@@ -64,7 +64,7 @@ def test_retries_are_no_evidence() -> None:
 
 @pytest.mark.parametrize(("keys", "engages"), [(4, False), (5, True), (44, True)])
 def test_few_keys_are_an_outage_from_five_on_when_nothing_else_succeeds(keys: int, engages: bool) -> None:
-    """They can never count 45 times, so whole budgets that were used up count."""
+    """They can never count 45 times, so used-up retry budgets count."""
     brake, key_brake = brake_of(0), KeyBrake()
     for key in range(keys):
         brake.failed(0, FIRST)
@@ -77,7 +77,7 @@ def test_few_keys_are_an_outage_from_five_on_when_nothing_else_succeeds(keys: in
 
 
 def test_what_follows_a_failing_key_is_no_evidence_where_anything_succeeds() -> None:
-    """A thousand keys that fail on, and one success since they began."""
+    """A thousand keys that keep failing, and one success since they began."""
     brake, key_brake = brake_of(0), KeyBrake()
     for key in range(1000):
         key_brake.exhausted(b"%d" % key, brake.began(0))
@@ -141,7 +141,7 @@ def test_one_order_a_window_may_be_given_up_while_it_holds() -> None:
 
 
 def test_a_partition_that_flows_may_always_give_up() -> None:
-    """Whatever is held beside it."""
+    """Whatever else is held."""
     brake = brake_of(0, 1)
     failing(brake, 45)
 
@@ -171,7 +171,7 @@ def test_after_a_release_the_evidence_is_gathered_anew() -> None:
 
 
 def test_a_restart_in_an_outage_goes_on_holding() -> None:
-    """Told by the metadata: nothing that waited is given up before a whole window has passed."""
+    """As the metadata says: no waiting order is given up before a full window has passed."""
     brake = OutageBrake(WINDOW_S)
     brake.add(0, held=True)
 
@@ -181,7 +181,7 @@ def test_a_restart_in_an_outage_goes_on_holding() -> None:
 
 
 def test_a_partition_that_is_taken_away_holds_nothing_any_more() -> None:
-    """Its next owner is told by the metadata; here no other one follows it."""
+    """Its next owner learns it from the metadata; here, nobody else keeps it."""
     brake = brake_of(0)
     failing(brake, 45)
     brake.forget(0)
@@ -192,7 +192,7 @@ def test_a_partition_that_is_taken_away_holds_nothing_any_more() -> None:
 
 
 def test_a_probe_that_succeeds_is_followed_by_another_at_once() -> None:
-    """A partition that is well again is found in two calls, not in two seconds."""
+    """A recovered partition is found after two calls, not two seconds."""
     brake = OutageBrake(WINDOW_S)
     brake.add(0, held=True)
     brake.probing(0, 17.0)
@@ -210,7 +210,7 @@ def test_a_probe_that_succeeds_is_followed_by_another_at_once() -> None:
 def test_five_thousand_recurring_keys_of_which_a_part_fails_are_no_outage(
     share: float, partitions: int
 ) -> None:
-    """Minutes of it: each order fails four times, then those behind it, and all of it beside what is well."""
+    """Minutes of it: each order fails four times, then its followers, next to healthy partitions."""
     chance, brake, key_brake = random.Random(7), OutageBrake(WINDOW_S), KeyBrake()
     waiting: Dict[int, Tuple[int, int]] = {}
     due: Deque[int] = deque()
@@ -337,7 +337,7 @@ def test_successes_of_a_batch_are_counted_once(batch: List[Tuple[int, str]], dat
 
 
 def test_a_key_is_held_after_three_dead_letters_in_a_row() -> None:
-    """Two may be poison; and a success in between begins the count anew. Other keys have no part in it."""
+    """Two may be poison, and a success in between restarts the count. Other keys are not affected."""
     brake = KeyBrake()
     held = []
     for event in "dd+ddd+d":

@@ -1,4 +1,4 @@
-"""Who may be to blame for a death, and how few are called at once to find out."""
+"""Which orders may have killed a process, and how many to call at once to find out."""
 
 from typing import List, Optional
 
@@ -10,7 +10,7 @@ from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 
 
 def commit(entries: List[Entry], clean: bool = False, alone: Optional[int] = None) -> Commit:
-    """A commit that lists these, and says how its owner ended."""
+    """A commit that lists these and says how its owner ended."""
     return Commit(1_000, entries, clean, False, alone, 0)
 
 
@@ -52,12 +52,12 @@ def test_suspects_that_were_not_being_called_stay_suspects() -> None:
 
 
 def test_who_was_called_alone_died_alone() -> None:
-    """However many others were listed."""
+    """No matter how many others were listed."""
     assert judge(commit(called(COMPANY + 1), alone=4))[4] == Suspicion(ALONE, died_alone=True)
 
 
 def test_a_ledger_writes_its_suspicions_so_that_the_next_owner_has_the_same() -> None:
-    """Read back from the text of the metadata, nobody is worse or better off."""
+    """Reading it back from the metadata text changes nothing."""
     ledger = ledger_with(ALONE, IN_COMPANY, 0, ALONE, IN_COMPANY, died_alone=3)
 
     found = read_metadata(ledger.metadata(0.0, 0.0, clean=False, alone=3), 0)
@@ -70,7 +70,7 @@ def test_a_ledger_writes_its_suspicions_so_that_the_next_owner_has_the_same() ->
 
 
 def test_who_died_alone_comes_first_and_nobody_else_of_its_partition_alone() -> None:
-    """The mark has room for one: another one would wipe it out."""
+    """The mark has room for one: a second would overwrite it."""
     ledgers = {0: ledger_with(ALONE, ALONE), 1: ledger_with(ALONE, ALONE, died_alone=1)}
 
     chosen = choose(ledgers, 0.0, max_retries=3)
@@ -97,14 +97,14 @@ def test_a_company_is_made_when_nobody_has_to_be_called_alone() -> None:
 def test_a_budget_without_room_for_a_death_in_company_has_suspects_called_alone(
     max_retries: int, alone: bool
 ) -> None:
-    """Or a killer would be called more often than its budget says and once more."""
+    """Or a killer would get more calls than its budget plus one."""
     chosen = choose({0: ledger_with(IN_COMPANY, IN_COMPANY)}, 0.0, max_retries)
 
     assert chosen is not None and chosen.alone == alone
 
 
 def test_nobody_is_called_who_is_not_suspect_or_not_due() -> None:
-    """An order whose schema cannot be fetched waits, under suspicion, and holds up nobody."""
+    """An order whose schema cannot be fetched waits as a suspect and holds up nobody."""
     ledger = ledger_with(0, ALONE)
     ledger.wait(ledger.heads[1], 5.0)
 
@@ -118,7 +118,7 @@ def test_nobody_is_called_who_is_not_suspect_or_not_due() -> None:
 def test_an_order_is_guilty_when_it_died_alone_as_often_as_its_budget_allows(
     max_retries: int, deaths: int
 ) -> None:
-    """Three more calls ended in a death that no one could be blamed for, one of which goes uncounted."""
+    """Three more of its calls ended in deaths that could not be attributed; one of them goes uncounted."""
     head = Head("record", 0, None)
     head.died_alone = True
 

@@ -1,4 +1,4 @@
-"""Offsets that expired or were reset: nothing brings the list of the waiting orders back, but it is said."""
+"""Offsets that expired or were reset: the list of waiting orders is gone for good, but reported."""
 
 from typing import Any, Dict, List, Optional
 

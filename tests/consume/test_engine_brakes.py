@@ -14,7 +14,7 @@ Order = Dict[str, Any]
 
 
 class Shop:
-    """A handler that counts its calls, and fails for the deliveries that it is told to."""
+    """A handler that counts its calls and fails for chosen deliveries."""
 
     def __init__(self, fails: Callable[[Delivery], bool]) -> None:
         self.fails = fails
@@ -34,7 +34,7 @@ class Shop:
 
 
 def run(life: Life, until_s: float, feed: Optional[Callable[[float], None]] = None) -> None:
-    """Step until the script's clock shows that time; `feed` is told how many seconds went by."""
+    """Step until the script's clock shows that time; `feed` gets the seconds that passed."""
     while life.clock() < until_s:
         before_s = life.clock()
         life.step()
@@ -49,7 +49,7 @@ def dead(topic: Topic) -> int:
 
 
 def feeder(topic: Topic, rate: float, keys: int, partitions: int = 1) -> Callable[[float], None]:
-    """Publishes orders of so many recurring keys at a rate, each key in a partition of its own choice."""
+    """Publishes orders with a set of recurring keys at a given rate, each key in its own partition."""
     owed, number = [0.0], [0]
 
     def feed(seconds: float) -> None:
@@ -73,7 +73,7 @@ def key_number(delivery: Delivery) -> int:
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_healthy_partition_flows_while_another_is_held(workers: int) -> None:
-    """95 % of partition 0 fail; partition 1 goes on at full speed, and nothing of it waits for a probe."""
+    """95 % of partition 0 fail; partition 1 continues at full speed, and none of it waits for a probe."""
     topic = Topic(partitions=2)
     topic.fill(1_000, 0)
     shop = Shop(lambda delivery: delivery.partition == 0 and delivery.offset % 20 > 0)
@@ -107,7 +107,7 @@ def test_a_partition_that_comes_back_is_released_alone() -> None:
 
 
 def test_a_partition_that_is_held_is_probed_once_a_second() -> None:
-    """No flood of calls at what is down, and none that comes too late to see it up again."""
+    """A service that is down gets no flood of calls, and its recovery is noticed in time."""
     topic = Topic()
     topic.fill(3_000)
     shop = Shop(lambda delivery: True)
@@ -268,7 +268,7 @@ def test_a_fifth_of_recurring_keys_that_fail_is_no_outage(partitions: int) -> No
 
 @pytest.mark.parametrize("max_retries", [0, 3])
 def test_five_failing_keys_with_nearly_all_of_the_traffic_are_no_outage(max_retries: int) -> None:
-    """The key brake is for them; the twentieth part that is well runs at full speed."""
+    """The key brake handles them; the healthy twentieth runs at full speed."""
     topic = Topic()
     numbers = [number % 5 if number % 20 else 100 + number for number in range(20_000)]
     shop = Shop(lambda delivery: key_number(delivery) < 5)
@@ -285,7 +285,7 @@ def test_five_failing_keys_with_nearly_all_of_the_traffic_are_no_outage(max_retr
 
 
 def test_closed_for_the_night_is_no_outage() -> None:
-    """`RetryLater` for everybody is what the handler asked for, and each of its lines says so."""
+    """`RetryLater` for every order is the handler's wish, and each line says so."""
 
     def closed(order: Order) -> None:
         raise RetryLater("closed for the night", after=60)

@@ -1,4 +1,4 @@
-"""Deaths, whole lives of them in memory: every killer is found within its budget, and nobody else pays."""
+"""Process deaths, simulated in memory: every killer is found within its budget, at no other order's cost."""
 
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
@@ -39,7 +39,7 @@ class _DiesAfter:
 
 
 class Past(NamedTuple):
-    """What became of a topic through any number of deaths."""
+    """The state of a topic after any number of deaths."""
 
     lives: int
     calls: Dict[bytes, int]
@@ -52,7 +52,7 @@ class Past(NamedTuple):
 
 
 class World:
-    """A topic, the orders that end the process, and a hand that ends it from without."""
+    """A topic, the orders that kill the process, and kills from outside."""
 
     def __init__(self, topic: Topic, killers: List[bytes], max_retries: int = 3, call_s: float = 0.0) -> None:
         self.topic = topic
@@ -165,12 +165,12 @@ def _header(headers: Any, name: str) -> str:
 
 
 def budget(max_retries: int) -> int:
-    """The calls that a killer may get: its budget, and one; but one death has to be alone."""
+    """The calls a killer may get: its budget plus one, and one death has to be alone."""
     return max(max_retries + 2, 3)
 
 
 def topic_of(orders: int, partitions: int, keys: int) -> Topic:
-    """Orders in all partitions, of so many keys each."""
+    """Orders in all partitions, with that many keys each."""
     topic = Topic(partitions)
     for partition in range(partitions):
         topic.fill(orders, partition, keys)
@@ -194,7 +194,7 @@ def test_two_killers_in_two_partitions_are_both_found(max_retries: int, keys: in
 @pytest.mark.parametrize("workers", [2, 8])
 @pytest.mark.parametrize("keys", [5, 1000])
 def test_killers_among_orders_of_many_workers_are_found(workers: int, keys: int) -> None:
-    """Several may be running when one of them ends the process, and one may stand right behind another."""
+    """Several may be running when one of them kills the process, and one may directly follow another."""
     killers = [b"0:3", b"0:4", b"0:60", b"1:4"]
     world = World(topic_of(100, 2, keys), killers)
     world.workers = workers
@@ -210,7 +210,7 @@ NEVER = 1_000_000
 
 
 def test_a_death_amid_caution_does_not_shorten_it() -> None:
-    """The killer stands far beyond what the second life got to; the third is careful up to there."""
+    """The killer is far beyond where the second life got to; the third is careful up to there."""
     world = World(topic_of(20_000, 1, 20_000), [b"0:15000"])
 
     past = world.live([NEVER, 3, 3])
@@ -256,7 +256,7 @@ def test_a_killer_is_found_while_the_outage_brake_holds() -> None:
 @pytest.mark.parametrize("keys", [1, 10_000])
 @pytest.mark.parametrize("hand", [[10_000], [10_000, 250], [10_000, 250, 20, 5]])
 def test_crashes_that_no_order_caused_cost_a_commit_for_many_orders(keys: int, hand: List[int]) -> None:
-    """Killed amid its work, then amid its caution: two hundred commits for 21,000 orders, not thousands."""
+    """Killed during normal and then careful calls: two hundred commits for 21,000 orders, not thousands."""
     world = World(topic_of(7_000, 3, keys), [])
 
     past = world.live(hand)

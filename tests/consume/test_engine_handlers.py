@@ -1,4 +1,4 @@
-"""What a handler does, and what the engine makes of it: each call has one fate, whatever it is."""
+"""How the engine treats whatever a handler does: each call has exactly one outcome."""
 
 import asyncio
 import concurrent.futures
@@ -33,7 +33,7 @@ async def charge(order: Order) -> None:
 @WORKERS
 @pytest.mark.parametrize("publishes", [False, True])
 def test_an_order_of_which_nothing_ran_is_not_processed(workers: int, publishes: bool) -> None:
-    """A forgotten `await` in one branch: these orders are dead-lettered at their first call, others go on."""
+    """A forgotten `await` in one branch: those orders are dead-lettered at once, others continue."""
     topic, called = Topic(), []
     topic.fill(10)
 
@@ -123,7 +123,7 @@ def test_whatever_a_handler_raises_is_the_failure_of_its_order(workers: int, err
 
 @WORKERS
 def test_a_handler_that_recurses_for_ever_fails(workers: int) -> None:
-    """The interpreter ends it, and its order has a fate like any other."""
+    """The interpreter ends it, and its order is handled like any other failure."""
     topic = Topic()
     topic.fill(3)
 

@@ -1,4 +1,4 @@
-"""The engine in memory, step by step: what it makes of all that a client and a broker can do to it."""
+"""The engine in memory, step by step, against everything a client and a broker can do to it."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ Order = Dict[str, Any]
 
 
 class Shop:
-    """A handler that keeps what it was called with, and fails as it is told."""
+    """A handler that records its calls and fails as instructed."""
 
     def __init__(self, fails: Callable[[bytes], bool] = lambda value: False) -> None:
         self.calls: List[bytes] = []
@@ -35,7 +35,7 @@ def everything(topic: Topic) -> List[bytes]:
 
 
 def test_every_order_is_called_once_and_settled() -> None:
-    """The plain road: three partitions, nothing fails."""
+    """The normal case: three partitions, nothing fails."""
     topic, shop = Topic(partitions=3), Shop()
     for partition in range(3):
         topic.fill(100, partition)
@@ -99,7 +99,7 @@ def test_a_batch_that_comes_oddly_is_processed_once(odd: str, workers: int) -> N
 
 
 def test_what_was_polled_before_an_outage_is_not_processed_again_after_it() -> None:
-    """The client hands over 550 orders a second time when the paused partition is resumed."""
+    """The client delivers 550 orders a second time when the paused partition is resumed."""
     topic = Topic(partitions=3)
     for partition in range(3):
         topic.fill(1_000, partition)
@@ -116,7 +116,7 @@ def test_what_was_polled_before_an_outage_is_not_processed_again_after_it() -> N
 
 
 def test_an_order_that_comes_late_is_processed_all_the_same() -> None:
-    """Its place was twice believed to be a hole; then the client hands it over after the others."""
+    """Its offset was taken for a gap twice; then the client delivers it after the others."""
     topic, shop = Topic(), Shop()
     topic.fill(10)
     life = Life(topic, shop)
@@ -135,7 +135,7 @@ def test_an_order_that_comes_late_is_processed_all_the_same() -> None:
 
 
 def test_a_place_where_the_client_goes_on_after_a_pause_is_named() -> None:
-    """Every resume says from where: what the client remembers itself can be stale."""
+    """Every resume gives an explicit offset, since the client's own position can be stale."""
     topic = Topic()
     topic.fill(300)
     shop = Shop(fails=lambda value: topic.clock() < 3.0)
@@ -150,7 +150,7 @@ def test_a_place_where_the_client_goes_on_after_a_pause_is_named() -> None:
 
 
 def test_a_log_that_lost_its_end_is_not_taken_for_a_repetition() -> None:
-    """An unclean election: other records stand at offsets that were processed. It is said, not skipped."""
+    """An unclean election: processed offsets now hold other records. That is reported, not skipped."""
     topic, shop = Topic(), Shop()
     topic.fill(100)
     life = Life(topic, shop).drain()
@@ -167,7 +167,7 @@ def test_a_log_that_lost_its_end_is_not_taken_for_a_repetition() -> None:
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([1, 4]), st.booleans())
 def test_whatever_the_client_does_an_order_is_processed_once(seed: int, workers: int, exactly: bool) -> None:
-    """Odd batches at any time, amid failures, holes and outages; nothing is lost, nothing is doubled."""
+    """Odd batches at any time, amid failures, gaps and outages; nothing is lost or processed twice."""
     chance = random.Random(seed)
     topic = Topic(partitions=2)
     for _ in range(200):

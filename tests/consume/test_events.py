@@ -1,4 +1,4 @@
-"""What the engine reports: every event has a line, and no line can do anything but be read."""
+"""The engine's events: every event has a line, and no line can control a terminal."""
 
 import ast
 import inspect
@@ -138,7 +138,7 @@ HOSTILE = ["\x1b[2J\x1b[31m", "a\r\nERROR forged line", "\u202eevil", "\x9b31m",
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("name", sorted(EVENTS))
 def test_hostile_text_is_shown_and_not_obeyed(name: str, text: str) -> None:
-    """Wherever it stands, in a key, a message, a reason that a handler chose, or what Kafka said."""
+    """Wherever it appears: in a key, a message, a reason chosen by a handler, or Kafka's answer."""
     fields = fields_of(name)
     failure = FAILED._replace(message=text, reason=text, error_class=text)
     key = text.encode("utf-8", "surrogatepass")
@@ -154,7 +154,7 @@ def test_hostile_text_is_shown_and_not_obeyed(name: str, text: str) -> None:
 @given(st.binary(max_size=300), st.text(max_size=300))
 @example(b"k" * 1_000_000, "m" * 1_000_000)
 def test_lines_stay_short_whatever_they_quote(key: bytes, message: str) -> None:
-    """A key or message of a megabyte is cut; what it was stands in the dead letter."""
+    """A key or message of a megabyte is cut; the dead letter has all of it."""
     fields = {"record": RECORD._replace(key=key), "failure": FAILED._replace(message=message), "attempt": 1}
 
     line = line_of("dead_lettered", fields)

@@ -1,4 +1,4 @@
-"""A handler that calls sys.exit: what the consumer was in the middle of is not committed, and it is found."""
+"""A handler that calls sys.exit: unfinished work is not committed, and the order is found."""
 
 from pathlib import Path
 from typing import Callable
@@ -68,7 +68,7 @@ def process(order, delivery):
 @pytest.mark.broker
 @pytest.mark.parametrize("workers", ["1", "4"])
 def test_a_child_that_a_handler_forks_may_exit(pipeline: NewPipeline, tmp_path: Path, workers: str) -> None:
-    """It ends with its own exit code, and neither waits for nor speaks for the clients of its parent."""
+    """It ends with its own exit code, and neither waits for nor uses its parent's clients."""
     handler = tmp_path / "forking.py"
     handler.write_text(FORKING, encoding="utf-8")
     shop = pipeline(WORKERS=workers)

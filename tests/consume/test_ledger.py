@@ -21,7 +21,7 @@ WRITTEN_AT_S = 1_764_000_000
 
 
 def waiting(ledger: Ledger, offset: int, key: Optional[bytes] = None, due_s: float = 10.0) -> Head:
-    """A record that was taken in and now waits; `next` is past it."""
+    """Admit a record that now waits, with `next` past it."""
     head = ledger.admit(f"record {offset}", offset, key)
     ledger.wait(head, due_s)
     ledger.next = max(ledger.next, offset + 1)
@@ -42,7 +42,7 @@ def sealed(body: str, base: int) -> str:
 
 
 def test_with_nothing_unfinished_next_is_committed() -> None:
-    """Whatever was taken in and is not listed is finished: holes and orders that succeeded alike."""
+    """Anything admitted and not listed is finished: gaps as well as orders that succeeded."""
     ledger = Ledger(100)
     ledger.next = 250
 
@@ -172,7 +172,7 @@ def test_a_key_is_busy_until_no_ledger_has_it() -> None:
 
 
 def test_care_after_a_crash_is_counted_down_along_a_key() -> None:
-    """So many calls of the key are made carefully, the head's included, and no fewer for its followers."""
+    """That many calls of the key are careful, the head's included, and no fewer for its followers."""
     ledger = Ledger(0)
     head: Optional[Head] = waiting(ledger, 0, b"k")
     assert head is not None
@@ -218,7 +218,7 @@ def test_a_head_that_was_put_off_is_due_once() -> None:
 
 
 def test_reschedule_brings_forward_and_never_puts_off() -> None:
-    """When an outage ends, what waits long is due now, and what is due sooner stays so."""
+    """When an outage ends, orders due later become due now; those due sooner keep their time."""
     ledger = Ledger(0)
     soon, late = waiting(ledger, 0, due_s=3.0), waiting(ledger, 1, due_s=60.0)
 
@@ -244,7 +244,7 @@ FULL, NEITHER, ROOM = (True, False), (False, False), (False, True)
 
 
 def intake(ledger: Ledger) -> Tuple[bool, bool]:
-    """Whether it must take in nothing more, and whether it is worth taking in again."""
+    """Whether it must stop admitting, and whether admitting is worthwhile again."""
     return ledger.is_full, ledger.has_room
 
 

@@ -1,4 +1,4 @@
-"""The ledger against a naive model: every step, every restart, and every text that it may commit."""
+"""The ledger against a naive model: every step, every restart, and every text it may commit."""
 
 import zlib
 from collections import deque
@@ -31,7 +31,7 @@ MAX_OFFSET = 2**63 - 1
 
 
 class Model:
-    """What the ledger must know, told the long way: every offset by itself."""
+    """The ledger's knowledge in naive form: every offset by itself."""
 
     def __init__(self, next_offset: int) -> None:
         self.next = next_offset
@@ -271,7 +271,7 @@ STEPS = [1, *(16 * 32**power for power in range(13))]
 
 
 def worst_gaps(heads: int, span: int) -> List[int]:
-    """The gaps between so many heads within `span` offsets that take the most digits there can be.
+    """The gaps between that many heads within `span` offsets that take the most digits possible.
 
     The cheapest digits are bought first, which is best because each next one of a gap costs more.
     """
@@ -285,7 +285,7 @@ def worst_gaps(heads: int, span: int) -> List[int]:
 
 
 def worst_length(heads: int, span: int) -> int:
-    """Characters of so many entries at the most: a gap's digits, one of attempts, one of delay."""
+    """The most characters that many entries take: a gap's digits, one for attempts, one for the delay."""
     left, bought = span - heads, heads - 1
     length = 3 * heads
     for step, longer in zip(STEPS, STEPS[1:]):

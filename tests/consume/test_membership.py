@@ -1,4 +1,4 @@
-"""A consumer without partitions: given none, waiting for the group, or out of it."""
+"""A consumer without partitions: assigned none, waiting for the group, or out of it."""
 
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -63,7 +63,7 @@ def test_who_is_out_of_the_group_says_so_after_half_a_minute_and_then_ends() -> 
 
 
 def test_a_group_without_a_coordinator_is_waited_for_loudly() -> None:
-    """To start again would not help: it says so twice a minute until somebody has repaired it."""
+    """A restart would not help: it is reported twice a minute until somebody has fixed it."""
     script = Script(NO_COORDINATOR)
     script.pass_by(300.0)
     assert len(script.told) == 10

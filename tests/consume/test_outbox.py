@@ -1,4 +1,4 @@
-"""What a settlement sends: all of it, each dead letter as complete as its topic takes."""
+"""What a settlement sends: everything, each dead letter as complete as its topic allows."""
 
 from typing import List, Optional
 
@@ -81,7 +81,7 @@ def test_an_outbox_with_nothing_in_it_is_false() -> None:
 
 
 def test_clearing_forgets_all_of_it() -> None:
-    """Settled, or void because the engine starts again."""
+    """Settled, or void because the engine restarts from the committed offsets."""
     box = outbox(dead())
     box.results.append(Outgoing("processed", None, b"", []))
     box.done = 1
@@ -189,7 +189,7 @@ def test_shrinking_goes_on_below_a_limit_that_is_not_enough() -> None:
 
 
 def test_it_says_so_when_it_cannot_get_smaller() -> None:
-    """A topic that takes not even the pointer: somebody has to repair it."""
+    """A topic that does not even accept the pointer: somebody has to fix it."""
     assert not shrunk_until(outbox(dead()), topic_takes=100)
 
 

@@ -1,4 +1,4 @@
-"""Reading back what waits, on a real Kafka: each record that is there, and a word on each that is not."""
+"""Reading waiting orders back from a real Kafka: each one is found, or reported missing."""
 
 import random
 import time
@@ -146,7 +146,7 @@ Make = Callable[..., Tuple[Topic, Searching]]
 
 @pytest.mark.clock
 def test_lone_records_cost_a_seek_each_and_not_what_lies_behind_them(make: Make) -> None:
-    """What the client has fetched beyond a record is neither waited for nor made into objects."""
+    """Records the client has fetched beyond a wanted one are neither awaited nor made into objects."""
     topic, searching = make()
     topic.records(60_000, size=50)
     wanted = list(range(0, 60_000, 1_000))
@@ -232,7 +232,7 @@ def test_holes_of_transactions_are_reported_missing(make: Make) -> None:
 
 
 def test_a_range_with_holes_at_its_ends_is_complete(make: Make) -> None:
-    """It begins at the first record there is, and ends though no record stands at its end."""
+    """It starts at the first record there is, and ends even if there is no record at its end."""
     orders, searching = make()
     orders.records(1)
     orders.transaction(3, commit=False)  # 1 to 3, aborted, and a marker at 4
@@ -283,7 +283,7 @@ def test_a_range_past_the_end_is_empty(make: Make) -> None:
 
 
 def test_an_empty_log_ends_the_search(make: Make) -> None:
-    """Of a topic that was made anew."""
+    """In a recreated topic."""
     _, searching = make()
 
     assert Result([], [0], 1) == searching.all_of([0], 3, 9)

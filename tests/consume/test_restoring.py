@@ -1,4 +1,4 @@
-"""What a new owner makes of what the last one committed: nothing skipped, and a word on all that is gone."""
+"""Restoring from the last owner's commit: nothing is skipped, and everything lost is reported."""
 
 from typing import List, Optional
 
@@ -88,7 +88,7 @@ def test_foreign_metadata_skips_nothing(metadata: str) -> None:
 
 
 def test_a_commit_beyond_the_end_of_the_log_skips_nothing() -> None:
-    """A topic that was made anew: where to go on is for the operator to say."""
+    """A recreated topic: the operator has to decide where to continue."""
     with pytest.raises(SessionLost, match=r"offset 9 is committed, but the log ends at 2.*reset the group"):
         restore(log_of(b"a", b"b"), 9, "", looks=BEYOND_END_LIMIT)
 
@@ -102,7 +102,7 @@ def test_a_log_that_catches_up_is_believed() -> None:
 
 
 def test_attempts_and_delays_come_back() -> None:
-    """The budget goes on where it was, and the time that passed is taken off the delay."""
+    """The attempt count continues, and the time that has passed is subtracted from the delay."""
     entries = [Entry(0, 2, 20, False), Entry(1, 0, 3, False), Entry(2, 1, 0, False)]
 
     restored = restore(log_of(b"a", b"b", None), 0, committed(entries, 3), now_s=100.0, later_s=8.0)
@@ -143,7 +143,7 @@ def test_lone_heads_before_a_busy_key_come_back_too() -> None:
 
 
 def test_a_waiting_order_that_retention_deleted_is_reported() -> None:
-    """At ERROR, by offset, and the rest goes on; it is not committed as waiting any more."""
+    """At ERROR, by offset; the rest continues, and it is no longer committed as waiting."""
     log = log_of(b"a", b"b", b"c")
     del log.records[0]
     log.low = 1
@@ -156,7 +156,7 @@ def test_a_waiting_order_that_retention_deleted_is_reported() -> None:
 
 
 def test_orders_behind_a_lost_one_are_not_lost_without_a_word() -> None:
-    """Which of the records in the log they are cannot be told without its key; that they are is said."""
+    """Without its key they cannot be identified in the log, but their existence is reported."""
     log = log_of(b"a", b"a", b"b")
     del log.records[0]
 
@@ -166,7 +166,7 @@ def test_orders_behind_a_lost_one_are_not_lost_without_a_word() -> None:
 
 
 def test_orders_that_retention_deleted_unseen_are_reported() -> None:
-    """The log begins after the mark: as many as that were never taken in."""
+    """The log starts after the mark: that many orders were never admitted."""
     log = log_of(*[b"a"] * 10)
     log.low = 8
 
@@ -193,7 +193,7 @@ def test_after_a_proper_stop_nothing_is_done_with_care() -> None:
 def test_after_a_crash_what_waits_and_what_is_next_is_handled_with_care(
     reach: Optional[int], calls: int
 ) -> None:
-    """Whatever was called when the process died is among them, as far as its commit told."""
+    """Anything being called when the process died is among them, as far as its commit shows."""
     restored = restore(log_of(b"a", b"b"), 0, committed([Entry(0, 1, 9)], 2, clean=False, reach=reach))
 
     (head,) = heads(restored)

@@ -1,4 +1,4 @@
-"""What a handler hands back: nothing that has not run counts as done, and what is published can be read."""
+"""A handler's results: work that has not run is not done, and anything published can be read back."""
 
 import asyncio
 import collections

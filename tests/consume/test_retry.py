@@ -1,4 +1,4 @@
-"""What becomes of a failed call, for every failure, policy and number of attempts."""
+"""The decision after a failed call, for every failure, policy and number of attempts."""
 
 from typing import List, Optional
 

@@ -1,4 +1,4 @@
-"""Who a session is in its group, where it is in none: no member, and nothing is committed."""
+"""A session outside its group: it has no member, and commits nothing."""
 
 from typing import Any, Dict
 

@@ -1,4 +1,4 @@
-"""Whatever Kafka answers to a settlement, a call that has ended is not made again: only the writing is."""
+"""Whatever Kafka answers to a settlement, a finished call is not repeated: only the writing is retried."""
 
 from collections import Counter
 from typing import Any, Dict, List
@@ -115,7 +115,7 @@ def test_partitions_that_are_taken_away_take_an_unknown_outcome_with_them() -> N
     "outcome", [Outcome.NOT_COMMITTED, Outcome.REFUSED, Outcome.MOVED_ON, Outcome.UNKNOWN]
 )
 def test_what_was_done_for_partitions_that_stay_is_kept(outcome: Outcome) -> None:
-    """One of two is taken away amid the trouble: no order of the other is called again, all are settled."""
+    """One of two partitions is revoked meanwhile: the other's orders are settled without a second call."""
     topic = Topic(partitions=2)
     calls: Count[bytes] = Counter()
     topic.fill(ORDERS, 0)
@@ -189,7 +189,7 @@ def test_what_has_failed_for_a_minute_is_said_loudly_with_kafkas_answer() -> Non
 
 
 def test_partitions_flow_again_whatever_ended_the_trouble() -> None:
-    """A new generation after a refusal, or partitions that were taken away, must not leave a hold behind."""
+    """A new generation after a refusal, or revoked partitions, must not leave a hold behind."""
     shop = begun()
     shop.answer(Outcome.NOT_COMMITTED, times=2)
     shop.answer(Outcome.MOVED_ON)

@@ -54,7 +54,7 @@ def told(road: str) -> Topic:
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", list(SCENES))
 def test_each_failure_has_its_calls_and_its_fate(name: str, road: str, guarantee: str, workers: int) -> None:
-    """The number of calls, one fate, the reason code; its neighbours are called once and not held up."""
+    """The number of calls, one outcome, the reason code; its neighbours are called once and not held up."""
     topic, story, expected = told(road), Story(name), SCENES[name].expected
     exactly_once = guarantee == "exactly-once"
     life = Life(
@@ -107,7 +107,7 @@ def test_a_result_is_published_once_and_only_by_the_call_that_succeeds(name: str
 def test_a_key_that_keeps_failing_gets_one_call_after_three_dead_letters(
     dead_before: int, calls: int, code: str
 ) -> None:
-    """The next order of a key of which so many were dead-lettered in a row."""
+    """The next order of a key after that many dead letters in a row."""
     topic = Topic()
     for number in range(dead_before + 1):
         topic.put(0, b"key", b"%d" % number)
@@ -154,7 +154,7 @@ def test_an_outage_dead_letters_one_order_a_window(outage_s: float, window_s: fl
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("death", range(1, 26))
 def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str) -> None:
-    """The process dies at the n-th call of a topic that holds every scene; the next one goes on."""
+    """The process dies at the n-th call of a topic with every scene; the next one continues."""
     topic = Topic()
     for name in SCENES:
         topic.put(0, name.encode(), name.encode())

@@ -1,4 +1,4 @@
-"""What a handler prints: it never fails, whoever reads it, and what it is told of is seen."""
+"""A handler's output: printing never fails, whoever reads it, and anything lost is reported."""
 
 import errno
 import io
@@ -59,7 +59,7 @@ def run(body: str, shell: str = "", **environ: str) -> "subprocess.CompletedProc
 
 
 def test_a_reader_that_left_is_known_and_nothing_is_raised(no_reader: int) -> None:
-    """`| head` has seen enough: the handler goes on, and whoever owns the streams can end."""
+    """`| head` has seen enough: the handler continues, and the owner of the streams can stop."""
     outlet = Outlet(no_reader, "wb", closefd=False)
 
     assert (5, 5) == (outlet.write(b"hello"), outlet.write(b"again"))

@@ -141,7 +141,7 @@ class Client:
 
 
 class _Delivered:
-    """A record of which the client reports."""
+    """A record that the client reports on."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic

@@ -142,7 +142,7 @@ def test_an_alarm_that_cannot_be_told_holds_nothing_up(alarm: str) -> None:
 
 
 def test_a_hanging_worker_ends_the_process() -> None:
-    """Though the thread that owns the clients goes on, and shows signs of life all the time."""
+    """Even though the thread that owns the clients keeps running and showing signs of life."""
     ended = run(
         """
         workers = Workers(2, lambda task: time.sleep(task))

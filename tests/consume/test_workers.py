@@ -34,7 +34,7 @@ class Pool:
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    """Poll until it is so; the deadline fails the test."""
+    """Poll until the condition holds; fails the test at the deadline."""
     until_s = time.monotonic() + DEADLINE_S
     while not happened():
         assert time.monotonic() < until_s, "it never happened"
@@ -216,7 +216,7 @@ def test_each_thread_that_dies_is_raised_once() -> None:
 
 
 def test_a_forked_child_ends_with_its_own_exit_code() -> None:
-    """The call that forked goes on in the parent only: a child collects nothing, and answers for nobody."""
+    """The call that forked continues in the parent only: a child collects nothing and reports nothing."""
 
     def call(task: int) -> int:
         child = os.fork()
