@@ -58,7 +58,7 @@ class Loop:
     # --- an order's path -------------------------------------------------------------------------
 
     def step(self) -> None:
-        """One round: poll, call retries that are due and fresh orders, settle the results."""
+        """One round: poll, call due retries and fresh orders, settle the results."""
         try:
             fresh = self._poll()
             self._assignment.refresh(not_yet=set(self._calls.orphans))

@@ -69,6 +69,6 @@ def test_a_reset_that_takes_waiting_orders_along_is_told_at_the_start(shop: NewS
     reset.rewind({0: 5})
     third = reset.consume("poison_is_rejected")
     eventually(lambda: "is ready" in third.err)
-    assert "ERROR partition 0: the group has offset 5 without the list of the orders that waited" in third.err
+    assert "ERROR partition 0: the group has offset 5 without the list of waiting orders" in third.err
     assert "as the dead letter of its offset 20 shows" in third.err
     assert "all 16 offsets from 5 to the end are called" in third.err
