@@ -203,8 +203,9 @@ class Pipeline:
         """Every call of a handler so far, in the order in which they began."""
         if not self.journal_path.exists():
             return []
-        lines = self.journal_path.read_text("ascii").splitlines()
-        return [_call(line) for line in lines]
+        lines = self.journal_path.read_text("ascii").splitlines(keepends=True)
+        # The last one may be read while it is being written.
+        return [_call(line) for line in lines if line.endswith("\n")]
 
     def orders(self) -> List[Line]:
         """Every order in the topic."""
