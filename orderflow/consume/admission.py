@@ -62,7 +62,7 @@ class _Place:
         """Every record below this offset has been delivered."""
         self.next, self._asked = offset, False
 
-    def believes(self, to: int, now_s: float) -> bool:
+    def judge_jump(self, to: int, now_s: float) -> bool:
         """Whether to accept a jump forward as a gap in the log. If not yet, remember it as doubted."""
         if self._doubted == (self.next, to):
             self._doubted = None
@@ -119,7 +119,7 @@ class Admission:
         place = self._places[number]
         if position <= place.next:
             return place.next
-        if not place.believes(position, now_s):
+        if not place.judge_jump(position, now_s):
             return None
         place.jump(position)
         return position
@@ -148,7 +148,7 @@ class Admission:
                 offset = message.offset()
                 if offset < place.next:
                     (late if place.fill(offset) else repeated).append(message)
-                elif offset > place.next and not place.believes(offset, now_s):
+                elif offset > place.next and not place.judge_jump(offset, now_s):
                     back_to.append((number, place.next))
                     break
                 else:

@@ -310,7 +310,7 @@ class OutageBrake:
         if part.is_calm:
             self.uneasy.discard(number)
 
-    def permits_dead_letter(self, number: int, now_s: float) -> bool:
+    def take_permit(self, number: int, now_s: float) -> bool:
         """Whether to give up an order of this partition that has no retries left; a yes uses up the permit.
 
         While the partition is held, there is one permit per window.

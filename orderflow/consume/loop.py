@@ -62,7 +62,7 @@ class Loop:
         try:
             fresh = self._poll()
             self._assignment.refresh(not_yet=set(self._calls.orphans))
-            if self._is_held():
+            if self._retry_settlement() is Verdict.HELD:
                 return self._intake.keep(fresh)
             self._collect()
             if self._careful.call_suspects():
@@ -100,12 +100,12 @@ class Loop:
         dues = [*self._due.dues_s(), *self._probing.dues_s()]
         return max(0.0, min([IDLE_S, *(due_s - now_s for due_s in dues)]))
 
-    def _is_held(self) -> bool:
-        """Whether calls must wait for Kafka. Retries a failed settlement once its pause is over."""
+    def _retry_settlement(self) -> Verdict:
+        """Retry a settlement that Kafka did not accept, once its pause is over. Raises LostTrack."""
         verdict = self._settling.advance()
         if verdict is Verdict.LOST:
             raise LostTrack(self._settling.lost)
-        return verdict is Verdict.HELD
+        return verdict
 
     def _collect(self) -> None:
         """Collect finished worker calls, waiting briefly if nothing else can be called."""

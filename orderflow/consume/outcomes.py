@@ -144,15 +144,15 @@ class Outcomes:
         last = key_failing or head.attempts > self.policy.max_retries
         self._watch(partition, head, failure, last)
         # Asked only if it matters, because asking uses up a permit.
-        keeps = failure.retryable and last and not self._permits_dead_letter(partition)
+        keeps = failure.retryable and last and not self._take_permit(partition)
         decision = decide(failure, head.attempts, self.policy, self._world.chance(), key_failing, not keeps)
         if isinstance(decision, GiveUp):
             return self.give_up(partition, head, decision.failure)
         self._wait(partition, head, failure, decision.delay_s)
         return None
 
-    def _permits_dead_letter(self, partition: Partition) -> bool:
-        return self.outage.permits_dead_letter(partition.number, self._world.clock())
+    def _take_permit(self, partition: Partition) -> bool:
+        return self.outage.take_permit(partition.number, self._world.clock())
 
     def _not_called(self, partition: Partition, head: Head) -> None:
         """The registry did not answer, so the handler was not called and no attempt counts."""

@@ -135,7 +135,7 @@ def test_one_order_a_window_may_be_given_up_while_it_holds() -> None:
     brake.add(0, held=True)
     brake.add(1, held=True)
 
-    granted_s = [now_s for now_s in range(0, 601, 5) if brake.permits_dead_letter(now_s % 2, float(now_s))]
+    granted_s = [now_s for now_s in range(0, 601, 5) if brake.take_permit(now_s % 2, float(now_s))]
 
     assert list(range(60, 601, 60)) == granted_s
 
@@ -145,7 +145,7 @@ def test_a_partition_that_flows_may_always_give_up() -> None:
     brake = brake_of(0, 1)
     failing(brake, 45)
 
-    assert [True] * 3 == [brake.permits_dead_letter(1, 0.0) for _ in range(3)]
+    assert [True] * 3 == [brake.take_permit(1, 0.0) for _ in range(3)]
 
 
 def test_two_successes_of_four_calls_release_it() -> None:
@@ -175,9 +175,9 @@ def test_a_restart_in_an_outage_goes_on_holding() -> None:
     brake = OutageBrake(WINDOW_S)
     brake.add(0, held=True)
 
-    assert not brake.permits_dead_letter(0, 1000.0)
-    assert not brake.permits_dead_letter(0, 1059.9)
-    assert brake.permits_dead_letter(0, 1060.0)
+    assert not brake.take_permit(0, 1000.0)
+    assert not brake.take_permit(0, 1059.9)
+    assert brake.take_permit(0, 1060.0)
 
 
 def test_a_partition_that_is_taken_away_holds_nothing_any_more() -> None:
@@ -296,7 +296,7 @@ class BrakeMachine(RuleBasedStateMachine):
         """An order's budget is used up."""
         self.now_s += later_s
         held = self.brake.holds(number)
-        if self.brake.permits_dead_letter(number, self.now_s) and held:
+        if self.brake.take_permit(number, self.now_s) and held:
             self.permits_s.append(self.now_s)
 
     @invariant()
