@@ -236,6 +236,11 @@ class Ledger:
         return max(0, self._max_heads - len(self.heads))
 
     @property
+    def lists_too_much(self) -> bool:
+        """True if more heads were restored than there is room for, by what is known of the broker's limit now."""
+        return len(self.heads) > self._max_heads
+
+    @property
     def is_full(self) -> bool:
         """True if one more head or follower may be too many: admit nothing more."""
         return not self.room or self.queued >= self.max_queued or self.queued_bytes >= self.max_queued_bytes
@@ -346,6 +351,9 @@ class Ledger:
     ) -> str:
         """The metadata to commit with `commit_point`. `now_s` is on the same clock as the due times."""
         base = self.commit_point
+        if self.lists_too_much:
+            # The broker takes less than we thought, and what was restored fitted without these.
+            braked, alone, reach = False, None, None
         flags = ("c" if clean else "o") + ("b" if braked else "") + reach_digit(reach)
         alone_at = "" if alone is None else str(alone - base)
         parts = [FORMAT, flags, str(self.next - base), alone_at, str(int(time_of_day_s))]

@@ -1,14 +1,18 @@
 """The engine in memory, step by step, against everything a client and a broker can do to it."""
 
 import random
+import zlib
 from collections import Counter
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.scripted_session import DEAD_LETTERS, Life, Stored, Topic
+from orderflow.consume.retry import Policy
+from orderflow.consume.settlement import Offsets, Outcome, Settlement
+from orderflow.model.records import Outgoing
+from tests.support.scripted_session import DEAD_LETTERS, Life, ScriptedSession, Stored, Topic
 
 Order = Dict[str, Any]
 
@@ -188,3 +192,34 @@ def test_whatever_the_client_does_an_order_is_processed_once(seed: int, workers:
 
 def _as_it_is(found: List[Stored]) -> List[Stored]:
     return found
+
+
+# --- a broker that takes less metadata than it was asked for
+
+
+class Stingy(ScriptedSession):
+    """A session whose broker takes 400 bytes of metadata."""
+
+    def commit(self, offsets: Offsets) -> Settlement:
+        """Commit offsets alone, if their metadata fits."""
+        return self._refused(offsets) or super().commit(offsets)
+
+    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
+        """Send, if the metadata of the offsets fits."""
+        return self._refused(offsets) or super().send(outgoing, offsets, member)
+
+    def _refused(self, offsets: Offsets) -> Optional[Settlement]:
+        fits = all(len(metadata) <= 400 for _, metadata in offsets.values())
+        return None if fits else Settlement(Outcome.METADATA_TOO_LARGE, "too large")
+
+
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_a_broker_that_takes_less_metadata_is_survived(exactly_once: bool) -> None:
+    """Three of five orders fail for 20 s: fewer are listed after each refusal, and none is lost."""
+    topic = Topic()
+    topic.fill(2_000)
+    shop = Shop(fails=lambda value: zlib.crc32(value) % 5 < 3 and topic.clock() < 20.0)
+    policy = Policy(max_retries=30, backoff_s=1.0, backoff_max_s=2.0)
+    Life(topic, shop, exactly_once=exactly_once, policy=policy, connect=Stingy).drain(steps=60_000)
+
+    assert set(everything(topic)) == set(shop.done)

@@ -404,11 +404,13 @@ class Life:
         publishes: bool = False,
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
+        connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
+        """`connect` makes the session, which a test may replace by a kind of its own."""
         self.topic = topic
         self.clock = clock = topic.clock
         self.events: List[Tuple[str, Dict[str, Any]]] = []
-        self.session = ScriptedSession(topic, exactly_once, partitions, self._revoked)
+        self.session = connect(topic, exactly_once, partitions, self._revoked)
         world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
         business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
         destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
