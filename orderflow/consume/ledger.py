@@ -237,7 +237,7 @@ class Ledger:
 
     @property
     def lists_too_much(self) -> bool:
-        """True if more heads were restored than there is room for, by what is known of the broker's limit now."""
+        """True if more heads were restored than the limit that is known by now has room for."""
         return len(self.heads) > self._max_heads
 
     @property
