@@ -205,7 +205,7 @@ class Pipeline:
             return []
         lines = self.journal_path.read_text("ascii").splitlines(keepends=True)
         # The last one may be read while it is being written.
-        return [_call(line) for line in lines if line.endswith("\n")]
+        return [_call(line[:-1]) for line in lines if line.endswith("\n")]
 
     def orders(self) -> List[Line]:
         """Every order in the topic."""
