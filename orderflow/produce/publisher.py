@@ -167,9 +167,9 @@ class Publisher:
         """
         try:
             call(*arguments)
-        except KafkaException as error:
+        except (KafkaException, SystemError) as raised:
             known, self.hopeless = self.hopeless, None
-            self.hopeless = self._said(error.args[0])
+            self.hopeless = self._said(_fatal_error_of(raised))
             if known in self.reasons:
                 self.reasons = (self.reasons - {known}) | {self.hopeless}
             if not self._had_fatal_error:
@@ -242,3 +242,11 @@ def _without_side(error: KafkaError) -> str:
 
 def _bytes(part: Any) -> Optional[bytes]:
     return None if part is None else bytes(part)
+
+
+def _fatal_error_of(raised: BaseException) -> KafkaError:
+    """The client's error; where Python reports one that was raised in a callback, only that it was fatal."""
+    if isinstance(raised, KafkaException):
+        error: KafkaError = raised.args[0]
+        return error
+    return KafkaError(KafkaError._FATAL, f"the client failed without saying why: {raised}")

@@ -348,6 +348,15 @@ def test_a_fatal_error_that_python_reports_as_its_own_is_understood(bench: Bench
     assert bench.send() == Settlement(Outcome.NOT_COMMITTED, "produce: fenced")
 
 
+def test_a_fatal_error_that_is_lost_on_the_way_is_no_end(bench: Bench) -> None:
+    """Python only says that the call returned NULL: not committed, and a new producer tries again."""
+    lost = SystemError("<method 'flush'> returned NULL without setting an exception")
+    bench.kafka.failures["produce"] = deque([lost])
+
+    assert bench.send().outcome is Outcome.NOT_COMMITTED
+    assert bench.send().outcome is Outcome.SETTLED
+
+
 def test_an_error_of_our_own_is_raised(bench: Bench) -> None:
     """It is no answer of Kafka's."""
     bench.kafka.failures["produce"] = deque([SystemError("broken")])
