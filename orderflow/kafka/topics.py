@@ -3,7 +3,7 @@
 import re
 import time
 from concurrent.futures import wait
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -26,6 +26,13 @@ NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA
 _FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
 _WHOLE = re.compile("-?[0-9]{1,19}")
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+_Answer = TypeVar("_Answer")
 
 
 class TopicSpec(NamedTuple):
@@ -332,8 +339,25 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
 def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[int, int]:
     """The end of each partition, open transactions included. Raises KafkaException.
 
-    The end that a `read_committed` consumer sees lies before the first open transaction.
+    The end that a `read_committed` consumer sees lies before the first open transaction. Of a topic that was
+    just created, or whose leader has just moved, the broker first says that it does not lead it.
     """
+    return while_leaderless(lambda: _ends_of_log(conf, name, timeout_s), timeout_s)
+
+
+def while_leaderless(ask: Callable[[], _Answer], timeout_s: float) -> _Answer:
+    """Ask again while a partition has no leader. Raises KafkaException at the time-out, or for anything else."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() >= deadline_s:
+                raise
+        time.sleep(0.05)
+
+
+def _ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float) -> Dict[int, int]:
     admin = _admin(conf)
     described = _describe(admin, name, timeout_s).partitions
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]

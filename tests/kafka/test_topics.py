@@ -7,6 +7,7 @@ import time
 from typing import Any, Callable, Dict, Iterator
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from orderflow.dlq.replay.source_topics import SourceTopics
@@ -166,3 +167,29 @@ def test_a_port_that_answers_but_is_no_kafka_is_not_told_to_start_one() -> None:
 
     assert f"something answers at {place}, but not as a Kafka that we can use" in str(refusal.value)
     assert "make kafka" not in str(refusal.value)
+
+
+def test_a_partition_without_a_leader_is_asked_again() -> None:
+    """The broker of a topic that was just created first says that it does not lead it."""
+    answers = [KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)) for _ in range(2)]
+
+    def ask() -> int:
+        if answers:
+            raise answers.pop()
+        return 7
+
+    assert topics.while_leaderless(ask, 5.0) == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout_s"),
+    [(KafkaError.NOT_LEADER_FOR_PARTITION, 0.0), (KafkaError.TOPIC_AUTHORIZATION_FAILED, 5.0)],
+)
+def test_any_other_fault_of_a_topic_is_raised(code: int, timeout_s: float) -> None:
+    """And a leader that is missing for too long."""
+
+    def ask() -> int:
+        raise KafkaException(KafkaError(code))
+
+    with pytest.raises(KafkaException):
+        topics.while_leaderless(ask, timeout_s)
