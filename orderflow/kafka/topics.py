@@ -346,7 +346,7 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
 
 
 def while_leaderless(ask: Callable[[], _Answer], timeout_s: float) -> _Answer:
-    """Ask again while a partition has no leader. Raises KafkaException at the time-out, or for another fault."""
+    """Ask again while a partition has no leader. Raises KafkaException, also where that lasts too long."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
