@@ -41,6 +41,7 @@ from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Set
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
 from orderflow.model.records import Headers, Outgoing
+from tests.support.memory import Log, MemoryRecovery
 
 ORDERS, DEAD_LETTERS, RESULTS = "orders", "orders-dlq", "orders-processed"
 BEGAN_S = 1_764_000_000.0
@@ -332,39 +333,18 @@ class ScriptedSession:
         """Leave the group."""
 
 
-class ScriptedRecovery:
+class ScriptedRecovery(MemoryRecovery):
     """The face of `orderflow.consume.reading_back.Recovery` over a `Topic`: all of a search in one poll."""
 
     def __init__(self, topic: Topic) -> None:
-        self._log = topic
-        self._searches: Dict[int, Tuple[List[int], Optional[int], int]] = {}
-
-    def __contains__(self, partition: int) -> bool:
-        return partition in self._searches
-
-    def __bool__(self) -> bool:
-        return bool(self._searches)
-
-    def start(self, partition: int, lone: Sequence[int], through: Optional[int], end: int) -> None:
-        """Search these at the next poll."""
-        self._searches[partition] = (list(lone), through, end)
-
-    def cancel(self, partitions: Set[int]) -> None:
-        """Search these no more."""
-        for partition in partitions:
-            self._searches.pop(partition, None)
-
-    def poll(self, timeout_s: float) -> List[Found]:
-        """All that was searched."""
-        found = [self._found(partition, *search) for partition, search in self._searches.items()]
-        self._searches.clear()
-        return found
+        super().__init__(Log())
+        self._topic = topic
 
     def _found(self, partition: int, lone: List[int], through: Optional[int], end: int) -> Found:
-        kept = self._log.records[partition]
+        kept = self._topic.records[partition]
         records = [kept[offset] for offset in lone if offset in kept]
         if through is not None:
-            records += self._log.read(partition, through, end - through)
+            records += self._topic.read(partition, through, end - through)
         records = [record for record in records if record.place < end]
         return Found(partition, list(records), [offset for offset in lone if offset not in kept], True)
 
