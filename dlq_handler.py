@@ -8,9 +8,10 @@ imported in functions is slow to import, and `--help` does without it.
 import argparse
 import difflib
 import importlib
+import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from orderflow.avro.codec import OrderEncoder
     from orderflow.avro.schema_store import SchemaStore
     from orderflow.dlq.desk import Desk
+    from orderflow.model.orders import OrderRules
 
 EXAMPLES = (
     "python dlq_handler.py                                   the last ten, then follow",
@@ -34,7 +36,7 @@ EXAMPLES = (
 )
 SETTINGS = (
     *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
-    *("max_order_bytes", "schema_registry_url"),
+    *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url"),
 )
 
 
@@ -140,7 +142,9 @@ def open_desk(
         audit_topic=settings.audit_topic,
         orders_topic=settings.orders_topic,
         consumer_group=settings.consumer_group,
-        decoder=OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes),
+        decoder=OrderDecoder(
+            store.reader, store.find_writer, settings.max_order_bytes, _find_rules(settings.rules)
+        ),
         encoder=lambda: _encoder(store, settings),
         out=out,
         err=err,
@@ -152,14 +156,29 @@ def open_desk(
 
 
 def _schemas(settings: "config.Settings") -> "SchemaStore":
-    import config
     from orderflow.avro.schema import SchemaRefused
     from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 
     try:
-        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        return SchemaStore(settings.order_schema, settings.schema_versions, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
+
+
+def _find_rules(name: Optional[str]) -> "Optional[Callable[[], OrderRules]]":
+    """Loads the rules of RULES when a verb is about to judge orders: most verbs never do."""
+
+    def find_rules() -> "OrderRules":
+        from orderflow.consume.handler import HandlerUnusable
+        from orderflow.consume.own_rules import load_rules
+
+        sys.path.insert(0, os.getcwd())
+        try:
+            return load_rules(str(name))
+        except HandlerUnusable as error:
+            raise UsageError(str(error)) from error
+
+    return None if name is None else find_rules
 
 
 def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder":

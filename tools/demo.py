@@ -41,8 +41,8 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     flags = _parser().parse_args(argv)
     settings = config.load({})
     began_s = time.monotonic()
-    with _kafka(settings, out) as address, _client_file(settings) as client_file:
-        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), client_file, out)
+    with kafka(settings, out) as address, client_file(settings) as secrets:
+        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), secrets, out)
         try:
             closes = story.tell()
         finally:
@@ -81,6 +81,7 @@ class Story:
             "DLQ_TOPIC": f"{name}-dlq",
             "CONSUMER_GROUP": f"{name}-group",
             "RETRY_BACKOFF": "0.2",
+            "UNKNOWN_SCHEMA_BACKOFF": "0",  # nobody is about to deploy the schemas that it does not know
         }
 
     def tell(self) -> bool:
@@ -227,7 +228,7 @@ def _abridged(stream: IO[bytes]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _kafka(settings: config.Settings, out: TextIO) -> Iterator[str]:
+def kafka(settings: config.Settings, out: TextIO) -> Iterator[str]:
     """The address of a running Kafka: the configured one, else a local one that is stopped at the end."""
     if _answers(settings):
         out.write(f"Using the Kafka at {settings.bootstrap_servers}.\n")
@@ -254,7 +255,7 @@ def _answers(settings: config.Settings) -> bool:
 
 
 @contextlib.contextmanager
-def _client_file(settings: config.Settings) -> Iterator[Optional[str]]:
+def client_file(settings: config.Settings) -> Iterator[Optional[str]]:
     """A private file with the client properties that were configured, for the account; None without any."""
     if not settings.client:
         yield None

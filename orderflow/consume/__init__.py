@@ -14,6 +14,7 @@ In reading order:
 - assignment, restoring, reading_back, earlier_work: restoring a partition when it is assigned
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
 - handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
+- own_rules: rules that the user names
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
 - watchdog, failing, drain, events, metrics: observers

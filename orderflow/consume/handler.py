@@ -78,17 +78,23 @@ class HandlerUnusable(Exception):
 
 
 def load(name: str) -> Handler:
-    """Load the function named by `module:function` or `path/to/file.py:function`."""
+    """Load the handler named by `module:function` or `path/to/file.py:function`."""
+    function = named_function(name, "handler")
+    require_usable(function, name)
+    return function
+
+
+def named_function(name: str, role: str) -> Callable[..., Any]:
+    """The function that a setting names. `role` is what messages call it. Raises HandlerUnusable."""
     source, separator, attribute = name.rpartition(":")
     if not separator or not source or not attribute:
-        raise HandlerUnusable(f"handler {name!r} is not of the form module:function or file.py:function")
-    module = _module(source, name)
+        raise HandlerUnusable(f"{role} {name!r} is not of the form module:function or file.py:function")
+    module = _module(source, f"{role} {name!r}")
     function = getattr(module, attribute, None)
     if function is None:
-        raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
+        raise HandlerUnusable(f"{role} {name!r}: {source} has no function {attribute}")
     if not callable(function):
-        raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
-    require_usable(function, name)
+        raise HandlerUnusable(f"{role} {name!r}: {attribute} is not a function")
     return function  # type: ignore[no-any-return]
 
 
@@ -119,13 +125,11 @@ def _layers(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-def _module(source: str, name: str) -> Any:
+def _module(source: str, wanted: str) -> Any:
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except (Exception, SystemExit) as error:
-        raise HandlerUnusable(
-            f"handler {name!r} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise HandlerUnusable(f"{wanted} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _from_file(path: Path) -> Any:

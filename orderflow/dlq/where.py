@@ -22,6 +22,7 @@ import difflib
 import math
 import operator
 import re
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import (
     Any,
@@ -37,6 +38,8 @@ from typing import (
     Type,
     Union,
 )
+
+from orderflow.model.text import text_of_value
 
 Lookup = Callable[[str], Any]
 Condition = Callable[[Lookup], bool]
@@ -542,4 +545,14 @@ def path(value: Any, names: Tuple[str, ...]) -> Any:
 
 def field(order: Optional[Dict[str, Any]], name: str) -> Any:
     """The field of a decoded order, `a.b` for one within another; None where there is none."""
-    return None if order is None else order.get(name, path(order, tuple(name.split("."))))
+    return None if order is None else _comparable(order.get(name, path(order, tuple(name.split(".")))))
+
+
+def _comparable(value: Any) -> Any:
+    """A value as a condition can write it: decimals as numbers, times and UUIDs as the text that is shown."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, PLAIN) else text_of_value(value)
+
+
+PLAIN = (bool, int, float, str, bytes, list, dict)

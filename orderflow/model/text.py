@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from typing import Sequence
+from datetime import date, datetime, time
+from typing import Any, Sequence
 
 
 def escape(text: str) -> str:
@@ -30,3 +31,10 @@ def did_you_mean(text: str, choices: Sequence[str]) -> str:
     """`; did you mean …?` to end an error message with, or nothing if no choice is close."""
     near = difflib.get_close_matches(text, choices, 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def text_of_value(value: Any) -> str:
+    """A value that JSON has no form for, as files spell it: times in ISO 8601, anything else as its text."""
+    if isinstance(value, (date, datetime, time)):
+        return re.sub(r"\+00:00$", "Z", value.isoformat())
+    return str(value)

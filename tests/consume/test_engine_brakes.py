@@ -309,7 +309,7 @@ def test_orders_that_break_a_rule_hide_no_outage() -> None:
 
     def handler(order: Order, delivery: Delivery) -> None:
         if delivery.offset % 2:
-            raise InvalidOrder("quantity must be at least 1: 0", "validate.quantity")
+            raise InvalidOrder("quantity", "must be at least 1: 0")
         raise ConnectionError("the bank is down")
 
     life = Life(topic, handler, policy=SHIPPED)

@@ -1,6 +1,9 @@
 """The grammar of `--where`: what it means, and that it is never more than it says."""
 
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
 from typing import Any, Dict, List, Optional
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -210,3 +213,32 @@ def test_long_lists_and_chains_are_read() -> None:
     """What a script pastes together is long, not deep: thousands of ids, and hundreds of parts."""
     assert holds(f"quantity in ({', '.join(map(str, range(10_000)))})")
     assert holds(" and ".join(["(quantity + 1) * 2 > 3"] * 1_000))
+
+
+SHIPMENT: Dict[str, Any] = {
+    "weight": Decimal("1.10"),
+    "due": date(2026, 12, 1),
+    "at": datetime(2026, 1, 2, 3, tzinfo=timezone.utc),
+    "id": UUID(int=7),
+    "to": {"since": time(12, 30)},
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "weight = 1.1",
+        "weight * 2 > 2.1",
+        'due > "2026-11-30" and due < "2027"',
+        'at = "2026-01-02T03:00:00Z"',
+        'at in ("2026-01-02T03:00:00Z")',
+        'id ~ "*-000000000007"',
+        'to.since < "13"',
+    ],
+)
+def test_logical_types_are_compared_as_they_are_shown(text: str) -> None:
+    """Decimals as numbers, times and UUIDs as the text of `list --json`, which sorts as time goes."""
+    names = [*SHIPMENT, *(f"{name}." for name in SHIPMENT)]
+
+    assert condition(text, names)(lambda name: field(SHIPMENT, name))
+    assert not condition(f"not ({text})", names)(lambda name: field(SHIPMENT, name))

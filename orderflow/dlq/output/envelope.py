@@ -9,6 +9,7 @@ import math
 from typing import Any, Dict, Optional
 
 from orderflow.dlq.letter import Letter
+from orderflow.model.text import text_of_value
 
 Json = Dict[str, Any]
 
@@ -71,7 +72,7 @@ def plain(value: Any) -> Any:
         return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
     if isinstance(value, (bytes, bytearray)):
         return {"b64": base64_or_none(bytes(value))}
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else text_of_value(value)
 
 
 def text_or_none(value: Optional[bytes]) -> Optional[str]:

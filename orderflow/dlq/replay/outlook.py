@@ -5,6 +5,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.avro.codec import order_reader
+from orderflow.avro.order_fields import fields_of
 from orderflow.dlq.audit import States
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
@@ -32,6 +33,8 @@ class Bench:
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
         self.newest = NewestByKey()
         self._read = order_reader(desk.decoder)
+        fields = fields_of(desk.decoder.reader.parsed)
+        self._spellings = {field.name: field.spelling.from_json for field in fields}
 
     def __enter__(self) -> "Bench":
         return self
@@ -63,7 +66,9 @@ class Bench:
         return Judge(self.request.terms, aids, job)
 
     def _encode(self, order: replay.Order) -> bytes:
-        return self.desk.encoder().encode(order)
+        """The bytes of a repaired order. What `--set` gives is JSON, and is read as a line of a file is."""
+        repaired = {name: self._spellings[name](order[name]) for name in self.request.terms.repairs}
+        return self.desk.encoder().encode({**order, **repaired})
 
     def read_states(self, job: str) -> None:
         """Learn again what became of each dead letter, without what this job did."""
