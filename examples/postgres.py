@@ -9,10 +9,10 @@ database, after a commit whose answer got lost, and after a replay.
     DATABASE_URL=postgresql://... python consumer.py --handler examples/postgres.py:charge
 """
 
+import atexit
 import os
 import zlib
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Dict
 
 from psycopg_pool import ConnectionPool
@@ -21,7 +21,19 @@ DATABASE_URL = os.environ["DATABASE_URL"]
 """Read when the consumer starts, so that a missing setting stops it then and not at the first order."""
 
 TIMEOUT_S = 10
+MOST_CONNECTIONS = 16
 ONE_IN = 50
+
+POOL = ConnectionPool(
+    DATABASE_URL,
+    min_size=1,
+    max_size=MOST_CONNECTIONS,
+    timeout=TIMEOUT_S,
+    kwargs={"connect_timeout": TIMEOUT_S},
+    check=ConnectionPool.check_connection,  # a connection that broke is replaced
+    open=False,  # at the first order, since a process that forks must not share connections
+)
+atexit.register(POOL.close)
 
 
 def charge(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
@@ -30,9 +42,8 @@ def charge(order: Dict[str, Any], delivery: Any) -> Dict[str, Any]:
     While the database is down, this raises what psycopg raises, and the order is retried with back-off.
     """
     amount = round(order["quantity"] * Decimal(str(order["price"])), 2)
-    with (
-        pool().connection()
-    ) as database:  # one transaction: committed at the end, rolled back by an exception
+    POOL.open()  # does nothing from the second order on
+    with POOL.connection() as database:  # one transaction, which an exception rolls back
         if is_new(database, delivery.id):
             database.execute(
                 "insert into charges (order_id, customer_id, amount) values (%s, %s, %s)",
@@ -53,17 +64,3 @@ def is_new(database: Any, delivery_id: str) -> bool:
     """Note the order's id. False if it was there; a call that is under way elsewhere is waited for."""
     noted = database.execute("insert into deliveries (id) values (%s) on conflict do nothing", (delivery_id,))
     return bool(noted.rowcount)
-
-
-@lru_cache(maxsize=None)
-def pool() -> ConnectionPool:
-    """The connections of this process, opened at its first order. One that is broken is replaced."""
-    return ConnectionPool(
-        DATABASE_URL,
-        min_size=1,
-        max_size=int(os.environ.get("WORKERS", "1")),
-        timeout=TIMEOUT_S,
-        kwargs={"connect_timeout": TIMEOUT_S},
-        check=ConnectionPool.check_connection,
-        open=True,
-    )

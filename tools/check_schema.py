@@ -10,7 +10,7 @@ if __name__ == "__main__":
 
 import config
 from orderflow.avro import evolution
-from orderflow.avro.codec import Schema, SchemaRefused, load_schema
+from orderflow.avro.codec import Schema, SchemaRefused, load_schema, shipped_rules
 from orderflow.avro.schema_store import (
     Registry,
     RegistryConfig,
@@ -55,6 +55,9 @@ def main(argv: Optional[Sequence[str]] = None, out: TextIO = sys.stdout, err: Te
         print(f"check-schema: {error}", file=err)
         print("next: start it, or unset SCHEMA_REGISTRY_URL to check the files only", file=err)
         return BREAKS
+    if settings.rules is None:
+        judged = ", ".join(rule.field for rule in shipped_rules(reader).rules)
+        print(f"the shipped rules judge {judged or 'none of its fields'}", file=out)
     return report(reader, path.name, writers, out)
 
 

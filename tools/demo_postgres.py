@@ -53,6 +53,7 @@ class Shop(Story):
         super().__init__(client, secrets, out)
         self._database = database
         self.settings.update(DATABASE_URL=database.url, WORKERS="8", MAX_RETRIES="2", OUTAGE_WINDOW="1")
+        self.settings.update(KAFKA_SESSION_TIMEOUT_MS="6000")  # how long a killed consumer is waited for
 
     def tell(self) -> bool:
         """Run it all; whether every order was charged once."""

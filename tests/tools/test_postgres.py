@@ -49,7 +49,7 @@ def charge(tables: LocalPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[H
     monkeypatch.setenv("DATABASE_URL", tables.url)
     handler = load(HANDLER)
     yield handler
-    sys.modules[handler.__module__].pool().close()
+    sys.modules[handler.__module__].POOL.close()
     del sys.modules[handler.__module__]
 
 
@@ -99,7 +99,8 @@ def test_a_database_that_was_killed_is_found_again(charge: Handler, tables: Loca
 
 
 def shop_on(database: LocalPostgres, pipeline: Callable[..., Pipeline], orders: int) -> Pipeline:
-    shop = pipeline(DATABASE_URL=database.url, OUTAGE_WINDOW="1", MAX_RETRIES="30", WORKERS="4")
+    quickly = {"OUTAGE_WINDOW": "1", "KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    shop = pipeline(DATABASE_URL=database.url, MAX_RETRIES="30", WORKERS="4", **quickly)
     shop.publish((f"O-{number}", f"C-{number % 50}") for number in range(orders))
     return shop
 
