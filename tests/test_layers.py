@@ -53,6 +53,7 @@ PURE = (
     "consume.brakes",
     "consume.caution",
     "consume.events",
+    "consume.head",
     "consume.ledger",
     "consume.outbox",
     "consume.pace",
@@ -106,7 +107,7 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 """What needs no import to read a clock or a file."""
 
 MAY_IMPORT: Dict[str, Set[str]] = {
-    "consume.ledger": {"model.commit_metadata"},
+    "consume.ledger": {"consume.head", "model.commit_metadata"},
     "consume.retry": {"errors"},
     "consume.session": {
         "consume.client_config",

@@ -16,7 +16,8 @@ and if there are none, it costs one commit per group of orders rather than one p
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
-from orderflow.consume.ledger import ALONE, IN_COMPANY, Head, Ledger
+from orderflow.consume.head import ALONE, IN_COMPANY, Head
+from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import Commit
 
 COMPANY = 8

@@ -2,7 +2,8 @@
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
 from orderflow.consume.world import World
 from orderflow.model.records import Message
 

@@ -11,7 +11,8 @@ from confluent_kafka import KafkaException
 from orderflow.consume import caution
 from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.failing import Failing
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition, size_of
 from orderflow.consume.reading_back import Found, Recovery

@@ -5,7 +5,8 @@ from typing import List, Optional
 import pytest
 
 from orderflow.consume.caution import COMPANIES, COMPANY, Suspicion, choose, is_guilty, judge
-from orderflow.consume.ledger import ALONE, IN_COMPANY, Head, Ledger
+from orderflow.consume.head import ALONE, IN_COMPANY, Head
+from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 
 

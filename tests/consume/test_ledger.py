@@ -5,7 +5,8 @@ from typing import List, Optional, Tuple
 
 import pytest
 
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import (
     DELAYS_S,
     MAX_ATTEMPTS,

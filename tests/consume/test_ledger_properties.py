@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
 from orderflow.consume.partition import Partition, size_of
 from orderflow.consume.restoring import Limits
 from orderflow.dlq.output.times import until
