@@ -64,12 +64,12 @@ class Next(NamedTuple):
     alone: bool
 
 
-def judge(commit: Optional[Commit]) -> Dict[int, Suspicion]:
+def judge(commit: Commit) -> Dict[int, Suspicion]:
     """By offset: the orders that may have killed the process that left this commit.
 
     Each partition is judged by itself: its next owner may also own partitions of other processes.
     """
-    if commit is None or commit.clean:
+    if commit.clean:
         return {}
     announced = [entry for entry in commit.entries if entry.announced]
     called = {entry.offset for entry in announced if not entry.delay_s}

@@ -22,6 +22,8 @@ class Work(NamedTuple):
     outbox: Outbox
     records: List[Outgoing]
     """Built in the polling thread: two busy threads slow each other down."""
+    pages: List[Outgoing]
+    """The ledger pages that the offsets name."""
     partitions: List[Partition]
     offsets: Dict[int, Tuple[int, str]]
     member: Any
@@ -102,6 +104,6 @@ class Dispatch:
         if work.is_unsure:
             return self._session.find_out(work.offsets)
         began_s = self._world.clock()
-        settlement = self._session.send(work.records, work.offsets, work.member)
+        settlement = self._session.send(work.records, work.offsets, work.member, work.pages)
         self._progress = self._progress._replace(took_s=self._world.clock() - began_s)
         return settlement

@@ -8,6 +8,7 @@ from orderflow.consume.caution import COMPANIES, COMPANY, Suspicion, choose, is_
 from orderflow.consume.head import ALONE, IN_COMPANY, Head
 from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
+from tests.support.memory import text_of
 
 
 def commit(entries: List[Entry], clean: bool = False, alone: Optional[int] = None) -> Commit:
@@ -34,9 +35,9 @@ def ledger_with(*hows: int, died_alone: Optional[int] = None) -> Ledger:
 # --- what a commit tells of a death
 
 
-def test_after_a_proper_stop_and_without_a_commit_nobody_is_suspect() -> None:
+def test_after_a_proper_stop_nobody_is_suspect() -> None:
     """An order that was announced has returned by then."""
-    assert judge(commit(called(3), clean=True)) == judge(None) == {}
+    assert judge(commit(called(3), clean=True)) == {}
 
 
 @pytest.mark.parametrize(("count", "how"), [(1, ALONE), (COMPANY, ALONE), (COMPANY + 1, IN_COMPANY)])
@@ -61,9 +62,10 @@ def test_a_ledger_writes_its_suspicions_so_that_the_next_owner_has_the_same() ->
     """Reading it back from the metadata text changes nothing."""
     ledger = ledger_with(ALONE, IN_COMPANY, 0, ALONE, IN_COMPANY, died_alone=3)
 
-    found = read_metadata(ledger.metadata(0.0, 0.0, clean=False, alone=3), 0)
+    found = read_metadata(text_of(ledger, clean=False, alone=3), 0)
 
     suspicions = {0: Suspicion(ALONE), 1: Suspicion(IN_COMPANY), 3: Suspicion(ALONE, True)}
+    assert found is not None
     assert judge(found) == {**suspicions, 4: Suspicion(IN_COMPANY)}
 
 
