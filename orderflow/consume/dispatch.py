@@ -67,7 +67,8 @@ class Dispatch:
 
     def send_off(self, work: Work) -> None:
         """Send a settlement. No other may be in flight."""
-        self._progress = self._progress._replace(sent_off_at_s=self._world.clock())
+        page_bytes = sum(len(page.value or b"") for page in work.pages)
+        self._progress = self._progress._replace(sent_off_at_s=self._world.clock(), page_bytes=page_bytes)
         self._thread.submit(work)
 
     def settled(self) -> None:

@@ -2,18 +2,13 @@
 
 from typing import Dict, List, Mapping, NamedTuple, Set
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from orderflow.consume.world import World
-from orderflow.kafka.ledger_pages import LedgerPages, Wanted
+from orderflow.kafka.ledger_pages import NO_SUCH_TOPIC, LedgerPages, Wanted
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.ledger_page import page_key
 
-NO_SUCH_TOPIC = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-)
 MOST_LOOKS = 10
 """Looks for a page's topic, a second apart, before it counts as deleted: a new broker may not know it yet."""
 NO_HASHES: Mapping[int, bytes] = {}

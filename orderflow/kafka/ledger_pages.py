@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import consumer_config
-from orderflow.model.commit_metadata import Commit
-from orderflow.model.ledger_page import Page, completed, read_page
+from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.ledger_page import Page, completed, page_key, read_page
 
 FIRST_LOOK = 64
 """Offsets before the end to search first; half of them are markers of transactions."""
@@ -21,6 +21,11 @@ WIDER = 8
 AT_ONCE = 100
 BOUNDS_TIMEOUT_S = 2.0
 
+NO_SUCH_TOPIC = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
 Partition = Tuple[str, int]
 """A topic and the number of one of its partitions."""
 
@@ -190,11 +195,49 @@ def _partition(wanted: Wanted) -> Partition:
     return name.topic, name.partition
 
 
-def find_pages(pages: LedgerPages, timeout_s: float) -> Dict[int, Optional[Found]]:
-    """Wait for all that was started. Raises KafkaException if the topic cannot be read, or time is up."""
-    until_s, answers = time.monotonic() + timeout_s, {}
-    while pages:
-        if time.monotonic() > until_s:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        answers.update(dict(pages.poll(0.1)))
-    return answers
+class Group(NamedTuple):
+    """Whose commits to read."""
+
+    name: str
+    topic: str
+    """The topic of the orders."""
+
+
+def read_commits(
+    client: Mapping[str, Any],
+    group: Group,
+    committed: Mapping[int, Tuple[Optional[int], str]],
+    timeout_s: float = 10.0,
+) -> Dict[int, Optional[Commit]]:
+    """What a group has committed, by partition: None if it is not ours, with its heads if they are to be had.
+
+    Where a page is gone, the commit is not complete. Raises KafkaException if pages cannot be read.
+    """
+    commits = {
+        number: None if offset is None else read_metadata(metadata, offset)
+        for number, (offset, metadata) in committed.items()
+    }
+    paged = {number: commit for number, commit in commits.items() if commit is not None and commit.page}
+    if not paged:
+        return commits
+    pages, until_s = LedgerPages(client, group.name), time.monotonic() + timeout_s
+    try:
+        for number, commit in paged.items():
+            key = page_key(group.name, group.topic, number)
+            _start(pages, number, Wanted(key, committed[number][0] or 0, commit))
+        while pages:
+            if time.monotonic() > until_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            commits.update((number, found.commit) for number, found in pages.poll(0.1) if found is not None)
+    finally:
+        pages.close()
+    return commits
+
+
+def _start(pages: LedgerPages, number: int, wanted: Wanted) -> None:
+    """Search a page, unless its topic was deleted."""
+    try:
+        pages.start(number, wanted)
+    except KafkaException as error:
+        if error.args[0].code() not in NO_SUCH_TOPIC:
+            raise

@@ -73,6 +73,11 @@ class Commit(NamedTuple):
     """The page that lists the heads. None: `entries` lists them all. Otherwise `entries` is empty until the
     page has been read, which does not mean that nothing waits."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether `entries` lists the heads. A page without heads is never written."""
+        return self.page is None or bool(self.entries)
+
 
 # --- the metadata's text -----------------------------------------------------------------------------
 #

@@ -5,7 +5,7 @@ from typing import Callable, List
 import pytest
 
 from orderflow.dlq.replay.canary import is_past
-from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 from tests.support.memory import write_metadata
 from tests.support.pipeline import Finished, Pipeline
 
@@ -34,7 +34,7 @@ def metadata(next_offset: int, entries: List[Entry], base: int) -> str:
 )
 def test_when_a_group_is_past_it(committed: int, text: str, past: bool) -> None:
     """Offsets 10 to 20 are done if they lie below what is committed, or none of them is listed as waiting."""
-    assert is_past(committed, text, 10, 20) is past
+    assert is_past(committed, read_metadata(text, committed), 10, 20) is past
 
 
 @pytest.fixture
