@@ -1,6 +1,6 @@
 """Retries without a ceiling, on a real Kafka: thousands wait, and none is lost with their list."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -176,9 +176,7 @@ def _found(client: Dict[str, Any], topic: str, number: int, base: int) -> Any:
     commit = Commit(base + 9, [], True, False, None, 0, page=PageName(topic, 0, number))
     try:
         pages.start(0, Wanted(page_key("group", "orders", 0), base, commit))
-        answers: List[Any] = []
-        eventually(lambda: answers.extend(pages.poll(0.1)) or answers)
-        return answers[0][1]
+        return eventually(lambda: pages.poll(0.1))[0][1]
     finally:
         pages.close()
 
