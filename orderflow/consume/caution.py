@@ -27,6 +27,8 @@ COMPANIES = 32
 """The most suspects over all partitions that are called together."""
 CALLS_ON_THE_WAY = 3
 """Calls at the first three degrees; one of these deaths may go uncounted."""
+MOST_DEATHS = 30
+"""However many retries an order has, it is not allowed to kill more processes than this."""
 KEY_RUN = 50
 """The most followers of a key that run between two settlements (with workers), or behind an announced head
 (without)."""
@@ -94,7 +96,7 @@ def is_guilty(head: Head, max_retries: int) -> bool:
     on the fast path, one announced and, if there is room for it, one in company.
     """
     most = max_retries - (1 if may_share(max_retries) else 0)
-    return head.died_alone and head.attempts >= most
+    return head.died_alone and head.attempts >= min(most, MOST_DEATHS)
 
 
 def choose(ledgers: Mapping[int, Ledger], now_s: float, max_retries: int) -> Optional[Next]:

@@ -134,6 +134,13 @@ EVENTS: Dict[str, Event] = {
             "all their retries back"
         ),
     ),
+    "list_on_page": Event(
+        "info",
+        "more orders of a partition wait than commit metadata lists: their list is in the ledger topic now",
+        lambda partition, waiting, topic: (
+            f"partition {partition}: {waiting:,} orders are waiting; their list is in topic {topic} now"
+        ),
+    ),
     "page_lost": Event(
         "ERROR",
         "the page of the ledger topic that lists a partition's waiting orders is gone or damaged",

@@ -7,8 +7,10 @@ from orderflow.consume.ledger import Ledger
 from orderflow.consume.pages import Pages
 from orderflow.consume.statement import Statement, first_form
 from orderflow.consume.world import World
-from orderflow.model.commit_metadata import Stand, second_form
+from orderflow.model.commit_metadata import PageName, Stand, second_form
 
+TELL_OF_PAGE_S = 60.0
+"""After so long without a page, the next one is told again."""
 FIRST_CHUNK, LARGEST_CHUNK = 100, 500
 """How many orders of a partition are announced at a time after an owner died.
 
@@ -44,6 +46,8 @@ class Partition:
         """Why fetching is paused, and until when (None: until released)."""
         self._chunk = FIRST_CHUNK
         self._pages = pages
+        self._paged_at_s: Optional[float] = None
+        """When it last took a page to list what waits."""
 
     def __repr__(self) -> str:
         return f"<partition {self.number}>"
@@ -107,7 +111,16 @@ class Partition:
         if self._pages is None or fits or not self.ledger.heads:
             return Statement(stand.base, text)
         name, page = self._pages.write(self.ledger, stand, world)
+        self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)
+
+    def _tell_of_page(self, name: PageName, world: World) -> None:
+        """One line when the list moves out of the metadata; none if it comes and goes."""
+        now_s, last_s = world.clock(), self._paged_at_s
+        self._paged_at_s = now_s
+        if last_s is None or now_s - last_s > TELL_OF_PAGE_S:
+            waiting = self.ledger.unfinished
+            world.report("list_on_page", partition=self.number, waiting=waiting, topic=name.topic)
 
     def commit_again(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
         """The same while the list is what was committed last, so that its page can be named again."""

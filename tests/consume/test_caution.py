@@ -4,6 +4,7 @@ from typing import List, Optional
 
 import pytest
 
+from orderflow.cli.values import UNLIMITED
 from orderflow.consume.caution import COMPANIES, COMPANY, Suspicion, choose, is_guilty, judge
 from orderflow.consume.head import ALONE, IN_COMPANY, Head
 from orderflow.consume.ledger import Ledger
@@ -117,7 +118,9 @@ def test_nobody_is_called_who_is_not_suspect_or_not_due() -> None:
 # --- who is guilty
 
 
-@pytest.mark.parametrize(("max_retries", "deaths"), [(0, 1), (1, 1), (2, 1), (3, 2), (10, 9)])
+@pytest.mark.parametrize(
+    ("max_retries", "deaths"), [(0, 1), (1, 1), (2, 1), (3, 2), (10, 9), (10_000, 30), (UNLIMITED, 30)]
+)
 def test_an_order_is_guilty_when_it_died_alone_as_often_as_its_budget_allows(
     max_retries: int, deaths: int
 ) -> None:
