@@ -163,8 +163,8 @@ class _Counter:
     def _engine(self, session: MemorySession, clock: Clock, story: "_Story") -> Engine:
         world = World(clock, clock.time_of_day, lambda: 0.5, story.report)
         destination = Destination(RESULTS, MAX_ORDER_BYTES, "group", "test")
-        limits = Terms(Limits(10_000, 64 * MAX_ORDER_BYTES))
-        settings = Settings(self._policy, OUTAGE_WINDOW_S, limits, lambda: None)
+        terms = Terms(Limits(10_000, 64 * MAX_ORDER_BYTES), "group")
+        settings = Settings(self._policy, OUTAGE_WINDOW_S, terms, lambda: None)
         return engine_on(session, self._business, destination, settings, world)
 
 

@@ -9,17 +9,19 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 
 from confluent_kafka import KafkaError
 
-from orderflow.consume.engine import Connections, Engine, Sending, Settings
+from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.reading_back import Found, Recovery
+from orderflow.consume.restoring import Connections
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Settlement
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
+from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.model.records import Headers, Outgoing
 
-ORDERS, DEAD_LETTERS, RESULTS = "orders", "orders-dlq", "orders-processed"
+ORDERS, DEAD_LETTERS, RESULTS, LEDGER = "orders", "orders-dlq", "orders-processed", "orders-waiting"
 BEGAN_S = 1_764_000_000.0
 """Time of day at which the clock begins; it begins at 0."""
 STEP_S = 0.001
@@ -31,6 +33,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.began_s = BEGAN_S
 
     def __call__(self) -> float:
         """Seconds since it began."""
@@ -38,7 +41,7 @@ class Clock:
 
     def time_of_day(self) -> float:
         """Seconds since the epoch."""
-        return BEGAN_S + self.now_s
+        return self.began_s + self.now_s
 
     def pass_by(self, seconds: float) -> None:
         """Let time pass."""
@@ -274,11 +277,14 @@ class MemorySession:
         """Commit offsets alone."""
         return self._settle((), offsets)
 
-    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
-        """Send records, and commit the offsets with them in exactly-once mode."""
+    def send(
+        self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
+    ) -> Settlement:
+        """Send records and pages, and commit the offsets with them in exactly-once mode."""
+        sent = [*outgoing, *pages]
         if self.exactly_once:
-            return self._settle(outgoing, offsets)
-        settlement = self._settle(outgoing, {})
+            return self._settle(sent, offsets)
+        settlement = self._settle(sent, {})
         confirmed = frozenset(range(len(outgoing)))
         return settlement if settlement is not SETTLED else Settlement(Outcome.SENT, "", confirmed)
 
@@ -337,18 +343,40 @@ class NoWatchdog:
         """Nothing is called."""
 
 
+class NoPages:
+    """The face of `orderflow.kafka.ledger_pages.LedgerPages` for a group without a ledger topic."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def cancel(self, partitions: Set[int]) -> None:
+        """Nothing is read."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Kept(NamedTuple):
+    """What finds the waiting orders of an earlier owner again."""
+
+    recovery: Any
+    pages: Any
+
+
+NOTHING_KEPT = Kept(NothingToRecover(), NoPages())
+
+
 def engine_on(
     session: MemorySession,
     business: Business,
     destination: Destination,
     settings: Settings,
     world: World,
-    recovery: Any = None,
+    kept: Kept = NOTHING_KEPT,
 ) -> Engine:
     """The real engine over a session in memory."""
-    found = NothingToRecover() if recovery is None else recovery
     return Engine(
-        Connections(cast(Session, session), cast(Recovery, found)),
+        Connections(cast(Session, session), cast(Recovery, kept.recovery), cast(LedgerPages, kept.pages)),
         business,
         Sending(Outbox(DEAD_LETTERS), destination),
         settings,

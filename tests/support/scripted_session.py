@@ -16,6 +16,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, NamedTuple, Optio
 from orderflow.consume.engine import Settings
 from orderflow.consume.handler import Handler
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.reading_back import Found
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
@@ -25,20 +26,23 @@ from orderflow.model.records import Outgoing
 from orderflow.testing.memory import (
     BEGAN_S,
     DEAD_LETTERS,
+    LEDGER,
     ORDERS,
     RESULTS,
     Clock,
+    Kept,
     MemorySession,
     Stored,
     Topic,
     engine_on,
 )
-from tests.support.memory import Log, MemoryRecovery
+from tests.support.memory import Log, MemoryPages, MemoryRecovery
 
-__all__ = ["BEGAN_S", "DEAD_LETTERS", "ORDERS", "RESULTS", "Clock", "Stored", "Topic"]
+__all__ = ["BEGAN_S", "DEAD_LETTERS", "LEDGER", "ORDERS", "RESULTS", "Clock", "Stored", "Topic"]
 
 POLICY = Policy(max_retries=3, backoff_s=1.0, backoff_max_s=8.0)
 LIMITS = Limits(10_000, 64 * 1024 * 1024)
+PAGES = LedgerTopic(LEDGER, 1, 1_000_000, "group")
 
 
 class Answer(NamedTuple):
@@ -129,9 +133,13 @@ class Life:
         publishes: bool = False,
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
+        pages: bool = False,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
-        """`connect` makes the session, which a test may replace by a kind of its own."""
+        """`pages`: whatever waits is listed on a page of the ledger topic, and nothing in the metadata.
+
+        `connect` makes the session, which a test may replace by a kind of its own.
+        """
         self.topic = topic
         self.clock = clock = topic.clock
         self.events: List[Tuple[str, Dict[str, Any]]] = []
@@ -139,8 +147,12 @@ class Life:
         world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
         business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
         destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
-        settings = Settings(policy, outage_window_s, Terms(limits), lambda: None)
-        self.engine = engine_on(self.session, business, destination, settings, world, ScriptedRecovery(topic))
+        terms = Terms(limits, "group")
+        if pages:
+            terms = terms._replace(ledger_topic=PAGES, metadata_limit=0)
+        settings = Settings(policy, outage_window_s, terms, lambda: None)
+        kept = Kept(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)))
+        self.engine = engine_on(self.session, business, destination, settings, world, kept)
         self.loop, self.brake = self.engine.loop, self.engine.brake
 
     def report(self, event: str, **fields: Any) -> None:
