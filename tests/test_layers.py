@@ -68,6 +68,7 @@ PURE = (
     "dlq.output.portrait",
     "dlq.output.times",
     "dlq.replay.judge",
+    "dlq.replay.origin",
     "dlq.replay.staleness",
     "dlq.selection",
     "dlq.tally",

@@ -9,6 +9,7 @@ from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.judge import Aids, Judge, Terms, Verdict, digest
+from orderflow.dlq.replay.origin import origin_of
 from orderflow.dlq.replay.source_topics import Candidates
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.model.dead_letter import Shrink
@@ -326,4 +327,4 @@ def test_a_negative_place_is_no_place(offset: bytes) -> None:
 
     assert one.told.offset == int(offset)
     assert candidates.begins == {}
-    assert judge.origin_of(one).offset is None
+    assert origin_of(one).offset is None

@@ -5,16 +5,15 @@ to say. So only a confirmed topic is ever sent to, or fetched from.
 """
 
 import hashlib
-import re
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
 from orderflow.dlq.audit import replayed_from
-from orderflow.dlq.dialects import OWN
 from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
+from orderflow.dlq.replay.origin import Origin, guessed_id, origin_of, place_of, without_replays
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.model import dead_letter as own
-from orderflow.model.delivery_id import REPLAY_ID, claimed_id, id_of, place_id
+from orderflow.model.delivery_id import REPLAY_ID, claimed_id
 from orderflow.model.records import Headers, Outgoing, Record, place_in
 
 Order = Dict[str, Any]
@@ -82,23 +81,6 @@ class Aids(NamedTuple):
     """Whether the audit knows of a replay of the dead letter at this place."""
 
 
-class Origin(NamedTuple):
-    """Where a dead letter came from, and what of its source it carries."""
-
-    topic: Optional[str]
-    partition: Optional[int]
-    offset: Optional[int]
-    replays: int
-    headers: Headers
-    """The source's own."""
-    is_whole: bool
-    """Key, value and headers of the source are here as they were."""
-    known_id: Optional[str]
-    """What the order was called, as the dead letter tells."""
-    has_value: Optional[bool]
-    """False: it stands in the source only. None: there is no source."""
-
-
 class Source(NamedTuple):
     """What stood in the source topic, without the traces of earlier replays."""
 
@@ -147,10 +129,10 @@ class Judge:
         target = self._terms.target or origin.topic
         refusal = self._by_target(target) or self._by_count(origin)
         if refusal:
-            return Verdict(None, refusal, _told(origin))
+            return Verdict(None, refusal, place_of(origin))
         source = self._source(letter.record, origin)
         if source is None:
-            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, _told(origin))
+            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, place_of(origin))
         return self._on_content(letter, origin, source, str(target))
 
     def _by_state(self, letter: Letter) -> str:
@@ -191,7 +173,7 @@ class Judge:
             own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
             left_out = fetched.headers_left_out is not None
             known_id = claimed_id(fetched.headers)
-            return Source(fetched.key, fetched.value, _without_replays(own_headers), left_out, known_id)
+            return Source(fetched.key, fetched.value, without_replays(own_headers), left_out, known_id)
         # Only the source's headers are missing, and this system loses them for good.
         return Source(record.key, record.value, origin.headers) if origin.has_value else None
 
@@ -218,7 +200,7 @@ class Judge:
             return Verdict(None, UNJUDGED, str(error))
         is_stale = self._is_stale(origin, source.key, target)
         if is_stale and self._terms.stale == SKIP:
-            return Verdict(None, SUPERSEDED, _told(origin))
+            return Verdict(None, SUPERSEDED, place_of(origin))
         outgoing = self._outgoing(letter, origin, source, target)
         if not self._fits(source, outgoing):
             return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
@@ -259,7 +241,7 @@ class Judge:
         partition = origin.partition if target == origin.topic else None
         if partition is not None and not 0 <= partition < self._aids.partitions(target):
             partition = None
-        first_id = origin.known_id or source.known_id or _guessed_id(letter)
+        first_id = origin.known_id or source.known_id or guessed_id(letter)
         story: Headers = [
             (REPLAY_ID, first_id.encode()),
             (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
@@ -288,74 +270,6 @@ class _Unrepairable(Exception):
 
 STORY_BYTES = 1024
 """More than the replay headers and Kafka's own take."""
-_STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
-
-
-def origin_of(letter: Letter) -> Origin:
-    """Where it came from and what it carries; quick for dead letters of our own, which are most."""
-    kind, headers = letter.kind, letter.record.headers
-    if kind.dialect == OWN.name:
-        kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
-        named = letter.own_values or dict(headers)
-        whole = own.LEFT_OUT not in named
-        replays = _count(named.get(own.REPLAY_COUNT))
-        _, partition, offset = letter.detail
-        known_id = id_of(named.get(own.ID)) or claimed_id(headers)
-        place = _no_command(partition), _no_command(offset)
-        return Origin(kind.topic, *place, replays, kept, whole, known_id, whole)
-    return _foreign_origin(letter)
-
-
-def _no_command(number: Optional[int]) -> Optional[int]:
-    """The partition or offset; None where it is negative, which no record has. Kafka Streams writes -1."""
-    return None if number is None or number < 0 else number
-
-
-def _foreign_origin(letter: Letter) -> Origin:
-    told = letter.told
-    parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
-    return Origin(
-        told.topic,
-        _no_command(told.partition),
-        _no_command(told.offset),
-        max(0, told.replay_count or 0),
-        _without_replays(user_headers(letter.record.headers)),
-        all(part is True for part in parts),
-        claimed_id(letter.record.headers),
-        told.value_is_original and told.key_is_original,
-    )
-
-
-def _guessed_id(letter: Letter) -> str:
-    """What to call an order whose dead letter does not say it; always the same for one dead letter.
-
-    An older version of ours called it by its place, and its handler may know it so. A stranger's order was
-    not called by us before; its time keeps it apart from another of a topic that was created again.
-    """
-    record, told = letter.record, letter.told
-    place = (told.topic, told.partition, told.offset)
-    is_ours = told.dialect == OWN.name
-    if place[0] is None or place[1] is None or place[2] is None:
-        return place_id(record.topic, record.partition, record.offset, record.timestamp_ms)
-    return place_id(place[0], place[1], place[2], None if is_ours else told.timestamp_ms)
-
-
-def _count(value: Optional[bytes]) -> int:
-    """0 for what no replay writes, and what is too long to be counted."""
-    return int(value) if value is not None and _COUNT.fullmatch(value) else 0
-
-
-_COUNT = re.compile(rb"[0-9]{1,9}")
-
-
-def _told(origin: Origin) -> str:
-    return "" if origin.topic is None else f"{origin.topic}-{origin.partition}-{origin.offset}"
-
-
-def _without_replays(headers: Headers) -> Headers:
-    """The source's own: neither the life story of earlier replays nor the mark that headers are missing."""
-    ours = (own.REPLAY_PREFIX, own.HEADERS_LEFT_OUT)
-    return [header for header in headers if not header[0].startswith(ours)]
 
 
 def digest(outgoing: Outgoing) -> str:
