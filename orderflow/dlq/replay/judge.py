@@ -5,11 +5,12 @@ to say. So only a confirmed topic is ever sent to, or fetched from.
 """
 
 import hashlib
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.audit import replayed_from
 from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
+from orderflow.dlq.pointer import AGREES, Comparison, compare, doubt
 from orderflow.dlq.replay.origin import Origin, guessed_id, origin_of, place_of, without_replays
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.model import dead_letter as own
@@ -26,6 +27,7 @@ FOREIGN = "came from a topic that was not confirmed"
 LOOP = "would go back into the dead letters"
 AT_CAP = "replayed as often as --max-replays allows"
 NOT_HERE = "its value is not in the dead letter, and the source no longer has it"
+ANOTHER = "points to a record that is not the one it came from"
 NO_SOURCE = "there is no source record to send"
 STILL_FAILS = "still fails today's decoder or rules"
 NOT_REPAIRABLE = "cannot be repaired: it cannot be decoded"
@@ -91,6 +93,8 @@ class Source(NamedTuple):
     """It has some that no client of ours can read."""
     known_id: Optional[str] = None
     """What the order was called, as the source tells."""
+    fetched: Optional[Comparison] = None
+    """Of the dead letter with what was fetched; None where nothing was."""
 
 
 class Verdict(NamedTuple):
@@ -108,6 +112,10 @@ class Verdict(NamedTuple):
     before: Optional[Order] = None
     after: Optional[Order] = None
     """The order around a repair."""
+    is_fetched: bool = False
+    """What is sent stands in the source topic, where the dead letter points to."""
+    unchecked: Tuple[str, ...] = ()
+    """What of that could not be checked, because the dead letter does not carry it."""
 
 
 class Judge:
@@ -130,9 +138,10 @@ class Judge:
         refusal = self._by_target(target) or self._by_count(origin)
         if refusal:
             return Verdict(None, refusal, place_of(origin))
-        source = self._source(letter.record, origin)
-        if source is None:
-            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, place_of(origin))
+        try:
+            source = self._source(letter, origin)
+        except _NotSent as error:
+            return Verdict(None, error.why, str(error))
         return self._on_content(letter, origin, source, str(target))
 
     def _by_state(self, letter: Letter) -> str:
@@ -164,18 +173,23 @@ class Judge:
     def _by_count(self, origin: Origin) -> str:
         return AT_CAP if origin.replays >= self._terms.max_replays else ""
 
-    def _source(self, record: Record, origin: Origin) -> Optional[Source]:
-        """The record as it was before it died, from the dead letter or else from its topic."""
+    def _source(self, letter: Letter, origin: Origin) -> Source:
+        """The record as it was before it died, from the dead letter or else from its topic.
+
+        Raises _NotSent where it is in neither.
+        """
+        here = Source(letter.record.key, letter.record.value, origin.headers)
         if origin.is_whole:
-            return Source(record.key, record.value, origin.headers)
+            return here
         fetched = self._fetch(origin)
-        if fetched is not None:
-            own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
-            left_out = fetched.headers_left_out is not None
-            known_id = claimed_id(fetched.headers)
-            return Source(fetched.key, fetched.value, without_replays(own_headers), left_out, known_id)
-        # Only the source's headers are missing, and this system loses them for good.
-        return Source(record.key, record.value, origin.headers) if origin.has_value else None
+        comparison = compare(letter, fetched) if fetched is not None else AGREES
+        if fetched is not None and not comparison.differs:
+            return _as_source(fetched, comparison)
+        if origin.has_value:  # only the source's headers are missing
+            return here
+        if comparison.differs:
+            raise _NotSent(ANOTHER, f"{place_of(origin)}: {doubt(comparison)}")
+        raise _NotSent(NO_SOURCE if origin.has_value is None else NOT_HERE, place_of(origin))
 
     def _fetch(self, origin: Origin) -> Optional[Record]:
         if origin.topic is None or origin.partition is None or origin.offset is None:
@@ -192,7 +206,7 @@ class Judge:
                 source = source._replace(value=value)
             if self._checks and target == self._terms.orders_topic:
                 self._aids.read(source.value)
-        except _Unrepairable as error:
+        except _NotSent as error:
             return Verdict(None, error.why, str(error))
         except OrderError as error:
             return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
@@ -205,18 +219,19 @@ class Judge:
         if not self._fits(source, outgoing):
             return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
         left_out = letter.headers_left_out or source.headers_left_out
-        return Verdict(outgoing, "", "", is_stale, left_out, before, after)
+        is_fetched, unchecked = source.fetched is not None, (source.fetched or AGREES).unknown
+        return Verdict(outgoing, "", "", is_stale, left_out, before, after, is_fetched, unchecked)
 
     def _repaired(self, value: Optional[bytes]) -> "_Repair":
         try:
             before = self._aids.decode(value)
         except OrderError as error:
-            raise _Unrepairable(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
+            raise _NotSent(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
         after = {**before, **self._terms.repairs}
         try:
             return _Repair(before, after, self._aids.encode(after))
         except ValueError as error:
-            raise _Unrepairable(MISFIT, str(error)) from error
+            raise _NotSent(MISFIT, str(error)) from error
 
     def _fits(self, source: Source, outgoing: Outgoing) -> bool:
         """Whether the target takes it; measured exactly only where that may matter."""
@@ -260,10 +275,18 @@ class _Repair(NamedTuple):
     value: bytes
 
 
-class _Unrepairable(Exception):
+class _NotSent(Exception):
+    """Why a dead letter is not sent, and the detail."""
+
     def __init__(self, why: str, detail: str) -> None:
         super().__init__(detail)
         self.why = why
+
+
+def _as_source(fetched: Record, comparison: Comparison) -> Source:
+    own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
+    left_out, known_id = fetched.headers_left_out is not None, claimed_id(fetched.headers)
+    return Source(fetched.key, fetched.value, without_replays(own_headers), left_out, known_id, comparison)
 
 
 # --- The parts of a record ---

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple, Optional
 
 from orderflow.dlq.dialects import OWN
-from orderflow.dlq.explain import user_headers
+from orderflow.dlq.explain import created_ms, user_headers
 from orderflow.dlq.letter import Letter
 from orderflow.model import dead_letter as own
 from orderflow.model.delivery_id import claimed_id, id_of, place_id
@@ -58,7 +58,7 @@ def _foreign_origin(letter: Letter) -> Origin:
         _no_command(told.partition),
         _no_command(told.offset),
         max(0, told.replay_count or 0),
-        without_replays(user_headers(letter.record.headers)),
+        without_replays(user_headers(letter.record.headers, created_ms(letter.record))),
         all(part is True for part in parts),
         claimed_id(letter.record.headers),
         told.value_is_original and told.key_is_original,

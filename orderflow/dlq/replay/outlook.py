@@ -11,7 +11,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.judge import Aids, Judge, Verdict
 from orderflow.dlq.replay.request import Request
-from orderflow.dlq.replay.source_topics import Candidates, SourceTopics
+from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic, states_now
@@ -55,7 +55,7 @@ class Bench:
             self.desk.decoder.decode,
             self._encode,
             self.sources.fetch,
-            self.newest.has_newer,
+            self._has_newer,
             self.sources.partitions,
             self.sources.room,
             lambda partition, offset: self.states.was_acted_on(partition, offset),
@@ -64,6 +64,10 @@ class Bench:
 
     def _encode(self, order: replay.Order) -> bytes:
         return self.desk.encoder().encode(order)
+
+    def _has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
+        end = self.request.ends.get(topic, {}).get(partition, 0)
+        return self.newest.has_newer(topic, partition, offset_in_log(offset, end), key)
 
     def read_states(self, job: str) -> None:
         """Learn again what became of each dead letter, without what this job did."""
@@ -103,7 +107,7 @@ class Bench:
         topics = self._source_topics()
         if not topics:
             return
-        candidates = Candidates(self.newest, topics)
+        candidates = Candidates(self.newest, {topic: self.request.ends.get(topic, {}) for topic in topics})
         dead = self.request.ends[self.desk.dlq_topic]
         spans = [span._replace(end=dead[span.partition]) for span in self.topic.reader.spans(Range())]
         progress = Progress(self.desk.err, "searched for where they came from")
@@ -134,6 +138,10 @@ class Outlook:
         self.by_target: CounterOf[str] = Counter()
         self.stale = 0
         self.headers_left_out = 0
+        self.fetched: CounterOf[str] = Counter()
+        """How many stand in a source topic only, by topic."""
+        self.unchecked: CounterOf[Tuple[str, ...]] = Counter()
+        """How many of these are taken on trust, by what the dead letters do not carry to check them by."""
         self.by_reason: CounterOf[str] = Counter()
         self.examples: Dict[str, List[str]] = {}
         """By reason: positions and details of the first few."""
@@ -161,6 +169,10 @@ class Outlook:
         self.by_target[verdict.outgoing.topic] += 1
         self.stale += verdict.is_stale
         self.headers_left_out += verdict.headers_left_out
+        if verdict.is_fetched:
+            self.fetched[letter.kind.topic or ""] += 1
+        if verdict.unchecked:
+            self.unchecked[verdict.unchecked] += 1
         if verdict.after is not None and len(self.repaired) < EXAMPLES_KEPT:
             self.repaired.append((letter.position, verdict))
 

@@ -41,6 +41,10 @@ def outlook_lines(outlook: Outlook, rate_per_s: Optional[float]) -> Lines:
         yield f"{outlook.stale:>8,}  of them although their key has a newer order (--stale)"
     if outlook.headers_left_out:
         yield f"{outlook.headers_left_out:>8,}  of them without their headers, which cannot be carried"
+    for topic, number in sorted(outlook.fetched.items()):
+        yield f"{number:>8,}  of them fetched from {escape(topic)}, where the dead letters point to"
+    for parts, number in sorted(outlook.unchecked.items()):
+        yield f"{number:>8,}  of these unchecked: the dead letters carry no {' and no '.join(parts)}"
     for why, number in outlook.by_reason.most_common():
         yield f"{number:>8,}  not: {why}"
         for example in outlook.examples.get(why, ()):
@@ -74,6 +78,8 @@ def verdict_row(letter: Letter, verdict: Verdict) -> Json:
         "detail": verdict.detail or None,
         "stale": verdict.is_stale,
         "headers_left_out": verdict.headers_left_out,
+        "fetched": verdict.is_fetched,
+        "unchecked": list(verdict.unchecked),
         "before": plain(verdict.before),
         "after": plain(verdict.after),
         "sha256": None if outgoing is None else digest(outgoing),
