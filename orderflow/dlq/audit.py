@@ -7,7 +7,7 @@ The topic is compacted, so the newest entry of each key is kept. A dead letter's
 import json
 import re
 from functools import lru_cache
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.dlq import letter
 from orderflow.model.dead_letter import REPLAY_FROM
@@ -23,6 +23,7 @@ LAST_MS = 253_402_300_799_999
 """The end of the year 9999, after which a time cannot be shown."""
 SMALL_BYTES = 4096
 """Up to this an entry is kept while it is read: the entries of a transaction are equal."""
+PARTITION = re.compile(r"[0-9]{1,9}")
 LETTER_KEY = re.compile(rb"([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -151,6 +152,15 @@ def _object(value: Optional[bytes]) -> Optional[Dict[str, Any]]:
     return told if isinstance(told, dict) else None
 
 
+def ends_at_start(job: Job, topic: str) -> Optional[Dict[int, int]]:
+    """Where the partitions of a topic ended when the job began; None where its record does not say."""
+    ends = job.request.get("ends")
+    told = ends.get(topic) if isinstance(ends, dict) else None
+    if not isinstance(told, dict):
+        return None
+    return {int(p): end for p, end in told.items() if PARTITION.fullmatch(p) and _is_number(end)}
+
+
 def replayed_from(record: Record) -> Optional[str]:
     """The dead letter that this one was before its replay; None where it was never replayed."""
     for name, value in reversed(record.headers):
@@ -248,8 +258,8 @@ class States:
         """Records of the audit topic that should be ours and cannot be read."""
         self.done = Marks()
         """What the job did already."""
-        self.first_replay_ms: Optional[int] = None
-        """Before this no dead letter can have failed again; None where nothing was replayed."""
+        self.replay_jobs: Set[str] = set()
+        """The jobs that replayed any: what failed again lies behind where the first of them began."""
         self._job = job
         self._marks = Marks()
 
@@ -261,8 +271,8 @@ class States:
         """Take an entry in; a later one of the same dead letter wins."""
         if entry.dlq_id is not None and self.dlq_id is not None and entry.dlq_id != self.dlq_id:
             return
-        if entry.action == REPLAYED and (self.first_replay_ms is None or entry.at_ms < self.first_replay_ms):
-            self.first_replay_ms = entry.at_ms
+        if entry.action == REPLAYED:
+            self.replay_jobs.add(entry.job)
         is_own = entry.job == self._job
         self.done.set(entry.partition, entry.offset, int(is_own))
         if not is_own:
