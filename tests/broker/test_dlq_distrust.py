@@ -106,7 +106,7 @@ def test_marks_of_a_deleted_topic_do_not_apply_to_its_successor(desk: Desk) -> N
     desk.fill(letters(desk, 4))
 
     assert set(desk.states().values()) == {"new"}
-    run = desk.run("replay", "--all", *FAST)
+    run = desk.run("replay", "--all", "--stale", "allow", *FAST)
 
     assert run.code == 0, run.err
     assert "4 of 4 sent" in run.out

@@ -231,7 +231,7 @@ def test_superseded_by_a_newer_order_of_the_key(make: Callable[..., Desk]) -> No
             ours(2, topic=orders, key=b"B", value=order(9)),
         ]
     )
-    desk.publish(Outgoing("", key, order(9), [], 0) for key in (b"A", b"B", b"B", b"A"))
+    desk.publish(Outgoing("", key, order(9), [], 0, T0_MS) for key in (b"A", b"B", b"B", b"A"))
 
     run = desk.run("replay", "--all", *FAST)
 
@@ -321,7 +321,8 @@ def test_jobs_have_stable_keys(make: Callable[..., Desk]) -> None:
     (row,) = desk.jobs()
 
     assert [*row] == [
-        *("job", "action", "status", "by", "started", "changed", "total", "done", "target", "reason")
+        *("job", "action", "status", "by", "started", "changed", "total", "done", "target", "reason"),
+        "refused",
     ]
     assert (row["total"], row["done"], row["status"], row["reason"]) == (2, 2, "done", "fixed in 4.2")
     assert row["job"] in desk.run("jobs").out

@@ -107,7 +107,7 @@ def test_what_is_not_as_we_write_it_is_not_ours(headers: Headers) -> None:
 
 def test_that_headers_are_missing_is_not_taken_from_the_order() -> None:
     """Only ours and `import` say so; a producer's header of that name is one of his."""
-    said = [(own.HEADERS_LEFT_OUT, b"forged")]
+    said: Headers = [(own.HEADERS_LEFT_OUT, b"forged")]
 
     assert not letter([*said, *BINDER]).headers_left_out
     assert not letter([*said, ("tenant", b"a")]).headers_left_out

@@ -32,6 +32,7 @@ class World:
         self.records: Dict[Tuple[str, int, int], Record] = {}
         self.newer: List[bytes] = []
         self.room = 1_000_000
+        self.is_compacted = False
         self.replayed = {(0, 1)}
 
     def aids(self) -> Aids:
@@ -45,6 +46,7 @@ class World:
             lambda topic: 3,
             lambda topic: self.room,
             lambda *place: place in self.replayed,
+            lambda topic: self.is_compacted,
         )
 
 

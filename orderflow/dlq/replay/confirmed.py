@@ -77,10 +77,12 @@ def _open(bench: Bench, job: Job) -> Sending:
     """Fence others, then read the states anew: by then all that anyone sent is settled."""
     desk = bench.desk
     replayer.at_gap("confirmed")
-    transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
+    name = transactional_id(desk.dlq_topic)
+    transactions = Transactions(desk.client, name, desk.note, rooms=bench.rooms())
     transactions.open()
     replayer.at_gap("fenced")
     bench.read_states(job.id)
+    bench.pass_over(audit.refused_places(job))
     replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)

@@ -33,6 +33,7 @@ STILL_FAILS = "still fails today's decoder or rules"
 NOT_REPAIRABLE = "cannot be repaired: it cannot be decoded"
 MISFIT = "does not fit today's schema after --set"
 TOO_LARGE = "larger than its target takes"
+NO_KEY = "has no key, and its target is compacted, which takes none without"
 SUPERSEDED = "superseded: its key has a newer order"
 UNJUDGED = "cannot be judged: the schema registry does not answer"
 
@@ -81,6 +82,8 @@ class Aids(NamedTuple):
     """Bytes that a record of the topic may take."""
     was_replayed: Callable[[int, int], bool]
     """Whether the audit knows of a replay of the dead letter at this place."""
+    needs_key: Callable[[str], bool]
+    """Whether the topic takes no record without a key."""
 
 
 class Source(NamedTuple):
@@ -216,8 +219,9 @@ class Judge:
         if is_stale and self._terms.stale == SKIP:
             return Verdict(None, SUPERSEDED, place_of(origin))
         outgoing = self._outgoing(letter, origin, source, target)
-        if not self._fits(source, outgoing):
-            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        misfit = self._misfit(source, outgoing)
+        if misfit is not None:
+            return misfit
         left_out = letter.headers_left_out or source.headers_left_out
         is_fetched, unchecked = source.fetched is not None, (source.fetched or AGREES).unknown
         return Verdict(outgoing, "", "", is_stale, left_out, before, after, is_fetched, unchecked)
@@ -232,6 +236,14 @@ class Judge:
             return _Repair(before, after, self._aids.encode(after))
         except ValueError as error:
             raise _NotSent(MISFIT, str(error)) from error
+
+    def _misfit(self, source: Source, outgoing: Outgoing) -> Optional[Verdict]:
+        """Why the target would not take it, as far as its settings tell."""
+        if not self._fits(source, outgoing):
+            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        if outgoing.key is None and self._aids.needs_key(outgoing.topic):
+            return Verdict(None, NO_KEY)
+        return None
 
     def _fits(self, source: Source, outgoing: Outgoing) -> bool:
         """Whether the target takes it; measured exactly only where that may matter."""

@@ -1,7 +1,7 @@
 """What a replay would do, found out by reading only."""
 
 from collections import Counter
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.avro.codec import order_reader
@@ -17,6 +17,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.exits import Refused
 from orderflow.kafka.positions import Range
+from orderflow.model.records import Place
 
 EXAMPLES_KEPT = 3
 
@@ -31,6 +32,7 @@ class Bench:
         self.sources = SourceTopics(desk.client, desk.consumer_group)
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
         self.newest = NewestByKey()
+        self._passed_over: FrozenSet[Place] = frozenset()
         self._read = order_reader(desk.decoder)
 
     def __enter__(self) -> "Bench":
@@ -41,12 +43,17 @@ class Bench:
         self.topic.__exit__()
 
     def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
-        """The chosen dead letters, one by one, without those that the job has done."""
+        """The chosen dead letters, one by one, without those that the job has done or goes past."""
         done = self.states.done
         for batch in self.topic.batches(selection, progress, self.request.spans):
             for letter in batch:
-                if not done.count or not done.get(letter.record.partition, letter.record.offset):
+                place = (letter.record.partition, letter.record.offset)
+                if place not in self._passed_over and not (done.count and done.get(*place)):
                     yield letter
+
+    def pass_over(self, places: FrozenSet[Place]) -> None:
+        """Leave these out from now on: Kafka refused them."""
+        self._passed_over = places
 
     def judge(self, job: str = "") -> Judge:
         """The judge by the request's terms, once `survey` has been made; `job` is who sends."""
@@ -59,6 +66,7 @@ class Bench:
             self.sources.partitions,
             self.sources.room,
             lambda partition, offset: self.states.was_acted_on(partition, offset),
+            self.sources.needs_key,
         )
         return Judge(self.request.terms, aids, job)
 
@@ -68,6 +76,12 @@ class Bench:
     def _has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
         end = self.request.ends.get(topic, {}).get(partition, 0)
         return self.newest.has_newer(topic, partition, offset_in_log(offset, end), key)
+
+    def rooms(self) -> List[int]:
+        """What the topics take that a replay writes to."""
+        terms = self.request.terms
+        targets = terms.confirmed if terms.target is None else [terms.target]
+        return [self.sources.room(topic) for topic in (*targets, terms.audit_topic)]
 
     def read_states(self, job: str) -> None:
         """Learn again what became of each dead letter, without what this job did."""

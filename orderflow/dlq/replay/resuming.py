@@ -62,6 +62,7 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
     desk = bench.desk
     # The survey asks for states only where the selection does, and must see those of the job's start.
     bench.read_states(job.id)
+    bench.pass_over(audit.refused_places(job))
     bench.refuse_successor()
     bench.survey(selection)
     outlook = look_ahead(bench, selection, lambda letter, verdict: None)
@@ -73,7 +74,8 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
         desk.note(line)
     if outlook.to_send:
         confirm(desk, replay_text.question(outlook, bench.request.rate_per_s), args.yes)
-    return send_job(bench, selection, job._replace(total=done + outlook.to_send, target=goal(outlook)))
+    total = done + audit.refused_count(job) + outlook.to_send
+    return send_job(bench, selection, job._replace(total=total, target=goal(outlook)))
 
 
 def _resumed(job: Job) -> Request:

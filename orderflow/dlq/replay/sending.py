@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 from typing import Counter as CounterOf
 
 from orderflow.cli.status import StatusLine
@@ -20,16 +21,16 @@ from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import taken_over_by
 from orderflow.dlq.desk import now_ms
-from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
+from orderflow.dlq.replay.refused import Parcel, Refusals, parts
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
 from orderflow.kafka.positions import Range
-from orderflow.kafka.transactions import Fenced, Interrupted, Transactions
+from orderflow.kafka.transactions import Fenced, Interrupted, OutOfStep, RecordsRefused, Transactions
 from orderflow.model.records import Outgoing
 
 TRANSACTION_S = 1.0
@@ -100,7 +101,20 @@ class Sent(NamedTuple):
     @property
     def refused(self) -> int:
         """How many were not sent although something is left to do for them."""
-        return sum(number for why, number in self.by_reason.items() if why not in replay.SETTLED)
+        judged = sum(number for why, number in self.by_reason.items() if why not in replay.SETTLED)
+        return judged + audit.refused_count(self.job)
+
+
+Refusal = Union[RecordsRefused, OutOfStep]
+"""Why nothing of a transaction was committed, so that its records are sent again, or some of them."""
+
+
+def _refusal_of(act: Callable[[], None]) -> Optional[Refusal]:
+    try:
+        act()
+    except (RecordsRefused, OutOfStep) as refusal:
+        return refusal
+    return None
 
 
 class Sending:
@@ -113,7 +127,9 @@ class Sending:
         self._transactions = transactions
         self._status = StatusLine(bench.desk.err)
         self._pace = Pace(bench.request.rate_per_s)
-        self._in_transaction = 0
+        self._parcels: List[Parcel] = []
+        """What the open transaction holds."""
+        self._refusals = Refusals(self._status.note)
         self._most = 0
         self._sent_here = 0
         self._by_reason: CounterOf[str] = Counter()
@@ -126,7 +142,7 @@ class Sending:
         try:
             self._commit(audit.RUNNING)  # so that whoever is fenced can say by whom
             self._send_all(selection)
-            self._commit(audit.STOPPED if self._is_stopped() else audit.DONE)
+            self._finish()
         except Fenced as error:
             raise Fenced(f"{error}{self._by_whom()}; {self.how_to_go_on()}") from error
         except Interrupted:
@@ -150,20 +166,23 @@ class Sending:
             if verdict.outgoing is None:
                 self._by_reason[verdict.why] += 1
                 continue
-            self._send(letter, verdict.outgoing)
-            if self._in_transaction >= self._most or self._pace.is_over():
-                self._end_transaction()
+            self._take(Parcel((letter.record.partition, letter.record.offset), verdict.outgoing))
             if self._is_stopped():
                 break
 
-    def _send(self, letter: Letter, outgoing: Outgoing) -> None:
-        if not self._in_transaction:
+    def _take(self, parcel: Parcel) -> None:
+        refusal = _refusal_of(lambda: self._send(parcel))
+        if refusal is not None or len(self._parcels) >= self._most or self._pace.is_over():
+            self._end_transaction(refusal)
+
+    def _send(self, parcel: Parcel) -> None:
+        if not self._parcels:
             self._pace.begin()
             self._most = self._quota()
-        place = audit.entry_key(letter.record.partition, letter.record.offset)
-        self._transactions.send(outgoing)
-        self._transactions.send(Outgoing(self._desk.audit_topic, place, self._value(outgoing.topic), []))
-        self._in_transaction += 1
+        self._parcels.append(parcel)
+        key, target = audit.entry_key(*parcel.place), parcel.outgoing.topic
+        self._transactions.send(parcel.outgoing, parcel.place)
+        self._transactions.send(Outgoing(self._desk.audit_topic, key, self._value(target), []))
         at_gap("sent")
 
     def _value(self, target: str) -> bytes:
@@ -182,25 +201,68 @@ class Sending:
     def _canary_left(self) -> int:
         return 0 if self.job.canary_passed else max(0, self._bench.request.canary.size - self._sent_here)
 
-    def _end_transaction(self) -> None:
+    def _end_transaction(self, refusal: Optional[Refusal] = None) -> None:
+        """Commit it, unless it was refused already; then send what of it is not to blame."""
         is_canary = bool(self._canary_left())
-        self._commit(audit.RUNNING)
+        refusal = refusal or _refusal_of(lambda: self._commit(audit.RUNNING))
+        if refusal is not None:
+            self._send_without(refusal)
         if is_canary and not self._canary_left():
             self._watch_canary()
         if self._status.due():
             self._show_progress()
         self._pace.wait(self._is_stopped)
 
+    def _finish(self) -> None:
+        refusal = _refusal_of(lambda: self._commit(self._end_status()))
+        while refusal is not None:
+            self._send_without(refusal)
+            refusal = _refusal_of(lambda: self._commit(self._end_status()))
+
+    def _end_status(self) -> str:
+        return audit.STOPPED if self._is_stopped() else audit.DONE
+
+    def _send_without(self, refusal: Refusal) -> None:
+        """Send what the refused transaction held, but for the records that are to blame, which are named.
+
+        Part by part, in their order, since of a key the older one goes first. None is sent twice: what was
+        refused was not committed.
+        """
+        waiting = self._divided(refusal)
+        while waiting and not self._is_stopped():
+            again = _refusal_of(partial(self._send_part, waiting.pop(0)))
+            if again is not None:
+                waiting[:0] = self._divided(again)
+
+    def _divided(self, refusal: Refusal) -> List[List[Parcel]]:
+        """The parcels of the transaction in parts; none where its only one is to blame."""
+        parcels, self._parcels = self._parcels, []
+        if isinstance(refusal, OutOfStep):
+            return [parcels] if parcels else []
+        if len(parcels) > 1:
+            return parts(parcels, refusal)
+        for parcel in parcels:
+            self._refusals.add(parcel, refusal.reason)
+        return []
+
+    def _send_part(self, part: Sequence[Parcel]) -> None:
+        for parcel in part:
+            self._send(parcel)
+        self._commit(audit.RUNNING)
+        self._pace.wait(self._is_stopped)
+
     def _commit(self, status: str) -> None:
         """Commit what was sent together with the job's record."""
-        sent = self._in_transaction
+        sent = len(self._parcels)
         job = self.job._replace(status=status, done=self.job.done + sent, changed_ms=now_ms())
+        job = audit.with_refused(job, self._refusals.untold)
         record = Outgoing(self._desk.audit_topic, audit.job_key(job.id), audit.job_value(job), [])
         self._transactions.send(record)
         at_gap("before commit")
         self._transactions.commit()
         at_gap("after commit")
-        self.job, self._in_transaction, self._sent_here = job, 0, self._sent_here + sent
+        self.job, self._parcels, self._sent_here = job, [], self._sent_here + sent
+        self._refusals.are_told(sent)
         self._values.clear()
         self._pace.sent(sent)
 

@@ -9,10 +9,8 @@ from orderflow.dlq.replay.request import Ends
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.exits import Refused, TopicMissing
 from orderflow.kafka.reader import Reader, Span, Unreadable, consumer_config
-from orderflow.kafka.topics import ends_of_log, max_message_bytes
+from orderflow.kafka.topics import DEFAULT_MAX_BYTES, ends_of_log, settings_of
 from orderflow.model.records import Record
-
-BROKER_DEFAULT_BYTES = 1_048_588
 
 
 class SourceTopics:
@@ -23,7 +21,7 @@ class SourceTopics:
         self._group = group
         self._readers: Dict[str, Reader] = {}
         self._partitions: Dict[str, List[int]] = {}
-        self._room: Dict[str, int] = {}
+        self._settings: Dict[str, Dict[str, str]] = {}
         self._fetched: Tuple[Any, Optional[Record]] = (None, None)
 
     def __enter__(self) -> "SourceTopics":
@@ -60,9 +58,17 @@ class SourceTopics:
 
     def room(self, topic: str) -> int:
         """Bytes that a record may take there; the broker's usual limit where the settings cannot be read."""
-        if topic not in self._room:
-            self._room[topic] = max_message_bytes(self._client, topic) or BROKER_DEFAULT_BYTES
-        return self._room[topic]
+        room = self._setting(topic, "max.message.bytes")
+        return int(room) if room.isdigit() else DEFAULT_MAX_BYTES
+
+    def needs_key(self, topic: str) -> bool:
+        """Whether it takes no record without a key, as it is compacted; False where that cannot be known."""
+        return "compact" in self._setting(topic, "cleanup.policy").split(",")
+
+    def _setting(self, topic: str, name: str) -> str:
+        if topic not in self._settings:
+            self._settings[topic] = settings_of(self._client, topic)
+        return self._settings[topic].get(name, "")
 
     def _known_partitions(self, topic: str) -> List[int]:
         if topic not in self._partitions:

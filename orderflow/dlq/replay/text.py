@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, Iterator, Mapping, Optional
 
-from orderflow.dlq.audit import Job
+from orderflow.dlq.audit import Job, refused_count
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import plain, to_json
 from orderflow.dlq.output.listing import plural
@@ -96,6 +96,8 @@ def resumed_line(job: Job, done: int, terms: Terms) -> str:
         unusual.append(f"--max-replays {terms.max_replays}")
     unusual += [f"--set {name}={to_json(value)}" for name, value in terms.repairs.items()]
     told = f", with {' '.join(unusual)}" if unusual else ""
+    if job.refused:
+        told += f"; {refused_count(job):,} that Kafka refused are left out"
     return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
 
 
@@ -132,6 +134,7 @@ def job_row(job: Job) -> Json:
         "done": job.done,
         "target": job.target,
         "reason": job.reason,
+        "refused": {reason: list(places) for reason, places in job.refused.items()},
     }
 
 
@@ -162,5 +165,7 @@ def job_lines(job: Job, came_back: int) -> Lines:
         ("reason", job.reason or "none given"),
     ):
         yield f"{name:<12}{escape(text)}"
+    for reason, places in job.refused.items():
+        yield f"{'refused':<12}{escape(', '.join(places))}: {escape(reason)}"
     if not job.is_finished and job.action == "replayed":
         yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"

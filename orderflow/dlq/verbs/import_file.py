@@ -16,7 +16,7 @@ from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.listing import plural
 from orderflow.exits import CommandError, Refused, UsageError
 from orderflow.kafka import topics
-from orderflow.kafka.transactions import Transactions
+from orderflow.kafka.transactions import RecordsRefused, Transactions
 from orderflow.model.records import NO_TIME_MS, Outgoing
 from orderflow.model.time_spans import write_span
 
@@ -47,7 +47,10 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         dated = _dated(desk, times)
         confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
         file.seek(0)
-        _send_all(desk, file, dated)
+        try:
+            _send_all(desk, file, dated)
+        except RecordsRefused as refusal:
+            raise Refused(_refused_lines(args.file, refusal)) from refusal
     if desk.signals.requested:
         desk.note("stopped: nothing was sent")
         return desk.signals.exit_code
@@ -55,6 +58,13 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     row = {"topic": desk.dlq_topic, "imported": number, "dated_anew": dated.anew}
     desk.say(to_json(row) if desk.json else told)
     return 0
+
+
+def _refused_lines(name: str, refusal: RecordsRefused) -> str:
+    """Kafka may refuse a whole batch for one, so these are the lines among which it is."""
+    lines = list(refusal.reasons.items())
+    told = [f"  {name}:{line}: {reason}" for line, reason in lines[:MOST_FAULTS_TOLD]]
+    return "\n".join([f"nothing was sent: Kafka refuses {plural(len(lines), 'line')}", *told])
 
 
 class Dated(NamedTuple):
@@ -137,13 +147,14 @@ def _send_all(desk: Desk, file: TextIO, dated: Dated) -> None:
     """All lines in one transaction, so that a broken import leaves nothing behind."""
     partitions = topics.partition_count(desk.client, desk.dlq_topic)
     name = f"{desk.dlq_topic}-import"
-    transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS)
+    rooms = [topics.max_message_bytes(desk.client, desk.dlq_topic) or topics.DEFAULT_MAX_BYTES]
+    transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS, rooms)
     transactions.open()
-    for _, record, _ in _lines(file, desk.dlq_topic):
+    for line, record, _ in _lines(file, desk.dlq_topic):
         if record is not None:
             at_ms = dated.dating.time_for(record.timestamp_ms, dated.now_ms)
             partition = (record.partition or 0) % partitions
-            transactions.send(record._replace(partition=partition, timestamp_ms=at_ms))
+            transactions.send(record._replace(partition=partition, timestamp_ms=at_ms), line)
         if desk.signals.requested:
             return transactions.abort()
     transactions.commit()
