@@ -24,6 +24,7 @@ from orderflow.dlq.desk import now_ms
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
+from orderflow.dlq.replay.pace import Pace
 from orderflow.dlq.replay.refused import Parcel, Refusals, parts
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
@@ -33,8 +34,6 @@ from orderflow.kafka.positions import Range
 from orderflow.kafka.transactions import Fenced, Interrupted, OutOfStep, RecordsRefused, Transactions
 from orderflow.model.records import Outgoing
 
-TRANSACTION_S = 1.0
-MOST_IN_TRANSACTION = 50_000
 ANNOUNCE_S = 5.0
 """Within this time whoever takes over has written who it is."""
 
@@ -55,39 +54,6 @@ def who() -> str:
 def new_job_id() -> str:
     """A name that sorts by time and that two people do not choose at once."""
     return datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-
-
-class Pace:
-    """How many may go into one transaction, and when the next may begin."""
-
-    def __init__(self, rate_per_s: Optional[float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate_per_s
-        self._clock = clock
-        self.began_s = clock()
-        self._next_s = self.began_s
-
-    @property
-    def quota(self) -> int:
-        """Records in one transaction."""
-        return MOST_IN_TRANSACTION if self._rate is None else max(1, round(self._rate * TRANSACTION_S))
-
-    def begin(self) -> None:
-        """A transaction begins."""
-        self.began_s = self._clock()
-
-    def is_over(self) -> bool:
-        """Whether the transaction has been open for long enough."""
-        return self._clock() - self.began_s >= TRANSACTION_S
-
-    def sent(self, number: int) -> None:
-        """A transaction with so many records was committed."""
-        if self._rate is not None:
-            self._next_s = max(self._next_s, self.began_s) + number / self._rate
-
-    def wait(self, stop: Callable[[], bool]) -> None:
-        """Wait until the next transaction may begin, or until asked to stop."""
-        while self._clock() < self._next_s and not stop():
-            time.sleep(min(0.1, max(0.0, self._next_s - self._clock())))
 
 
 class Sent(NamedTuple):
