@@ -181,8 +181,10 @@ class Transactions:
     def _await_delivery(self) -> None:
         """Let the records be delivered, or one be refused: amid a commit, the client waits long to say so."""
         before, left = -1, len(self._producer)
-        while left and left != before and not self._errors:
-            before, left = left, self._producer.flush(DELIVERY_STEP_S)
+        # A fatal error comes out here too, at times as a SystemError; the commit tells it.
+        with suppress(KafkaException, SystemError):
+            while left and left != before and not self._errors:
+                before, left = left, self._producer.flush(DELIVERY_STEP_S)
 
     def abort(self) -> None:
         """Abort the open transaction, if there is one."""

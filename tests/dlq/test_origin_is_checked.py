@@ -210,6 +210,46 @@ def changed(headers: Headers) -> Headers:
     return [(name, b"5" if name == "__dlq.errors.offset" else value) for name, value in headers]
 
 
+def test_the_key_of_another_system_is_held_against_the_record() -> None:
+    """SmallRye keeps the key where it could not read the value; it does not carry the source's time."""
+    headers: Headers = [*smallrye(VICTIM), ("deserialization-failure-data", b"junk")]
+    place = ("dlq", 1, 3, DIED_MS, "CreateTime")
+    one = Letter(Record(*place, b"O-5", None, headers), DECODER.decode)
+    source = an_order(VICTIM, b"O-5", partition=1)
+
+    agreeing = judged(one, world_of(source))
+    differing = judged(one, world_of(source._replace(key=b"O-6")))
+
+    assert (agreeing.is_fetched, agreeing.unchecked) == (True, ("time",))
+    assert (differing.outgoing, differing.why) == (None, judge.ANOTHER)
+
+
+def test_the_time_of_another_system_is_held_against_the_record() -> None:
+    """Streams carries the time, and where its output could not be written neither key nor value."""
+    (row,) = (
+        row for row in rows("streams") if row.get("key_is_original") is False and row["original"]["topic"]
+    )
+    one = Letter(record_of(row["dump"]), DECODER.decode)
+    told = one.told
+    source = Record(
+        str(told.topic),
+        told.partition or 0,
+        told.offset or 0,
+        told.timestamp_ms,
+        "CreateTime",
+        b"K",
+        order(1),
+        [],
+    )
+    confirmed = frozenset([source.topic])
+
+    agreeing = judged(one, world_of(source), confirmed=confirmed)
+    differing = judged(one, world_of(source._replace(timestamp_ms=1)), confirmed=confirmed)
+
+    assert (agreeing.is_fetched, agreeing.unchecked) == (True, ("key",))
+    assert (differing.outgoing, differing.why) == (None, judge.ANOTHER)
+
+
 def test_a_copy_of_the_value_is_held_against_the_record_too() -> None:
     """Where only headers are missing, a record that differs does not take the dead letter's place."""
     headers: Headers = [*SHARE[:2], *changed(SHARE[2:])]

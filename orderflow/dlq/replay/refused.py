@@ -1,10 +1,10 @@
 """Records that Kafka refuses: found among those of a transaction, which it refuses whole, and named."""
 
-from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from orderflow.dlq.output.listing import shown_bytes
 from orderflow.exits import CommandError
-from orderflow.kafka.transactions import RecordsRefused
+from orderflow.kafka.transactions import OutOfStep, RecordsRefused
 from orderflow.model.records import Outgoing, Place
 from orderflow.model.text import escape
 
@@ -13,6 +13,10 @@ FEW_SUSPECTS = 8
 MOST_IN_A_ROW = 100
 """So many refusals without a record between that was taken: it is not the records."""
 MOST_NAMED = 20
+
+
+Refusal = Union[RecordsRefused, OutOfStep]
+"""Why nothing of a transaction was committed, so that its records are sent again, or some of them."""
 
 
 class Parcel(NamedTuple):
@@ -63,7 +67,39 @@ class Refusals:
             self._in_a_row = 0
 
 
-def parts(parcels: Sequence[Parcel], refusal: RecordsRefused) -> List[List[Parcel]]:
+def send_again(
+    parcels: Sequence[Parcel],
+    refusal: Refusal,
+    send: Callable[[Sequence[Parcel]], Optional[Refusal]],
+    name: Callable[[Parcel, str], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Send what the refused transaction held, but for the records that are to blame, which are named.
+
+    Part by part, in their order, since of a key the older one goes first. None is sent twice: what was
+    refused was not committed. `send` sends a part as a transaction, and tells why that was refused, too.
+    """
+    waiting = _next_tries(parcels, refusal, name)
+    while waiting and not is_stopped():
+        part = waiting.pop(0)
+        again = send(part)
+        if again is not None:
+            waiting[:0] = _next_tries(part, again, name)
+
+
+def _next_tries(
+    parcels: Sequence[Parcel], refusal: Refusal, name: Callable[[Parcel, str], None]
+) -> List[List[Parcel]]:
+    if isinstance(refusal, OutOfStep):
+        return [list(parcels)] if parcels else []
+    if len(parcels) > 1:
+        return _parts(parcels, refusal)
+    for parcel in parcels:
+        name(parcel, refusal.reason)
+    return []
+
+
+def _parts(parcels: Sequence[Parcel], refusal: RecordsRefused) -> List[List[Parcel]]:
     """The parcels in their order, in parts to be sent one after the other: each suspect apart, or halves."""
     blamed = sum(parcel.place in refusal.reasons for parcel in parcels)
     if not 0 < blamed <= FEW_SUSPECTS:

@@ -11,8 +11,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timezone
-from functools import partial
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.cli.status import StatusLine
@@ -25,7 +24,7 @@ from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
 from orderflow.dlq.replay.pace import Pace
-from orderflow.dlq.replay.refused import Parcel, Refusals, parts
+from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
@@ -71,10 +70,6 @@ class Sent(NamedTuple):
         return judged + audit.refused_count(self.job)
 
 
-Refusal = Union[RecordsRefused, OutOfStep]
-"""Why nothing of a transaction was committed, so that its records are sent again, or some of them."""
-
-
 def _refusal_of(act: Callable[[], None]) -> Optional[Refusal]:
     try:
         act()
@@ -108,7 +103,7 @@ class Sending:
         try:
             self._commit(audit.RUNNING)  # so that whoever is fenced can say by whom
             self._send_all(selection)
-            self._finish()
+            self._conclude(self._end_status)
         except Fenced as error:
             raise Fenced(f"{error}{self._by_whom()}; {self.how_to_go_on()}") from error
         except Interrupted:
@@ -172,44 +167,32 @@ class Sending:
         is_canary = bool(self._canary_left())
         refusal = refusal or _refusal_of(lambda: self._commit(audit.RUNNING))
         if refusal is not None:
-            self._send_without(refusal)
+            self._send_again(refusal)
         if is_canary and not self._canary_left():
             self._watch_canary()
         if self._status.due():
             self._show_progress()
         self._pace.wait(self._is_stopped)
 
-    def _finish(self) -> None:
-        refusal = _refusal_of(lambda: self._commit(self._end_status()))
+    def _conclude(self, status: Callable[[], str]) -> None:
+        """Commit what is left, with the status that there is then."""
+        refusal = _refusal_of(lambda: self._commit(status()))
         while refusal is not None:
-            self._send_without(refusal)
-            refusal = _refusal_of(lambda: self._commit(self._end_status()))
+            self._send_again(refusal)
+            refusal = _refusal_of(lambda: self._commit(status()))
 
     def _end_status(self) -> str:
         return audit.STOPPED if self._is_stopped() else audit.DONE
 
-    def _send_without(self, refusal: Refusal) -> None:
-        """Send what the refused transaction held, but for the records that are to blame, which are named.
-
-        Part by part, in their order, since of a key the older one goes first. None is sent twice: what was
-        refused was not committed.
-        """
-        waiting = self._divided(refusal)
-        while waiting and not self._is_stopped():
-            again = _refusal_of(partial(self._send_part, waiting.pop(0)))
-            if again is not None:
-                waiting[:0] = self._divided(again)
-
-    def _divided(self, refusal: Refusal) -> List[List[Parcel]]:
-        """The parcels of the transaction in parts; none where its only one is to blame."""
+    def _send_again(self, refusal: Refusal) -> None:
         parcels, self._parcels = self._parcels, []
-        if isinstance(refusal, OutOfStep):
-            return [parcels] if parcels else []
-        if len(parcels) > 1:
-            return parts(parcels, refusal)
-        for parcel in parcels:
-            self._refusals.add(parcel, refusal.reason)
-        return []
+        send_again(parcels, refusal, self._try, self._refusals.add, self._is_stopped)
+
+    def _try(self, part: Sequence[Parcel]) -> Optional[Refusal]:
+        """Send these alone. Why that was refused, None if they are committed."""
+        refusal = _refusal_of(lambda: self._send_part(part))
+        self._parcels = []
+        return refusal
 
     def _send_part(self, part: Sequence[Parcel]) -> None:
         for parcel in part:
@@ -244,7 +227,7 @@ class Sending:
         if self._is_stopped():
             return
         if not outcome.passed:
-            self._commit(audit.TRIPPED)
+            self._conclude(lambda: audit.TRIPPED)
             raise Tripped(outcome.told)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)
