@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from orderflow.errors import OrderError
 from orderflow.model.delivery_id import delivery_id
-from orderflow.model.records import Headers, Message, headers_of
+from orderflow.model.records import Headers, Message, headers_of, time_of
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
@@ -57,7 +57,6 @@ class DeliveryWithoutHeaders(Delivery):
 def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) -> Delivery:
     """The delivery for the `attempt`-th call of a record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
-    kind, timestamp_ms = message.timestamp()
     headers, left_out = headers_of(message)
     form = Delivery if left_out is None else DeliveryWithoutHeaders
     return form(
@@ -67,7 +66,7 @@ def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) 
         offset=offset,
         key=message.key(),
         headers=list(headers),
-        timestamp=timestamp_ms if kind else None,
+        timestamp=time_of(message)[1],
         attempt=attempt,
         headers_left_out=left_out,
     )

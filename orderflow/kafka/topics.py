@@ -432,6 +432,10 @@ def _unseen(name: str, error: KafkaError) -> CommandError:
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
 
 
+DEFAULT_MAX_BYTES = 1_048_588
+"""A broker's `max.message.bytes` where nobody has set another."""
+
+
 def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:
     """The topic's `max.message.bytes`; None if we may not read its settings."""
     return numbers_set(conf, name, timeout_s).get("max.message.bytes")

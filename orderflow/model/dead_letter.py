@@ -102,9 +102,33 @@ def dead_letter(
     return Outgoing(dlq_topic, key, value, own + diagnostics, partition, about.failed_at_ms)
 
 
+_PREFIXES = (BROKER_PREFIX, OWN_PREFIX)
+_ALWAYS = frozenset((TOPIC, PARTITION, OFFSET, REASON))
+
+
 def is_diagnostic(name: str) -> bool:
     """Whether our dead letters set this header, so that a replay strips it."""
-    return name.startswith((BROKER_PREFIX, OWN_PREFIX))
+    return name.startswith(_PREFIXES)
+
+
+def is_ours(headers: Headers) -> bool:
+    """Whether we wrote these headers last: ours stand behind all others, each once, and none before.
+
+    We replace those of an earlier death. So where they stand otherwise, another system carried them along,
+    and they are whatever the order's producer wrote.
+    """
+    names = [name for name, _ in headers]
+    try:
+        begin = names.index(TOPIC)
+    except ValueError:
+        return False
+    set_by_us = frozenset(names[begin:])
+    return (
+        len(set_by_us) == len(names) - begin
+        and _ALWAYS <= set_by_us
+        and all(name.startswith(_PREFIXES) for name in set_by_us)
+        and not any(name.startswith(_PREFIXES) for name in names[:begin])
+    )
 
 
 def size_of(outgoing: Outgoing) -> int:
@@ -152,6 +176,20 @@ def normalised(message: str) -> str:
 
 
 Payload = Tuple[Optional[bytes], Optional[bytes], Headers, Tuple[str, ...]]
+
+
+class Pointer(NamedTuple):
+    """What the last resort carries of its source."""
+
+    key: Optional[bytes]
+    headers: Headers
+    left_out: Tuple[str, ...]
+
+
+def pointer_to(source: Record) -> Pointer:
+    """What a dead letter of this record carries of it if its value does not fit."""
+    key, _, headers, left_out = _payload(source, Shrink.POINTER)
+    return Pointer(key, headers, left_out)
 
 
 def _payload(record: Record, shrink: Shrink) -> Payload:

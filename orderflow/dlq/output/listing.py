@@ -72,6 +72,8 @@ def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], 
             for place, count in enumerate(totals.parts)
         ],
         "earlier": totals.earlier,
+        "later": totals.later,
+        "undated": totals.undated,
         "retention_ms": retention.time_ms,
         "retention_bytes": retention.bytes,
         "first_expiry_ts": retention.first_expiry_ms(unresolved_oldest_ms),
@@ -297,7 +299,9 @@ def _counted(title: str, counts: Mapping[str, int], width: Optional[int]) -> Lin
 def _histogram(row: Json, width: Optional[int]) -> Lines:
     highest = max((hour["count"] for hour in row["hours"]), default=0)
     room = min(50, max(10, (width or 80) - 34))
-    yield f"per hour, in UTC{', and ' + format(row['earlier'], ',') + ' earlier' if row['earlier'] else ''}"
+    others = (("earlier", "earlier"), ("later", "later"), ("undated", "without a time"))
+    told = [f"{row[name]:,} {words}" for name, words in others if row[name]]
+    yield "per hour, in UTC" + (f", and {', '.join(told)}" if told else "")
     for hour in row["hours"]:
         bar = "█" * (-(-hour["count"] * room // highest) if highest else 0)
         yield f"  {clock(hour['from_ts'])[:16]}  {hour['count']:>10,}  {bar}".rstrip()

@@ -12,6 +12,7 @@ from orderflow.cli.private_file import create_private
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.judge import Verdict, digest
 from orderflow.dlq.replay.request import Request, from_json, to_json
+from orderflow.dlq.selection import Selection
 from orderflow.exits import CommandError, Refused
 from orderflow.model.records import Place, read_position
 
@@ -86,6 +87,11 @@ def _plan(path: str, lines: List[str]) -> Plan:
         _, partition, offset = read_position(told["position"])
         digests[partition, offset] = bytes.fromhex(told["sha256"])
     return Plan(path, from_json(first["request"]), digests, seal)
+
+
+def only(plan: Plan, selection: Selection) -> Selection:
+    """What the plan sends, of what its request selects."""
+    return selection._replace(filters=(plan.holds,), limit=None)
 
 
 class Drift:
