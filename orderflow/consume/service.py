@@ -80,7 +80,7 @@ class Service:
             raise CommandError(str(lost)) from lost
         finally:
             self._status.clear()
-        self._streams.err.write(self._account())
+        self._streams.err.line(self._account())
         return code
 
     def _work(self) -> int:
@@ -151,5 +151,5 @@ class Service:
         left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
         return (
             f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
-            f"retries {count(engine.retries)}, in {took}{left}\n"
+            f"retries {count(engine.retries)}, in {took}{left}"
         )

@@ -2,11 +2,10 @@
 
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from orderflow.dlq.output.listing import shown_bytes
 from orderflow.exits import CommandError
 from orderflow.kafka.transactions import OutOfStep, RecordsRefused
 from orderflow.model.records import Outgoing, Place
-from orderflow.model.text import escape
+from orderflow.model.text import escape, shown_bytes
 
 FEW_SUSPECTS = 8
 """Up to so many are tried one by one; where Kafka blames whole batches, halves are the shorter way."""

@@ -18,13 +18,12 @@ from orderflow.dlq.replay.request import Request, from_json
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import OK, CommandError, Refused, UsageError
-from orderflow.kafka import topics
 from orderflow.model.text import escape
 
 
 def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
     """Go on with the job of this name where it stopped, whichever way it did."""
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     job = find_job(desk, name)
     request = _resumed(job)
     if job.is_finished:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import shutil
 import tempfile
 from array import array
@@ -42,7 +43,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         if not number:
             desk.note("nothing to import")
             return 0
-        topics.require_kafka(desk.client)
+        desk.require_kafka()
         topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
         dated = _dated(desk, times)
         confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
@@ -56,7 +57,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         return desk.signals.exit_code
     told = f"{plural(number, 'dead letter')} imported into {desk.dlq_topic}"
     row = {"topic": desk.dlq_topic, "imported": number, "dated_anew": dated.anew}
-    desk.say(to_json(row) if desk.json else told)
+    desk.result(to_json(row) if desk.json else told)
     return 0
 
 
@@ -101,10 +102,13 @@ def _dated(desk: Desk, times: "array[int]") -> Dated:
 def _opened(path: str) -> Iterator[TextIO]:
     """The file, which can be read twice, also if it comes from stdin."""
     if path == STDIN:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
-            shutil.copyfileobj(standard_input(), copy)
-            copy.seek(0)
-            yield copy
+        with tempfile.TemporaryFile() as copy:
+            try:
+                shutil.copyfileobj(standard_input().buffer, copy)
+                copy.seek(0)
+            except OSError as error:
+                raise CommandError(f"cannot keep what comes from stdin: {error.strerror}") from error
+            yield io.TextIOWrapper(copy, encoding="utf-8", newline="")
         return
     try:
         file = open(path, encoding="utf-8", newline="")  # noqa: SIM115 - closed below, once it could be opened
@@ -125,7 +129,7 @@ def _check(file: TextIO, name: str, topic: str) -> "array[int]":
         if fault is not None and len(told) < MOST_FAULTS_TOLD:
             told.append(f"  {name}:{place}: {fault}")
     if faults:
-        raise Refused("\n".join([f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told]))
+        raise Refused(f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told)
     return times
 
 
