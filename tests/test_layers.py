@@ -22,6 +22,7 @@ FLOORS: Floors = (
     ("avro", "kafka", "cli"),
     ("model",),
     ("errors", "exits"),
+    ("frames", "publish"),
 )
 """The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
 
@@ -57,6 +58,7 @@ PURE = (
     "consume.outbox",
     "consume.pace",
     "consume.patience",
+    "consume.publications",
     "consume.results",
     "consume.retry",
     "dlq.audit",
@@ -74,8 +76,10 @@ PURE = (
     "dlq.where",
     "errors",
     "exits",
+    "frames",
     "kafka.positions",
     "model",
+    "publish",
 )
 """Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 

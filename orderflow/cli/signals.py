@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop; a second one ends the process at once."""
+"""SIGINT, SIGTERM and SIGHUP as a request to stop; a second one ends the process at once."""
 
 import os
 import signal
@@ -9,9 +9,14 @@ from typing import Any, List, Optional, TextIO, Type
 from orderflow.cli.terminal import is_terminal, program
 from orderflow.exits import OK
 
+HANGUP = getattr(signal, "SIGHUP", None)
+
 
 class StopSignals:
-    """While the block runs, the first SIGINT or SIGTERM requests a stop; the second ends the process.
+    """While the block runs, the first SIGINT, SIGTERM or SIGHUP requests a stop; a second ends the process.
+
+    A second SIGHUP does not: when a terminal is closed, both the system and the shell send one. Where it is
+    ignored (`nohup`), it stays so.
 
     Poll `requested` between short steps; calls into the client return to Python only at their time-outs. A
     child forked meanwhile gets the previous handlers back: whoever terminates it wants it to end.
@@ -36,13 +41,11 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """130 or 143 after a signal, 0 without one."""
+        """130, 143 or 129 after a signal, 0 without one."""
         return OK if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "StopSignals":
-        self._before = [
-            (number, signal.signal(number, self._on_signal)) for number in (signal.SIGINT, signal.SIGTERM)
-        ]
+        self._before = [(number, signal.signal(number, self._on_signal)) for number in self._numbers()]
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._block, after_in_parent=self._unblock, after_in_child=self._restore_in_child
@@ -57,6 +60,13 @@ class StopSignals:
     ) -> None:
         self._restore()
 
+    @staticmethod
+    def _numbers() -> List[int]:
+        heard = [signal.SIGINT, signal.SIGTERM]
+        if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+            heard.append(HANGUP)
+        return [int(number) for number in heard]
+
     def _restore(self) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
@@ -64,7 +74,9 @@ class StopSignals:
 
     def _block(self) -> None:
         """Until the child has its old handlers back, it would treat a signal as a request to us."""
-        self._unblocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        self._unblocked.mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, [number for number, _ in self._before]
+        )
 
     def _unblock(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._unblocked.mask)
@@ -85,6 +97,8 @@ class StopSignals:
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         if self.signal is not None:
+            if number == HANGUP:
+                return
             os._exit(128 + number)
         self.signal = number
         if self._limit_s is not None:

@@ -4,6 +4,7 @@ Each case is a whole life of the real engine against the scripted session, in mi
 tests/broker/test_specification.py runs the same scenes against a real broker.
 """
 
+import asyncio
 from typing import Any, Dict, List, Optional
 
 import pytest
@@ -31,6 +32,24 @@ class Story:
         return self._does(self.calls.count(b"hero")) if value == b"hero" else None
 
 
+class AsyncStory(Story):
+    """The same story, told by an async handler: every other call waits for something first."""
+
+    async def __call__(self, order: Dict[str, Any]) -> Any:
+        """Process one order."""
+        if len(self.calls) % 2:
+            await asyncio.sleep(0)
+        return super().__call__(order)
+
+
+HANDLERS = {
+    "inline": (Story, 1),
+    "four threads": (Story, 4),
+    "async, one at a time": (AsyncStory, 1),
+    "async, four at a time": (AsyncStory, 4),
+}
+
+
 def reason(letters: List[Any]) -> Optional[str]:
     """The reason code of the one dead letter; None where there is none."""
     assert len(letters) <= 1
@@ -49,17 +68,19 @@ def told(road: str) -> Topic:
     return topic
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("handler", list(HANDLERS))
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", list(SCENES))
-def test_each_failure_has_its_calls_and_its_fate(name: str, road: str, guarantee: str, workers: int) -> None:
+def test_each_failure_has_its_calls_and_its_fate(name: str, road: str, guarantee: str, handler: str) -> None:
     """The number of calls, one outcome, the reason code; its neighbours are called once and not held up."""
-    topic, story, expected = told(road), Story(name), SCENES[name].expected
+    kind, workers = HANDLERS[handler]
+    topic, story, expected = told(road), kind(name), SCENES[name].expected
     exactly_once = guarantee == "exactly-once"
     life = Life(
         topic, story, policy=POLICY, workers=workers, publishes=True, exactly_once=exactly_once
     ).drain()
+    life.close()
 
     letters = topic.of(DEAD_LETTERS)
     assert (expected.calls, expected.reason) == (story.calls.count(b"hero"), reason(letters))
@@ -151,9 +172,10 @@ def test_an_outage_dead_letters_one_order_a_window(outage_s: float, window_s: fl
 # --- deaths
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("death", range(1, 26))
-def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str) -> None:
+def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str, is_async: bool) -> None:
     """The process dies at the n-th call of a topic with every scene; the next one continues."""
     topic = Topic()
     for name in SCENES:
@@ -169,8 +191,13 @@ def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: st
         calls[value] = calls.get(value, 0) + 1
         return SCENES[value.decode()].does(calls[value])
 
-    _live(topic, handler, guarantee)
-    _live(topic, handler, guarantee)
+    async def on_a_loop(order: Dict[str, Any]) -> Any:
+        if lived[0] % 2:
+            await asyncio.sleep(0)
+        return handler(order)
+
+    for _ in range(2):
+        _live(topic, on_a_loop if is_async else handler, guarantee)
 
     letters = [letter.value for letter in topic.of(DEAD_LETTERS)]
     processed = set(SCENES) - {(value or b"").decode() for value in letters}
@@ -187,3 +214,4 @@ def _live(topic: Topic, handler: Any, guarantee: str) -> None:
     except Killed:
         # What its settling thread had sent reached Kafka before the death; the next process comes after that.
         life.engine.settling.wait()
+    life.close()
