@@ -1,5 +1,6 @@
 """Tracebacks of the handler's own code, each kind once."""
 
+import os
 import traceback
 from types import TracebackType
 from typing import Callable, List, Optional, Set, Tuple
@@ -35,11 +36,15 @@ class Tracebacks:
 
 
 def traceback_of(error: BaseException) -> List[str]:
-    """The lines of an error's traceback without the toolkit's own frames, bounded whatever the error is."""
+    """The lines of an error's traceback without the toolkit's own frames, bounded whatever the error is.
+
+    Files below the working directory are named from there.
+    """
     try:
         trace = _without_toolkit(error.__traceback__)
         told = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES)
-        lines = "".join(part[:LONGEST_PART] for part in told.format()).splitlines()
+        text = "".join(part[:LONGEST_PART] for part in told.format())
+        lines = text.replace(f'  File "{os.getcwd()}{os.sep}', '  File "').splitlines()
     except BaseException as second:  # noqa: BLE001 - texts and attributes are the handler's code
         lines = [f"{class_name(error)} (its traceback cannot be shown: {class_name(second)})"]
     if len(lines) > MOST_LINES:

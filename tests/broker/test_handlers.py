@@ -82,8 +82,8 @@ def test_an_async_handler_with_a_life_cycle_and_several_results(
     """Each order's results are in both topics, with its key and trace; what was opened is closed."""
     mail = topic("mail")
     shop = pipeline(MAIL=mail, WORKERS="50", GUARANTEE=guarantee)
-    made = AdminClient(shop.client).create_topics([NewTopic(mail, 3, -1)])
-    made[mail].result(20)
+    admin = AdminClient(shop.client)
+    admin.create_topics([NewTopic(mail, 3, -1)])[mail].result(20)
     shop.publish([(f"A{number:03}", "C") for number in range(200)])
     producer = Producer(shop.client)
     trace: List[Tuple[str, Union[str, bytes, None]]] = [("traceparent", b"00-abc"), ("other", b"x")]
