@@ -233,7 +233,7 @@ SETTINGS: Tuple[Setting, ...] = (
         "HANDLER_TIMEOUT",
         "300",
         seconds(1, _DAY_S),
-        "seconds that one handler call may take; after that the process ends",
+        "seconds that one handler call may take; then an async one is cancelled, any other ends the process",
     ),
     Setting(
         "shutdown_timeout_s",

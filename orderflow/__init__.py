@@ -1,8 +1,9 @@
 """An order pipeline on Kafka that neither loses nor doubles an order.
 
-Handlers import what they raise from here; everything else is in the modules.
+Handlers import what they raise and return from here; everything else is in the modules.
 """
 
 from orderflow.errors import RejectOrder, RetryLater
+from orderflow.publish import Publish
 
-__all__ = ["RejectOrder", "RetryLater"]
+__all__ = ["Publish", "RejectOrder", "RetryLater"]

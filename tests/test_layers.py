@@ -22,6 +22,7 @@ FLOORS: Floors = (
     ("avro", "kafka", "cli"),
     ("model",),
     ("errors", "exits", "version"),
+    ("frames", "publish"),
 )
 """The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
 
@@ -61,6 +62,7 @@ PURE = (
     "consume.outbox",
     "consume.pace",
     "consume.patience",
+    "consume.publications",
     "consume.results",
     "consume.retry",
     "dlq.audit",
@@ -81,9 +83,11 @@ PURE = (
     "dlq.where",
     "errors",
     "exits",
+    "frames",
     "kafka.positions",
     "model",
     "version",
+    "publish",
 )
 """Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 

@@ -11,6 +11,7 @@ from orderflow.consume.due_calls import DueCalls
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.intake import Intake
 from orderflow.consume.loop import Calling, Loop
+from orderflow.consume.loop_first_calls import LoopFirstCalls
 from orderflow.consume.metrics import Figures
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination, Outcomes, Rules
@@ -55,7 +56,7 @@ class Engine:
     ) -> None:
         session = connections.session
         outbox, destination = sending
-        has_workers = business.workers > 1
+        has_workers = business.has_workers
         self._session = session
         self.brake = OutageBrake(settings.outage_window_s)
         pace = Pace(has_workers)
@@ -69,10 +70,11 @@ class Engine:
         slices = Slices(self.settling, calls, pace, world)
         intake = Intake(session, self.assignment, world)
         careful = CarefulCalls(self.assignment, calls, self._outcomes, slices, pace, world)
+        first = FirstCalls if business.loop is None else LoopFirstCalls
         calling = Calling(
             calls,
             DueCalls(self.assignment.ready, calls, careful, slices, world),
-            FirstCalls(intake, calls, self._outcomes, business, pace, world),
+            first(intake, calls, self._outcomes, business, pace, world),
             careful,
             Probing(self.assignment.ready, self.brake, world),
             slices,

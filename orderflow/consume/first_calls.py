@@ -59,7 +59,7 @@ class FirstCalls:
         read, handler, wants_delivery = self._business.read, self._business.handler, self._wants_delivery
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
-        publish, publishes = self._outcomes.publish_result, self._outcomes.publishes
+        publish, publishes = self._outcomes.publish, self._outcomes.publishes
         self._successes = Successes(records)
         others = self._successes.others
         clock, until_s, began_s = self._world.clock, self._calls.until_s, self._world.clock()
@@ -80,10 +80,10 @@ class FirstCalls:
                     handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
                 )
                 if result is not None:
-                    if publishes:
-                        publish(message, result)
-                    elif type(result) not in PLAIN:
+                    if not publishes and type(result) is dict:
                         require_outcome(result)
+                    elif publishes or type(result) not in PLAIN:
+                        publish(message, result)
             except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise

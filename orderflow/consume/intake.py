@@ -156,6 +156,8 @@ class Intake:
         if limit is not None:
             self.stop(partition, admitted.offset() + 1, "full")
             waiting = partition.ledger.unfinished
+            if partition.in_flight > waiting // 2:
+                return  # mostly calls that are running: it has room again in a moment
             self._world.report("ledger_full", partition=partition.number, waiting=waiting, limit=limit)
 
     def stop(self, partition: Partition, offset: int, why: str, until_s: Optional[float] = None) -> None:

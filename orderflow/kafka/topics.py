@@ -401,6 +401,11 @@ def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Opt
         raise _unseen(name, error.args[0]) from error
 
 
+def exists(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> bool:
+    """Whether there is such a topic. Raises CommandError where Kafka does not say."""
+    return _exists(_admin(conf), name, timeout_s)
+
+
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError if that cannot be determined."""
     admin = _admin(conf)

@@ -30,10 +30,12 @@ from typing import (
 from confluent_kafka import KafkaError
 
 from orderflow.consume.engine import Engine, Sending, Settings
-from orderflow.consume.handler import Handler
+from orderflow.consume.event_loop import EventLoop
+from orderflow.consume.handler import Handler, is_async
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.pages import LedgerTopic
+from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Found, Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
 from orderflow.consume.retry import Policy
@@ -362,6 +364,8 @@ class ScriptedRecovery(MemoryRecovery):
 class _NoWatchdog:
     """A script's clock stands still while a handler runs, so that nothing can take too long."""
 
+    timeout_s = 300.0
+
     def busy(self) -> None:
         """Something is called."""
 
@@ -392,6 +396,7 @@ class Life:
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
         pages: bool = False,
+        limit_of: Callable[[str], int] = lambda topic: 1_000_000,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
         """`pages`: whatever waits is listed on a page of the ledger topic, and nothing in the metadata.
@@ -403,11 +408,20 @@ class Life:
         self.events: List[Tuple[str, Dict[str, Any]]] = []
         self.session = connect(topic, exactly_once, partitions, self._revoked)
         world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
-        business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
+        self.event_loop = EventLoop() if is_async(handler) else None
+        business = Business(
+            _as_it_is,
+            handler,
+            lambda value: None,
+            keep_stack=False,
+            workers=workers,
+            loop=self.event_loop,
+        )
         terms = Terms(limits, "group")
         if pages:
             terms = terms._replace(ledger_topic=PAGES, metadata_limit=0)
-        destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
+        targets = Targets(RESULTS if publishes else None, 1_000_000, limit_of)
+        destination = Destination(targets, "group", "client")
         self.engine = Engine(
             Connections(
                 cast(Session, self.session),
@@ -456,6 +470,11 @@ class Life:
         """Step until everything has its fate."""
         self.until(self.is_drained, steps)
         return self
+
+    def close(self) -> None:
+        """End the event loop of an async handler."""
+        if self.event_loop is not None:
+            self.event_loop.close()
 
     def stop(self) -> None:
         """End as after Ctrl-C: everything settled, every partition given back with a clean mark."""

@@ -141,7 +141,7 @@ FILES_ON_THE_ROAD = 8
 
 
 def _source(name: str) -> str:
-    """The text of the package's file of that name: the engine's, where another folder has one of that name."""
+    """The text of the package's file of that name: the engine's, if another folder has one as well."""
     paths = sorted((ROOT / "orderflow").rglob(name), key=lambda path: path.parent.name != "consume")
     return paths[0].read_text(encoding="utf-8")
 
