@@ -21,7 +21,7 @@ FLOORS: Floors = (
     ("produce", "consume", "dlq"),
     ("avro", "kafka", "cli"),
     ("model",),
-    ("errors", "exits"),
+    ("errors", "exits", "version"),
 )
 """The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
 
@@ -50,9 +50,16 @@ PURE = (
     "avro.strict_reader",
     "cli.values",
     "consume.admission",
+    "consume.arrivals",
     "consume.brakes",
+    "consume.catalogue",
     "consume.caution",
+    "consume.durations",
+    "consume.event_counts",
     "consume.events",
+    "consume.figures",
+    "consume.health",
+    "consume.intake_states",
     "consume.ledger",
     "consume.outbox",
     "consume.pace",
@@ -76,6 +83,7 @@ PURE = (
     "exits",
     "kafka.positions",
     "model",
+    "version",
 )
 """Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 

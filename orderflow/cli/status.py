@@ -1,6 +1,7 @@
 """Progress of long work on stderr, and the two lines of an outage."""
 
 import shutil
+import threading
 import time
 from typing import Callable, Optional, TextIO
 
@@ -16,6 +17,8 @@ class StatusLine:
     ) -> None:
         self._err = err
         self._clock = clock
+        self._lock = threading.RLock()
+        """Other threads have something to note too, and a line must not be torn into another."""
         self._live = is_terminal(err)
         self._every_s = 0.2 if self._live else plain_every_s
         self._due = clock() + self._every_s
@@ -30,22 +33,25 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Show this progress now."""
         self._due = self._clock() + self._every_s
-        if not self._live:
-            self._write(f"{text}\n")
-        else:
-            self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
-            self._shown = True
+        with self._lock:
+            if not self._live:
+                self._write(f"{text}\n")
+            else:
+                self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+                self._shown = True
 
     def note(self, line: str) -> None:
         """Write a permanent line above the progress."""
-        self.clear()
-        self._write(f"{line}\n")
+        with self._lock:
+            self.clear()
+            self._write(f"{line}\n")
 
     def clear(self) -> None:
         """Remove the progress from the terminal, before other output or at the end."""
-        if self._shown:
-            self._write("\r\x1b[K")
-            self._shown = False
+        with self._lock:
+            if self._shown:
+                self._write("\r\x1b[K")
+                self._shown = False
 
     def _write(self, text: str) -> None:
         try:
