@@ -31,8 +31,10 @@ from orderflow.consume.client_config import Clients, consumer_config, producer_c
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
+from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.events import line_of
+from orderflow.consume.figures import Figures
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -47,6 +49,7 @@ from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.metrics import Metrics
+from orderflow.consume.monitor import Monitor
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.pages import LedgerTopic
@@ -64,6 +67,7 @@ from orderflow.exits import FAILED, CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
+from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.text import escape
 
 
@@ -251,6 +255,10 @@ def _metrics(settings: config.Settings) -> Optional[Metrics]:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
+def _ignored(figures: Figures) -> None:
+    """Nobody has asked for them."""
+
+
 def _readable(key: Optional[bytes]) -> str:
     return "none" if key is None else key.decode("utf-8", "backslashreplace")
 
@@ -263,6 +271,8 @@ class Parts:
         self.conf = conf
         self.streams = streams
         self.status = StatusLine(streams.err)
+        self.counts = EventCounts()
+        self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.pages = LedgerPages(conf, settings.consumer_group)
@@ -282,13 +292,16 @@ class Parts:
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler, loop), watch, watchdog)
         watch.begin(session)
+        ends = LogEnds(self.conf, settings.orders_topic)
+        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
+        monitor.start(_ignored if metrics is None else metrics.show)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.status, metrics, self.report),
+            Outlets(self.streams, self.status, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -325,7 +338,7 @@ class Parts:
             sending,
             Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),
             watchdog,
-            World(time.monotonic, time.time, random.random, self.report),
+            self.world,
         )
         engines.append(engine)
         return engine, session
@@ -383,7 +396,8 @@ class Parts:
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Print an event of the engine."""
+        """Count and print an event of the engine."""
+        self.counts.note(event, fields)
         self.status.note(line_of(event, fields))
 
     def _report_stall(self, timeout_s: float) -> None:

@@ -21,5 +21,8 @@ In reading order:
 - results, publications, result_topics: what a handler may return, and the records that are made of it
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
-- watchdog, failing, drain, events, metrics: observers
+- watchdog, failing, drain, events: observers
+- figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
+- monitor, liveness, process_figures, health: who puts them together, beside the loop
+- status_text, catalogue, metrics: how they are shown
 """

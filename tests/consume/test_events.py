@@ -35,6 +35,8 @@ SAMPLES: Dict[str, Any] = {
     "max_bytes": 750,
     "detail": "Broker: not available",
     "step": "settling",
+    "reason": "full",
+    "since_ms": 1_764_000_000_000,
     "committed": None,
     "limit": "bytes",
     "topic": "orders-waiting",
