@@ -8,7 +8,6 @@ the client knows.
 
 import argparse
 import difflib
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from orderflow.kafka import client_properties
 from orderflow.model.text import did_you_mean, quoted
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
-SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
+"""The shipped schema."""
 CLIENT_DEFAULTS: Mapping[str, str] = {
     # By default the client forgets all brokers and bootstraps again when the last connection is lost. A
     # transaction in progress then waits for a coordinator that is no longer looked up, past every time-out
@@ -66,6 +65,10 @@ class Settings:
     processed_topic: Optional[str]
     consumer_group: str
     order_key: str
+    order_schema: Path
+    schema_versions: Path
+    unknown_schema_backoff_s: float
+    rules: Optional[str]
     max_retries: int
     retry_backoff_s: float
     retry_backoff_max_s: float
@@ -121,19 +124,10 @@ class Setting(NamedTuple):
         return "--" + re.sub("^KAFKA_", "", self.env).lower().replace("_", "-")
 
 
-def _order_field(name: str) -> str:
-    fields = _order_fields()
-    if fields and name not in fields:
-        raise ValueError(f"must be a field of an order: {', '.join(fields)}{did_you_mean(name, fields)}")
-    return name
-
-
-def _order_fields() -> List[str]:
-    """The schema's field names; empty if it cannot be read, which is reported when it is loaded."""
-    try:
-        return [f["name"] for f in json.loads(ORDER_SCHEMA.read_text(encoding="utf-8"))["fields"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+def _folder(given: str) -> Path:
+    if not Path(given).is_dir():
+        raise ValueError("is not a folder")
+    return Path(given)
 
 
 _DAY_S, _WEEK_S = 86_400, 604_800
@@ -181,8 +175,38 @@ SETTINGS: Tuple[Setting, ...] = (
         "order_key",
         "ORDER_KEY",
         "order_id",
-        ValueType("FIELD", _order_field),
+        text("FIELD"),
         "field of the order used as the record key; orders with the same key stay in order",
+    ),
+    Setting(
+        "order_schema",
+        "ORDER_SCHEMA",
+        None,
+        ValueType("FILE", Path),
+        "Avro schema of the orders; unset: order_schema.avsc beside the scripts",
+    ),
+    Setting(
+        "schema_versions",
+        "SCHEMA_VERSIONS",
+        None,
+        ValueType("FOLDER", _folder),
+        "folder with the older versions of that schema; unset: schemas/ beside it",
+    ),
+    Setting(
+        "unknown_schema_backoff_s",
+        "UNKNOWN_SCHEMA_BACKOFF",
+        "300",
+        seconds(0, _WEEK_S),
+        "seconds before each retry of an order whose schema is not known yet, as in a rolling deployment; "
+        "0: it is dead-lettered at once",
+    ),
+    Setting(
+        "rules",
+        "RULES",
+        None,
+        text("MODULE:FUNCTION"),
+        "module:function or file.py:function that judges a decoded order; unset: the shipped rules, for "
+        "those of their fields that the schema has",
     ),
     Setting(
         "max_retries",
@@ -415,6 +439,8 @@ def load(
     for name, default in DERIVED.items():
         if values[name] is None:
             values[name] = default(values)
+    values["order_schema"] = values["order_schema"] or ORDER_SCHEMA
+    values["schema_versions"] = values["schema_versions"] or values["order_schema"].with_name("schemas")
     return Settings(client=client, **values)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import config
-from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
+from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.cli.arguments import arguments
 from orderflow.cli.output import Notes, Output
@@ -52,6 +52,7 @@ from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.own_rules import load_rules
 from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Recovery
@@ -68,6 +69,7 @@ from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.kafka.log_ends import LogEnds
+from orderflow.model.orders import OrderRules
 from orderflow.model.text import escape
 
 
@@ -97,6 +99,10 @@ SETTINGS = (
     "ledger_topic",
     "consumer_group",
     "handler",
+    "order_schema",
+    "schema_versions",
+    "unknown_schema_backoff_s",
+    "rules",
     "workers",
     "guarantee",
     "max_retries",
@@ -134,13 +140,14 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
 
 def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
     life = _handler(settings, streams.err)
+    decoder = _decoder(settings)
     conf = config.client_config(settings)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        parts = Parts(settings, conf, streams)
+        parts = Parts(settings, conf, decoder, streams)
         try:
             return _run(life, parts, flags, stop)
         finally:
@@ -266,9 +273,12 @@ def _readable(key: Optional[bytes]) -> str:
 class Parts:
     """Builds the parts of a consumer from the settings."""
 
-    def __init__(self, settings: config.Settings, conf: Dict[str, Any], streams: HandlerStreams) -> None:
+    def __init__(
+        self, settings: config.Settings, conf: Dict[str, Any], decoder: OrderDecoder, streams: HandlerStreams
+    ) -> None:
         self.settings = settings
         self.conf = conf
+        self.decoder = decoder
         self.streams = streams
         self.status = StatusLine(streams.err)
         self.counts = EventCounts()
@@ -344,7 +354,7 @@ class Parts:
         return engine, session
 
     def _business(self, handler: Handler, loop: Optional[EventLoop]) -> Business:
-        settings, decoder = self.settings, _decoder(self.settings)
+        settings, decoder = self.settings, self.decoder
         topic_id = self.orders.learn()
         if topic_id is None:
             self.status.note(f"warn {NO_TOPIC_ID}")
@@ -427,11 +437,25 @@ def _policy(settings: config.Settings) -> Policy:
 
 def _decoder(settings: config.Settings) -> OrderDecoder:
     try:
-        store = SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
-        refuse_unruly(store.reader)
+        store = SchemaStore(
+            settings.order_schema,
+            settings.schema_versions,
+            RegistryConfig.of(settings),
+            settings.unknown_schema_backoff_s,
+        )
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
-    return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes)
+    rules = None if settings.rules is None else _rules(settings.rules)
+    find_rules = None if rules is None else (lambda: rules)
+    return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes, find_rules)
+
+
+def _rules(name: str) -> OrderRules:
+    sys.path.insert(0, os.getcwd())
+    try:
+        return load_rules(name)
+    except HandlerUnusable as error:
+        raise UsageError(str(error)) from error
 
 
 if __name__ == "__main__":

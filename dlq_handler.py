@@ -13,8 +13,9 @@ if __name__ == "__main__":  # before the imports that take their time
 import argparse
 import difflib
 import importlib
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.cli.arguments import arguments
 from orderflow.cli.output import Notes, Output
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from orderflow.avro.schema import Schema
     from orderflow.avro.schema_store import SchemaStore
     from orderflow.dlq.desk import Desk
+    from orderflow.model.orders import OrderRules
 
 EXAMPLES = (
     "python dlq_handler.py                                   the last ten, then follow",
@@ -40,7 +42,7 @@ EXAMPLES = (
 )
 SETTINGS = (
     *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
-    *("max_order_bytes", "schema_registry_url"),
+    *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url"),
 )
 
 
@@ -152,7 +154,9 @@ def open_desk(
         audit_topic=settings.audit_topic,
         orders_topic=settings.orders_topic,
         consumer_group=settings.consumer_group,
-        decoder=OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes),
+        decoder=OrderDecoder(
+            store.reader, store.find_writer, settings.max_order_bytes, _find_rules(settings.rules)
+        ),
         encoder=lambda: _encoder(store, settings),
         field_values=lambda fields: _field_values(store.reader, fields),
         out=out,
@@ -163,7 +167,7 @@ def open_desk(
 
 
 def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]:
-    from orderflow.produce.order_fields import fields_of
+    from orderflow.avro.order_fields import fields_of
 
     readers = {field.name: field.spelling.from_json for field in fields_of(schema.parsed)}
     values = {}
@@ -178,14 +182,29 @@ def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]
 
 
 def _schemas(settings: "config.Settings") -> "SchemaStore":
-    import config
     from orderflow.avro.schema import SchemaRefused
     from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 
     try:
-        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        return SchemaStore(settings.order_schema, settings.schema_versions, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
+
+
+def _find_rules(name: Optional[str]) -> "Optional[Callable[[], OrderRules]]":
+    """Loads the rules of RULES when a verb is about to judge orders: most verbs never do."""
+
+    def find_rules() -> "OrderRules":
+        from orderflow.consume.handler import HandlerUnusable
+        from orderflow.consume.own_rules import load_rules
+
+        sys.path.insert(0, os.getcwd())
+        try:
+            return load_rules(str(name))
+        except HandlerUnusable as error:
+            raise UsageError(str(error)) from error
+
+    return None if name is None else find_rules
 
 
 def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder":

@@ -14,6 +14,7 @@ from typing import BinaryIO, Iterator, Optional, Sequence
 
 import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
+from orderflow.avro.order_fields import fields_of
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.cli.arguments import arguments
 from orderflow.cli.output import Notes, Output
@@ -25,10 +26,10 @@ from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
-from orderflow.produce.order_fields import fields_of
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_key import KeyOf, key_reader
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
 
@@ -42,7 +43,7 @@ EXAMPLES = (
     "python producer.py -b kafka:9093 -X security.protocol=SSL -X ssl.ca.location=ca.pem",
 )
 SETTINGS = (
-    *("orders_topic", "order_key", "shutdown_timeout_s"),
+    *("orders_topic", "order_key", "order_schema", "schema_versions", "shutdown_timeout_s"),
     *("schema_registry_url", "schema_registry_register"),
 )
 
@@ -52,11 +53,12 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
     store = _schema_store(settings)
+    key_of = key_reader(store.reader, settings.order_key)
     with _opened(flags.input, store.reader) as file:
         conf = config.client_config(settings)
         topics.require_kafka(conf)
         topics.ensure_topics(conf, [topics.orders(settings.orders_topic)])
-        wire = _wire(store, settings)
+        wire = _wire(store, key_of, settings)
         source = RecordSource(wire, file, flags.invalid or 0.0, flags.seed)
         with StopSignals(err) as stop:
             return _publish(settings, _limits(flags, settings), source, wire, stop, err)
@@ -99,18 +101,18 @@ def _failed(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
 
 def _schema_store(settings: config.Settings) -> SchemaStore:
     try:
-        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        return SchemaStore(settings.order_schema, settings.schema_versions, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
 
 
-def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
+def _wire(store: SchemaStore, key_of: KeyOf, settings: config.Settings) -> Wire:
     try:
         encoder = store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
         raise CommandError.because("nothing was sent", error) from error
     decoder = OrderDecoder(store.reader, lambda ref: store.reader, settings.max_order_bytes)
-    return Wire(encoder, decoder, settings.order_key)
+    return Wire(encoder, decoder, key_of, own_rules=settings.rules is not None)
 
 
 # --- Arguments ---
@@ -130,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         "--invalid",
         SHARE,
-        "mix in this share of records that cannot be processed, of every kind: "
+        "mix in this share of records that cannot be processed, of every kind that the schema allows: "
         "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing",
     )
     _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, including ids and times")

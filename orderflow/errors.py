@@ -16,6 +16,8 @@ class OrderError(Exception):
     retryable = False
     reason = "process.failed"
     """The class's reason applies if a handler's subclass does not call this constructor."""
+    after_s: Optional[float] = None
+    """Seconds until the next call; None leaves it to the usual back-off."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -31,18 +33,38 @@ class Undecodable(OrderError):
 
 
 class UnknownSchema(Undecodable):
-    """The writer schema is not known (yet). It may still be registered, so the order is retried first."""
+    """The writer schema is not known (yet). It may still be added, so the order is retried first."""
 
     retryable = True
 
-    def __init__(self, message: str, reason: str = "decode.unknown_schema") -> None:
+    def __init__(
+        self, message: str, reason: str = "decode.unknown_schema", after_s: Optional[float] = None
+    ) -> None:
         super().__init__(message, reason)
+        self.after_s = after_s
 
 
 class InvalidOrder(OrderError):
-    """The order breaks a rule. Reasons are `validate.` and the field's name."""
+    """Raised by rules: a field of the order breaks one. Reasons are `validate.` and the field's name."""
 
     stage = "validate"
+    reason = "validate.order"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field} {reason}", f"validate.{field}")
+
+
+class RulesFailed(OrderError):
+    """The rules themselves failed: they raised something else, or did not return None.
+
+    That says nothing about the order. It is retried first: the next deployment may have corrected the rules.
+    """
+
+    stage = "validate"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "validate.failed")
 
 
 class RejectOrder(OrderError):
@@ -59,7 +81,6 @@ class RetryLater(OrderError):
 
     retryable = True
     reason = "process.retry_later"
-    after_s: Optional[float] = None
 
     def __init__(self, message: str = "retry later", after: Optional[float] = None) -> None:
         super().__init__(message, "process.retry_later")
@@ -144,7 +165,7 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     if not isinstance(error, OrderError):
         frame, causes = _origin(error)
         return Failure("process.failed", "process", name, message, True, None, stack, False, frame, causes)
-    after_s, asked_for = (error.after_s, True) if isinstance(error, RetryLater) else (None, False)
+    asked_for, after_s = isinstance(error, RetryLater), error.after_s
     failure = Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack, asked_for)
     if failure.stage != "process":
         return failure
@@ -164,6 +185,11 @@ def _origin(error: BaseException) -> Tuple[Optional[str], Tuple[Cause, ...]]:
 def is_permanent(error: BaseException) -> bool:
     """Whether retrying cannot help: true only of an `OrderError` that says so."""
     return isinstance(error, OrderError) and not error.retryable
+
+
+def text_of(error: BaseException) -> str:
+    """An error's class and text in one line."""
+    return f"{class_name(error)}: {_text(error)}"
 
 
 def _text(error: BaseException) -> str:

@@ -18,6 +18,7 @@ SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 Floors = Tuple[Tuple[str, ...], ...]
 
 FLOORS: Floors = (
+    ("testing",),
     ("produce", "consume", "dlq"),
     ("avro", "kafka", "cli"),
     ("model",),

@@ -42,8 +42,8 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     flags = _parser().parse_args(argv)
     settings = config.load({})
     began_s = time.monotonic()
-    with _kafka(settings, out) as address, _client_file(settings) as client_file:
-        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), client_file, out)
+    with kafka(settings, out) as address, client_file(settings) as secrets:
+        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), secrets, out)
         try:
             closes = story.tell()
         finally:
@@ -83,6 +83,7 @@ class Story:
             "DLQ_TOPIC": f"{name}-dlq",
             "CONSUMER_GROUP": f"{name}-group",
             "RETRY_BACKOFF": "0.2",
+            "UNKNOWN_SCHEMA_BACKOFF": "0",  # nobody is about to deploy the schemas that it does not know
         }
 
     def tell(self) -> bool:
@@ -223,7 +224,7 @@ def _abridged(stream: IO[bytes]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _kafka(settings: config.Settings, out: Output) -> Iterator[str]:
+def kafka(settings: config.Settings, out: Output) -> Iterator[str]:
     """The address of a running Kafka: the configured one, else a local one that is stopped at the end."""
     if _answers(settings):
         out.line(f"Using the Kafka at {settings.bootstrap_servers}.")
@@ -249,7 +250,7 @@ def _answers(settings: config.Settings) -> bool:
 
 
 @contextlib.contextmanager
-def _client_file(settings: config.Settings) -> Iterator[Optional[str]]:
+def client_file(settings: config.Settings) -> Iterator[Optional[str]]:
     """A private file with the client properties that were configured, for the account; None without any."""
     if not settings.client:
         yield None

@@ -19,6 +19,7 @@ In reading order:
 - workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show
 - event_loop, loop_calls, loop_workers, loop_first_calls, loop_watch: the same for an async handler
 - results, publications, result_topics: what a handler may return, and the records that are made of it
+- own_rules: rules that the user names
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
 - watchdog, failing, drain, events: observers

@@ -86,20 +86,26 @@ class HandlerUnusable(Exception):
 
 
 def load(name: str) -> Handler:
-    """Load the function named by `module:function` or `path/to/file.py:function`, or its factory."""
-    source, separator, attribute = name.rpartition(":")
-    if not separator or not source or not attribute:
-        raise HandlerUnusable(f"handler {name!r} is not of the form module:function or file.py:function")
-    module = _module(source, name)
-    function = getattr(module, attribute, None)
-    if function is None:
-        raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
-    if not callable(function):
-        raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
+    """Load the handler named by `module:function` or `path/to/file.py:function`, or its factory."""
+    function = named_function(name, "handler")
     if is_factory(function):
         _require_no_generator(function, name, FORGOTTEN)
     else:
         require_usable(function, name)
+    return function
+
+
+def named_function(name: str, role: str) -> Callable[..., Any]:
+    """The function that a setting names. `role` is what messages call it. Raises HandlerUnusable."""
+    source, separator, attribute = name.rpartition(":")
+    if not separator or not source or not attribute:
+        raise HandlerUnusable(f"{role} {name!r} is not of the form module:function or file.py:function")
+    module = _module(source, f"{role} {name!r}")
+    function = getattr(module, attribute, None)
+    if function is None:
+        raise HandlerUnusable(f"{role} {name!r}: {source} has no function {attribute}")
+    if not callable(function):
+        raise HandlerUnusable(f"{role} {name!r}: {attribute} is not a function")
     return function  # type: ignore[no-any-return]
 
 
@@ -190,11 +196,11 @@ def let_own_modules_win(source: str) -> None:
             del sys.modules[name]  # who has imported it keeps it
 
 
-def _module(source: str, name: str) -> Any:
+def _module(source: str, wanted: str) -> Any:
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except (Exception, SystemExit) as error:
-        raise unusable(f"handler {name!r} cannot be loaded", error) from error
+        raise unusable(f"{wanted} cannot be loaded", error) from error
 
 
 def unusable(what: str, error: BaseException) -> HandlerUnusable:

@@ -252,9 +252,12 @@ class Outcomes:
 def told_by(failure: Failure) -> Optional[bool]:
     """Whether a failure shows that the handler works (True), does not work (False), or neither (None).
 
-    Rejecting an order is an answer. An order it never saw shows nothing. One it asked to have back later
-    ("closed for the night") is not done, but no sign of an outage either.
+    Rejecting an order is an answer. An order it never saw shows nothing, unless the rules themselves failed:
+    they are the user's code as the handler is, and may need what is down. An order that it asked to have back
+    later ("closed for the night") is not done, but no sign of an outage either.
     """
-    if failure.stage in ("decode", "validate") or failure.asked_for:
+    if failure.asked_for or failure.stage == "decode":
+        return None
+    if failure.stage == "validate" and not failure.retryable:
         return None
     return not failure.retryable

@@ -82,4 +82,5 @@ def _spread_s(nominal_s: float, policy: Policy, chance: float) -> float:
 
 def _because(failure: Failure, reason: str) -> Failure:
     """Replace the last call's reason code with the one for giving up, unless its own says more."""
-    return failure if failure.stage in ("decode", "publish") else failure._replace(reason=reason)
+    own = ("decode", "validate", "publish")
+    return failure if failure.stage in own else failure._replace(reason=reason)

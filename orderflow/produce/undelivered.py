@@ -20,7 +20,7 @@ class Undelivered:
         self,
         decode: Callable[[bytes], Dict[str, Any]],
         encode: Callable[[Dict[str, Any]], bytes],
-        key_of: Callable[[Dict[str, Any]], bytes],
+        key_of: Callable[[Dict[str, Any]], Optional[bytes]],
         name: str = "undelivered",
     ) -> None:
         self._decode = decode

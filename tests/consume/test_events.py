@@ -114,7 +114,7 @@ def test_a_retry_names_order_cause_and_next_try() -> None:
 @pytest.mark.parametrize(
     ("error", "attempt", "line"),
     [
-        (InvalidOrder("0 items", "validate.quantity"), 1, ": validate.quantity: 0 items"),
+        (InvalidOrder("quantity", "is 0"), 1, ": validate.quantity: quantity is 0"),
         (RejectOrder("no"), 1, " after 1 attempt: process.rejected: orderflow.errors.RejectOrder: no"),
         (ValueError("x"), 4, " after 4 attempts: process.failed: ValueError: x"),
     ],

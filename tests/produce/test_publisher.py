@@ -19,6 +19,7 @@ from orderflow.produce import publisher as produce_publisher
 from orderflow.produce.order_file import BadLine
 from orderflow.produce.publication import Faults, Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_key import key_reader
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
 from tests.support.schemas_for_tests import SHIPPED
@@ -254,7 +255,9 @@ def run_of_made_up_orders(choose: Choose) -> Publication:
     """An endless run of the producer, to its end."""
     publisher, _, _ = scripted(choose)
     encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
-    wire = Wire(encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), "order_id")
+    wire = Wire(
+        encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), key_reader(SHIPPED, "order_id")
+    )
     err = Notes(io.StringIO())
     limits = RunLimits(math.inf, 0.0, False, 1.0)
     publication = Publication(
