@@ -1,16 +1,17 @@
 """An order pipeline on Kafka that neither loses nor doubles an order.
 
-Handlers and rules import what they need from here; everything else is in the modules.
+Handlers and rules import what they raise and return from here; everything else is in the modules.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from orderflow.errors import InvalidOrder, RejectOrder, RetryLater
+from orderflow.publish import Publish
 
 if TYPE_CHECKING:
     from orderflow.consume.handler import Delivery
 
-__all__ = ["Delivery", "InvalidOrder", "RejectOrder", "RetryLater"]
+__all__ = ["Delivery", "InvalidOrder", "Publish", "RejectOrder", "RetryLater"]
 
 
 def __getattr__(name: str) -> Any:

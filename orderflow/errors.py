@@ -1,7 +1,12 @@
 """The errors an order can fail with, and the summary that is kept of each failure."""
 
 import traceback
-from typing import Any, NamedTuple, Optional, Type
+from typing import Any, NamedTuple, Optional, Tuple, Type
+
+from orderflow.frames import frame_of, roots_of
+
+MOST_OF_A_CAUSE = 1000
+"""Characters kept of the message of a cause."""
 
 
 class OrderError(Exception):
@@ -107,8 +112,25 @@ class ResultTooLarge(UnusableResult):
         super().__init__(message, "publish.too_large")
 
 
+class TopicUnusable(OrderError):
+    """A topic that the handler chose cannot take the result now. Somebody may create or change it."""
+
+    stage = "publish"
+    retryable = True
+
+    def __init__(self, message: str, reason: str = "publish.unknown_topic") -> None:
+        super().__init__(message, reason)
+
+
 class RegistryUnavailable(Exception):
     """The schema registry does not answer properly: an outage on our side, never a fault of the order."""
+
+
+class Cause(NamedTuple):
+    """An error that another one began with."""
+
+    error_class: str
+    message: str
 
 
 class Failure(NamedTuple):
@@ -123,6 +145,17 @@ class Failure(NamedTuple):
     stack: Optional[str] = None
     asked_for: bool = False
     """The handler asked to be called again later; nothing has failed."""
+    frame: Optional[str] = None
+    """Where it began: the innermost frame of the handler's own code, as `shop/prices.py:21 in total`."""
+    causes: Tuple[Cause, ...] = ()
+    """The innermost cause of `raise … from …`, or those of a group's members."""
+
+    @property
+    def cause(self) -> Optional[str]:
+        """The causes as one text."""
+        if not self.causes:
+            return None
+        return "; ".join(f"{kind}: {text}" if text else kind for kind, text in self.causes)
 
 
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
@@ -130,10 +163,23 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     stack = _stack(error) if with_stack else None
     name, message = class_name(error), _text(error)
     if not isinstance(error, OrderError):
-        return Failure("process.failed", "process", name, message, True, None, stack)
-    if isinstance(error, RetryLater):
-        return Failure(error.reason, error.stage, name, message, error.retryable, error.after_s, stack, True)
-    return Failure(error.reason, error.stage, name, message, error.retryable, error.after_s, stack)
+        frame, causes = _origin(error)
+        return Failure("process.failed", "process", name, message, True, None, stack, False, frame, causes)
+    asked_for, after_s = isinstance(error, RetryLater), error.after_s
+    failure = Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack, asked_for)
+    if failure.stage != "process":
+        return failure
+    frame, causes = _origin(error)
+    return failure._replace(frame=frame, causes=causes)
+
+
+def _origin(error: BaseException) -> Tuple[Optional[str], Tuple[Cause, ...]]:
+    """The frame and the causes of an error."""
+    roots = roots_of(error)
+    frame = frame_of(error, roots)
+    if roots[0] is error:
+        return frame, ()
+    return frame, tuple(Cause(class_name(root), _text(root)[:MOST_OF_A_CAUSE]) for root in roots)
 
 
 def is_permanent(error: BaseException) -> bool:

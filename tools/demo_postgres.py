@@ -6,17 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config
 from orderflow import exits
+from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.terminal import duration
 from orderflow.exits import CommandError
-from tools.demo import DIM, SAMPLE, Story, client_file, kafka
+from tools.demo import SAMPLE, Story, client_file, kafka
 from tools.local_postgres import LocalPostgres, PostgresMissing
 
 CHARGE_AND_MAIL, CHARGE = "examples/postgres.py:charge_and_mail", "examples/postgres.py:charge"
@@ -26,7 +27,7 @@ COUNTS = """select count(*) charges, count(distinct order_id) orders,
 PATIENCE_S = 120.0
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Run the demo; 0 if every order was charged once."""
     settings = config.load({})
     began_s = time.monotonic()
@@ -36,7 +37,8 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
             closes = story.tell()
         finally:
             story.leave(keep=False)
-    out.write(f"\nThat took {duration(time.monotonic() - began_s)}. {GOOD_END if closes else BAD_END}\n")
+    end = GOOD_END if closes else BAD_END
+    out.lines(["", f"That took {duration(time.monotonic() - began_s)}. {end}"])
     return exits.OK if closes else exits.FAILED
 
 
@@ -48,7 +50,7 @@ class Shop(Story):
     """The commands of one run, on topics, a group and a database of its own."""
 
     def __init__(
-        self, client: Dict[str, Any], secrets: Optional[str], out: TextIO, database: LocalPostgres
+        self, client: Dict[str, Any], secrets: Optional[str], out: Output, database: LocalPostgres
     ) -> None:
         super().__init__(client, secrets, out)
         self._database = database
@@ -144,11 +146,10 @@ class Shop(Story):
         self._tell(f"{charges:,} charges of {orders:,} orders: {too_many} charged twice")
 
     def _shell(self, line: str) -> None:
-        self._tell(self._styled(DIM, f"$ {line}"))
+        self._tell(f"$ {line}")
 
     def _tell(self, line: str) -> None:
-        self._out.write(f"{line}\n")
-        self._out.flush()
+        self._out.line(line)
 
 
 @contextlib.contextmanager

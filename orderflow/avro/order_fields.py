@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
 from orderflow.avro.schema import definitions, describe, kind_of
+from orderflow.model.json_text import require_shallow, whole_number
 from orderflow.model.text import escape
 
 Read = Callable[[Any], Any]
@@ -226,12 +227,11 @@ class LongNumber:
 
 def json_value(text: str) -> Any:
     """The value of a JSON text, with no duplicate name and no rounded number. Raises ValueError."""
+    require_shallow(text)
     try:
-        return _decode(text)
+        return _decode(text) if len(text) < _LONG_TEXT else _decode_long(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
 
 
 def _object(pairs: Any) -> Dict[str, Any]:
@@ -249,6 +249,9 @@ def _float(text: str) -> Any:
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
 """Created once: json.loads would create one for each line."""
+_decode_long = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=whole_number).decode
+_LONG_TEXT = 4_000
+"""Only a text of this size can hold a number that takes long to read."""
 
 _SAFE_DIGITS = 15
 """A decimal of at most this many digits survives a round trip through a double."""

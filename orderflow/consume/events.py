@@ -5,6 +5,7 @@ Event names are stable: alert on them.
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
+from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
 from orderflow.model.text import escape
@@ -23,9 +24,10 @@ class Event(NamedTuple):
 
 
 def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to print for an event, free of control characters."""
+    """The line to print for an event, free of control characters; a traceback follows it, line by line."""
     event = EVENTS[name]
-    return escape(f"{event.severity} {event.line(**fields)}")
+    line = escape(f"{event.severity} {event.line(**fields)}")
+    return "\n".join([line, *(f"  {escape(each)}" for each in fields.get("traceback", ()))])
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
@@ -45,7 +47,12 @@ def _why(failure: Failure) -> str:
     message = _shortened(failure.message)
     if failure.stage != "process":
         return f"{failure.reason}: {message}"
-    return f"{failure.reason}: {failure.error_class}: {message}"
+    cause = f", caused by {_shortened(failure.cause)}" if failure.cause else ""
+    return f"{failure.reason}: {failure.error_class}: {message}{cause}{_at(failure)}"
+
+
+def _at(failure: Failure) -> str:
+    return f" ({failure.frame})" if failure.frame else ""
 
 
 def _key(key: Optional[bytes]) -> str:
@@ -111,12 +118,41 @@ LIMITS = {
 
 EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
+    "first_of_its_kind": Event(
+        "warn",
+        "the handler raised an error of a kind that was not seen before; its traceback is printed once",
+        lambda failure, traceback: (
+            f"first {_shortened(failure.error_class)}{_at(failure)}, its traceback is shown this once:"
+        ),
+    ),
+    "loop_blocked": Event(
+        "ERROR",
+        "the handler blocks its event loop, so all its calls stand still; repeated every minute",
+        lambda for_s, where: (
+            f"the event loop has been blocked for {for_s:.1f} s by {where}: every call waits for it; "
+            "await it, or run it in a thread (asyncio.to_thread)"
+        ),
+    ),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and being processed", _ready),
     "ledger_full": Event(
         "warn",
         "a partition has reached its limit of waiting orders, and nothing more is admitted",
         _ledger_full,
+    ),
+    "intake_stopped": Event(
+        "warn",
+        "partitions have taken in nothing for ten seconds; `reason` is that of orders_intake_stopped_seconds",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in nothing from {_partitions(partitions)} for {for_s:.0f} s now: {WHY[reason].words}"
+        ),
+    ),
+    "intake_resumed": Event(
+        "info",
+        "partitions of which that was said take in orders again",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in orders from {_partitions(partitions)} again after {for_s:.0f} s: {WHY[reason].words}"
+        ),
     ),
     "outage_begins": Event(
         "ERROR",

@@ -241,6 +241,7 @@ class Loop:
                 self._collect()
                 self._slices.settle()
             self._slices.settle_now()
+            self._calls.abandon()
         except LostTrack as why:
             self._start_again(str(why))
 

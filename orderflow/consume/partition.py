@@ -110,7 +110,7 @@ class Partition:
         text, fits = first_form(self.ledger, stand, world.clock())
         if self._pages is None or fits or not self.ledger.heads:
             return Statement(stand.base, text)
-        name, page = self._pages.write(self.ledger, stand, world)
+        name, page = self._pages.new_page(self.ledger, stand, world)
         self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)
 

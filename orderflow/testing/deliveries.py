@@ -10,6 +10,7 @@ from orderflow.avro.schema_store import READER_PATH, load_file
 from orderflow.consume.engine import Engine, Settings
 from orderflow.consume.handler import Handler, require_usable
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.publications import Targets
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.world import World
@@ -162,9 +163,10 @@ class _Counter:
 
     def _engine(self, session: MemorySession, clock: Clock, story: "_Story") -> Engine:
         world = World(clock, clock.time_of_day, lambda: 0.5, story.report)
-        destination = Destination(RESULTS, MAX_ORDER_BYTES, "group", "test")
-        terms = Terms(Limits(10_000, 64 * MAX_ORDER_BYTES), "group")
-        settings = Settings(self._policy, OUTAGE_WINDOW_S, terms, lambda: None)
+        targets = Targets(RESULTS, MAX_ORDER_BYTES, lambda topic: MAX_ORDER_BYTES)
+        destination = Destination(targets, "group", "test")
+        limits = Terms(Limits(10_000, 64 * MAX_ORDER_BYTES))
+        settings = Settings(self._policy, OUTAGE_WINDOW_S, limits, lambda: None)
         return engine_on(session, self._business, destination, settings, world)
 
 

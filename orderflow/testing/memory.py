@@ -163,9 +163,11 @@ class MemorySession:
         self.exactly_once = exactly_once
         self.assigned: Set[int] = set()
         self.lost: Set[int] = set()
+        self.rebalances = 0
         self.while_waiting: Callable[[float], None] = lambda waited_s: None
         self.place: Dict[int, int] = {}
         self.paused: Set[int] = set()
+        self._fetched_ends: Dict[int, int] = {}
         self._log = topic
         self._on_revoke = on_revoke
         self._joining: Set[int] = set(topic.records if partitions is None else partitions)
@@ -204,6 +206,7 @@ class MemorySession:
 
     def _take(self, number: int, most: int) -> List[Stored]:
         records = self._log.read(number, self.place[number], most) if most > 0 else []
+        self._fetched_ends[number] = self._log.high[number]
         if len(records) < most:
             self.place[number] = max(self.place[number], self._log.high[number])
         else:
@@ -216,16 +219,22 @@ class MemorySession:
             self._on_revoke(leaving)
             self.assigned -= leaving
             self.lost |= leaving
+            self.rebalances += 1
         joining, self._joining = self._joining - self.assigned, set()
         for number in joining:
             self.place[number] = self._log.committed.get(number, (self._log.low[number], ""))[0]
         self.assigned |= joining
         self.paused -= joining
+        self.rebalances += bool(joining)
 
     def take_lost(self) -> Set[int]:
         """The partitions that were taken away since the last call."""
         lost, self.lost = self.lost, set()
         return lost
+
+    def member_id(self) -> Optional[str]:
+        """Its name in the group, while it is in it."""
+        return "member" if self._is_member else None
 
     def partitions(self, timeout_s: float) -> List[int]:
         """Every partition of the topic."""
@@ -244,8 +253,8 @@ class MemorySession:
         return self._log.low[partition], self._log.high[partition]
 
     def known_end(self, partition: int) -> Optional[int]:
-        """The end of the log."""
-        return self._log.high[partition]
+        """The end of the log as of the last fetch: it stands still while a partition is paused."""
+        return self._fetched_ends.get(partition)
 
     def seek(self, partition: int, offset: int) -> None:
         """Read on from an offset."""
@@ -330,8 +339,20 @@ class NothingToRecover:
         """Nothing to close."""
 
 
+class EarlierWork(NamedTuple):
+    """What is read of a group's earlier work."""
+
+    recovery: Any = NothingToRecover()
+    pages: Any = NothingToRecover()
+
+
+NO_EARLIER_WORK = EarlierWork()
+
+
 class NoWatchdog:
     """The clock stands still while a handler runs, so that nothing can take too long."""
+
+    timeout_s = 300.0
 
     def busy(self) -> None:
         """Something is called."""
@@ -343,40 +364,18 @@ class NoWatchdog:
         """Nothing is called."""
 
 
-class NoPages:
-    """The face of `orderflow.kafka.ledger_pages.LedgerPages` for a group without a ledger topic."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def cancel(self, partitions: Set[int]) -> None:
-        """Nothing is read."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class Kept(NamedTuple):
-    """What finds the waiting orders of an earlier owner again."""
-
-    recovery: Any
-    pages: Any
-
-
-NOTHING_KEPT = Kept(NothingToRecover(), NoPages())
-
-
 def engine_on(
     session: MemorySession,
     business: Business,
     destination: Destination,
     settings: Settings,
     world: World,
-    kept: Kept = NOTHING_KEPT,
+    earlier: EarlierWork = NO_EARLIER_WORK,
 ) -> Engine:
     """The real engine over a session in memory."""
+    recovery, pages = cast(Recovery, earlier.recovery), cast(LedgerPages, earlier.pages)
     return Engine(
-        Connections(cast(Session, session), cast(Recovery, kept.recovery), cast(LedgerPages, kept.pages)),
+        Connections(cast(Session, session), recovery, pages),
         business,
         Sending(Outbox(DEAD_LETTERS), destination),
         settings,

@@ -23,7 +23,7 @@ from orderflow.dlq.output.portrait import Shown
 from orderflow.dlq.output.times import clock, clock_ms
 from orderflow.dlq.tally import Groups, Window
 from orderflow.errors import Undecodable
-from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION
+from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION, REASON, TOPIC
 from orderflow.model.records import Headers, Record
 
 NOW_MS = 1_795_564_800_000
@@ -151,7 +151,8 @@ def test_table_of_groups() -> None:
     groups = Groups(Window(NOW_MS - DAY_MS, NOW_MS + 1))
     for mark, number in (("7f3a0000", 12), ("c01d0000", 1)):
         for _ in range(number):
-            one = letter([(PARTITION, b"0"), (OFFSET, b"0"), (MESSAGE, b"sku"), (CLIENT, b"here")])
+            place: Headers = [(TOPIC, b"orders"), (PARTITION, b"0"), (OFFSET, b"0")]
+            one = letter([*place, (MESSAGE, b"sku"), (REASON, b"process.failed"), (CLIENT, b"here")])
             one._kind = FailureKind("orderflow", mark, "process.failed", "process", "KeyError", "orders")
             groups.add(one)
 

@@ -14,9 +14,11 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.consume.engine import Settings
-from orderflow.consume.handler import Handler
+from orderflow.consume.event_loop import EventLoop
+from orderflow.consume.handler import Handler, is_async
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.pages import LedgerTopic
+from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Found
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
@@ -30,7 +32,7 @@ from orderflow.testing.memory import (
     ORDERS,
     RESULTS,
     Clock,
-    Kept,
+    EarlierWork,
     MemorySession,
     Stored,
     Topic,
@@ -134,6 +136,7 @@ class Life:
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
         pages: bool = False,
+        limit_of: Callable[[str], int] = lambda topic: 1_000_000,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
         """`pages`: whatever waits is listed on a page of the ledger topic, and nothing in the metadata.
@@ -145,14 +148,24 @@ class Life:
         self.events: List[Tuple[str, Dict[str, Any]]] = []
         self.session = connect(topic, exactly_once, partitions, self._revoked)
         world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
-        business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
-        destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
+        self.event_loop = EventLoop() if is_async(handler) else None
+        business = Business(
+            _as_it_is,
+            handler,
+            lambda value: None,
+            keep_stack=False,
+            workers=workers,
+            loop=self.event_loop,
+        )
         terms = Terms(limits, "group")
         if pages:
             terms = terms._replace(ledger_topic=PAGES, metadata_limit=0)
+        targets = Targets(RESULTS if publishes else None, 1_000_000, limit_of)
+        earlier = EarlierWork(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)))
         settings = Settings(policy, outage_window_s, terms, lambda: None)
-        kept = Kept(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)))
-        self.engine = engine_on(self.session, business, destination, settings, world, kept)
+        self.engine = engine_on(
+            self.session, business, Destination(targets, "group", "client"), settings, world, earlier
+        )
         self.loop, self.brake = self.engine.loop, self.engine.brake
 
     def report(self, event: str, **fields: Any) -> None:
@@ -189,6 +202,11 @@ class Life:
         """Step until everything has its fate."""
         self.until(self.is_drained, steps)
         return self
+
+    def close(self) -> None:
+        """End the event loop of an async handler."""
+        if self.event_loop is not None:
+            self.event_loop.close()
 
     def stop(self) -> None:
         """End as after Ctrl-C: everything settled, every partition given back with a clean mark."""

@@ -10,10 +10,9 @@ from orderflow.dlq.letter import FAILED_AGAIN
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.replay import flags as replay_flags
 from orderflow.dlq.replay import text as replay_text
+from orderflow.dlq.replay.resuming import find_job, resume
 from orderflow.dlq.topic import audit_topics, states_now, warn_of_policies
-from orderflow.dlq.verbs import replay
 from orderflow.exits import OK, UsageError
-from orderflow.kafka import topics
 
 ACTIONS = ("list", "show", "resume")
 
@@ -33,8 +32,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.what != "list" and args.job is None:
         raise UsageError(f"{args.what} which job? `jobs` lists them")
     if args.what == "resume":
-        return replay.resume(desk, args.job, args)
-    topics.require_kafka(desk.client)
+        return resume(desk, args.job, args)
+    desk.require_kafka()
     warn_of_policies(desk)
     return _show(desk, args.job) if args.what == "show" else _list(desk)
 
@@ -49,7 +48,7 @@ def _list(desk: Desk) -> int:
 
 
 def _show(desk: Desk, name: str) -> int:
-    job = replay.find_job(desk, name)
+    job = find_job(desk, name)
     came_back = _came_back(desk, job)
     if desk.json:
         desk.say(to_json({**replay_text.job_row(job), "came_back": came_back}))

@@ -9,16 +9,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
-from orderflow.dlq.output.listing import columns, plural, shown_bytes
+from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.exits import CommandError
-from orderflow.kafka import ledger_pages, topics
+from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.text import shown_bytes
 
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 
@@ -52,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
     selection = selected(desk, args)
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
         rows = [row for row in _rows(desk, reader, held) if _is_chosen(row, selection)]
