@@ -218,7 +218,7 @@ class Publication:
 
     @property
     def exit_code(self) -> int:
-        """Failures take precedence over a signal, a signal over bad lines, which `| head` need not see all."""
+        """Failures take precedence over a signal, a signal over bad lines, and `| head` over those."""
         if self._fault is not None:
             return self._fault.exit_code
         if self._publisher.failed or self._publisher.in_flight or self._publisher.hopeless is not None:
