@@ -226,3 +226,26 @@ def shown(written: str) -> str:
     """What a terminal shows of one line that was written over and over."""
     lines: List[str] = written.split("\r\x1b[K")
     return lines[-1]
+
+
+def test_a_stop_waits_for_nobody_who_reads() -> None:
+    """A pager that shows its first page keeps the pipe full; the script ends all the same."""
+    body = """
+        import os, sys, time
+        from orderflow.cli.output import Notes
+        from orderflow.cli.signals import StopSignals
+        os.set_blocking(2, False)
+        try:
+            while True: os.write(2, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(2, True)
+        with StopSignals(Notes(sys.stderr)) as stop:
+            print(flush=True)
+            while not stop.requested: time.sleep(0.01)
+        os._exit(stop.exit_code)
+    """
+    process = started(body)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(10) == 143
+    process.communicate()
