@@ -20,7 +20,7 @@ from orderflow.exits import CommandError
 from tools.demo import SAMPLE, Story, client_file, kafka
 from tools.local_postgres import LocalPostgres, PostgresMissing
 
-CHARGE_AND_MAIL, CHARGE = "examples/postgres.py:charge_and_mail", "examples/postgres.py:charge"
+WITH_MAIL, BILLING = "examples/postgres.py:billing_with_mail", "examples/postgres.py:billing"
 TABLES = ROOT / "examples" / "postgres.sql"
 COUNTS = """select count(*) charges, count(distinct order_id) orders,
   count(*) - count(distinct order_id) too_many from charges"""
@@ -98,7 +98,7 @@ class Shop(Story):
             "none",
             "--yes",
         )
-        self._run("consumer.py", "--handler", CHARGE, "--until-drained")
+        self._run("consumer.py", "--handler", BILLING, "--until-drained")
         self._show_counts()
         return bool(self._query(COUNTS) == (6_919, 6_919, 0))
 
@@ -107,7 +107,7 @@ class Shop(Story):
     @contextlib.contextmanager
     def _charging(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
         """A consumer in the background; its lines, one for each failure, are not shown."""
-        given = ("consumer.py", "--handler", CHARGE_AND_MAIL, *arguments)
+        given = ("consumer.py", "--handler", WITH_MAIL, *arguments)
         self._show(*given)
         with subprocess.Popen(
             [sys.executable, *given],

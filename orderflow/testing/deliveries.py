@@ -8,7 +8,8 @@ from orderflow.avro.codec import OrderDecoder, OrderEncoder, Schema, order_reade
 from orderflow.avro.codec import single_object_prefix as prefix_of
 from orderflow.avro.schema_store import READER_PATH, load_file
 from orderflow.consume.engine import Engine, Settings
-from orderflow.consume.handler import Handler, require_usable
+from orderflow.consume.handler import Handler, is_factory, require_usable
+from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.publications import Targets
 from orderflow.consume.restoring import Limits, Terms
@@ -99,16 +100,22 @@ def deliver(
 
     Orders are encoded, decoded, judged by the rules, called, retried and given up by the same code as in
     consumer.py. Time is made up: waits cost none. Every order meets an engine of its own, so that it is not
-    taken for a part of an outage.
+    taken for a part of an outage. A factory is opened before the first order and closed after the last; async
+    handlers run on an event loop.
 
     `schema`: the path of the orders' schema; the shipped one if left out. `rules`: a function as RULES names
     it. `key`: the field that is the record's key, `order_id` where the schema has it. The other settings are
     those of the same name in config.py.
     """
-    require_usable(handler, getattr(handler, "__name__", repr(handler)))
-    policy = Policy(max_retries, retry_backoff_s, retry_backoff_max_s)
-    counter = _Counter(handler, _schema(schema), rules, policy, list(headers))
-    return [counter.serve(number, order, key) for number, order in enumerate(orders)]
+    name = getattr(handler, "__name__", repr(handler))
+    if not is_factory(handler):
+        require_usable(handler, name)
+    policy, life = Policy(max_retries, retry_backoff_s, retry_backoff_max_s), LifeCycle(handler, name)
+    try:
+        counter = _Counter(life, _schema(schema), rules, policy, list(headers))
+        return [counter.serve(number, order, key) for number, order in enumerate(orders)]
+    finally:
+        life.close()
 
 
 def _schema(path: Union[str, Path, None]) -> Schema:
@@ -120,7 +127,7 @@ class _Counter:
 
     def __init__(
         self,
-        handler: Handler,
+        life: LifeCycle,
         schema: Schema,
         rules: Optional[Callable[[Order], Any]],
         policy: Policy,
@@ -132,8 +139,8 @@ class _Counter:
         self._encode = OrderEncoder(schema, prefix_of(schema)).encode
         decoder = OrderDecoder(schema, self._find_writer, MAX_ORDER_BYTES, _finding(rules))
         self._business = Business(
-            order_reader(decoder), handler, decoder.writer_of, keep_stack=False, topic_id=TOPIC_ID
-        )
+            order_reader(decoder), life.open(), decoder.writer_of, keep_stack=False, topic_id=TOPIC_ID
+        )._replace(loop=life.calls_on)
 
     def _find_writer(self, ref: Any) -> Schema:
         if ref.fingerprint != self._schema.fingerprint:

@@ -1,11 +1,13 @@
 """The test kit tells what a consumer would have done, without Kafka and without waiting."""
 
+import asyncio
+import contextlib
 import random
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from orderflow import InvalidOrder, RejectOrder, RetryLater
+from orderflow import InvalidOrder, Publish, RejectOrder, RetryLater
 from orderflow.avro.encoder import Unencodable
 from orderflow.avro.schema_store import load_file
 from orderflow.consume.handler import Delivery, HandlerUnusable, load
@@ -126,7 +128,7 @@ def test_an_order_that_does_not_fit_the_schema_is_a_fault_of_the_test() -> None:
 
 def test_a_handler_that_a_consumer_would_refuse_is_refused() -> None:
     with pytest.raises(HandlerUnusable, match="neither"):
-        one(lambda: None)
+        one(lambda order, delivery, more: None)
 
 
 def test_each_order_has_a_delivery_id_of_its_own_that_survives_its_retries() -> None:
@@ -158,3 +160,37 @@ def test_a_shipped_example_is_tested_in_one_line() -> None:
 
     assert few.results[0].json()["charged"] == 19.0
     assert many.dead_lettered == "process.retries_exhausted"
+
+
+def test_a_factory_is_opened_once_and_closed_at_the_end() -> None:
+    """What it opens is shared by all orders, as in a consumer."""
+    story: List[str] = []
+
+    @contextlib.contextmanager
+    def shop() -> Iterator[Any]:
+        story.append("opened")
+        yield lambda order: story.append("called")
+        story.append("closed")
+
+    deliver(shop, [ORDER, ORDER])
+
+    assert story == ["opened", "called", "called", "closed"]
+
+
+def test_an_async_handler_runs_on_an_event_loop() -> None:
+    """With its retries, and its results with topic and headers."""
+
+    async def charge(order: Order, delivery: Delivery) -> Any:
+        await asyncio.sleep(0)
+        if delivery.attempt == 1:
+            raise TimeoutError("no answer")
+        return [Publish({"paid": True}), Publish("x", topic="mails", key="k", headers={"a": "b"})]
+
+    fate = one(charge)
+
+    assert (fate.attempts, fate.waited_s) == (2, 5.0)
+    assert [(result.topic, result.key) for result in fate.results] == [
+        ("orders-processed", b"A-1"),
+        ("mails", b"k"),
+    ]
+    assert ("a", b"b") in fate.results[1].headers

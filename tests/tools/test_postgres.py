@@ -4,6 +4,7 @@ import functools
 import importlib
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
@@ -14,7 +15,7 @@ from tests.conftest import missing
 from tests.support.pipeline import ROOT, Pipeline, bare_environment, eventually
 from tools.local_postgres import LocalPostgres, PostgresMissing
 
-HANDLER = str(ROOT / "examples" / "postgres.py:charge")
+EXAMPLE = ROOT / "examples" / "postgres.py"
 TABLES = ROOT / "examples" / "postgres.sql"
 ORDER = {
     "order_id": "A-1",
@@ -43,14 +44,17 @@ def tables(database: LocalPostgres) -> LocalPostgres:
     return database
 
 
-@pytest.fixture
-def charge(tables: LocalPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handler]:
-    """The handler, in this process."""
-    monkeypatch.setenv("DATABASE_URL", tables.url)
-    handler = load(HANDLER)
-    yield handler
-    sys.modules[handler.__module__].POOL.close()
-    del sys.modules[handler.__module__]
+@pytest.fixture(params=["billing", "async_billing"])
+def billing(
+    request: pytest.FixtureRequest, tables: LocalPostgres, monkeypatch: pytest.MonkeyPatch
+) -> Handler:
+    """The factory, in this process."""
+    return factory(request.param, tables, monkeypatch)
+
+
+def factory(name: str, database: LocalPostgres, monkeypatch: pytest.MonkeyPatch) -> Handler:
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    return load(f"{EXAMPLE}:{name}")
 
 
 def query(database: LocalPostgres, text: str) -> List[Tuple[Any, ...]]:
@@ -65,34 +69,37 @@ def charges(database: LocalPostgres) -> Dict[str, int]:
     return dict(query(database, "select order_id, count(*) from charges group by order_id"))
 
 
-def test_an_order_that_is_called_twice_is_charged_once(charge: Handler, tables: LocalPostgres) -> None:
+def test_an_order_that_is_called_twice_is_charged_once(billing: Handler, tables: LocalPostgres) -> None:
     """After a crash, the same delivery is called again; the answer is the same."""
-    (first,), (again,) = (deliver(charge, [ORDER]) for _ in range(2))
+    (first,), (again,) = (deliver(billing, [ORDER]) for _ in range(2))
 
     assert first.results == again.results
     assert query(tables, "select order_id, amount::text from charges") == [("A-1", "3.30")]
 
 
 def test_a_call_that_fails_after_its_id_was_noted_leaves_nothing(
-    charge: Handler, tables: LocalPostgres
+    billing: Handler, tables: LocalPostgres
 ) -> None:
     """Both are written or neither: the retry charges the order."""
     query(tables, "alter table charges rename to hidden")
-    (failed,) = deliver(charge, [ORDER], max_retries=1)
+    (failed,) = deliver(billing, [ORDER], max_retries=1)
     query(tables, "alter table hidden rename to charges")
-    (fate,) = deliver(charge, [ORDER])
+    (fate,) = deliver(billing, [ORDER])
 
     assert failed.dead_lettered == "process.retries_exhausted"
     assert fate.processed
     assert charges(tables) == {"A-1": 1}
 
 
-def test_a_database_that_was_killed_is_found_again(charge: Handler, tables: LocalPostgres) -> None:
+def test_a_database_that_was_killed_is_found_again(
+    tables: LocalPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A broken connection is replaced, in the same process."""
-    deliver(charge, [ORDER])
-    tables.kill()
-    tables.start()
-    (again, other) = deliver(charge, [ORDER, {**ORDER, "order_id": "A-2"}])
+    with factory("billing", tables, monkeypatch)() as charge:
+        deliver(charge, [ORDER])
+        tables.kill()
+        tables.start()
+        (again, other) = deliver(charge, [ORDER, {**ORDER, "order_id": "A-2"}])
 
     assert again.processed and other.processed
     assert charges(tables) == {"A-1": 1, "A-2": 1}
@@ -105,8 +112,8 @@ def shop_on(database: LocalPostgres, pipeline: Callable[..., Pipeline], orders: 
     return shop
 
 
-def charging(shop: Pipeline, *arguments: str) -> Any:
-    return shop.start("consumer.py", "--handler", HANDLER, *arguments)
+def charging(shop: Pipeline, *arguments: str, handler: str = "billing") -> Any:
+    return shop.start("consumer.py", "--handler", f"{EXAMPLE}:{handler}", *arguments)
 
 
 def number_of(database: LocalPostgres) -> int:
@@ -154,18 +161,27 @@ def test_a_replay_of_what_was_charged_already_charges_nothing(
     assert set(charges(tables).values()) == {1}
 
 
-def charge_then_fail(order: Dict[str, Any], delivery: Any) -> None:
+@contextmanager
+def charge_then_fail() -> Iterator[Handler]:
     """A handler whose receipt gets lost: the charge is committed, and then it fails."""
-    load(HANDLER)(order, delivery)
-    raise ConnectionError("the mail server is down")
+    with load(f"{EXAMPLE}:billing")() as charge:
+
+        def handler(order: Dict[str, Any], delivery: Any) -> None:
+            charge(order, delivery)
+            raise ConnectionError("the mail server is down")
+
+        yield handler
 
 
 @pytest.mark.chaos
 @pytest.mark.broker
-def test_an_hour_of_trouble_in_a_minute(tables: LocalPostgres, pipeline: Callable[..., Pipeline]) -> None:
+@pytest.mark.parametrize("handler", ["billing", "async_billing"])
+def test_an_hour_of_trouble_in_a_minute(
+    tables: LocalPostgres, pipeline: Callable[..., Pipeline], handler: str
+) -> None:
     """Consumers and the database are killed again and again while thousands of orders are charged."""
     shop = shop_on(tables, pipeline, 20_000)
-    running = [charging(shop) for _ in range(2)]
+    running = [charging(shop, handler=handler) for _ in range(2)]
     for turn in range(12):
         wanted = number_of(tables) + 200
         eventually(functools.partial(has_charged, tables, wanted), timeout_s=120)
@@ -174,7 +190,7 @@ def test_an_hour_of_trouble_in_a_minute(tables: LocalPostgres, pipeline: Callabl
             tables.start()
         else:
             running[turn % 2].kill()
-            running[turn % 2] = charging(shop)
+            running[turn % 2] = charging(shop, handler=handler)
     for each in running:
         each.stop()
 
