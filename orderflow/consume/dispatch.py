@@ -78,7 +78,7 @@ class Dispatch:
     def answer(self) -> Optional[Answer]:
         """Wait for the outcome of the settlement in flight; None if there is none."""
         while self._thread.in_flight:
-            for work, settlement, error in self._thread.collect(LOOK_S):
+            for work, settlement, error, _ in self._thread.collect(LOOK_S):
                 if error is not None:
                     raise error
                 if settlement.outcome is Outcome.SENT:

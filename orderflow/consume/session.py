@@ -130,7 +130,7 @@ class Session(Source):
         self._committer.submit(places)
         began_s = time.monotonic()
         while True:
-            for _, settlement, error in self._committer.collect(WAIT_S):
+            for _, settlement, error, _ in self._committer.collect(WAIT_S):
                 if error is not None:
                     raise error
                 return settlement  # type: ignore[no-any-return]
