@@ -13,6 +13,9 @@ Order = Dict[str, Any]
 SHARE = os.environ.get("BENCH_FAILING", "none")
 """The end of the numbers of the orders that fail: `00` is one in a hundred."""
 WAITING = int(os.environ.get("BENCH_WAITING", "0"))
+PERCENT = int(os.environ.get("BENCH_PERCENT", "0"))
+TROUBLE = os.environ.get("BENCH_TROUBLE", "/nonexistent")
+"""While this file exists, PERCENT of the orders fail."""
 CALLS = os.environ.get("BENCH_CALLS", os.devnull)
 
 _marks = marks()
@@ -57,6 +60,14 @@ def five_milliseconds(order: Order) -> None:
 def tell_time(order: Order, delivery: Delivery) -> bytes:
     """The intended send time, which is in the order, and the time of this call, both in microseconds."""
     return f"{order['timestamp']},{_now_us()}".encode()
+
+
+def a_share_fails(order: Order) -> bytes:
+    """Fail for the same share of keys while there is trouble; else tell the order's number and its time."""
+    number = int(order["order_id"].rpartition("-")[2])
+    if number % 100 < PERCENT and os.path.exists(TROUBLE):
+        raise ConnectionError("what this order needs is down")
+    return f"{number},{order['timestamp']}".encode()
 
 
 def tell_partition(order: Order, delivery: Delivery) -> None:

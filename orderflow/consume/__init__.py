@@ -10,7 +10,7 @@ In reading order:
 - partition, ledger, head: what is finished and what waits, one ledger per partition
 - statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing
-- pace, slices: how much to call between settlements
+- pace, slices, due_share: how much to call between settlements
 - caution: which orders may have killed the process
 - assignment, restoring, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka

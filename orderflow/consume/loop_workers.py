@@ -163,7 +163,8 @@ class LoopWorkers:
                 if self._is_ending or self._loop.is_closing:
                     return
                 if finished is not None:
-                    self._hand_in(self._judged(number, finished))
+                    timed = finished._replace(took_s=time.monotonic() - now_s)
+                    self._hand_in(self._judged(number, timed))
                 if now_s >= turn_ends_s:
                     await asyncio.sleep(0)
                     turn_ends_s = time.monotonic() + TURN_S

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fates import Accounts, account, longest_gap_ms, percentile, read_fates
 from benchmarks.report import Bar, Section, markdown, median
 from benchmarks.rig import Void, lines_of, read_report
 from benchmarks.work import Job, Marks, job
@@ -59,3 +60,31 @@ def test_job_travels_on_the_command_line() -> None:
     todo = Job("localhost:9092", "orders", "orders.dlq", "group", 99, 1, "best")
     assert job(["script", json.dumps(todo._asdict())]) == todo
     assert todo.total == 100
+
+
+def test_every_order_needs_exactly_one_fate() -> None:
+    """A result or a dead letter; what has none is lost, what has two is doubled."""
+    fates = read_fates(["result,0,10,20", "dead,1,10,20", "result,1,10,20", "result,3,10,20"])
+    assert account(fates, sent=5) == Accounts(lost=2, doubled=1, dead=1, out_of_order=0)
+    assert not account(fates, sent=5).are_right
+    assert account(fates[:1], sent=1).are_right
+
+
+def test_results_of_a_key_must_come_in_its_order() -> None:
+    """Of three keys, that of the orders 1 and 4 has them the wrong way round."""
+    fates = read_fates([f"result,{number},10,20" for number in (0, 4, 2, 1, 3, 5)])
+    assert account(fates, sent=6, keys=3).out_of_order == 1
+    assert account(fates, sent=6).out_of_order == 0
+
+
+def test_a_stall_is_the_longest_time_without_a_result() -> None:
+    """The edges of the span count, dead letters do not."""
+    fates = read_fates(["result,0,0,1000", "dead,1,0,5000", "result,2,0,9000"])
+    assert longest_gap_ms(fates, 0, 10_000) == 8
+    assert longest_gap_ms(fates, 0, 30_000) == 21
+
+
+def test_percentile_of_nothing_is_nothing() -> None:
+    assert percentile([], 99) == 0
+    assert percentile([1.0, 2.0, 3.0], 50) == 2
+    assert percentile([1.0, 2.0, 3.0], 100) == 3
