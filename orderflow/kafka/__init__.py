@@ -2,5 +2,5 @@
 
 To read: topics (whether Kafka answers, and the topics are there), positions and reader (a topic read
 without a group), transactions (all of it or nothing, one sender at a time), client_properties (what users
-may set), refusals (what a failed connection says).
+may set), ledger_pages (lists of waiting orders), refusals (what a failed connection says).
 """
