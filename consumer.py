@@ -20,7 +20,7 @@ from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, S
 from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.consume.client_config import Clients, consumer_config, producer_config
+from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
@@ -30,6 +30,8 @@ from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.processes import run_processes
+from orderflow.consume.progress import Display, Progress, Reports
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.results import require_outcome
@@ -43,6 +45,7 @@ from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.model.text import escape
+from orderflow.supervise.link import SUPERVISED, Link, join
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -60,6 +63,7 @@ EXAMPLES = (
     "python consumer.py --handler shop.billing:charge      a function in a module",
     "python consumer.py --handler examples/checkout.py:charge --retry-backoff 1",
     "python consumer.py --workers 64                       for handlers that wait on I/O",
+    "python consumer.py --processes 4                      on four cores, each restarted if it dies",
     "python consumer.py --processed-topic orders-processed publish what the handler returns",
     "python consumer.py --until-drained                    stop when all orders are done",
     "python consumer.py --guarantee at-least-once          where transactions are not allowed",
@@ -71,6 +75,7 @@ SETTINGS = (
     "consumer_group",
     "handler",
     "workers",
+    "processes",
     "guarantee",
     "max_retries",
     "retry_backoff_s",
@@ -101,19 +106,30 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     """Run the consumer with these arguments; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
+    link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        return _consume(settings, flags, streams)
+        if settings.processes is not None and link is None:
+            return run_processes(
+                argv, settings.processes, settings.shutdown_timeout_s, _metrics(settings), streams
+            )
+        return _consume(settings, flags, streams, link)
 
 
-def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
+def _consume(
+    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
+) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
+    if link is not None:
+        conf = as_member(conf, link.number)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        parts = Parts(settings, conf, streams)
+        if link is not None:
+            link.on_stop(stop.request)
+        parts = Parts(settings, conf, streams, link)
         try:
             service = parts.service(handler, flags, stop)
             _collect_less_often()
@@ -141,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         help="exit once every order in the topic at the start is processed or dead-lettered",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
+    parser.add_argument(SUPERVISED, help=argparse.SUPPRESS)
     config.add_flags(parser, SETTINGS)
     return parser
 
@@ -209,7 +226,15 @@ def _readable(key: Optional[bytes]) -> str:
 class Parts:
     """Builds the parts of a consumer from the settings."""
 
-    def __init__(self, settings: config.Settings, conf: Dict[str, Any], streams: HandlerStreams) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        conf: Dict[str, Any],
+        streams: HandlerStreams,
+        link: Optional[Link] = None,
+    ) -> None:
+        self.link = link
+        self.progress: Optional[Progress] = None
         self.settings = settings
         self.conf = conf
         self.streams = streams
@@ -222,7 +247,7 @@ class Parts:
     def service(self, handler: Handler, flags: argparse.Namespace, stop: StopSignals) -> Service:
         """The engine and everything around it, ready to run."""
         settings = self.settings
-        metrics = _metrics(settings)
+        metrics = None if self.link is not None else _metrics(settings)
         if flags.verbose:
             handler = _told(handler, self.status)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
@@ -231,13 +256,17 @@ class Parts:
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler), watch, watchdog)
         watch.begin(session)
+        if self.link is None:
+            self.progress = Display(engine, self.status, metrics)
+        else:
+            self.progress = Reports(engine, self.link)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.status, metrics, self.report),
+            Outlets(self.streams, self.progress, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -316,6 +345,8 @@ class Parts:
     def report(self, event: str, **fields: Any) -> None:
         """Print an event of the engine."""
         self.status.note(line_of(event, fields))
+        if self.progress is not None:
+            self.progress.heard(event)
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

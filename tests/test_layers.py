@@ -19,7 +19,7 @@ Floors = Tuple[Tuple[str, ...], ...]
 
 FLOORS: Floors = (
     ("produce", "consume", "dlq"),
-    ("avro", "kafka", "cli"),
+    ("avro", "kafka", "cli", "supervise"),
     ("model",),
     ("errors", "exits"),
 )
@@ -76,6 +76,8 @@ PURE = (
     "exits",
     "kafka.positions",
     "model",
+    "supervise.report",
+    "supervise.restarts",
 )
 """Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, List, Optional, TextIO, Type
+from typing import Any, Callable, List, Optional, TextIO, Type
 
 from orderflow.cli.terminal import is_terminal, program
 from orderflow.exits import OK
@@ -17,21 +17,33 @@ class StopSignals:
     child forked meanwhile gets the previous handlers back: whoever terminates it wants it to end.
     """
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, at_once: Callable[[int], Any] = os._exit) -> None:
+        """`at_once` ends the process with this exit code, after the second signal."""
         self._err = err
+        self._at_once = at_once
         self._before: List[Any] = []
         self._unblocked = threading.local()
         """For each thread that forks: the signals that it had blocked itself."""
         self.signal: Optional[int] = None
+        self._is_repeated = False
+        """Whether a signal has arrived, so that the next one means at once."""
         self._limit_s: Optional[float] = None
 
     def limit(self, seconds: float) -> None:
         """End the process this long after the first signal, whatever still blocks it."""
         self._limit_s = seconds
 
+    def request(self, number: int) -> None:
+        """Stop as this signal would, asked for by other means. That is not counted as a signal.
+
+        Where both come, as when a whole group of processes is stopped, the stop stays a clean one.
+        """
+        if self.signal is None:
+            self._begin(number)
+
     @property
     def requested(self) -> bool:
-        """Whether a signal has arrived."""
+        """Whether a stop was requested."""
         return self.signal is not None
 
     @property
@@ -83,12 +95,16 @@ class StopSignals:
         timer.daemon = True
         timer.start()
 
-    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
-        if self.signal is not None:
-            os._exit(128 + number)
+    def _begin(self, number: int) -> None:
         self.signal = number
         if self._limit_s is not None:
             self._end_later(number, self._limit_s)
+
+    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        if self._is_repeated:
+            self._at_once(128 + number)
+        self._is_repeated = True
+        self.request(number)
         # os.write, since this may interrupt a write to the same buffer, which is not reentrant
         _write_directly(
             self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n"

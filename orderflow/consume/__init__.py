@@ -16,5 +16,6 @@ In reading order:
 - handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
-- watchdog, failing, drain, events, metrics: observers
+- watchdog, failing, drain, events, progress, metrics: observers
+- processes: several consumers as one command
 """

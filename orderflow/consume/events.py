@@ -3,7 +3,7 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
@@ -12,6 +12,8 @@ from orderflow.model.text import escape
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
 """The most partition numbers listed in a line."""
+MOST_SUSPECTS = 8
+"""The most orders listed in a line."""
 
 
 class Event(NamedTuple):
@@ -70,6 +72,14 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
     )
 
 
+def _suspects_called(suspects: Sequence[Tuple[int, int]]) -> str:
+    first = ", ".join(f"{partition}-{offset}" for partition, offset in suspects[:MOST_SUSPECTS])
+    more = f" and {len(suspects) - MOST_SUSPECTS} more" if len(suspects) > MOST_SUSPECTS else ""
+    if len(suspects) == 1:
+        return f"order {first} is called with nothing beside it: it may be what ended the process"
+    return f"orders {first}{more} are called with nothing beside them: one may be what ended the process"
+
+
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
     care = ", its last owner did not stop cleanly" if careful else ""
     return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
@@ -91,6 +101,21 @@ EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and being processed", _ready),
+    "partition_given_up": Event(
+        "info",
+        "a partition went to another member of the group, or is on its way there",
+        lambda partition, offset: f"partition {partition} is given up at offset {offset}",
+    ),
+    "stands_by": Event(
+        "info",
+        "the group has more consumers than the topic has partitions, and none is left for this one",
+        lambda detail: f"no partition is left for this consumer ({detail}): it stands by",
+    ),
+    "suspects_called": Event(
+        "warn",
+        "after processes died, orders that may be to blame are called with nothing else in flight",
+        _suspects_called,
+    ),
     "ledger_full": Event(
         "warn",
         "a partition has reached its limit of waiting orders, and nothing more is admitted",

@@ -23,6 +23,7 @@ SAMPLES: Dict[str, Any] = {
     "offset": 41,
     "until": 50,
     "waiting": 7,
+    "suspects": [(0, offset) for offset in range(17, 40)],
     "first": 0,
     "last": 549,
     "careful": True,
@@ -171,3 +172,13 @@ def test_no_key_and_an_empty_key_look_different() -> None:
     ]
 
     assert "key none:" in lines[0] and "key :" in lines[1]
+
+
+def test_orders_that_may_have_ended_the_process_are_named() -> None:
+    """One, or the first of several."""
+    assert line_of("suspects_called", {"suspects": [(1, 17)]}) == (
+        "warn order 1-17 is called with nothing beside it: it may be what ended the process"
+    )
+    assert line_of("suspects_called", {"suspects": [(1, 17), (2, 5)]}) == (
+        "warn orders 1-17, 2-5 are called with nothing beside them: one may be what ended the process"
+    )
