@@ -24,7 +24,7 @@ from orderflow.consume.client_config import Clients, as_member, consumer_config,
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
-from orderflow.consume.events import line_of
+from orderflow.consume.events import EVENTS, line_of
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.metrics import Metrics
@@ -344,7 +344,8 @@ class Parts:
 
     def report(self, event: str, **fields: Any) -> None:
         """Print an event of the engine."""
-        self.status.note(line_of(event, fields))
+        if EVENTS[event].severity != "debug":
+            self.status.note(line_of(event, fields))
         if self.progress is not None:
             self.progress.heard(event)
 

@@ -21,15 +21,14 @@ class Load(NamedTuple):
 
 
 COMPUTES, COUNTS = Load("computes for 100 µs", 100), Load("only counts", 0)
+ORDERS = {COMPUTES: 100_000, COUNTS: 1_000_000}
+"""So many that all processes work together for some seconds."""
 Rates = Dict[Tuple[Load, int], List[float]]
 
 
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """One process, then two, round by round."""
-    topics = {
-        COMPUTES: rig.orders(plan.few_orders, 8, invalid=""),
-        COUNTS: rig.orders(plan.orders, 8, invalid=""),
-    }
+    topics = {load: rig.orders(count, 8, invalid="") for load, count in ORDERS.items()}
     rates: Rates = {(load, processes): [] for load in topics for processes in (1, 2)}
     for number in range(plan.rounds):
         for load, processes in rates:

@@ -184,6 +184,9 @@ class CarefulCalls:
             return False
         self._clears_suspects = True
         self.suspects_in_flight = [(partition.number, head.offset) for partition, head in tasks]
-        self._world.report("suspects_called", suspects=self.suspects_in_flight)
+        if len(tasks) == 1:
+            self._world.report("called_alone", suspects=self.suspects_in_flight)
+        else:
+            self._world.report("called_in_company", suspects=self.suspects_in_flight)
         self._call_all(tasks)
         return True

@@ -20,6 +20,7 @@ class Event(NamedTuple):
     """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
+    """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
 
@@ -72,12 +73,9 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
     )
 
 
-def _suspects_called(suspects: Sequence[Tuple[int, int]]) -> str:
-    first = ", ".join(f"{partition}-{offset}" for partition, offset in suspects[:MOST_SUSPECTS])
-    more = f" and {len(suspects) - MOST_SUSPECTS} more" if len(suspects) > MOST_SUSPECTS else ""
-    if len(suspects) == 1:
-        return f"order {first} is called with nothing beside it: it may be what ended the process"
-    return f"orders {first}{more} are called with nothing beside them: one may be what ended the process"
+def _orders(places: Sequence[Tuple[int, int]]) -> str:
+    more = f" and {len(places) - MOST_SUSPECTS} more" if len(places) > MOST_SUSPECTS else ""
+    return ", ".join(f"{partition}-{offset}" for partition, offset in places[:MOST_SUSPECTS]) + more
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
@@ -111,10 +109,15 @@ EVENTS: Dict[str, Event] = {
         "the group has more consumers than the topic has partitions, and none is left for this one",
         lambda detail: f"no partition is left for this consumer ({detail}): it stands by",
     ),
-    "suspects_called": Event(
+    "called_alone": Event(
         "warn",
-        "after processes died, orders that may be to blame are called with nothing else in flight",
-        _suspects_called,
+        "after processes died, an order that may be to blame is called with nothing else in flight",
+        lambda suspects: f"order {_orders(suspects)} is called alone: it may be what ended the process",
+    ),
+    "called_in_company": Event(
+        "debug",
+        "the same of a few orders, to find out among which of them the one to blame is",
+        lambda suspects: f"orders {_orders(suspects)} are called with nothing beside them",
     ),
     "ledger_full": Event(
         "warn",

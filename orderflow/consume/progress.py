@@ -96,7 +96,7 @@ class Reports:
 
     def heard(self, event: str) -> None:
         """What may end the process is reported before it is called."""
-        if event == "suspects_called":
+        if event in ("called_alone", "called_in_company"):
             self._send(WORKING)
 
     def _send(self, state: str) -> None:

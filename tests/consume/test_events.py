@@ -89,7 +89,7 @@ def test_every_event_says_how_grave_it_is_and_what_it_means(name: str) -> None:
     """One line, its severity first, and a meaning for the manual."""
     line = line_of(name, fields_of(name))
 
-    assert EVENTS[name].severity in ("retry", "dead", "info", "warn", "ERROR")
+    assert EVENTS[name].severity in ("debug", "retry", "dead", "info", "warn", "ERROR")
     assert line.startswith(EVENTS[name].severity + " ")
     assert EVENTS[name].meaning
     assert line.isprintable()
@@ -176,9 +176,11 @@ def test_no_key_and_an_empty_key_look_different() -> None:
 
 def test_orders_that_may_have_ended_the_process_are_named() -> None:
     """One, or the first of several."""
-    assert line_of("suspects_called", {"suspects": [(1, 17)]}) == (
-        "warn order 1-17 is called with nothing beside it: it may be what ended the process"
+    many = [(1, offset) for offset in range(10)]
+
+    assert line_of("called_alone", {"suspects": [(1, 17)]}) == (
+        "warn order 1-17 is called alone: it may be what ended the process"
     )
-    assert line_of("suspects_called", {"suspects": [(1, 17), (2, 5)]}) == (
-        "warn orders 1-17, 2-5 are called with nothing beside them: one may be what ended the process"
+    assert line_of("called_in_company", {"suspects": many}) == (
+        "debug orders 1-0, 1-1, 1-2, 1-3, 1-4, 1-5, 1-6, 1-7 and 2 more are called with nothing beside them"
     )
