@@ -31,7 +31,7 @@ from orderflow.cli.values import (
 )
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
-from orderflow.model.text import did_you_mean
+from orderflow.model.text import did_you_mean, quoted
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
@@ -50,7 +50,7 @@ class ConfigError(UsageError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
         head = "wrong setting" if len(self.faults) == 1 else f"{len(self.faults)} wrong settings"
-        super().__init__("\n  ".join([f"{head}:", *self.faults]))
+        super().__init__(f"{head}:", *(f"  {fault}" for fault in self.faults))
 
 
 @dataclass(frozen=True)
@@ -342,15 +342,17 @@ _BY_ENV = {setting.env: setting for setting in SETTINGS}
 # --- Flags ---
 
 
-def add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Add a flag for each named setting, `-b` for the brokers, and `-X` for any other client property.
+def add_flags(parser: argparse.ArgumentParser, names: Sequence[str], topic: str = "orders_topic") -> None:
+    """Add a flag for each named setting, and kcat's letters.
 
-    Values stay text; `load` checks flags together with everything else.
+    These are `-b` for the brokers, `-t` for the `topic` that the script is about, and `-X` for any other
+    client property. Values stay text; `load` checks flags together with everything else.
     """
+    letters = {"bootstrap_servers": ["-b"], topic: ["-t"]}
     group = parser.add_argument_group("settings (flag > environment > .env > default)")
     for name in ("bootstrap_servers", *[n for n in names if n != "bootstrap_servers"]):
         setting = _BY_NAME[name]
-        spelt = ["-b", setting.flag] if name == "bootstrap_servers" else [setting.flag]
+        spelt = [*letters.get(name, []), setting.flag]
         bare: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.kind is BOOLEAN else {}
         group.add_argument(*spelt, dest=name, metavar=setting.kind.metavar, help=_help(setting), **bare)
     group.add_argument(
@@ -465,7 +467,7 @@ def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
 
 def _shown(setting: Setting, given: str) -> str:
     """A wrong value as it may be repeated: none that is a secret, or could hold one as `user:secret@host`."""
-    return "the value" if setting.secret or setting.kind is URL or "@" in given else repr(given)
+    return "the value" if setting.secret or setting.kind is URL or "@" in given else quoted(given)
 
 
 def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:

@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed."""
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import contextlib
 import gc
@@ -10,14 +15,16 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, TextIO, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
-from orderflow.cli.run import arguments, run
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
@@ -102,7 +109,7 @@ BATCH_FRAME_BYTES = 12
 """`max.message.bytes` limits a batch including its log header."""
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Run the consumer with these arguments; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)

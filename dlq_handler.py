@@ -5,21 +5,27 @@ Here are the verbs by name, and how settings become what a verb works with. With
 imported in functions is slow to import, and `--help` does without it.
 """
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import difflib
 import importlib
-import shutil
 import sys
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from orderflow.cli.run import arguments, run
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.terminal import has_colour
 from orderflow.exits import CommandError, UsageError
 
 if TYPE_CHECKING:
     import config
     from orderflow.avro.codec import OrderEncoder
+    from orderflow.avro.schema import Schema
     from orderflow.avro.schema_store import SchemaStore
     from orderflow.dlq.desk import Desk
 
@@ -36,6 +42,10 @@ SETTINGS = (
     *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
     *("max_order_bytes", "schema_registry_url"),
 )
+
+
+ABOUT = ("-h", "--help", "--version")
+"""Flags that need no verb."""
 
 
 class Verb(NamedTuple):
@@ -65,7 +75,7 @@ VERBS: Tuple[Verb, ...] = (
 )
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = parse(argv)
     import config
@@ -84,9 +94,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def with_verb(argv: Sequence[str]) -> List[str]:
     """The arguments, with `tail` in front where there is no verb. A misspelt verb is refused."""
     names = [name for verb in VERBS for name in verb.names]
-    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+    if argv and argv[0] in ABOUT:
+        return list(argv)
+    if not argv or argv[0].startswith("-"):
         return ["tail", *argv]
-    if argv[0] not in names and argv[0] not in ("-h", "--help"):
+    if argv[0] not in names:
         near = difflib.get_close_matches(argv[0], names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no verb {argv[0]!r}; {hint}")
@@ -121,12 +133,12 @@ def _add_flags(parser: argparse.ArgumentParser, verb: Verb) -> None:
     module.add_flags(parser)
     selection_flags.add_flags(parser)
     parser.add_argument("-J", "--json", action="store_true", help="one JSON object a line")
-    config.add_flags(parser, SETTINGS)
+    config.add_flags(parser, SETTINGS, topic="dlq_topic")
     parser.set_defaults(run=module.run)
 
 
 def open_desk(
-    args: argparse.Namespace, settings: "config.Settings", out: TextIO, err: TextIO, signals: StopSignals
+    args: argparse.Namespace, settings: "config.Settings", out: Output, err: Notes, signals: StopSignals
 ) -> "Desk":
     """What the verbs work with, from the settings."""
     import config
@@ -142,13 +154,27 @@ def open_desk(
         consumer_group=settings.consumer_group,
         decoder=OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes),
         encoder=lambda: _encoder(store, settings),
+        field_values=lambda fields: _field_values(store.reader, fields),
         out=out,
         err=err,
         signals=signals,
         json=args.json,
-        width=shutil.get_terminal_size().columns if out.isatty() else None,
-        colour=has_colour(out),
     )
+
+
+def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]:
+    from orderflow.produce.order_fields import fields_of
+
+    readers = {field.name: field.spelling.from_json for field in fields_of(schema.parsed)}
+    values = {}
+    for name, value in fields.items():
+        try:
+            values[name] = readers[name](value)
+        except KeyError:
+            raise ValueError(f"{name}: is no field of an order") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name}: {error}") from None
+    return values
 
 
 def _schemas(settings: "config.Settings") -> "SchemaStore":
@@ -169,7 +195,7 @@ def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder
     try:
         return store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
-        raise CommandError(f"nothing was sent: {error}") from error
+        raise CommandError.because("nothing was sent", error) from error
 
 
 if __name__ == "__main__":

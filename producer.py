@@ -1,19 +1,26 @@
 #!/usr/bin/env python3
 """Publish orders to Kafka: made up, or from a file."""
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import contextlib
 import math
 import sys
-from typing import BinaryIO, Iterator, Optional, Sequence, TextIO
+from typing import BinaryIO, Iterator, Optional, Sequence
 
 import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
-from orderflow.cli.run import arguments, run, standard_input
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.run import run, standard_input
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.cli.terminal import complain, count
+from orderflow.cli.terminal import count
 from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
@@ -40,7 +47,7 @@ SETTINGS = (
 )
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Publish as the arguments say; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
@@ -61,7 +68,7 @@ def _publish(
     source: RecordSource,
     wire: Wire,
     stop: StopSignals,
-    err: TextIO,
+    err: Notes,
 ) -> int:
     status = StatusLine(err)
     outage = Outage(status.note, settings.bootstrap_servers)
@@ -71,20 +78,21 @@ def _publish(
     publication = Publication(publisher, source, limits, stop, status)
     publication.run()
     undelivered.close()
-    for trouble in (*publication.troubles(), *_kept(publisher, undelivered)):
-        complain(err, trouble)
-    err.write(f"{publication.account}\n")
+    for trouble in (*publication.troubles(), *_failed(publisher, undelivered)):
+        err.complain(trouble)
+    if undelivered.kept:
+        err.line(f"next: python producer.py --input {undelivered.path}")
+    err.line(publication.account)
     return publication.exit_code
 
 
-def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
-    """How many orders were not published, why, and where they are kept."""
+def _failed(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
+    """How many orders were not published, and why."""
     if not publisher.failed:
         return
     why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
     doubt = "; some may have arrived after all" if publisher.doubtful else ""
-    next_step = f"\nnext: python producer.py --input {undelivered.path}" if undelivered.kept else ""
-    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}{next_step}"
+    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}"
     if undelivered.lost is not None:
         yield f"{count(publisher.failed - undelivered.kept)} of them could not be kept: {undelivered.lost}"
 
@@ -100,7 +108,7 @@ def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
     try:
         encoder = store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
-        raise CommandError(f"nothing was sent: {error}") from error
+        raise CommandError.because("nothing was sent", error) from error
     decoder = OrderDecoder(store.reader, lambda ref: store.reader, settings.max_order_bytes)
     return Wire(encoder, decoder, settings.order_key)
 

@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
-from fastavro.read import SchemaResolutionError
+from fastavro.read import LOGICAL_READERS, SchemaResolutionError
 
 from orderflow.avro import evolution
 from orderflow.avro.decode_reasons import undecodable
@@ -26,6 +26,7 @@ from orderflow.avro.schema import Schema, SchemaRefused, defaults, load_schema
 from orderflow.avro.strict_reader import Check, Decode, compile_reader
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.model import orders
+from orderflow.model.moments import LocalTimestampNanos, TimestampNanos
 from orderflow.model.orders import Order
 
 __all__ = [
@@ -41,6 +42,10 @@ __all__ = [
     "order_reader",
     "single_object_prefix",
 ]
+
+LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
+LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
+"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
 
 FindWriter = Callable[[SchemaRef], Schema]
 

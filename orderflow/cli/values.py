@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, Callable, NamedTuple
 
-from orderflow.model.text import did_you_mean
+from orderflow.model.text import did_you_mean, quoted
 from orderflow.model.time_spans import UNITS_MS
 
 
@@ -138,6 +138,6 @@ def argument(kind: ValueType) -> Callable[[str], Any]:
         try:
             return kind.read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+            raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
 
     return read

@@ -1,7 +1,6 @@
 """Several consumers as one command: one status line, one metrics port and one stop for all of them."""
 
 import os
-import sys
 import time
 from functools import reduce
 from typing import Dict, Optional, Sequence
@@ -15,7 +14,7 @@ from orderflow.consume.progress import METRICS_EVERY_S, account, state
 from orderflow.consume.streams import HandlerStreams
 from orderflow.supervise.crew import Crew, own_command
 from orderflow.supervise.link import SUPERVISED
-from orderflow.supervise.output import Output
+from orderflow.supervise.output import Passage
 from orderflow.supervise.report import ENDED, Report
 from orderflow.supervise.supervisor import Plan, State, Supervisor
 
@@ -29,8 +28,7 @@ def run_processes(
 ) -> int:
     """Run this command as so many processes until all are done or asked to stop; returns the exit code."""
     status = StatusLine(streams.err)
-    output = Output(sys.stdout, streams.err, status)
-    crew = Crew(own_command(argv), SUPERVISED, output.line)
+    crew = Crew(own_command(argv), SUPERVISED, Passage(status.clear).line)
 
     def end_at_once(code: int) -> None:
         crew.kill()

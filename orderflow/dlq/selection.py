@@ -10,6 +10,7 @@ from orderflow.dlq.letter import STATES, Letter
 from orderflow.kafka.positions import BEGINNING, Position, Range
 from orderflow.model import time_spans
 from orderflow.model.records import Place
+from orderflow.model.text import keys_shown_as, quoted, typed_bytes
 
 Filter = Callable[[Letter], bool]
 
@@ -215,13 +216,13 @@ def _by_error(glob: str) -> Filter:
 
 
 def _by_key(key: str) -> Filter:
-    wanted = key.encode("utf-8", "surrogateescape")
-    return lambda letter: letter.record.key == wanted
+    wanted = keys_shown_as(key)
+    return lambda letter: letter.record.key in wanted
 
 
 def _by_header(text: str) -> Filter:
     name, separator, value = text.partition("=")
-    wanted = value.encode("utf-8", "surrogateescape")
+    wanted = typed_bytes(value)
     if not separator:
         return lambda letter: any(header[0] == name for header in letter.record.headers)
     return lambda letter: (name, wanted) in letter.record.headers
@@ -262,7 +263,7 @@ def _by_condition(text: str, order_fields: Sequence[str]) -> Filter:
     try:
         test = where.condition(text, names)
     except where.WhereError as error:
-        raise SelectionError(f"--where {text!r}: {error}") from None
+        raise SelectionError(f"--where {quoted(text)}: {error}") from None
 
     def value_of(letter: Letter, name: str) -> Any:
         if name in fields or name.split(".")[0] in fields:

@@ -117,7 +117,7 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
     missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
     refusals = _create(admin, missing, timeout_s)
     if refusals:
-        raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
+        raise TopicMissing(*_how_to_create(missing, refusals, _address(conf)))
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
 
@@ -190,14 +190,12 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
     return refusals
 
 
-def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> str:
+def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> List[str]:
     refused = [spec for spec in missing if spec.name in refusals]
     lines = [
         f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused
     ]
-    return "\n".join(
-        [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
-    )
+    return [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
 
 
 def _command(spec: TopicSpec, address: str) -> str:

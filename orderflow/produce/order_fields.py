@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from orderflow.avro.schema import definitions, describe, kind_of
+from orderflow.model.json_text import require_shallow, whole_number
 from orderflow.model.text import escape
 from orderflow.produce.logical_fields import base64_bytes, logical_type, quoted
 
@@ -225,12 +226,11 @@ class LongNumber:
 
 def json_value(text: str) -> Any:
     """The value of a JSON text, with no duplicate name and no rounded number. Raises ValueError."""
+    require_shallow(text)
     try:
-        return _decode(text)
+        return _decode(text) if len(text) < _LONG_TEXT else _decode_long(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
 
 
 def _object(pairs: Any) -> Dict[str, Any]:
@@ -248,6 +248,9 @@ def _float(text: str) -> Any:
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
 """Created once: json.loads would create one for each line."""
+_decode_long = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=whole_number).decode
+_LONG_TEXT = 4_000
+"""Only a text of this size can hold a number that takes long to read."""
 
 _SAFE_DIGITS = 15
 """A decimal of at most this many digits survives a round trip through a double."""

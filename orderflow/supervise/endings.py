@@ -7,6 +7,8 @@ from typing import NamedTuple, Sequence
 from orderflow import exits
 from orderflow.supervise.report import ENDED, Place, Report
 
+STOPPED = tuple(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+"""The exit codes of a process that was asked to stop, and did."""
 MOST_LISTED = 8
 """The most partitions or offsets that a line lists."""
 HINTS = {
@@ -41,7 +43,7 @@ class Ending(NamedTuple):
     @property
     def was_stopped(self) -> bool:
         """Whether a request to stop ended it."""
-        return self.code in (exits.INTERRUPTED, exits.TERMINATED)
+        return self.code in STOPPED
 
 
 class Verdict(Enum):
@@ -68,7 +70,7 @@ def clean_code(ending: Ending, stopped: int) -> int:
     return max(stopped, ending.code, key=_badness) if ending.is_done else exits.FAILED
 
 
-_FROM_GOOD_TO_BAD = (exits.OK, exits.TERMINATED, exits.INTERRUPTED, exits.TRIPPED, exits.FAILED, exits.USAGE)
+_FROM_GOOD_TO_BAD = (exits.OK, *STOPPED, exits.TRIPPED, exits.FAILED, exits.USAGE)
 
 
 def worst(codes: Sequence[int]) -> int:

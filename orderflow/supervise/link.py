@@ -5,17 +5,16 @@ A socket that both inherit. Its end tells each side that the other is gone, howe
 
 import contextlib
 import faulthandler
-import io
 import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Callable, Optional
 
 from orderflow import exits
+from orderflow.supervise.output import print_whole_lines
 from orderflow.supervise.report import ENDED, Report, written
 
 SUPERVISED = "--supervised"
@@ -86,8 +85,6 @@ def join(told: Optional[str]) -> Optional[Link]:
     if told is None:
         return None
     number, descriptor = map(int, told.split(","))
-    # What this process or a handler prints is for a person who watches: not in blocks, as into a pipe.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+    print_whole_lines()
     faulthandler.enable(all_threads=False)
     return Link(number, descriptor)

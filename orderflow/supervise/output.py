@@ -1,7 +1,13 @@
-"""What the processes print, line by line and above the status line."""
+"""What the processes print, line by line and above the status line.
+
+It is passed on as it is: what a handler prints is its own, and our own lines were made harmless where they
+come from.
+"""
 
 import contextlib
-from typing import Iterator, Protocol, TextIO
+import io
+import sys
+from typing import Callable, Iterator
 
 LONGEST_LINE = 1_000_000
 """A longer one is passed on in pieces."""
@@ -27,35 +33,28 @@ class Lines:
         return rest
 
 
-class Status(Protocol):
-    """The status line."""
-
-    def note(self, line: str) -> None:
-        """Write a permanent line above it."""
-
-    def clear(self) -> None:
-        """Remove it before other output."""
-
-
-class Output:
+class Passage:
     """Prints what the processes say: errors to stderr, the rest to stdout."""
 
-    def __init__(self, out: TextIO, err: TextIO, status: Status) -> None:
-        self._out = out
-        self._encodings = (out.encoding or "utf-8", err.encoding or "utf-8")
-        self._status = status
+    def __init__(self, make_room: Callable[[], None]) -> None:
+        """`make_room` removes the status line."""
+        self._make_room = make_room
         self._has_numbers = False
         """Whether each line starts with the number of its process: since a second one has spoken."""
 
     def line(self, number: int, line: bytes, is_error: bool) -> None:
         """Print a line of process number `number`."""
         self._has_numbers = self._has_numbers or number > 1
-        text = line.decode(self._encodings[is_error], "backslashreplace")
-        text = f"[{number}] {text}" if self._has_numbers else text
-        if is_error:
-            self._status.note(text)
-            return
-        self._status.clear()
+        stream = sys.stderr if is_error else sys.stdout
+        text = line.decode(stream.encoding or "utf-8", "backslashreplace")
+        self._make_room()
         with contextlib.suppress(OSError):
-            self._out.write(f"{text}\n")
-            self._out.flush()
+            stream.write(f"[{number}] {text}\n" if self._has_numbers else f"{text}\n")
+            stream.flush()
+
+
+def print_whole_lines() -> None:
+    """Print each line at once, not in blocks as into any other pipe: a person watches."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)

@@ -2,6 +2,7 @@
 
 import io
 
+from orderflow.cli.output import Notes
 from orderflow.cli.status import StatusLine
 from orderflow.consume.metrics import Figures
 from orderflow.consume.processes import Together, counted, plus
@@ -37,8 +38,8 @@ class Watched:
 
     def __init__(self) -> None:
         self.screen = Screen()
-        status = StatusLine(self.screen, Later())
-        self.together = Together(HandlerStreams(self.screen), status, None)
+        notes = Notes(self.screen)
+        self.together = Together(HandlerStreams(notes), StatusLine(notes, Later()), None)
 
     def line(self, *living: Report, wanted: int, restarts: int = 0) -> str:
         """The status line."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, single_object_prefix
+from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.produce import publisher as produce_publisher
@@ -254,7 +255,7 @@ def run_of_made_up_orders(choose: Choose) -> Publication:
     publisher, _, _ = scripted(choose)
     encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
     wire = Wire(encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), "order_id")
-    err = io.StringIO()
+    err = Notes(io.StringIO())
     limits = RunLimits(math.inf, 0.0, False, 1.0)
     publication = Publication(
         publisher, RecordSource(wire, None, 0.0, 1), limits, StopSignals(err), StatusLine(err)

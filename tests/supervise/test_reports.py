@@ -1,11 +1,8 @@
 """What a consumer tells its supervisor, and what becomes of its output."""
 
-import io
-from typing import List
-
 import pytest
 
-from orderflow.supervise.output import LONGEST_LINE, Lines, Output
+from orderflow.supervise.output import LONGEST_LINE, Lines, Passage
 from orderflow.supervise.report import BEGAN, WORKING, Report, read, written
 
 FULL = Report(WORKING, [12, 0, 3], {0: (17, 2), 3: (0, 0)}, [(0, 17)])
@@ -42,28 +39,20 @@ def test_a_line_without_end_is_passed_on_in_pieces() -> None:
     assert list(lines.take(b"x" * (LONGEST_LINE + 1))) == [b"x" * (LONGEST_LINE + 1)]
 
 
-class Noted:
-    """A status line that keeps what is written above it."""
+def test_each_line_goes_where_the_process_sent_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the number of its process where there are several."""
+    passage = Passage(lambda: None)
+    passage.line(1, b"the first is alone", is_error=True)
+    passage.line(2, b"info partition 1 is ready", is_error=True)
+    passage.line(1, "caf\u00e9 \xff".encode("latin-1"), is_error=False)
 
-    def __init__(self) -> None:
-        self.lines: List[str] = []
-
-    def note(self, line: str) -> None:
-        """Keep it."""
-        self.lines.append(line)
-
-    def clear(self) -> None:
-        """Before other output."""
-        self.lines.append("(cleared)")
+    printed = capsys.readouterr()
+    assert printed.err == "the first is alone\n[2] info partition 1 is ready\n"
+    assert printed.out == "[1] caf\\xe9 \\xff\n"
 
 
-def test_each_line_goes_where_the_process_sent_it() -> None:
-    """With the number of its process where there are several, and above the status line."""
-    out, status = io.StringIO(), Noted()
-    output = Output(out, io.StringIO(), status)
-    output.line(1, b"the first is alone", is_error=True)
-    output.line(2, b"info partition 1 is ready", is_error=True)
-    output.line(1, "café \xff".encode("latin-1"), is_error=False)
+def test_the_status_line_makes_room_for_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Or the line would be torn into it."""
+    Passage(lambda: print("(cleared)")).line(1, b"info", is_error=False)
 
-    assert status.lines == ["the first is alone", "[2] info partition 1 is ready", "(cleared)"]
-    assert out.getvalue() == "[1] caf\\xe9 \\xff\n"
+    assert capsys.readouterr().out == "(cleared)\ninfo\n"

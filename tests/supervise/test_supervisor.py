@@ -242,7 +242,7 @@ def test_a_process_that_the_machine_has_no_room_for_is_tried_again() -> None:
 # ---- stopping
 
 
-@pytest.mark.parametrize("code", [exits.TERMINATED, exits.INTERRUPTED])
+@pytest.mark.parametrize("code", [exits.TERMINATED, exits.INTERRUPTED, 129])
 def test_a_stop_is_passed_on_once(code: int) -> None:
     """Each process is asked, and all end in their own time: the exit code is that of the signal."""
     stage = Stage([Life()], [Life()], stop_at_s=20.0, stop_with=code)

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from orderflow.dlq.letter import FailureKind, Letter
-from orderflow.dlq.output.envelope import Json, text_or_none
+from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
 from orderflow.dlq.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
-from orderflow.model.text import escape
+from orderflow.model.text import Heading, escape, shown_bytes
 
 Lines = Iterator[str]
 
@@ -91,8 +91,6 @@ def sparkline(counts: Sequence[int]) -> str:
 
 # --- Text ---
 
-BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
-
 
 def fit(line: str, width: Optional[int]) -> str:
     """The line cut to the width of a terminal, if there is one."""
@@ -102,14 +100,6 @@ def fit(line: str, width: Optional[int]) -> str:
 def plural(number: int, noun: str) -> str:
     """`1 partition`, `1,284 dead letters`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def shown_bytes(value: Optional[bytes]) -> str:
-    """A key or header value for people: its text if it is UTF-8, else hex; None is `null`."""
-    if value is None:
-        return "null"
-    text = text_or_none(value)
-    return f"0x{value.hex()}" if text is None else escape(text)
 
 
 def summary(error_class: Optional[str], message: Optional[str]) -> str:
@@ -136,7 +126,8 @@ class LetterLines:
     )
 
     def __init__(self, width: Optional[int] = None) -> None:
-        self._width = width
+        self.width = width
+        """Columns of the terminal; None: no limit."""
         self._shortener = Shortener()
         self._shared = lru_cache(2_000)(self._new_shared)
         self._died = lru_cache(10_000)(_second)
@@ -158,7 +149,7 @@ class LetterLines:
             summary(kind.error_class, message),
         )
         line = "  ".join(cells)
-        return line if self._width is None else fit(line, self._width)
+        return fit(line, self.width)
 
     def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
@@ -255,7 +246,7 @@ def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool
             for at, (cell, size) in enumerate(zip(row, widths))
         ]
         line = fit("  ".join(cells).rstrip(), width)
-        yield f"{BOLD}{line}{RESET}" if colour and place == 0 else line
+        yield Heading(line) if colour and place == 0 else line
 
 
 def totals_lines(row: Json, now_ms: int, width: Optional[int]) -> Lines:

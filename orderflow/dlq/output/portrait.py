@@ -7,11 +7,11 @@ from orderflow.dlq.audit import AuditEntry
 from orderflow.dlq.explain import Explanation, recognise
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import plain, to_json
-from orderflow.dlq.output.listing import Lines, fit, plural, shown_bytes, summary
+from orderflow.dlq.output.listing import Lines, fit, plural, summary
 from orderflow.dlq.output.times import ago, clock, clock_ms
 from orderflow.dlq.tally import NOT_CARRIED
 from orderflow.model.records import Header, Headers, Record
-from orderflow.model.text import escape
+from orderflow.model.text import escape, shown_bytes
 
 EMPTY = "(empty)"
 COLUMN = 13
@@ -137,7 +137,8 @@ def _why(error: Optional[Exception]) -> str:
 def _fields(order: Mapping[str, Any]) -> Lines:
     longest = max((len(escape(name)) for name in order), default=0)
     for name, value in order.items():
-        shown = escape(value) or EMPTY if isinstance(value, str) else to_json(plain(value))
+        told = plain(value)
+        shown = escape(told) or EMPTY if isinstance(told, str) else to_json(told)
         yield f"{'':<{COLUMN}}{escape(name):<{longest}}  {shown}"
 
 

@@ -60,7 +60,15 @@ class Bench:
             self.sources.room,
             lambda partition, offset: self.states.was_acted_on(partition, offset),
         )
-        return Judge(self.request.terms, aids, job)
+        return Judge(self._terms(), aids, job)
+
+    def _terms(self) -> replay.Terms:
+        """Those of the request, with values of the order's types for the JSON that was typed."""
+        terms = self.request.terms
+        try:
+            return terms._replace(repairs=self.desk.field_values(terms.repairs)) if terms.repairs else terms
+        except ValueError as error:  # typed for another schema, or changed in the job's record
+            raise Refused(f"nothing was sent: --set {error}") from error
 
     def _encode(self, order: replay.Order) -> bytes:
         return self.desk.encoder().encode(order)

@@ -1,9 +1,10 @@
 """The verb `export`: dead letters to a file that only its owner may read, or to the output."""
 
 import argparse
-from typing import Callable, NamedTuple, Optional, TextIO
+from typing import Callable, NamedTuple, Optional, Union
 
-from orderflow.cli.private_file import create_private
+from orderflow.cli.output import Output
+from orderflow.cli.private_file import PrivateFile
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import files
@@ -20,9 +21,15 @@ class Form(NamedTuple):
 
     heading: Optional[Callable[[], str]]
     line: Callable[[Letter], str]
+    end: str
+    """Of a line."""
 
 
-FORMS = {"jsonl": Form(None, files.json_line), "csv": Form(files.csv_heading, files.csv_line)}
+FORMS = {
+    "jsonl": Form(None, files.json_line, "\n"),
+    "csv": Form(files.csv_heading, files.csv_line, "\r\n"),  # as RFC 4180 has it
+}
+File = Union[Output, PrivateFile]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -39,25 +46,27 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.file == STDOUT:
         _write(desk, selection, FORMS[args.format], desk.out)
         return desk.signals.exit_code
-    with Topic(desk) as topic, create_private(args.file) as file:
+    with Topic(desk) as topic, PrivateFile(args.file) as file:
         number = _write_from(desk, topic, selection, FORMS[args.format], file)
+        if desk.signals.requested:
+            file.discard()
+            desk.note(f"stopped: {args.file} was not written")
+            return desk.signals.exit_code
     desk.note(f"{plural(number, 'dead letter')} written to {args.file}")
     return desk.signals.exit_code
 
 
-def _write(desk: Desk, selection: Selection, form: Form, file: TextIO) -> int:
+def _write(desk: Desk, selection: Selection, form: Form, file: File) -> int:
     with Topic(desk) as topic:
         return _write_from(desk, topic, selection, form, file)
 
 
-def _write_from(desk: Desk, topic: Topic, selection: Selection, form: Form, file: TextIO) -> int:
+def _write_from(desk: Desk, topic: Topic, selection: Selection, form: Form, file: File) -> int:
     number, progress = 0, Progress(desk.err)
     if form.heading:
-        file.write(form.heading())
+        file.lines([form.heading()], form.end)
     for letters in topic.batches(selection, None if file is desk.out else progress):
-        file.write("".join(map(form.line, letters)))
+        file.lines(map(form.line, letters), form.end)
         number += len(letters)
-        if file is desk.out:
-            file.flush()
     progress.clear()
     return number

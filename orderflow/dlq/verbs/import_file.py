@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import shutil
 import tempfile
 from typing import Iterator, List, Optional, TextIO, Tuple
@@ -38,7 +39,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         if not number:
             desk.note("nothing to import")
             return 0
-        topics.require_kafka(desk.client)
+        desk.require_kafka()
         topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
         confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
         file.seek(0)
@@ -47,7 +48,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         desk.note("stopped: nothing was sent")
         return desk.signals.exit_code
     told = f"{plural(number, 'dead letter')} imported into {desk.dlq_topic}"
-    desk.say(to_json({"topic": desk.dlq_topic, "imported": number}) if desk.json else told)
+    desk.result(to_json({"topic": desk.dlq_topic, "imported": number}) if desk.json else told)
     return 0
 
 
@@ -55,10 +56,13 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 def _opened(path: str) -> Iterator[TextIO]:
     """The file, which can be read twice, also if it comes from stdin."""
     if path == STDIN:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
-            shutil.copyfileobj(standard_input(), copy)
-            copy.seek(0)
-            yield copy
+        with tempfile.TemporaryFile() as copy:
+            try:
+                shutil.copyfileobj(standard_input().buffer, copy)
+                copy.seek(0)
+            except OSError as error:
+                raise CommandError(f"cannot keep what comes from stdin: {error.strerror}") from error
+            yield io.TextIOWrapper(copy, encoding="utf-8", newline="")
         return
     try:
         file = open(path, encoding="utf-8", newline="")  # noqa: SIM115 - closed below, once it could be opened
@@ -78,7 +82,7 @@ def _check(file: TextIO, name: str, topic: str) -> int:
         if fault is not None and len(told) < MOST_FAULTS_TOLD:
             told.append(f"  {name}:{place}: {fault}")
     if faults:
-        raise Refused("\n".join([f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told]))
+        raise Refused(f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told)
     return number
 
 

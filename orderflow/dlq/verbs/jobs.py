@@ -13,7 +13,6 @@ from orderflow.dlq.replay import text as replay_text
 from orderflow.dlq.topic import audit_topics, states_now, warn_of_policies
 from orderflow.dlq.verbs import replay
 from orderflow.exits import OK, UsageError
-from orderflow.kafka import topics
 
 ACTIONS = ("list", "show", "resume")
 
@@ -34,7 +33,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         raise UsageError(f"{args.what} which job? `jobs` lists them")
     if args.what == "resume":
         return replay.resume(desk, args.job, args)
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     warn_of_policies(desk)
     return _show(desk, args.job) if args.what == "show" else _list(desk)
 

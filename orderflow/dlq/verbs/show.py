@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Dead letters in full: those at the given places, else those that are selected."""
     what = _what(desk, args)
-    if what.raw and desk.out.isatty():
+    if what.raw and desk.out.is_terminal:
         raise CommandError("--raw writes the bytes as they are, so not to a terminal: redirect the output")
     with Topic(desk) as topic:
         for place, letter in enumerate(_asked_for(topic, what)):
@@ -74,8 +74,7 @@ def _asked_for(topic: Topic, what: Show) -> Iterator[Letter]:
 
 def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
     if what.raw:
-        desk.out.flush()
-        desk.out.buffer.write(letter.record.value or b"")
+        desk.out.data(letter.record.value or b"")
         return
     if desk.json:
         for each in _story(topic, letter) if what.history else [letter]:

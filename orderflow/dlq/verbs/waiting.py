@@ -9,15 +9,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
-from orderflow.dlq.output.listing import columns, plural, shown_bytes
+from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.exits import CommandError
-from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
+from orderflow.model.text import shown_bytes
 
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 ONE_BY_ONE = {"max.partition.fetch.bytes": 4096, "queued.min.messages": 1}
@@ -53,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
     selection = selected(desk, args)
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     config = {**consumer_config(desk.client, desk.consumer_group), **ONE_BY_ONE}
     with Reader(config, desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
