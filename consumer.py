@@ -31,10 +31,12 @@ from orderflow.consume.client_config import Clients, as_member, consumer_config,
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
+from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.events import EVENTS, line_of
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.metrics import Metrics
+from orderflow.consume.monitor import Monitor
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.processes import run_processes
@@ -51,6 +53,7 @@ from orderflow.consume.world import World
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
+from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.text import escape
 from orderflow.supervise.link import SUPERVISED, Link, join
 
@@ -246,6 +249,8 @@ class Parts:
         self.conf = conf
         self.streams = streams
         self.status = StatusLine(streams.err)
+        self.counts = EventCounts()
+        self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.orders = topics.Identity(conf, settings.orders_topic)
@@ -263,17 +268,20 @@ class Parts:
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler), watch, watchdog)
         watch.begin(session)
+        ends = LogEnds(self.conf, settings.orders_topic)
+        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
         if self.link is None:
-            self.progress = Display(engine, self.status, metrics)
+            self.progress = Display(engine, monitor, self.status, metrics)
         else:
-            self.progress = Reports(engine, self.link)
+            self.progress = Reports(engine, monitor, self.counts, self.link)
+        monitor.start(self.progress.watched)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.progress, self.report),
+            Outlets(self.streams, self.progress, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -307,7 +315,7 @@ class Parts:
             sending,
             Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),
             watchdog,
-            World(time.monotonic, time.time, random.random, self.report),
+            self.world,
         )
         engines.append(engine)
         return engine, session
@@ -350,7 +358,8 @@ class Parts:
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Print an event of the engine."""
+        """Count and print an event of the engine."""
+        self.counts.note(event, fields)
         if EVENTS[event].severity != "debug":
             self.status.note(line_of(event, fields))
         if self.progress is not None:

@@ -199,13 +199,17 @@ ROWS: Sequence[Row] = (
             ),
             Panel(
                 "Unrest",
-                "Rebalances, work that could not be committed any more, and starts of the process.",
+                "Rebalances, work that could not be committed, and processes that were started anew.",
                 "short",
                 (
                     ('sum(increase(orders_rebalances_total{job="$job"}[$__rate_interval]))', "rebalances"),
                     (
                         'sum(increase(orders_restarts_total{job="$job"}[$__rate_interval]))',
                         "restored",
+                    ),
+                    (
+                        'sum(increase(orders_process_restarts_total{job="$job"}[$__rate_interval]))',
+                        "restarts",
                     ),
                     ('sum(changes(process_start_time_seconds{job="$job"}[$__rate_interval]))', "starts"),
                 ),

@@ -2,5 +2,5 @@
 
 Reading order: run (from arguments to exit code), arguments (the parser of flags), output (the one way out for
 text), signals (requests to stop), status (progress) and terminal, values (parsing settings and flags),
-private_file, command.
+private_file, command, port and exposition (what Prometheus sees).
 """

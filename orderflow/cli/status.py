@@ -18,6 +18,8 @@ class StatusLine:
     ) -> None:
         self._err = err
         self._clock = clock
+        self._lock = threading.RLock()
+        """Other threads have something to note too, and a line must not be torn into another."""
         self._live = err.can_rewrite
         self._every_s = 0.2 if self._live else plain_every_s
         self._due = clock() + self._every_s
@@ -36,24 +38,27 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Show this progress now."""
         self._due = self._clock() + self._every_s
-        if not self._live:
-            self._err.line(text)
-            return
-        if self._shown is None:
-            _call_on_resize(self._resized)
-        self._shown = text
-        self._paint(text)
+        with self._lock:
+            if not self._live:
+                self._err.line(text)
+                return
+            if self._shown is None:
+                _call_on_resize(self._resized)
+            self._shown = text
+            self._paint(text)
 
     def note(self, line: str) -> None:
         """Write a permanent line above the progress."""
-        self.clear()
-        self._err.line(line)
+        with self._lock:
+            self.clear()
+            self._err.line(line)
 
     def clear(self) -> None:
         """Remove the progress from the terminal, before other output or at the end."""
-        if self._shown is not None:
-            self._err.clear()
-            self._shown = None
+        with self._lock:
+            if self._shown is not None:
+                self._err.clear()
+                self._shown = None
 
     def _paint(self, text: str) -> None:
         """As much of it as fits now: a line that wraps cannot be rewritten."""

@@ -16,6 +16,9 @@ In reading order:
 - handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
-- watchdog, failing, drain, events, progress, metrics: observers
+- watchdog, failing, drain, events: observers
+- figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
+- monitor, liveness, process_figures, health: who puts them together, beside the loop
+- status_text, catalogue, progress, metrics: how they are shown
 - processes: several consumers as one command
 """

@@ -122,12 +122,15 @@ class Calls:
 
     def _call(self, partition: Partition, head: Head) -> Optional[Head]:
         self._watchdog.busy()
+        began_s = self._world.clock()
         try:
             value = self.attempt(Task(partition, head))
         except SystemExit:  # the handler ends the process, which does not count as a failure of its order yet
             raise
         except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            self._outcomes.call_times.failed(error, self._world.clock() - began_s)
             return self._outcomes.failed(partition, head, error)
+        self._outcomes.call_times.succeeded(1, self._world.clock() - began_s)
         return self._outcomes.succeeded(partition, head, value)
 
     def attempt(self, task: Task) -> Optional[bytes]:
@@ -150,6 +153,11 @@ class Calls:
     def in_flight(self) -> int:
         """Calls handed to worker threads and not collected yet."""
         return 0 if self._workers is None else self._workers.in_flight
+
+    @property
+    def oldest_call_at_s(self) -> Optional[float]:
+        """When the longest of the calls that worker threads run began; None if none runs."""
+        return None if self._workers is None else self._workers.oldest_start_s()
 
     @property
     def free_workers(self) -> int:
@@ -176,8 +184,10 @@ class Calls:
         if not self._is_ours(partition):
             self._bury(partition.number)
         elif finished.error is not None:
+            self._outcomes.call_times.failed(finished.error, finished.took_s)
             self.follow(partition, self._outcomes.failed(partition, head, finished.error))
         else:
+            self._outcomes.call_times.succeeded(1, finished.took_s)
             self.follow(partition, self._outcomes.succeeded(partition, head, finished.result))
 
     def orphan(self, partition: Partition) -> None:

@@ -8,15 +8,16 @@ from orderflow.consume.brakes import KeyBrake, OutageBrake
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
 from orderflow.consume.due_calls import DueCalls
+from orderflow.consume.figures import Reading
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.intake import Intake
 from orderflow.consume.loop import Calling, Loop
-from orderflow.consume.metrics import Figures
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination, Outcomes, Rules
 from orderflow.consume.pace import Pace
 from orderflow.consume.probing import Probing
 from orderflow.consume.reading_back import Recovery
+from orderflow.consume.readings import Readings
 from orderflow.consume.restoring import Restoration, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.session import Session
@@ -72,7 +73,7 @@ class Engine:
         restoration = Restoration(session, recovery, terms, self.brake, pace, world)
         self.assignment = Assignment(session, restoration, self.brake, pace, world)
         rules = Rules(settings.policy, self.brake, KeyBrake(settings.policy.key_failures))
-        self._outcomes = Outcomes(self.assignment, outbox, business, destination, rules, world)
+        outcomes = self._outcomes = Outcomes(self.assignment, outbox, business, destination, rules, world)
         calls = Calls(self.assignment.ready, self._outcomes, business, destination, watchdog, world)
         self.settling = Settling(session, self.assignment, outbox, settings.ask_max_bytes, watchdog, world)
         slices = Slices(self.settling, calls, pace, world)
@@ -87,6 +88,8 @@ class Engine:
             slices,
         )
         self.loop = Loop(self.assignment, intake, calling, self.settling, pace, world)
+        self._clock = world.clock
+        self._readings = Readings(session, self.assignment, intake, calls, outcomes, self.settling)
 
     # --- rebalance callbacks ---------------------------------------------------------------------
 
@@ -100,15 +103,9 @@ class Engine:
 
     # --- queries ---------------------------------------------------------------------------------
 
-    def figures(self) -> Figures:
-        """Current figures, while the session is open."""
-        processed, dead_lettered = self.settling.counts
-        return Figures(processed, dead_lettered, self.retries, self.waiting, self._lag(), self.brake.is_on)
-
-    def final_figures(self) -> Figures:
-        """The same while no session is open to ask for the lag."""
-        processed, dead_lettered = self.settling.counts
-        return Figures(processed, dead_lettered, self.retries, self.waiting, 0, self.brake.is_on)
+    def reading(self) -> Reading:
+        """What the engine knows of itself now, while the session is open."""
+        return self._readings.take(self._clock())
 
     @property
     def retries(self) -> int:
@@ -130,9 +127,3 @@ class Engine:
     def suspects_in_flight(self) -> List[Tuple[int, int]]:
         """Partition and offset of each order being called by itself, since one may have ended a process."""
         return self._careful.suspects_in_flight
-
-    def _lag(self) -> int:
-        """Records not admitted yet, as of the last fetch."""
-        ready = self.assignment.ready.items()
-        ends = ((partition.ledger.next, self._session.known_end(number)) for number, partition in ready)
-        return sum(max(0, end - reached) for reached, end in ends if end is not None)

@@ -5,6 +5,7 @@ Event names are stable: alert on them.
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
+from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
 from orderflow.model.text import escape
@@ -124,6 +125,20 @@ EVENTS: Dict[str, Event] = {
         "a partition has reached its limit of waiting orders, and nothing more is admitted",
         lambda partition, waiting: (
             f"partition {partition}: {waiting} orders are waiting, admitting no more until some are done"
+        ),
+    ),
+    "intake_stopped": Event(
+        "warn",
+        "partitions have taken in nothing for ten seconds; `reason` is that of orders_intake_stopped_seconds",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in nothing from {_partitions(partitions)} for {for_s:.0f} s now: {WHY[reason].words}"
+        ),
+    ),
+    "intake_resumed": Event(
+        "info",
+        "partitions of which that was said take in orders again",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in orders from {_partitions(partitions)} again after {for_s:.0f} s: {WHY[reason].words}"
         ),
     ),
     "outage_begins": Event(

@@ -50,7 +50,7 @@ class FirstCalls:
             return self._hand_out(records)
         return self._call_inline(records)
 
-    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912, PLR0915 - for speed
         """A single loop, since every look-up in it is paid for by every order.
 
         Orders that no retry can help need no ledger entry either, and are dead-lettered with the batch.
@@ -62,7 +62,7 @@ class FirstCalls:
         self._successes = Successes(records)
         others = self._successes.others
         clock, until_s, began_s = self._world.clock, self._calls.until_s, self._world.clock()
-        look_every = self._pace.look_every
+        look_every, lap = self._pace.look_every, self._outcomes.call_times.lap(began_s)
         rejected: List[Tuple[Message, Failure]] = []
         taken = undone = 0
         next_look = 1
@@ -86,6 +86,7 @@ class FirstCalls:
             except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                lap.failed(error, clock())
                 if is_permanent(error):
                     rejected.append((message, self._rejected(error, taken)))
                 else:
@@ -97,14 +98,18 @@ class FirstCalls:
                 if failing and message.key() in failing:
                     self._outcomes.key_brake.succeeded(message.key())
             if taken >= next_look:
-                if clock() >= until_s:
+                now_s = clock()
+                lap.passed(taken - undone - len(rejected), now_s)
+                if now_s >= until_s:
                     break
                 next_look += look_every
         self._successes.end_at(taken)
-        self._outcomes.processed(taken - undone - len(rejected))
+        done, now_s = taken - undone - len(rejected), clock()
+        lap.passed(done, now_s)
+        self._outcomes.processed(done)
         self._outcomes.reject(rejected)
         cut_short = taken < len(records) and self._calls.slice_is_over
-        self._pace.batch_done(taken, clock() - began_s, cut_short)
+        self._pace.batch_done(taken, now_s - began_s, cut_short)
         return records[taken:]
 
     def _rejected(self, error: BaseException, place: int) -> Failure:

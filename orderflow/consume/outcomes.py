@@ -8,6 +8,7 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.consume.caution import is_guilty
+from orderflow.consume.durations import CallTimes
 from orderflow.consume.handler import Handler, Order
 from orderflow.consume.ledger import Head
 from orderflow.consume.outbox import Dead, Outbox
@@ -87,6 +88,7 @@ class Outcomes:
         rules: Rules,
         world: World,
     ) -> None:
+        self.call_times = CallTimes()
         self.retries = 0
         """Calls that failed and will be made again."""
         self.policy, self.outage, self.key_brake = rules

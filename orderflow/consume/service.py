@@ -10,6 +10,7 @@ from orderflow.consume.drain import Drain
 from orderflow.consume.engine import Engine
 from orderflow.consume.forked import end_if_forked
 from orderflow.consume.kafka_watch import KafkaWatch
+from orderflow.consume.monitor import Monitor
 from orderflow.consume.progress import Progress
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SessionLost
@@ -31,6 +32,7 @@ class Outlets(NamedTuple):
 
     streams: HandlerStreams
     progress: Progress
+    monitor: Monitor
     report: Report
 
 
@@ -60,7 +62,7 @@ class Service:
         self._session = session
         self._watch = watch
         self._watchdog = watchdog
-        self._streams, self._progress, self._report = outlets
+        self._streams, self._progress, self._monitor, self._report = outlets
         self._stop, self._shutdown_timeout_s, self._drain = end
         self._pid = os.getpid()
 
@@ -81,6 +83,7 @@ class Service:
         self._progress.begin()
         try:
             code = self._step_until_done()
+            self._monitor.stopping()
             self._watch.require_same_topic()
             self._loop.finish_calls(time.monotonic() + max(0.0, self._shutdown_timeout_s - LEAVING_S))
             return code
@@ -94,12 +97,14 @@ class Service:
         finally:
             self._watchdog.idle()
             self._session.close()
+            self._monitor.end()
 
     def _step_until_done(self) -> int:
         drain = None if self._drain is None else self._drain()
         while not self._stop.requested:
             self._loop.step()
             self._watch.look()
+            self._monitor.turned(self._engine.reading)
             self._show()
             if self._streams.reader_left:
                 return exits.OK

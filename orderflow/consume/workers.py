@@ -15,6 +15,7 @@ class Finished(NamedTuple):
     task: Any
     result: Any
     error: Optional[BaseException]
+    took_s: float = 0.0
 
 
 class _Crash(NamedTuple):
@@ -88,10 +89,10 @@ class Workers:
         try:
             while True:
                 task = self._tasks.get()
-                self._starts_s[number] = time.monotonic()
+                began_s = self._starts_s[number] = time.monotonic()
                 finished = self._call_one(task)
                 self._starts_s.pop(number, None)
-                self._finished.put(finished)
+                self._finished.put(finished._replace(took_s=time.monotonic() - began_s))
         except BaseException as crash:  # noqa: BLE001 - a dead thread must end the process, whatever killed it
             end_if_forked(self._pid, crash)
             self._starts_s.pop(number, None)

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from types import FrameType
 from typing import Callable, List, NamedTuple, Optional, Sequence, Union
 
@@ -49,6 +50,7 @@ class Process:
         assert popen.stdout is not None
         assert popen.stderr is not None
         self.report: Report = NOTHING
+        self.heard_at_s = time.monotonic()
         self._popen = popen
         self._code: Optional[int] = None
         self._socket = ours
@@ -67,7 +69,7 @@ class Process:
     def _take_report(self, line: bytes) -> None:
         report = read(line)
         if report is not None:
-            self.report = report
+            self.report, self.heard_at_s = report, time.monotonic()
 
     def has_ended(self) -> bool:
         """Whether it has ended; what it said may still have to be read."""

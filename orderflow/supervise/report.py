@@ -14,8 +14,8 @@ class Report(NamedTuple):
 
     state: str = ""
     """Empty until it has begun."""
-    figures: Any = None
-    """Whatever JSON can say; None until it has begun."""
+    figures: str = ""
+    """As its own text, which the supervisor passes on unread; empty until it has begun."""
     partitions: Mapping[int, Tuple[int, int]] = {}
     """By partition: the offset from which another owner would continue, and how many orders wait."""
     suspects: Sequence[Place] = ()
@@ -37,7 +37,7 @@ def read(line: bytes) -> Optional[Report]:
         said: Dict[str, Any] = json.loads(line)
         return Report(
             str(said["state"]),
-            said["figures"],
+            str(said["figures"]),
             {int(number): (int(offset), int(wait)) for number, (offset, wait) in said["partitions"].items()},
             [(int(number), int(offset)) for number, offset in said["suspects"]],
         )

@@ -23,6 +23,10 @@ class Child(Protocol):
     def report(self) -> Report:
         """The last one that it sent."""
 
+    @property
+    def heard_at_s(self) -> float:
+        """When that came, or when the process was started."""
+
     def poll(self) -> Optional[int]:
         """Its code once it has ended and all that it said has been read, else None."""
 
@@ -71,10 +75,20 @@ class Audience(Protocol):
         """A process has ended, and this was its last report."""
 
 
+class Living(NamedTuple):
+    """A process that runs."""
+
+    number: int
+    report: Report
+    """Its last one."""
+    silent_s: float = 0.0
+    """How long ago that came."""
+
+
 class State(NamedTuple):
     """How the processes are."""
 
-    living: Sequence[Report]
+    living: Sequence[Living]
     wanted: int
     """How many should be running."""
     restarts: int
@@ -159,9 +173,10 @@ class Supervisor:
         return worst(self._codes)
 
     def _state(self) -> State:
-        children = [slot.child for slot in self._slots if slot.child is not None]
+        now_s = self._clock()
+        running = [(slot.number, slot.child) for slot in self._slots if slot.child is not None]
         return State(
-            [child.report for child in children],
+            [Living(number, child.report, now_s - child.heard_at_s) for number, child in running],
             sum(not slot.is_over for slot in self._slots),
             sum(slot.restarts.count for slot in self._slots),
         )

@@ -158,7 +158,7 @@ def test_an_outage_of_everything_dead_letters_next_to_nothing(
     run(life, 200.0)
     lost = dead(topic)
     down[0] = False
-    life.until(lambda: life.engine.figures().waiting == 0 and life.is_drained(), steps=20_000)
+    life.until(lambda: life.engine.waiting == 0 and life.is_drained(), steps=20_000)
 
     assert lost <= 45 + 3
     assert dead(topic) == lost, "an order was given up after the outage"

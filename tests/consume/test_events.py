@@ -36,6 +36,8 @@ SAMPLES: Dict[str, Any] = {
     "max_bytes": 750,
     "detail": "Broker: not available",
     "step": "settling",
+    "reason": "full",
+    "since_ms": 1_764_000_000_000,
     "committed": None,
     "trace": "the dead letter of its offset 7",
     "for_s": 60.0,

@@ -34,7 +34,7 @@ class ScriptedChild:
     def __init__(self, life: Life, clock: Callable[[], float]) -> None:
         self._life = life
         self._clock = clock
-        self.began_s = clock()
+        self.began_s = self.heard_at_s = clock()
         self._ends = (self.began_s + life.lasts_s, life.code, life.last)
         self.orders: List[str] = []
 

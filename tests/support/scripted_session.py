@@ -183,6 +183,7 @@ class ScriptedSession:
         self.exactly_once = exactly_once
         self.assigned: Set[int] = set()
         self.lost: Set[int] = set()
+        self.rebalances = 0
         self.while_waiting: Callable[[float], None] = lambda waited_s: None
         self.answers: Deque[Answer] = deque()
         """How the next settlements end, with or without records; all succeed when it is empty."""
@@ -195,6 +196,7 @@ class ScriptedSession:
         self.seeks: List[Tuple[int, int]] = []
         self.place: Dict[int, int] = {}
         self.paused: Set[int] = set()
+        self._fetched_ends: Dict[int, int] = {}
         self._log = topic
         self._on_revoke = on_revoke
         self._joining: Set[int] = set(topic.records if partitions is None else partitions)
@@ -230,6 +232,7 @@ class ScriptedSession:
 
     def _take(self, number: int, most: int) -> List[Stored]:
         records = self._log.read(number, self.place[number], most) if most > 0 else []
+        self._fetched_ends[number] = self._log.high[number]
         if len(records) < most:
             self.place[number] = max(self.place[number], self._log.high[number])
         else:
@@ -242,16 +245,22 @@ class ScriptedSession:
             self._on_revoke(leaving)
             self.assigned -= leaving
             self.lost |= leaving
+            self.rebalances += 1
         joining, self._joining = self._joining - self.assigned, set()
         for number in joining:
             self.place[number] = self._log.committed.get(number, (self._log.low[number], ""))[0]
         self.assigned |= joining
         self.paused -= joining
+        self.rebalances += bool(joining)
 
     def take_lost(self) -> Set[int]:
         """The partitions that were taken away since the last call."""
         lost, self.lost = self.lost, set()
         return lost
+
+    def member_id(self) -> Optional[str]:
+        """Its name in the group, while it is in it."""
+        return "member" if self._is_member else None
 
     def partitions(self, timeout_s: float) -> List[int]:
         """Every partition of the topic."""
@@ -270,8 +279,8 @@ class ScriptedSession:
         return self._log.low[partition], self._log.high[partition]
 
     def known_end(self, partition: int) -> Optional[int]:
-        """The end of the log."""
-        return self._log.high[partition]
+        """The end of the log as of the last fetch: it stands still while a partition is paused."""
+        return self._fetched_ends.get(partition)
 
     def seek(self, partition: int, offset: int) -> None:
         """Read on from an offset."""
