@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, Dict, Set
 
-from benchmarks.work import marks
+from benchmarks.work import CALLS_A_TICK, marks
 from orderflow import RetryLater
 from orderflow.consume.handler import Delivery
 
@@ -17,10 +17,12 @@ PERCENT = int(os.environ.get("BENCH_PERCENT", "0"))
 TROUBLE = os.environ.get("BENCH_TROUBLE", "/nonexistent")
 """While this file exists, PERCENT of the orders fail."""
 CALLS = os.environ.get("BENCH_CALLS", os.devnull)
+CPU_S = int(os.environ.get("BENCH_CPU_US", "0")) / 1e6
 
 _marks = marks()
 _calls = os.open(CALLS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 _failed: Set[str] = set()
+_computed = 0
 
 nothing = _marks.handle
 
@@ -55,6 +57,18 @@ def five_milliseconds(order: Order) -> None:
     """Wait, as for the answer of another service."""
     time.sleep(0.005)
     _marks.handle(order)
+
+
+def compute(order: Order) -> None:
+    """Use the processor, and nothing else."""
+    global _computed
+    if CPU_S:
+        until_s = time.thread_time() + CPU_S
+        while time.thread_time() < until_s:
+            pass
+    _computed += 1
+    if _computed % CALLS_A_TICK == 0:
+        os.write(_calls, f"{time.monotonic():.4f},{os.getpid()}\n".encode())
 
 
 def tell_time(order: Order, delivery: Delivery) -> bytes:

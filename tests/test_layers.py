@@ -20,7 +20,7 @@ Floors = Tuple[Tuple[str, ...], ...]
 FLOORS: Floors = (
     ("testing",),
     ("produce", "consume", "dlq"),
-    ("avro", "kafka", "cli"),
+    ("avro", "kafka", "cli", "supervise"),
     ("model",),
     ("errors", "exits", "version"),
     ("frames", "publish"),
@@ -94,6 +94,8 @@ PURE = (
     "frames",
     "kafka.positions",
     "model",
+    "supervise.report",
+    "supervise.restarts",
     "version",
     "publish",
 )
@@ -162,6 +164,7 @@ WRITES_TEXT = {
     "orderflow.cli.arguments": "hands it the streams for what argparse says",
     "orderflow.consume.streams": "the streams of handlers, whose text is their own",
     "orderflow.consume.forked": "flushes those",
+    "orderflow.supervise.output": "passes on what other processes have written, their handlers above all",
     "orderflow.cli.private_file": "a file of its own",
     "orderflow.avro.encoder": "bytes in memory",
 }

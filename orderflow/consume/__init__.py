@@ -25,5 +25,6 @@ In reading order:
 - watchdog, failing, drain, events: observers
 - figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
 - monitor, liveness, process_figures, health: who puts them together, beside the loop
-- status_text, catalogue, metrics: how they are shown
+- status_text, catalogue, progress, metrics: how they are shown
+- processes: several consumers as one command
 """

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.fates import Accounts, account, longest_gap_ms, percentile, read_fates
 from benchmarks.report import Bar, Section, markdown, median
 from benchmarks.rig import Void, lines_of, read_report
+from benchmarks.scenarios.processes import rate_together
 from benchmarks.work import Job, Marks, job
 
 SECTION = Section(
@@ -88,3 +89,20 @@ def test_percentile_of_nothing_is_nothing() -> None:
     assert percentile([], 99) == 0
     assert percentile([1.0, 2.0, 3.0], 50) == 2
     assert percentile([1.0, 2.0, 3.0], 100) == 3
+
+
+def test_processes_are_measured_while_all_of_them_work() -> None:
+    """The first begins alone, and the last ends alone."""
+    first = [(0.01 * number, "1") for number in range(300)]
+    second = [(1.0 + 0.01 * number, "2") for number in range(300)]
+
+    assert rate_together(first, 1) == pytest.approx(10_000)
+    assert rate_together(sorted(first + second), 2) == pytest.approx(20_000, rel=0.01)
+
+
+def test_processes_that_did_not_work_together_were_not_measured() -> None:
+    apart = [(0.0, "1"), (5.0, "1"), (5.5, "2"), (9.0, "2")]
+    with pytest.raises(Void, match="1 of 2 processes worked"):
+        rate_together(apart[:2], 2)
+    with pytest.raises(Void, match="together"):
+        rate_together(apart, 2)
