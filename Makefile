@@ -20,6 +20,7 @@ help: ## This list
 setup: $(STAMP) ## The virtual environment and the local Kafka, so that all else works offline
 	@$(PY) tools/local_kafka.py fetch || echo "unit tests work without it"
 	@$(PY) tools/local_registry.py --fetch || echo "everything but the registry's tests works without it"
+	@$(PY) tools/prometheus.py > /dev/null || echo "everything but the tests of deploy/prometheus works without it"
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' \

@@ -75,6 +75,7 @@ class Settings:
     key_failures: int
     handler: Optional[str]
     workers: int
+    processes: Optional[int]
     guarantee: str
     handler_timeout_s: float
     shutdown_timeout_s: float
@@ -245,6 +246,13 @@ SETTINGS: Tuple[Setting, ...] = (
         "module:function or file.py:function that processes an order; unset: process() in consumer.py",
     ),
     Setting("workers", "WORKERS", "1", whole(1, 1024), "handler calls that run at the same time"),
+    Setting(
+        "processes",
+        "PROCESSES",
+        None,
+        whole(1, 256),
+        "consumers to run as processes of their own, restarted when they die; unset: one, in this process",
+    ),
     Setting(
         "guarantee",
         "GUARANTEE",

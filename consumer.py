@@ -27,14 +27,13 @@ from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.consume.client_config import Clients, consumer_config, producer_config
+from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.events import line_of
-from orderflow.consume.figures import Figures
+from orderflow.consume.events import EVENTS, line_of
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -54,6 +53,8 @@ from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.own_rules import load_rules
 from orderflow.consume.pages import LedgerTopic
+from orderflow.consume.processes import run_processes
+from orderflow.consume.progress import Display, Progress, Reports
 from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
@@ -71,6 +72,7 @@ from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.orders import OrderRules
 from orderflow.model.text import escape
+from orderflow.supervise.link import SUPERVISED, Link, join
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -88,6 +90,7 @@ EXAMPLES = (
     "python consumer.py --handler shop.billing:charge      a function in a module",
     "python consumer.py --handler examples/checkout.py:charge --retry-backoff 1",
     "python consumer.py --workers 64                       for handlers that wait on I/O",
+    "python consumer.py --processes 4                      on four cores, each restarted if it dies",
     "python consumer.py --processed-topic orders-processed publish what the handler returns",
     "python consumer.py --until-drained                    stop when all orders are done",
     "python consumer.py --guarantee at-least-once          where transactions are not allowed",
@@ -104,6 +107,7 @@ SETTINGS = (
     "unknown_schema_backoff_s",
     "rules",
     "workers",
+    "processes",
     "guarantee",
     "max_retries",
     "retry_backoff_s",
@@ -134,20 +138,31 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Run the consumer with these arguments; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
+    link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        return _consume(settings, flags, streams)
+        if settings.processes is not None and link is None:
+            return run_processes(
+                argv, settings.processes, settings.shutdown_timeout_s, _metrics(settings), streams
+            )
+        return _consume(settings, flags, streams, link)
 
 
-def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
+def _consume(
+    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
+) -> int:
     life = _handler(settings, streams.err)
     decoder = _decoder(settings, streams.err)
     conf = config.client_config(settings)
+    if link is not None:
+        conf = as_member(conf, link.number)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        parts = Parts(settings, conf, decoder, streams)
+        if link is not None:
+            link.on_stop(stop.request)
+        parts = Parts(settings, conf, decoder, streams, link)
         try:
             return _run(life, parts, flags, stop)
         finally:
@@ -214,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         help="exit once every order in the topic at the start is processed or dead-lettered",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
+    parser.add_argument(SUPERVISED, help=argparse.SUPPRESS)
     config.add_flags(parser, SETTINGS)
     return parser
 
@@ -262,10 +278,6 @@ def _metrics(settings: config.Settings) -> Optional[Metrics]:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
-def _ignored(figures: Figures) -> None:
-    """Nobody has asked for them."""
-
-
 def _readable(key: Optional[bytes]) -> str:
     return "none" if key is None else key.decode("utf-8", "backslashreplace")
 
@@ -274,8 +286,15 @@ class Parts:
     """Builds the parts of a consumer from the settings."""
 
     def __init__(
-        self, settings: config.Settings, conf: Dict[str, Any], decoder: OrderDecoder, streams: HandlerStreams
+        self,
+        settings: config.Settings,
+        conf: Dict[str, Any],
+        decoder: OrderDecoder,
+        streams: HandlerStreams,
+        link: Optional[Link] = None,
     ) -> None:
+        self.link = link
+        self.progress: Optional[Progress] = None
         self.settings = settings
         self.conf = conf
         self.decoder = decoder
@@ -292,7 +311,7 @@ class Parts:
     def service(self, opened: "Opened", flags: argparse.Namespace, stop: StopSignals) -> Service:
         """The engine and everything around it, ready to run."""
         settings = self.settings
-        metrics = _metrics(settings)
+        metrics = None if self.link is not None else _metrics(settings)
         handler, loop = opened
         if flags.verbose:
             handler = telling(handler, self._tell)
@@ -304,14 +323,18 @@ class Parts:
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
         monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
-        monitor.start(_ignored if metrics is None else metrics.show)
+        if self.link is None:
+            self.progress = Display(engine, monitor, self.status, metrics)
+        else:
+            self.progress = Reports(engine, monitor, self.counts, self.link)
+        monitor.start(self.progress.watched)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.status, monitor, self.report),
+            Outlets(self.streams, self.progress, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -408,7 +431,10 @@ class Parts:
     def report(self, event: str, **fields: Any) -> None:
         """Count and print an event of the engine."""
         self.counts.note(event, fields)
-        self.status.note(line_of(event, fields))
+        if EVENTS[event].severity != "debug":
+            self.status.note(line_of(event, fields))
+        if self.progress is not None:
+            self.progress.heard(event)
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

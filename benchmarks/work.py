@@ -21,6 +21,8 @@ from orderflow.errors import Undecodable  # noqa: E402
 MAX_ORDER_BYTES = 1_048_576
 GOOD = "BENCH_GOOD"
 REPORT = "BENCH_REPORT"
+CALLS_A_TICK = 100
+"""How many calls are written down as one where several processes are counted together."""
 
 
 class Job(NamedTuple):

@@ -140,8 +140,12 @@ class Notes(Output):
         self._write(escape(text))
 
     def interject(self, text: str) -> None:
-        """A line from another thread than that of the status line, in whose place it may have to stand."""
-        self._write((CLEAR_LINE if self.can_rewrite else "") + escape(text) + "\n")
+        """A line in the midst of other work, in whose status line's place it may have to stand.
+
+        It never waits, as everything else does while a pager does not read or a terminal is held by Ctrl-S.
+        """
+        if _has_room(self.descriptor):
+            self._write((CLEAR_LINE if self.can_rewrite else "") + escape(text) + "\n")
 
     def bell(self) -> None:
         """Ring."""
@@ -169,6 +173,15 @@ def _descriptor_of(stream: TextIO) -> Optional[int]:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _has_room(descriptor: Optional[int]) -> bool:
+    """Whether a line can be written without waiting."""
+    if descriptor is None:
+        return True
+    with suppress(OSError, ValueError):
+        return bool(select.select((), (descriptor,), (), 0)[1])
+    return False
 
 
 def _send_text(stream: TextIO, data: bytes) -> None:

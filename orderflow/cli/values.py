@@ -126,14 +126,18 @@ def text(metavar: str) -> ValueType:
     return ValueType(metavar, str)
 
 
+_LEAST_RATE, _MOST_RATE = 1e-9, 1e9
 _UNITS = {"": "s", "/s": "s", "/sec": "s", "/m": "m", "/min": "m", "/h": "h"}
 
 
 def _rate(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(/[a-z]+)?", text)
-    if not match or (match[2] or "") not in _UNITS or float(match[1]) <= 0:
+    rate = 0.0
+    if match and (match[2] or "") in _UNITS:
+        rate = float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
         raise ValueError("must be a rate above 0 such as 10/s, 500/min or 90/h")
-    return float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
+    return rate
 
 
 def _share(text: str) -> float:

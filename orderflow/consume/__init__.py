@@ -10,7 +10,7 @@ In reading order:
 - partition, ledger, head: what is finished and what waits, one ledger per partition
 - statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing
-- pace, slices: how much to call between settlements
+- pace, slices, due_share: how much to call between settlements
 - caution: which orders may have killed the process
 - assignment, restoring, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
@@ -25,5 +25,6 @@ In reading order:
 - watchdog, failing, drain, events: observers
 - figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
 - monitor, liveness, process_figures, health: who puts them together, beside the loop
-- status_text, catalogue, metrics: how they are shown
+- status_text, catalogue, progress, metrics: how they are shown
+- processes: several consumers as one command
 """

@@ -1,8 +1,9 @@
 """Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from orderflow.consume.caution import KEY_RUN
+from orderflow.consume.due_share import WorkerShare
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.head import Head
 from orderflow.consume.loop_calls import LoopCalls
@@ -52,6 +53,9 @@ class Calls:
             self._workers = self._on_loop.workers
         elif business.workers > 1:
             self._workers = Workers(business.workers, self.attempt)
+        self._retries: Set[Head] = set()
+        """Those that workers were given because they were due, and what runs on behind them."""
+        self._share = WorkerShare(business.workers, 0 if self._workers is None else self._workers.most)
 
     # --- limits ----------------------------------------------------------------------------------
 
@@ -93,7 +97,13 @@ class Calls:
         partition.call_begins()
         self._workers.submit(Task(partition, head))
 
-    def follow(self, partition: Partition, following: Optional[Head]) -> None:
+    def retry(self, partition: Partition, head: Head) -> None:
+        """Have a head called that was due."""
+        if self._workers is not None and self._is_ours(partition):
+            self._retries.add(head)
+        self.start(partition, head)
+
+    def follow(self, partition: Partition, following: Optional[Head], is_retry: bool = False) -> None:
         """Continue with the followers that a head releases one by one, until the slice ends."""
         while following is not None:
             if not self._may_follow(following):
@@ -104,7 +114,7 @@ class Calls:
                 # It runs on behind an announced order, and may be to blame if the process dies.
                 following.announce()
             if self._workers is not None:
-                return self.start(partition, following)
+                return self.retry(partition, following) if is_retry else self.start(partition, following)
             following = self._call(partition, following)
         return None
 
@@ -176,6 +186,12 @@ class Calls:
         """Whether a call submitted now would start soon."""
         return self._workers is None or self._workers.in_flight < self._workers.most
 
+    def may_retry(self, shares: bool) -> bool:
+        """Whether another order that is due may be called; `shares`: there are fresh orders as well."""
+        if self._workers is None:
+            return True
+        return self.has_free_worker and (not shares or len(self._retries) < self._share.most_retries)
+
     def collect(self, timeout_s: float) -> None:
         """Process the calls the workers have finished, waiting up to `timeout_s` for the first."""
         if self._workers is None:
@@ -202,14 +218,17 @@ class Calls:
     def _take(self, finished: Finished) -> None:
         partition, head = finished.task
         partition.call_ends()
+        is_retry = head in self._retries
+        self._retries.discard(head)
+        self._share.took(is_retry, finished.took_s)
         if not self._is_ours(partition):
             self._bury(partition.number)
         elif finished.error is not None:
             self._outcomes.call_times.failed(finished.error, finished.took_s)
-            self.follow(partition, self._outcomes.failed(partition, head, finished.error))
+            self.follow(partition, self._outcomes.failed(partition, head, finished.error), is_retry)
         else:
             self._outcomes.call_times.succeeded(1, finished.took_s)
-            self.follow(partition, self._outcomes.succeeded(partition, head, finished.result))
+            self.follow(partition, self._outcomes.succeeded(partition, head, finished.result), is_retry)
 
     def abandon(self) -> None:
         """Cancel the calls of an async handler that are still running; threads cannot be stopped."""

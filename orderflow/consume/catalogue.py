@@ -230,6 +230,12 @@ METRICS: Sequence[Metric] = (
         _plain(lambda figures: figures.consumers),
     ),
     Metric(
+        "orders_process_restarts_total",
+        COUNTER,
+        "how often a process of --processes has died and was started again",
+        _plain(lambda figures: figures.process_restarts),
+    ),
+    Metric(
         "process_cpu_seconds_total",
         COUNTER,
         "CPU time used",

@@ -1,6 +1,6 @@
 """Builds the engine from plain values. Start here to see its parts, then read `loop.py`."""
 
-from typing import Callable, NamedTuple, Optional, Set
+from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.consume import caution
 from orderflow.consume.assignment import Assignment
@@ -70,13 +70,13 @@ class Engine:
         self.settling = Settling(session, self.assignment, outbox, settings.ask_max_bytes, watchdog, world)
         slices = Slices(self.settling, calls, pace, world)
         intake = Intake(session, self.assignment, world)
-        careful = CarefulCalls(self.assignment, calls, self._outcomes, slices, pace, world)
+        self._careful = CarefulCalls(self.assignment, calls, self._outcomes, slices, pace, world)
         first = FirstCalls if business.loop is None else LoopFirstCalls
         calling = Calling(
             calls,
-            DueCalls(self.assignment.ready, calls, careful, slices, world),
+            DueCalls(self.assignment.ready, calls, self._careful, slices, world),
             first(intake, calls, self._outcomes, business, pace, world),
-            careful,
+            self._careful,
             Probing(self.assignment.ready, self.brake, world),
             slices,
         )
@@ -109,3 +109,14 @@ class Engine:
     def waiting(self) -> int:
         """Orders waiting for a retry, including their followers."""
         return sum(partition.ledger.unfinished for partition in self.assignment.ready.values())
+
+    @property
+    def in_hand(self) -> Dict[int, Tuple[int, int]]:
+        """By partition: the offset from which another owner would continue, and how many orders wait."""
+        ledgers = {number: partition.ledger for number, partition in self.assignment.ready.items()}
+        return {number: (ledger.commit_point, ledger.unfinished) for number, ledger in ledgers.items()}
+
+    @property
+    def suspects_in_flight(self) -> List[Tuple[int, int]]:
+        """Partition and offset of each order being called by itself, since one may have ended a process."""
+        return self._careful.suspects_in_flight

@@ -24,6 +24,7 @@ class EventLoop:
         """Whether everything that runs is being cancelled."""
         self._crashes: List[BaseException] = []
         self._on_beat: List[Callable[[], None]] = []
+        self._on_end: List[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
         self._thread.start()
 
@@ -44,6 +45,15 @@ class EventLoop:
     def on_beat(self, function: Callable[[], None]) -> None:
         """Have the loop call this several times a second."""
         self._on_beat.append(function)
+
+    def on_end(self, function: Callable[[], None]) -> None:
+        """Have `end_calls` call this."""
+        self._on_end.append(function)
+
+    def end_calls(self) -> None:
+        """End the calls that still run, while what the handler opened is still there."""
+        for function in self._on_end:
+            function()
 
     def blocked_s(self) -> float:
         """For how long something has kept the loop from running anything else."""

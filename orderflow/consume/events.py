@@ -3,7 +3,7 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
@@ -13,12 +13,15 @@ from orderflow.model.text import escape
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
 """The most partition numbers listed in a line."""
+MOST_SUSPECTS = 8
+"""The most orders listed in a line."""
 
 
 class Event(NamedTuple):
     """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
+    """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
 
@@ -75,6 +78,11 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
     return lost + (
         "; orders of its key were waiting behind it and cannot be identified either" if more else ""
     )
+
+
+def _orders(places: Sequence[Tuple[int, int]]) -> str:
+    more = f" and {len(places) - MOST_SUSPECTS} more" if len(places) > MOST_SUSPECTS else ""
+    return ", ".join(f"{partition}-{offset}" for partition, offset in places[:MOST_SUSPECTS]) + more
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
@@ -135,6 +143,26 @@ EVENTS: Dict[str, Event] = {
     ),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and being processed", _ready),
+    "partition_given_up": Event(
+        "info",
+        "a partition went to another member of the group, or is on its way there",
+        lambda partition, offset: f"partition {partition} is given up at offset {offset}",
+    ),
+    "stands_by": Event(
+        "info",
+        "the group has more consumers than the topic has partitions, and none is left for this one",
+        lambda detail: f"no partition is left for this consumer ({detail}): it stands by",
+    ),
+    "called_alone": Event(
+        "warn",
+        "after processes died, an order that may be to blame is called with nothing else in flight",
+        lambda suspects: f"order {_orders(suspects)} is called alone: it may be what ended the process",
+    ),
+    "called_in_company": Event(
+        "debug",
+        "the same of a few orders, to find out among which of them the one to blame is",
+        lambda suspects: f"orders {_orders(suspects)} are called with nothing beside them",
+    ),
     "ledger_full": Event(
         "warn",
         "a partition has reached its limit of waiting orders, and nothing more is admitted",

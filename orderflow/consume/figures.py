@@ -149,6 +149,8 @@ class Figures(NamedTuple):
     settlements: Mapping[str, Histogram] = {}
     process: ProcessFigures = ProcessFigures()
     health: Health = Health()
+    process_restarts: int = 0
+    """How often a supervisor has started a process anew."""
 
     # --- sums ------------------------------------------------------------------------------------
 
@@ -198,6 +200,7 @@ class Figures(NamedTuple):
             _together(self.settlements, other.settlements),
             self.process.plus(other.process),
             self.health.plus(other.health),
+            self.process_restarts + other.process_restarts,
         )
 
     def as_json(self) -> str:

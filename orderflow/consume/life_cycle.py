@@ -98,6 +98,8 @@ class LifeCycle:
     def close(self) -> None:
         """Leave the context manager. Raises HandlerUnusable where it fails, once everything is closed."""
         try:
+            if self._loop is not None:
+                self._loop.end_calls()
             if self._life is not None:
                 self._life.end()
             self._entered.close()

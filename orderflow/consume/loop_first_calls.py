@@ -6,12 +6,14 @@ One that waits becomes a head like any order that a worker was given, and the ne
 
 import asyncio
 import inspect
+import os
 import threading
 from types import CoroutineType
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from orderflow.consume.brakes import Successes
 from orderflow.consume.first_calls import FirstCalls
+from orderflow.consume.forked import end_if_forked
 from orderflow.consume.handler import delivery_of
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.results import PLAIN, require_outcome
@@ -41,6 +43,7 @@ class LoopFirstCalls(FirstCalls):
         """Whether the loop is going to look for a call that waits."""
         self._crash: Optional[BaseException] = None
         self._is_over = threading.Event()
+        self._pid = os.getpid()
 
     def call(self, records: List[Message]) -> List[Message]:
         """Call these in order until the slice ends or all workers wait; returns the records not admitted."""
@@ -146,10 +149,12 @@ class LoopFirstCalls(FirstCalls):
                     elif publishes or type(result) not in PLAIN:
                         publish(message, result)
             except BaseException as error:
+                if isinstance(error, SystemExit):  # the handler ends the process
+                    end_if_forked(self._pid, error)
                 if waiting and place in waiting:
                     return Finished(waiting[place], None, error)
                 self._called = None
-                if isinstance(error, SystemExit):  # the handler ends the process
+                if isinstance(error, SystemExit):
                     raise
                 if is_permanent(error):
                     self._permanent.append((message, self._rejected(error, place)))

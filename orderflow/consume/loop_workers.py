@@ -1,6 +1,7 @@
 """The calls of an async handler: many at a time, on one event loop."""
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
@@ -8,6 +9,7 @@ from concurrent.futures import wait
 from typing import Any, Awaitable, Callable, Deque, Dict, List, NamedTuple, Optional, Set
 
 from orderflow.consume.event_loop import EventLoop
+from orderflow.consume.forked import end_if_forked
 from orderflow.consume.partition import Task
 from orderflow.consume.workers import Finished
 
@@ -61,7 +63,9 @@ class LoopWorkers:
         self._overdue: Set[int] = set()
         """The workers whose call was cancelled for taking too long."""
         self._is_ending = False
+        self._pid = os.getpid()
         loop.on_beat(self._cancel_overdue)
+        loop.on_end(self.cancel)
 
     # --- the owner's side ------------------------------------------------------------------------
 
@@ -163,7 +167,8 @@ class LoopWorkers:
                 if self._is_ending or self._loop.is_closing:
                     return
                 if finished is not None:
-                    self._hand_in(self._judged(number, finished))
+                    timed = finished._replace(took_s=time.monotonic() - now_s)
+                    self._hand_in(self._judged(number, timed))
                 if now_s >= turn_ends_s:
                     await asyncio.sleep(0)
                     turn_ends_s = time.monotonic() + TURN_S
@@ -172,6 +177,8 @@ class LoopWorkers:
         try:
             return Finished(task, await self._call(task), None)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
+            if isinstance(error, SystemExit):
+                end_if_forked(self._pid, error)
             return Finished(task, None, error)
 
     def _judged(self, number: int, finished: Finished) -> Finished:

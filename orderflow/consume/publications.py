@@ -34,17 +34,17 @@ class Targets(NamedTuple):
         """The records to publish for a handler's result. Raises OrderError if they cannot be published."""
         if result is None:
             return ()
-        asked = _publications(result)
-        if asked is not None:
-            return [self._record(message, publish, place) for place, publish in enumerate(asked)]
+        if type(result) is not dict:  # most are, and look-ups are paid for by every order
+            asked = _publications(result)
+            if asked is not None:
+                return [self._record(message, publish, place) for place, publish in enumerate(asked)]
         require_outcome(result)
         if self.processed_topic is None:
             return ()
-        headers = passed_on(message)
-        record = Outgoing(
-            self.processed_topic, message.key(), encode_result(result), headers, source=message.partition()
-        )
-        _require_size(record, self.max_result_bytes)
+        key, value, headers = message.key(), encode_result(result), passed_on(message)
+        record = Outgoing(self.processed_topic, key, value, headers, source=message.partition())
+        if headers or len(value) + SMALL > self.max_result_bytes or (key and len(key) > SMALL // 2):
+            _require_size(record, self.max_result_bytes)
         return (record,)
 
     def _record(self, message: Message, publish: Publish, place: int) -> Outgoing:
@@ -140,9 +140,6 @@ def _shown(name: object) -> str:
 
 
 def _require_size(record: Outgoing, max_bytes: int) -> None:
-    parts = len(record.value or b"") + len(record.key or b"")
-    if parts + SMALL <= max_bytes and not record.headers:
-        return
     size = size_of(record)
     if size > max_bytes:
         raise ResultTooLarge(f"the result has {size} bytes, topic {record.topic} accepts at most {max_bytes}")

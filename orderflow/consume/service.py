@@ -6,16 +6,14 @@ from typing import Callable, NamedTuple, Optional
 
 from orderflow import exits
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import StatusLine
-from orderflow.cli.terminal import count, duration
 from orderflow.consume.drain import Drain
 from orderflow.consume.engine import Engine
 from orderflow.consume.forked import end_if_forked
 from orderflow.consume.kafka_watch import KafkaWatch
 from orderflow.consume.monitor import Monitor
+from orderflow.consume.progress import Progress
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SessionLost
-from orderflow.consume.status_text import status_text
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import Report
@@ -33,7 +31,7 @@ class Outlets(NamedTuple):
     """Where a running consumer writes and reports."""
 
     streams: HandlerStreams
-    status: StatusLine
+    progress: Progress
     monitor: Monitor
     report: Report
 
@@ -64,10 +62,9 @@ class Service:
         self._session = session
         self._watch = watch
         self._watchdog = watchdog
-        self._streams, self._status, self._monitor, self._report = outlets
+        self._streams, self._progress, self._monitor, self._report = outlets
         self._stop, self._shutdown_timeout_s, self._drain = end
         self._pid = os.getpid()
-        self._began_s = time.monotonic()
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -78,12 +75,12 @@ class Service:
         except SessionLost as lost:
             raise CommandError(str(lost)) from lost
         finally:
-            self._status.clear()
-        self._streams.err.line(self._account())
+            self._progress.leave()
+        self._progress.sum_up()
         return code
 
     def _work(self) -> int:
-        self._began_s = time.monotonic()
+        self._progress.begin()
         try:
             code = self._step_until_done()
             self._monitor.stopping()
@@ -128,22 +125,7 @@ class Service:
     # --- reporting -------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        if self._status.due():
-            took_s = time.monotonic() - self._began_s
-            processed = self._engine.settling.counts.processed
-            self._status.show(status_text(self._monitor.figures._replace(processed=processed), took_s))
+        self._progress.show()
         lost = self._streams.take_loss()
         if lost is not None:
             self._report("output_lost", detail=lost)
-
-    def _account(self) -> str:
-        """The summary of the run, once the session is closed."""
-        engine = self._engine
-        processed, dead_lettered = engine.settling.counts
-        took = duration(time.monotonic() - self._began_s)
-        waiting = engine.waiting
-        left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
-        return (
-            f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
-            f"retries {count(engine.retries)}, in {took}{left}"
-        )

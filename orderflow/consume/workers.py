@@ -19,6 +19,7 @@ class Finished(NamedTuple):
     result: Any
     error: Optional[BaseException]
     took_s: float = 0.0
+    """How long the call took."""
 
 
 class _Crash(NamedTuple):

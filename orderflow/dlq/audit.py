@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.dlq import letter
-from orderflow.model.dead_letter import REPLAY_FROM
+from orderflow.model.dead_letter import REPLAY_FROM, REPLAY_JOB
 from orderflow.model.records import Place, Record
 
 REPLAYED, DISCARDED, RESTORED = "replayed", "discarded", "restored"
@@ -188,8 +188,17 @@ def ends_at_start(job: Job, topic: str) -> Optional[Dict[int, int]]:
 
 def replayed_from(record: Record) -> Optional[str]:
     """The dead letter that this one was before its replay; None where it was never replayed."""
+    return _last_text(record, REPLAY_FROM)
+
+
+def replayed_by(record: Record) -> Optional[str]:
+    """The job that replayed it, as it says; None where it was never replayed."""
+    return _last_text(record, REPLAY_JOB)
+
+
+def _last_text(record: Record, wanted: str) -> Optional[str]:
     for name, value in reversed(record.headers):
-        if name == REPLAY_FROM and value is not None:
+        if name == wanted and value is not None:
             return value.decode("utf-8", "replace")
     return None
 

@@ -1,6 +1,18 @@
 """Reads the audit topic: the states of dead letters, and the jobs that changed them."""
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import (
+    AbstractSet,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, Job, States
@@ -51,7 +63,8 @@ def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Wat
             elif found.action == audit.REPLAYED:
                 ends[found.id] = audit.ends_at_start(found, topics.dlq)
     if states.replay_jobs:
-        _mark_returns(topics, states, _earliest([ends.get(each) for each in states.replay_jobs]))
+        begins = _earliest([ends.get(each) for each in states.replay_jobs])
+        _mark_returns(topics, states, begins, states.replay_jobs.union(ends))
     return states
 
 
@@ -63,10 +76,11 @@ def _earliest(ends: Sequence[Optional[Ends]]) -> Ends:
     return {p: min(each.get(p, 0) for each in known) for p in {p for each in known for p in each}}
 
 
-def _mark_returns(topics: Topics, states: States, begins: Ends) -> None:
-    """Dead letters tell in a header what they were replayed from; none before the first replay does.
+def _mark_returns(topics: Topics, states: States, begins: Ends, jobs: AbstractSet[str]) -> None:
+    """Dead letters tell in headers what they were replayed from, and by which job; none before the first.
 
-    Before is a matter of offsets. Times would not do: a dead letter may have any, or none.
+    Before is a matter of offsets. Times would not do: a dead letter may have any, or none. An order's
+    producer can write these headers as well, so the job has to be one of those that are known.
     """
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
         spans = reader.spans(Range())
@@ -74,7 +88,7 @@ def _mark_returns(topics: Topics, states: States, begins: Ends) -> None:
         for batch in reader.read(later):
             for record in batch:
                 place = place_in(topics.dlq, audit.replayed_from(record))
-                if place is not None:
+                if place is not None and audit.replayed_by(record) in jobs:
                     states.came_back(*place)
 
 

@@ -30,14 +30,9 @@ AGREES = Comparison((), ())
 def doubt(comparison: Comparison) -> str:
     """What speaks against it, or cannot be checked, for people; empty where nothing does."""
     if comparison.differs:
-        return f"what stands there now is another record: its {_listed(comparison.differs)} differs"
-    if comparison.unknown:
-        return f"its {_listed(comparison.unknown)} cannot be checked, as the dead letter carries none"
-    return ""
-
-
-def _listed(parts: Tuple[str, ...]) -> str:
-    return " and ".join(parts)
+        verb = "differs" if len(comparison.differs) == 1 and comparison.differs[0] != HEADERS else "differ"
+        return f"another record is there: {' and '.join(comparison.differs)} {verb}"
+    return f"{' and '.join(comparison.unknown)} unchecked" if comparison.unknown else ""
 
 
 def compare(letter: Letter, source: Record) -> Comparison:

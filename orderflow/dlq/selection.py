@@ -129,7 +129,7 @@ def moment(text: str, now_ms: int) -> int:
         parsed = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text))
         at_s = (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
-        raise SelectionError(f"{text!r} is no time: give {TIME_FORMS}") from None
+        raise SelectionError(f"{quoted(text)} is no time: give {TIME_FORMS}") from None
     return max(0, round(at_s * 1000))  # Kafka gives negative times a meaning of their own
 
 

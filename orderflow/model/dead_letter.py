@@ -110,6 +110,11 @@ def dead_letter(
 
 _PREFIXES = (BROKER_PREFIX, OWN_PREFIX)
 _ALWAYS = frozenset((TOPIC, PARTITION, OFFSET, REASON))
+_KNOWN = _ALWAYS.union(
+    (GROUP, DELIVERY_COUNT, MESSAGE, STAGE, CLASS, RETRYABLE, FINGERPRINT, FIRST_FAILED_AT, FAILED_AT),
+    (TIMESTAMP, SCHEMA, CLIENT, STACK, LEFT_OUT, ID, HEADERS_LEFT_OUT),
+)
+"""Those of today; a later version may write more."""
 
 
 def is_diagnostic(name: str) -> bool:
@@ -128,13 +133,12 @@ def is_ours(headers: Headers) -> bool:
         begin = names.index(TOPIC)
     except ValueError:
         return False
-    set_by_us = frozenset(names[begin:])
-    return (
-        len(set_by_us) == len(names) - begin
-        and _ALWAYS <= set_by_us
-        and all(name.startswith(_PREFIXES) for name in set_by_us)
-        and not any(name.startswith(_PREFIXES) for name in names[:begin])
-    )
+    last = frozenset(names[begin:])
+    if len(last) < len(names) - begin or not _ALWAYS <= last:
+        return False
+    if not last <= _KNOWN and not all(name.startswith(_PREFIXES) for name in last):
+        return False
+    return not begin or not any(name.startswith(_PREFIXES) for name in names[:begin])
 
 
 def size_of(outgoing: Outgoing) -> int:

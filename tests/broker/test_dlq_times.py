@@ -82,16 +82,17 @@ def test_an_import_outlives_the_retention(fresh: NewHandler, tmp_path: Path) -> 
 
 
 def test_one_that_came_back_is_known_whatever_its_time(fresh: NewHandler) -> None:
-    """A replayed order that died again is older by its time than the replay, or has no time at all."""
+    """It may be older than the replay, or of no time. One that names a made-up job did not come back."""
     handler = fresh([T0_MS, T0_MS + 1, T0_MS + 2])
     target = f"{handler.topic}-target"
     make_topic(handler.bootstrap_servers, target)
     assert handler.run("replay", "--all", "--to", target, "--unchecked", "--yes").code == 0
-    for offset, at_ms in ((0, 1_000_000_000_000), (1, NO_TIME_MS)):
+    job = handler.run("jobs", "--json").rows[0]["job"].encode()
+    for offset, at_ms, by in ((0, 1_000_000_000_000, job), (1, NO_TIME_MS, job), (2, T0_MS, b"forged")):
         came_from = ("orders.replay.from", f"{handler.topic}-0-{offset}".encode())
-        back = ours(50 + offset, headers=[came_from])._replace(timestamp_ms=at_ms)
-        send(handler.bootstrap_servers, handler.topic, [back])
+        back = ours(50 + offset, headers=[came_from, ("orders.replay.job", by)])
+        send(handler.bootstrap_servers, handler.topic, [back._replace(timestamp_ms=at_ms)])
 
     states = [row["state"] for row in handler.run("list", "--json").rows]
 
-    assert states == ["failed-again", "failed-again", "replayed", "new", "new"]
+    assert states == ["failed-again", "failed-again", "replayed", "new", "new", "new"]

@@ -251,6 +251,41 @@ def test_the_second_signal_ends_it_at_once() -> None:
     assert (finished.returncode, finished.stdout) == (143, "")
 
 
+ASKED_OTHERWISE = """
+with StopSignals(err) as stop:
+    stop.request(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    out.line("clean")
+    os.kill(os.getpid(), signal.SIGINT)
+    return stop.exit_code
+"""
+
+
+def test_a_stop_asked_for_by_other_means_is_no_signal() -> None:
+    """A supervisor asks, and the system signals its whole group: still a clean stop. Two signals are two."""
+    finished = run(ASKED_OTHERWISE)
+
+    assert (finished.returncode, finished.stdout) == (130, "clean\n")
+
+
+AT_ONCE = """
+def end(code):
+    os.write(1, b"ended")
+    os._exit(code + 1)
+
+with StopSignals(err, end) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_who_has_others_to_end_is_called_for_the_second_signal() -> None:
+    """Instead of ending at once itself."""
+    finished = run(AT_ONCE)
+
+    assert (finished.returncode, finished.stdout) == (144, "ended")
+
+
 FORK = """
 import multiprocessing, threading
 up = multiprocessing.get_context("fork").Event()

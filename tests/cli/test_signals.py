@@ -19,8 +19,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = ("producer.py", "consumer.py", "dlq_handler.py")
-BUSY = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"
-"""A call of minutes that returns to Python only at its end, as some of the Kafka client's do."""
+BUSY = (
+    "import hashlib, threading; threading.Timer(0.2, print, kwargs={'flush': True}).start(); "
+    "hashlib.pbkdf2_hmac('sha256', b'x', b'y', 2_000_000_000)"
+)
+"""A call of minutes that returns to Python only at its end, as some of the Kafka client's do.
+
+It prints a line when the call is under way: another thread does, since the call lets others run.
+"""
 
 
 def started(body: str, *prefix: str, **options: Any) -> "subprocess.Popen[str]":
@@ -51,7 +57,6 @@ def ended(process: "subprocess.Popen[str]", numbers: Sequence[int]) -> "subproce
 EARLY = f"""
 from orderflow.cli.signals import end_at_once
 end_at_once()
-print(flush=True)
 {BUSY}
 """
 
@@ -97,7 +102,6 @@ import sys
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 with StopSignals(Notes(sys.stderr)) as stop:
-    print(flush=True)
     {BUSY}
 """
 
@@ -226,3 +230,26 @@ def shown(written: str) -> str:
     """What a terminal shows of one line that was written over and over."""
     lines: List[str] = written.split("\r\x1b[K")
     return lines[-1]
+
+
+def test_a_stop_waits_for_nobody_who_reads() -> None:
+    """A pager that shows its first page keeps the pipe full; the script ends all the same."""
+    body = """
+        import os, sys, time
+        from orderflow.cli.output import Notes
+        from orderflow.cli.signals import StopSignals
+        os.set_blocking(2, False)
+        try:
+            while True: os.write(2, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(2, True)
+        with StopSignals(Notes(sys.stderr)) as stop:
+            print(flush=True)
+            while not stop.requested: time.sleep(0.01)
+        os._exit(stop.exit_code)
+    """
+    process = started(body)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(10) == 143
+    process.communicate()

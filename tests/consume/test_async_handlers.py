@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -240,6 +241,38 @@ def test_running_calls_are_finished_when_the_consumer_stops(live: NewLife) -> No
     assert [b"0:2"] == cancelled
     assert 3 == life.engine.settling.counts.processed
     assert 2 == topic.committed[0][0]
+
+
+def test_a_child_that_an_async_handler_forks_may_exit(live: NewLife) -> None:
+    """It ends with its own exit code, and does not go on as a copy of the consumer."""
+    topic, codes = Topic(), []
+    topic.fill(4)
+
+    async def handler(order: Order) -> None:
+        if order["value"] in (b"0:1", b"0:2"):
+            await asyncio.sleep(0)
+        child = os.fork()
+        if child == 0:
+            sys.exit(3)
+        codes.append(os.waitpid(child, 0)[1] >> 8)
+
+    live(topic, handler, workers=2).drain()
+
+    assert [3, 3, 3, 3] == codes
+
+
+def test_a_ledger_that_is_full_of_running_calls_is_no_trouble(live: NewLife) -> None:
+    """It lists fewer than a thousand orders of a partition; there is room again in a moment."""
+    topic = Topic()
+    topic.fill(2_000)
+
+    async def handler(order: Order) -> None:
+        await asyncio.sleep(0.01)
+
+    life = live(topic, handler, workers=1_000).drain()
+
+    assert 2_000 == life.engine.settling.counts.processed
+    assert "ledger_full" not in life.names()
 
 
 # --- an event loop that stands still

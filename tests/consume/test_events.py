@@ -23,6 +23,7 @@ SAMPLES: Dict[str, Any] = {
     "offset": 41,
     "until": 50,
     "waiting": 7,
+    "suspects": [(0, offset) for offset in range(17, 40)],
     "first": 0,
     "last": 549,
     "careful": True,
@@ -94,7 +95,7 @@ def test_every_event_says_how_grave_it_is_and_what_it_means(name: str) -> None:
     """One line, its severity first, and a meaning for the manual."""
     line = line_of(name, fields_of(name))
 
-    assert EVENTS[name].severity in ("retry", "dead", "info", "warn", "ERROR")
+    assert EVENTS[name].severity in ("debug", "retry", "dead", "info", "warn", "ERROR")
     assert line.startswith(EVENTS[name].severity + " ")
     assert EVENTS[name].meaning
     assert all(part.isprintable() for part in line.split("\n"))
@@ -194,3 +195,15 @@ def test_no_key_and_an_empty_key_look_different() -> None:
     ]
 
     assert "key none:" in lines[0] and "key :" in lines[1]
+
+
+def test_orders_that_may_have_ended_the_process_are_named() -> None:
+    """One, or the first of several."""
+    many = [(1, offset) for offset in range(10)]
+
+    assert line_of("called_alone", {"suspects": [(1, 17)]}) == (
+        "warn order 1-17 is called alone: it may be what ended the process"
+    )
+    assert line_of("called_in_company", {"suspects": many}) == (
+        "debug orders 1-0, 1-1, 1-2, 1-3, 1-4, 1-5, 1-6, 1-7 and 2 more are called with nothing beside them"
+    )

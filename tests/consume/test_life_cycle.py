@@ -10,6 +10,8 @@ import pytest
 
 from orderflow.consume.handler import HandlerUnusable, is_factory
 from orderflow.consume.life_cycle import LifeCycle
+from orderflow.consume.loop_workers import LoopWorkers
+from orderflow.consume.partition import Task
 
 Order = Dict[str, Any]
 LOG: List[str] = []
@@ -202,6 +204,28 @@ def test_tasks_that_a_handler_left_running_are_cancelled_at_the_end() -> None:
     opened(careless)
 
     assert "cancelled" == LOG[-1]
+
+
+def test_calls_that_still_run_end_before_what_they_use_is_closed() -> None:
+    """A call that is cancelled may still need the database to tidy up."""
+    begun = threading.Event()
+
+    async def call(task: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            LOG.append("call ended")
+
+    life = LifeCycle(async_billing, "shop.py:handler")
+    life.open()
+    assert life.calls_on is not None
+    workers = LoopWorkers(1, call, life.calls_on, timeout_s=60)
+    workers.submit(Task(0, 0))  # type: ignore[arg-type]
+    assert begun.wait(10)
+    life.close()
+
+    assert ["open", "call", "close"] == [line.split(" ")[0] for line in LOG]
 
 
 # --- what goes wrong

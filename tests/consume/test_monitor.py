@@ -183,7 +183,7 @@ def test_orders_in_flight_are_not_waiting() -> None:
 
 def test_what_became_of_orders_is_counted_by_reason() -> None:
     """Each in its own way, and the calls by their outcome."""
-    topic, problems = Topic(), [None, ValueError("a"), RejectOrder("b"), InvalidOrder("c", "validate.price")]
+    topic, problems = Topic(), [None, ValueError("a"), RejectOrder("b"), InvalidOrder("price", "is wrong")]
 
     def handler(order: Dict[str, Any]) -> None:
         problem = problems[int(order["value"].split(b":")[1])]

@@ -136,7 +136,8 @@ def test_whatever_a_record_holds_is_safe_to_show(headers: Any, key: Any, value: 
         lines = [LetterLines().line(one), *portrait.show_lines(shown, NOW_MS, True)]
 
         assert all(line.isprintable() for line in lines)
-        assert to_json(envelope(one)).isascii()
+        json_text = to_json(envelope(one))
+        assert json_text.isascii() and json_text.isprintable()
 
 
 def test_lines_fit_the_terminal() -> None:

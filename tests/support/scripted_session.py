@@ -136,10 +136,11 @@ class Life:
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
         pages: bool = False,
+        metadata_limit: int = 0,
         limit_of: Callable[[str], int] = lambda topic: 1_000_000,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
-        """`pages`: whatever waits is listed on a page of the ledger topic, and nothing in the metadata.
+        """`pages`: what does not fit into `metadata_limit` bytes is listed on a page of the ledger topic.
 
         `connect` makes the session, which a test may replace by a kind of its own.
         """
@@ -159,7 +160,7 @@ class Life:
         )
         terms = Terms(limits, "group")
         if pages:
-            terms = terms._replace(ledger_topic=PAGES, metadata_limit=0)
+            terms = terms._replace(ledger_topic=PAGES, metadata_limit=metadata_limit)
         targets = Targets(RESULTS if publishes else None, 1_000_000, limit_of)
         earlier = EarlierWork(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)))
         settings = Settings(policy, outage_window_s, terms, lambda: None)

@@ -128,8 +128,7 @@ class LetterLines:
     )
 
     def __init__(self, width: Optional[int] = None) -> None:
-        self.width = width
-        """Columns of the terminal; None: no limit."""
+        self._width = width
         self._shortener = Shortener()
         self._shared = lru_cache(2_000)(self._new_shared)
         self._died = lru_cache(10_000)(_second)
@@ -151,7 +150,7 @@ class LetterLines:
             summary(kind.error_class, message),
         )
         line = "  ".join(cells)
-        return fit(line, self.width)
+        return line if self._width is None else fit(line, self._width)
 
     def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""

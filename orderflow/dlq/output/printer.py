@@ -11,13 +11,14 @@ from orderflow.dlq.output.listing import LetterLines, fit
 def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
     """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
     lines = LetterLines()
-    line_of = (lambda letter: to_json(envelope(letter))) if desk.json else lines.line
     if heading and desk.width is not None and not desk.json:
         desk.say(fit(lines.HEADING, desk.width))
 
     def show(letters: Sequence[Letter]) -> None:
-        if letters:
-            lines.width = desk.width
-            desk.out.lines(map(line_of, letters))
+        width = desk.width  # as it is now: `tail` outlives many a window
+        if letters and desk.json:
+            desk.out.lines(to_json(envelope(letter)) for letter in letters)
+        elif letters:
+            desk.out.lines(fit(lines.line(letter), width) for letter in letters)
 
     return show

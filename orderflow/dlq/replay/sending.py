@@ -23,7 +23,7 @@ from orderflow.dlq.desk import now_ms
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
-from orderflow.dlq.replay.pace import Pace
+from orderflow.dlq.replay.rate import Pace
 from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection

@@ -23,6 +23,8 @@ from orderflow.model.time_spans import write_span
 
 STDIN = "-"
 MOST_FAULTS_TOLD = 10
+USUALLY_KEPT_MS = 86_400_000
+"""Of what is older, it is said where nobody can know how long the topic keeps it."""
 TRANSACTION_TIMEOUT_MS = 60_000
 """An import is one transaction: some million lines fit, and after a kill readers wait no longer than this."""
 
@@ -90,7 +92,7 @@ def _dated(desk: Desk, times: "array[int]") -> Dated:
             f"or delete them soon{kept}"
         )
     oldest = min((at_ms for at_ms in known if at_ms is not None), default=now)
-    if not settings and oldest < now:
+    if not settings and now - oldest > USUALLY_KEPT_MS:
         desk.note(
             f"the settings of {desk.dlq_topic} cannot be read: if it keeps records for less than "
             f"{write_span(now - oldest)}, it deletes the oldest of these soon"
