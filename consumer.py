@@ -151,7 +151,7 @@ def _consume(
     settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
 ) -> int:
     life = _handler(settings, streams.err)
-    decoder = _decoder(settings)
+    decoder = _decoder(settings, streams.err)
     conf = config.client_config(settings)
     if link is not None:
         conf = as_member(conf, link.number)
@@ -461,7 +461,7 @@ def _policy(settings: config.Settings) -> Policy:
     )
 
 
-def _decoder(settings: config.Settings) -> OrderDecoder:
+def _decoder(settings: config.Settings, err: Notes) -> OrderDecoder:
     try:
         store = SchemaStore(
             settings.order_schema,
@@ -471,17 +471,16 @@ def _decoder(settings: config.Settings) -> OrderDecoder:
         )
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
-    rules = None if settings.rules is None else _rules(settings.rules)
+    rules = None if settings.rules is None else _rules(settings.rules, err)
     find_rules = None if rules is None else (lambda: rules)
     return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes, find_rules)
 
 
-def _rules(name: str) -> OrderRules:
-    sys.path.insert(0, os.getcwd())
+def _rules(name: str, err: Notes) -> OrderRules:
     try:
         return load_rules(name)
     except HandlerUnusable as error:
-        raise UsageError(str(error)) from error
+        raise _unusable(error, err) from error
 
 
 if __name__ == "__main__":

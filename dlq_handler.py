@@ -13,7 +13,6 @@ if __name__ == "__main__":  # before the imports that take their time
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -198,7 +197,6 @@ def _find_rules(name: Optional[str]) -> "Optional[Callable[[], OrderRules]]":
         from orderflow.consume.handler import HandlerUnusable
         from orderflow.consume.own_rules import load_rules
 
-        sys.path.insert(0, os.getcwd())
         try:
             return load_rules(str(name))
         except HandlerUnusable as error:

@@ -2,12 +2,13 @@
 
 import inspect
 
-from orderflow.consume.handler import HandlerUnusable, named_function
+from orderflow.consume.handler import HandlerUnusable, let_own_modules_win, named_function
 from orderflow.model.orders import OrderRules, own_rules
 
 
 def load_rules(name: str) -> OrderRules:
     """The rules named by `module:function` or `path/to/file.py:function`. Raises HandlerUnusable."""
+    let_own_modules_win(name.rpartition(":")[0])
     function = named_function(name, "rules")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise HandlerUnusable(f"rules {name!r}: is async, so calling it does not run it; use a plain `def`")

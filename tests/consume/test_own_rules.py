@@ -1,5 +1,6 @@
 """Loading rules of one's own by name."""
 
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -11,8 +12,9 @@ from orderflow.errors import InvalidOrder
 
 
 @pytest.fixture
-def name(tmp_path: Path) -> Callable[[str], str]:
+def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Write a file of rules: `name(source)` is how RULES names the function `rules` in it."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
 
     def write(source: str) -> str:
         path = tmp_path / "shop_rules.py"
@@ -55,3 +57,11 @@ def test_rules_that_cannot_judge_are_refused_at_the_start(
     """By name, before any order is read."""
     with pytest.raises(HandlerUnusable, match=f"rules '.*shop_rules.py:rules'.*{says}"):
         load_rules(name(source))
+
+
+def test_rules_find_what_lies_beside_them(name: Callable[[str], str], tmp_path: Path) -> None:
+    """As a handler does, wherever the consumer is started."""
+    (tmp_path / "price_list_of_the_rules.py").write_text("LOWEST = 5", encoding="utf-8")
+    judge = load_rules(name("from price_list_of_the_rules import LOWEST\ndef rules(order): LOWEST")).judge
+
+    judge({})

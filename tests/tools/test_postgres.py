@@ -129,18 +129,18 @@ def test_kills_of_the_consumer_and_of_the_database_charge_no_order_twice(
     tables: LocalPostgres, pipeline: Callable[..., Pipeline]
 ) -> None:
     """Both die in the middle of their work; every order is charged, none twice."""
-    shop = shop_on(tables, pipeline, 1500)
+    shop = shop_on(tables, pipeline, 600)
     first = charging(shop)
-    eventually(lambda: number_of(tables) > 100)
+    eventually(lambda: number_of(tables) > 50)
     first.kill()
     second = charging(shop, "--until-drained")
     already = number_of(tables)
-    eventually(lambda: number_of(tables) > already + 100)
+    eventually(lambda: number_of(tables) > already + 50)
     tables.kill()
     tables.start()
 
     assert second.wait().code == 0
-    assert charges(tables) == {f"O-{number}": 1 for number in range(1500)}
+    assert charges(tables) == {f"O-{number}": 1 for number in range(600)}
 
 
 @pytest.mark.broker
