@@ -26,7 +26,7 @@ from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.events import line_of
+from orderflow.consume.events import lines_of
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -360,7 +360,8 @@ class Parts:
 
     def report(self, event: str, **fields: Any) -> None:
         """Print an event of the engine."""
-        self.status.note(line_of(event, fields))
+        for line in lines_of(event, fields):
+            self.status.note(line)
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)
