@@ -33,7 +33,7 @@ from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.events import EVENTS, line_of
+from orderflow.consume.events import EVENTS, lines_of
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -432,7 +432,8 @@ class Parts:
         """Count and print an event of the engine."""
         self.counts.note(event, fields)
         if EVENTS[event].severity != "debug":
-            self.status.note(line_of(event, fields))
+            for line in lines_of(event, fields):
+                self.status.note(line)
         if self.progress is not None:
             self.progress.heard(event)
 

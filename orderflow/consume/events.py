@@ -3,7 +3,7 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
@@ -27,10 +27,14 @@ class Event(NamedTuple):
 
 
 def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to print for an event, free of control characters; a traceback follows it, line by line."""
+    """The line to print for an event, free of control characters."""
     event = EVENTS[name]
-    line = escape(f"{event.severity} {event.line(**fields)}")
-    return "\n".join([line, *(f"  {escape(each)}" for each in fields.get("traceback", ()))])
+    return escape(f"{event.severity} {event.line(**fields)}")
+
+
+def lines_of(name: str, fields: Dict[str, Any]) -> List[str]:
+    """The line of an event and, below it, those of the traceback that some events carry."""
+    return [line_of(name, fields), *(f"  {escape(line)}" for line in fields.get("traceback", ()))]
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
