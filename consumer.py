@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import random
 import socket
@@ -17,17 +18,17 @@ from confluent_kafka import Consumer, KafkaException, Producer
 import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
+from orderflow.cli.log import JSON
 from orderflow.cli.run import arguments, run
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import Outage, StatusLine
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
-from orderflow.consume.event_counts import EventCounts
-from orderflow.consume.events import line_of
+from orderflow.consume.event_log import readable
 from orderflow.consume.figures import Figures
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.consume.kafka_outage import KafkaOutage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
@@ -37,16 +38,17 @@ from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.results import require_outcome
 from orderflow.consume.retry import Policy
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.service import End, Outlets, Service
 from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
-from orderflow.consume.world import World
-from orderflow.exits import CommandError, UsageError
+from orderflow.consume.world import Report, World
+from orderflow.exits import FAILED, CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.log_ends import LogEnds
-from orderflow.model.text import escape
+from orderflow.version import VERSION
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -89,12 +91,10 @@ SETTINGS = (
     "schema_registry_url",
     "metrics_port",
     "metrics_address",
+    "log_format",
+    "log_level",
 )
 GC_THRESHOLD = 50_000
-NO_TOPIC_ID = (
-    "this Kafka is older than 2.8 and has no topic ids: delivery.id is built from an order's position alone, "
-    "and is reused if the topic is deleted and recreated"
-)
 ASK_AGAIN_S = 1.0
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 BATCH_FRAME_BYTES = 12
@@ -106,20 +106,35 @@ def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
     with HandlerStreams(err) as streams:
-        return _consume(settings, flags, streams)
+        log = RunLog(streams.err, settings.log_format, settings.log_level)
+        try:
+            return _consume(settings, flags, streams, log)
+        except CommandError as error:
+            if settings.log_format != JSON:
+                raise
+            log.report("failed", detail=str(error))
+            return error.exit_code
+        except Exception:  # a bug keeps its traceback, but each line has to be an object
+            if settings.log_format != JSON:
+                raise
+            logging.getLogger("orderflow").exception("this is a bug of the toolkit")
+            return FAILED
 
 
-def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
+def _consume(
+    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, log: RunLog
+) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
-    with StopSignals(streams.err) as stop:
+    with StopSignals(streams.err, is_silent=settings.log_format == JSON) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        parts = Parts(settings, conf, streams)
+        parts = Parts(settings, conf, streams, log)
         try:
             service = parts.service(handler, flags, stop)
+            _banner(settings, flags, log.report)
             _collect_less_often()
             return service.run()
         finally:
@@ -196,33 +211,58 @@ def _ignored(figures: Figures) -> None:
     """Nobody has asked for them."""
 
 
-def _told(handler: Handler, status: StatusLine) -> Handler:
-    """Wrap the handler to print a line for each processed order."""
+def _told(handler: Handler, report: Report) -> Handler:
+    """Wrap the handler to log each processed order."""
     both = wants_delivery(handler)
 
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
         require_outcome(result)
-        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
-        status.note(escape(f"done {place} key {_readable(delivery.key)}"))
+        report(
+            "order_done",
+            topic=delivery.topic,
+            partition=delivery.partition,
+            offset=delivery.offset,
+            key=readable(delivery.key),
+        )
         return result
 
     return told
 
 
-def _readable(key: Optional[bytes]) -> str:
-    return "none" if key is None else key.decode("utf-8", "backslashreplace")
+def _banner(settings: config.Settings, flags: argparse.Namespace, report: Report) -> None:
+    """Log what begins, and where its settings come from."""
+    report(
+        "started",
+        version=VERSION,
+        brokers=settings.bootstrap_servers,
+        topic=settings.orders_topic,
+        group=settings.consumer_group,
+        handler=settings.handler or "process() of consumer.py",
+        guarantee=settings.guarantee,
+        workers=settings.workers,
+        max_retries=settings.max_retries,
+        backoff_s=settings.retry_backoff_s,
+        backoff_max_s=settings.retry_backoff_max_s,
+        dead_letter_topic=settings.dlq_topic,
+        results_topic=settings.processed_topic,
+    )
+    origins = config.origins(flags)
+    if origins:
+        report("settings", settings=origins)
 
 
 class Parts:
     """Builds the parts of a consumer from the settings."""
 
-    def __init__(self, settings: config.Settings, conf: Dict[str, Any], streams: HandlerStreams) -> None:
+    def __init__(
+        self, settings: config.Settings, conf: Dict[str, Any], streams: HandlerStreams, log: RunLog
+    ) -> None:
         self.settings = settings
         self.conf = conf
         self.streams = streams
-        self.status = StatusLine(streams.err)
-        self.counts = EventCounts()
+        self.log = log
+        self.report = log.report
         self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -234,15 +274,15 @@ class Parts:
         settings = self.settings
         metrics = _metrics(settings)
         if flags.verbose:
-            handler = _told(handler, self.status)
+            handler = _told(handler, self.report)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
-        outage = Outage(self.status.note, settings.bootstrap_servers)
+        outage = KafkaOutage(settings.bootstrap_servers, time.monotonic, self.report)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler), watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
-        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
+        monitor = Monitor(ends, self.log.counts, lambda: watch.is_kafka_lost, self.world)
         monitor.start(_ignored if metrics is None else metrics.show)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
@@ -250,7 +290,7 @@ class Parts:
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.status, monitor, self.report),
+            Outlets(self.streams, self.log.status, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -293,7 +333,7 @@ class Parts:
         settings, decoder = self.settings, _decoder(self.settings)
         topic_id = self.orders.learn()
         if topic_id is None:
-            self.status.note(f"warn {NO_TOPIC_ID}")
+            self.report("no_topic_ids")
         return Business(
             order_reader(decoder),
             handler,
@@ -325,11 +365,6 @@ class Parts:
             raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 
     # --- callbacks -------------------------------------------------------------------------------
-
-    def report(self, event: str, **fields: Any) -> None:
-        """Count and print an event of the engine."""
-        self.counts.note(event, fields)
-        self.status.note(line_of(event, fields))
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)

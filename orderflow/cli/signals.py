@@ -17,8 +17,10 @@ class StopSignals:
     child forked meanwhile gets the previous handlers back: whoever terminates it wants it to end.
     """
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, is_silent: bool = False) -> None:
+        """`is_silent`: somebody else says that the request was heard."""
         self._err = err
+        self._is_silent = is_silent
         self._before: List[Any] = []
         self._unblocked = threading.local()
         """For each thread that forks: the signals that it had blocked itself."""
@@ -89,6 +91,8 @@ class StopSignals:
         self.signal = number
         if self._limit_s is not None:
             self._end_later(number, self._limit_s)
+        if self._is_silent:
+            return
         # os.write, since this may interrupt a write to the same buffer, which is not reentrant
         _write_directly(
             self._err, f"{program()}: stopping ({signal.Signals(number).name}); again to stop at once\n"

@@ -7,7 +7,6 @@ from typing import Callable, NamedTuple, Optional
 from orderflow import exits
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
-from orderflow.cli.terminal import count, duration
 from orderflow.consume.drain import Drain
 from orderflow.consume.engine import Engine
 from orderflow.consume.forked import end_if_forked
@@ -79,7 +78,7 @@ class Service:
             raise CommandError(str(lost)) from lost
         finally:
             self._status.clear()
-        self._streams.err.write(self._account())
+        self._sum_up()
         return code
 
     def _work(self) -> int:
@@ -114,6 +113,7 @@ class Service:
             code = None if drain is None else self._drained(drain)
             if code is not None:
                 return code
+        self._report("stopping", signal=self._stop.signal)
         return self._stop.exit_code
 
     def _drained(self, drain: Drain) -> Optional[int]:
@@ -129,21 +129,39 @@ class Service:
 
     def _show(self) -> None:
         if self._status.due():
-            took_s = time.monotonic() - self._began_s
-            processed = self._engine.settling.counts.processed
-            self._status.show(status_text(self._monitor.figures._replace(processed=processed), took_s))
+            self._show_progress()
         lost = self._streams.take_loss()
         if lost is not None:
             self._report("output_lost", detail=lost)
 
-    def _account(self) -> str:
+    def _show_progress(self) -> None:
+        processed = self._engine.settling.counts.processed
+        figures = self._monitor.figures._replace(processed=processed)
+        text = status_text(figures, time.monotonic() - self._began_s)
+        if self._status.is_live:
+            return self._status.show(text)
+        self._status.logged()
+        self._report(
+            "progress",
+            text=text,
+            processed=processed,
+            dead_lettered=sum(figures.dead_lettered.values()),
+            waiting=figures.waiting,
+            in_flight=figures.in_flight,
+            queued=figures.queued,
+            unseen=figures.unseen,
+        )
+        return None
+
+    def _sum_up(self) -> None:
         """The summary of the run, once the session is closed."""
         engine = self._engine
         processed, dead_lettered = engine.settling.counts
-        took = duration(time.monotonic() - self._began_s)
-        waiting = engine.waiting
-        left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
-        return (
-            f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
-            f"retries {count(engine.retries)}, in {took}{left}\n"
+        self._report(
+            "ended",
+            processed=processed,
+            dead_lettered=dead_lettered,
+            retries=engine.retries,
+            waiting=engine.waiting,
+            took_s=time.monotonic() - self._began_s,
         )
