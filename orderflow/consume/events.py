@@ -3,12 +3,11 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
-from orderflow.model.text import escape
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
@@ -24,17 +23,6 @@ class Event(NamedTuple):
     """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
-
-
-def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to print for an event, free of control characters."""
-    event = EVENTS[name]
-    return escape(f"{event.severity} {event.line(**fields)}")
-
-
-def lines_of(name: str, fields: Dict[str, Any]) -> List[str]:
-    """The line of an event and, below it, those of the traceback that some events carry."""
-    return [line_of(name, fields), *(f"  {escape(line)}" for line in fields.get("traceback", ()))]
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
