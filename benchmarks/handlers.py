@@ -2,9 +2,9 @@
 
 import os
 import time
-from typing import Any, Dict, Set
+from typing import Any, Dict, Optional, Set
 
-from benchmarks.work import CALLS_A_TICK, marks
+from benchmarks.work import CALLS_A_TICK, NEW, marks
 from orderflow import RetryLater
 from orderflow.consume.handler import Delivery
 
@@ -16,6 +16,7 @@ WAITING = int(os.environ.get("BENCH_WAITING", "0"))
 PERCENT = int(os.environ.get("BENCH_PERCENT", "0"))
 TROUBLE = os.environ.get("BENCH_TROUBLE", "/nonexistent")
 """While this file exists, PERCENT of the orders fail."""
+EVERY = int(os.environ.get("BENCH_EVERY", "1"))
 CALLS = os.environ.get("BENCH_CALLS", os.devnull)
 CPU_S = int(os.environ.get("BENCH_CPU_US", "0")) / 1e6
 
@@ -90,14 +91,15 @@ def tell_partition(order: Order, delivery: Delivery) -> None:
     os.write(_calls, line.encode())
 
 
-def every_7800th_waits(order: Order, delivery: Delivery) -> None:
-    """Fill a ledger over millions of offsets, and write down each order that was sent afterwards."""
-    if order["order_id"].startswith("NEW-"):
+def every_nth_waits(order: Order, delivery: Delivery) -> Optional[bytes]:
+    """Fill a ledger with every nth order for hours, and write down each order that was sent afterwards."""
+    if order["order_id"].startswith(NEW):
         os.write(_calls, f"{time.monotonic():.4f}\n".encode())
-    elif delivery.offset % 7800 == 0:
+        return tell_time(order, delivery)
+    _marks.handle(order)
+    if delivery.offset % EVERY == 0:
         raise RetryLater(after=36_000)
-    else:
-        _marks.handle(order)
+    return None
 
 
 def _now_us() -> int:

@@ -10,6 +10,7 @@ from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.refused import MOST_IN_A_ROW, MOST_NAMED, Parcel, Refusal, Refusals, send_again
+from orderflow.dlq.replay.text import job_lines
 from orderflow.exits import CommandError
 from orderflow.kafka.transactions import OutOfStep, RecordsRefused
 from orderflow.model.records import Outgoing
@@ -121,6 +122,15 @@ def test_a_job_record_keeps_them() -> None:
     assert audit.refused_places(job) == {(0, 7), (0, 9), (1, 8)}
     many = audit.with_refused(JOB, {f"0:{n}": "too large" for n in range(5_000)})
     assert audit.refused_count(many) == audit.MOST_REFUSED
+
+
+def test_a_job_shows_the_first_of_them() -> None:
+    """With the reason, and how many more there are."""
+    few = audit.with_refused(JOB, {"0:7": "too large", "0:9": "too large"})
+    many = audit.with_refused(JOB, {f"0:{n}": "bad" for n in range(30)})
+
+    assert list(job_lines(few, 0))[-2] == "refused     0:7, 0:9: too large"
+    assert list(job_lines(many, 0))[-2].endswith("0:19 and 10 more: bad")
 
 
 @pytest.mark.parametrize("refused", [[], {"why": "0:1"}, {"why": [1]}, {"why": None}, "0:1"], ids=str)

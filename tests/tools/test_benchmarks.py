@@ -1,6 +1,7 @@
 """The benchmarks' own arithmetic and text: what is published about speed rests on it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_marks_tell_of_the_first_and_the_last_order(tmp_path: Path) -> None:
         marks.handle({})
     assert marks.seen == 3
     assert read_report(report, 3).rate > 0
+
+
+def test_marks_can_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """What came before is not timed, but it has to be there."""
+    report = tmp_path / "report"
+    marks = Marks(4, str(report), begin=3)
+    marks.handle({})
+    began_s = time.monotonic()
+    for _ in range(3):
+        marks.handle({})
+    assert json.loads(report.read_text())["first_s"] >= began_s
 
 
 def test_run_that_did_not_handle_every_order_is_void(tmp_path: Path) -> None:

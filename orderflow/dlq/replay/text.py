@@ -15,6 +15,9 @@ Json = Dict[str, Any]
 Lines = Iterator[str]
 
 
+MOST_PLACES = 20
+"""Positions that are shown of what Kafka refused; JSON has all that the job's record keeps."""
+
 # --- Before ---
 
 
@@ -166,6 +169,7 @@ def job_lines(job: Job, came_back: int) -> Lines:
     ):
         yield f"{name:<12}{escape(text)}"
     for reason, places in job.refused.items():
-        yield f"{'refused':<12}{escape(', '.join(places))}: {escape(reason)}"
+        more = f" and {len(places) - MOST_PLACES:,} more" if len(places) > MOST_PLACES else ""
+        yield f"{'refused':<12}{escape(', '.join(places[:MOST_PLACES]))}{more}: {escape(reason)}"
     if not job.is_finished and job.action == "replayed":
         yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"
