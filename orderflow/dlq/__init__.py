@@ -3,6 +3,6 @@
 To read: dialects and explain (what a dead letter of any system tells), letter (one of them as the verbs see
 it), pointer (whether a record is the one that it came from), audit and audit_topic (what became of each),
 selection, selection_flags and where (which of them), desk and topic (what every verb works with),
-confirmation (asked before anything is sent), tally (counts), dating (which time an import gives them); then
-output/ (how they look), replay/ (how they are sent again), verbs/ (what an operator types).
+confirmation (asked before anything is sent), tally and stock (counts), dating (which time an import gives
+them); then output/ (how they look), replay/ (how they are sent again), verbs/ (what an operator types).
 """
