@@ -47,10 +47,10 @@ class Log:
         root.setLevel(self._least)
         logging.captureWarnings(True)
 
-    def write(self, entry: LogEntry) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Log an entry. It needs no record of the standard library, which would take longer than the rest."""
         if NUMBERS[entry.level] >= self._least:
-            self._handler.write(self._lines.of(entry, time.time()))
+            self._handler.put(self._lines.of(entry, time.time()))
 
 
 class LineHandler(logging.Handler):
@@ -70,9 +70,9 @@ class LineHandler(logging.Handler):
                 record.name, logging.ERROR, "", 0, _unshowable(record, error), None, None
             )
             line = self.format(fault)
-        self.write(line)
+        self.put(line)
 
-    def write(self, line: str) -> None:
+    def put(self, line: str) -> None:
         """Write a line, while no other thread does."""
         self.acquire()
         try:

@@ -22,8 +22,12 @@ class Where(enum.Enum):
     ELSEWHERE = "in neither"
 
 
+CALLING = (
+    *("avro", "calls", "first_calls", "handler", "event_loop"),
+    *("loop_calls", "loop_first_calls", "loop_workers"),
+)
 _OF_PARTS: Mapping[str, Where] = {
-    **dict.fromkeys(("avro", "calls", "first_calls", "handler"), Where.CALLING),
+    **dict.fromkeys(CALLING, Where.CALLING),
     **dict.fromkeys(("kafka", "session", "source", "transaction", "dispatch", "reading_back"), Where.WAITING),
 }
 """By folder, or by file of the engine. Whatever one of these calls that is not ours counts as its own."""

@@ -111,7 +111,14 @@ class Together:
             sum(self._left_waiting.values()),
         )
         if any(done):
-            self._report("ended", **done._asdict(), took_s=time.monotonic() - self._began_s)
+            self._report(
+                "ended",
+                processed=done.processed,
+                dead_lettered=done.dead_lettered,
+                retries=done.retries,
+                waiting=done.waiting,
+                took_s=time.monotonic() - self._began_s,
+            )
 
 
 # --- sums ---

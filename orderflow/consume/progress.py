@@ -94,7 +94,14 @@ class Display:
         """One line."""
         processed, dead_lettered = self._engine.settling.counts
         done = Account(processed, dead_lettered, self._engine.retries, self._engine.waiting)
-        self._report("ended", **done._asdict(), took_s=time.monotonic() - self._began_s)
+        self._report(
+            "ended",
+            processed=done.processed,
+            dead_lettered=done.dead_lettered,
+            retries=done.retries,
+            waiting=done.waiting,
+            took_s=time.monotonic() - self._began_s,
+        )
 
 
 class Reports:

@@ -25,4 +25,4 @@ class RunLog:
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
-        self._log.write(entry_of(event, fields))
+        self._log.add(entry_of(event, fields))

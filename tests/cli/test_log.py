@@ -78,7 +78,7 @@ def test_what_is_below_the_level_is_not_logged(level: str) -> None:
     """A retry is information, a dead letter a warning."""
     log, lines = logged(TEXT, level)
     for word in WORD_LEVELS:
-        log.write(LogEntry("event", word, word))
+        log.add(LogEntry("event", word, word))
 
     told = [line.split()[1] for line in lines]
 
@@ -89,7 +89,7 @@ def test_what_is_below_the_level_is_not_logged(level: str) -> None:
 def test_hostile_text_is_shown_and_not_obeyed(form: str) -> None:
     """In an entry, in a user's message, in the name of a logger: one line each, and printable."""
     log, lines = logged(form)
-    log.write(LogEntry("event", "info", HOSTILE, {"key": HOSTILE}))
+    log.add(LogEntry("event", "info", HOSTILE, {"key": HOSTILE}))
     logging.getLogger(HOSTILE).error("%s", HOSTILE)
 
     assert len(lines) == 2
@@ -152,10 +152,11 @@ def test_an_exception_keeps_its_traceback(form: str) -> None:
     except ValueError:
         logging.getLogger("shop").exception("no")
 
-    (line,) = lines
-    assert "in test_an_exception_keeps_its_traceback" in line
-    assert "\x1b" not in line
-    assert form == TEXT or "ValueError" in json.loads(line)["traceback"]
+    text = "\n".join(lines)
+    assert len(lines) > 3 if form == TEXT else len(lines) == 1
+    assert "in test_an_exception_keeps_its_traceback" in text
+    assert "\x1b" not in text
+    assert form == TEXT or "ValueError" in json.loads(text)["traceback"]
 
 
 @pytest.mark.parametrize("form", [TEXT, JSON])
