@@ -77,6 +77,7 @@ class Settings:
     max_queued: int
     max_order_bytes: int
     dead_letter_stack: bool
+    masked_fields: Optional[Tuple[str, ...]]
     metrics_port: Optional[int]
     metrics_address: str
     schema_registry_url: Optional[str]
@@ -123,6 +124,11 @@ def _order_field(name: str) -> str:
     if fields and name not in fields:
         raise ValueError(f"must be a field of an order: {', '.join(fields)}{did_you_mean(name, fields)}")
     return name
+
+
+def _masked_fields(text: str) -> Tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")]
+    return tuple(name if name == "key" else _order_field(name) for name in names)
 
 
 def _order_fields() -> List[str]:
@@ -259,6 +265,13 @@ SETTINGS: Tuple[Setting, ...] = (
         "false",
         BOOLEAN,
         "true: dead letters carry the handler's stack trace",
+    ),
+    Setting(
+        "masked_fields",
+        "MASKED_FIELDS",
+        None,
+        ValueType("NAMES", _masked_fields),
+        "fields of the order, and `key`, that dlq_handler.py hides in all its output: `customer_id,key`",
     ),
     Setting(
         "metrics_port",

@@ -27,13 +27,15 @@ FLOORS: Floors = (
 
 DLQ_FLOORS: Floors = (
     ("verbs",),
-    ("replay",),
-    ("output", "topic", "confirmation", "selection_flags"),
+    ("replay", "watch"),
+    ("output", "topic", "unmasking", "sum_flags"),
+    ("selection_flags", "grouping", "confirmation"),
+    ("sums",),
     ("selection", "audit_topic", "tally", "desk"),
-    ("audit", "where"),
+    ("audit", "where", "timeline", "health", "masking"),
     ("letter",),
     ("explain",),
-    ("dialects",),
+    ("dialects", "frames"),
 )
 """The same inside `dlq`, over its folders and the files beside them."""
 
@@ -62,15 +64,30 @@ PURE = (
     "dlq.audit",
     "dlq.dialects",
     "dlq.explain",
+    "dlq.frames",
+    "dlq.grouping",
+    "dlq.health",
     "dlq.letter",
+    "dlq.masking",
     "dlq.output.envelope",
+    "dlq.output.erasure",
+    "dlq.output.group_table",
+    "dlq.output.health_lines",
     "dlq.output.listing",
+    "dlq.output.narrow",
+    "dlq.output.page",
     "dlq.output.portrait",
+    "dlq.output.report",
+    "dlq.output.sum_lines",
     "dlq.output.times",
+    "dlq.output.waiting_lines",
     "dlq.replay.judge",
     "dlq.replay.staleness",
     "dlq.selection",
+    "dlq.sums",
     "dlq.tally",
+    "dlq.timeline",
+    "dlq.watch.model",
     "dlq.where",
     "errors",
     "exits",
@@ -133,8 +150,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
 }
 """The parts of the engine that the others lean on, and all that each may lean on."""
 
-READS_ENVIRONMENT = ("config", "orderflow.cli.terminal")
-"""Settings are read in one place; the terminal's own NO_COLOR and TERM in another."""
+READS_ENVIRONMENT = ("config", "orderflow.cli.pager", "orderflow.cli.terminal")
+"""Settings are read in one place; the terminal's own NO_COLOR and TERM, and PAGER, in others."""
 
 LISTS = ("Owns:", "Does not know:", "Used by:")
 

@@ -7,6 +7,7 @@ from orderflow.avro.codec import OrderDecoder, OrderEncoder
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
+from orderflow.dlq.masking import Mask
 
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
@@ -31,6 +32,8 @@ class Desk(NamedTuple):
     width: Optional[int]
     """Columns of the terminal that `out` is; None where it is none."""
     colour: bool
+    mask: Mask = Mask()
+    """What is hidden in everything that is shown."""
 
     def say(self, line: str) -> None:
         """One line of data."""

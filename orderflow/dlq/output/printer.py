@@ -1,23 +1,36 @@
 """Prints dead letters a line each, as the output asks for it: a table, plain lines or JSON."""
 
-from typing import Callable, Sequence
+from typing import Callable, List, Sequence, Tuple
 
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
-from orderflow.dlq.output.listing import LetterLines, fit
+from orderflow.dlq.output.listing import NARROW, LetterLines, fit
+from orderflow.dlq.output.narrow import NarrowLines
+
+LinesOf = Callable[[Sequence[Letter]], List[str]]
 
 
 def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
     """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
-    lines = LetterLines(desk.width)
-    line_of = (lambda letter: to_json(envelope(letter))) if desk.json else lines.line
-    if heading and desk.width is not None and not desk.json:
-        desk.say(fit(lines.HEADING, desk.width))
+    title, lines_of = _form(desk)
+    if heading and title:
+        desk.say(title)
 
     def show(letters: Sequence[Letter]) -> None:
         if letters:
-            desk.out.write("\n".join(map(line_of, letters)) + "\n")
+            desk.out.write("\n".join(lines_of(desk.mask.letters(letters))) + "\n")
             desk.out.flush()
 
     return show
+
+
+def _form(desk: Desk) -> Tuple[str, LinesOf]:
+    if desk.json:
+        return "", lambda letters: [to_json(envelope(letter)) for letter in letters]
+    if desk.width is not None and desk.width < NARROW:
+        narrow = NarrowLines(desk.width)
+        return fit(narrow.HEADING, desk.width), narrow.lines
+    wide = LetterLines(desk.width)
+    title = "" if desk.width is None else fit(wide.HEADING, desk.width)
+    return title, lambda letters: list(map(wide.line, letters))

@@ -2,5 +2,6 @@
 
 To read: request (all that was asked for), flags (how it is typed), judge (whether a dead letter may go
 back, and as what), outlook (what a replay would do: source_topics, staleness), plan_file (the same,
-reviewed first), sending (the transactions), canary (the first few), text (how it is told).
+reviewed first), sending (the transactions), canary and returned (the first few, and why they came back),
+fate and fates (what became of what was sent), text (how it is told).
 """

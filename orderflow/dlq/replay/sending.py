@@ -24,6 +24,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
+from orderflow.dlq.replay.returned import returned_text
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
@@ -217,7 +218,8 @@ class Sending:
             return
         if not outcome.passed:
             self._commit(audit.TRIPPED)
-            raise Tripped(outcome.told)
+            why = returned_text(outcome.returned, desk.decoder.decode, desk.mask)
+            raise Tripped(outcome.told + why)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)
 

@@ -148,7 +148,7 @@ def _run_for(desk: Desk, command: Optional[str], letters: Sequence[Letter]) -> N
     It is split like a shell would, but no shell runs it, and nothing of a record becomes part of it.
     """
     for letter in letters if command else ():
-        text = to_json(envelope(letter)) + "\n"
+        text = to_json(envelope(desk.mask.letter(letter))) + "\n"
         try:
             done = subprocess.run(
                 shlex.split(command or ""), input=text.encode(), stdout=desk.err, check=False
