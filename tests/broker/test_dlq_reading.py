@@ -247,7 +247,7 @@ def test_groups(letters: Handler) -> None:
     assert run.lines[0].startswith(f"{letters.topic}  1 partition  12 unresolved of 12  oldest ")
     assert run.lines[1].split()[:3] == ["GROUP", "COUNT", "FIRST"]
     assert [line.split()[1] for line in run.lines[2:5]] == ["8", "3", "1"]
-    assert run.lines[2].endswith("process.failed     -   OutOfStock: no stock for order 0")
+    assert run.lines[2].endswith("process.failed     OutOfStock: no stock for order 0")
     assert run.lines[5] == "next: python dlq_handler.py show 0:0"
     assert run.lines[6].startswith("then: python dlq_handler.py replay -g ")
 

@@ -14,6 +14,8 @@ from orderflow.model.text import escape
 SPARKS = 12
 """Bars of a group's chart, as wide as the heading that says what they span."""
 DAY_MS = 86_400_000
+SHORT_MS = 300_000
+"""A chart of less has seconds in its heading."""
 
 
 class Look(NamedTuple):
@@ -26,6 +28,8 @@ class Look(NamedTuple):
     with_sums: bool = False
     folded: bool = False
     """Whether small groups are counted together in one line."""
+    with_frames: bool = True
+    """Whether any of them tells where it failed."""
 
 
 def group_row(group: Group, window: Optional[Window], with_sums: bool) -> Json:
@@ -61,6 +65,7 @@ def group_lines(groups: List[Group], look: Look, now_ms: int) -> Lines:
     """The table of groups."""
     digits = digits_of(groups)
     shown, folded = worth_a_row(groups) if look.folded else (groups, [])
+    look = look._replace(with_frames=any(group.kind.frame is not None for group in groups))
     table = [_heading(look), *(_cells(group, digits, look, now_ms) for group in shown)]
     yield from columns(table, look.width, look.colour, right=(1, 2) if look.with_sums else (1,))
     if folded:
@@ -75,8 +80,10 @@ def digits_of(groups: Sequence[Group]) -> int:
 
 
 def span_text(window: Window) -> str:
-    """What a chart spans, in UTC: `22:10-03:40`, or `11-24/11-27` for a day and more."""
+    """What a chart spans, in UTC: `22:10-03:40`, with seconds if it is short, or `11-24/11-27` for days."""
     begin, end = clock(window.begin_ms), clock(window.end_ms)
+    if window.end_ms - window.begin_ms < SHORT_MS:
+        return f"{begin[11:]}-{end[11:]}"
     if window.end_ms - window.begin_ms < DAY_MS:
         return f"{begin[11:16]}-{end[11:16]}"
     return f"{begin[5:10]}/{end[5:10]}"
@@ -96,7 +103,8 @@ def _is_narrow(look: Look) -> bool:
 def _heading(look: Look) -> Tuple[str, ...]:
     chart = span_text(look.window) if look.window else ""
     counts = ("COUNT", "SUM") if look.with_sums else ("COUNT",)
-    told = ("ERROR",) if _is_narrow(look) else ("REASON", "AT", "ERROR")
+    at = ("AT",) if look.with_frames else ()
+    told = ("ERROR",) if _is_narrow(look) else ("REASON", *at, "ERROR")
     return ("GROUP", *counts, "FIRST", "LAST", chart, *told)
 
 
@@ -111,5 +119,5 @@ def _cells(group: Group, digits: int, look: Look, now_ms: int) -> Tuple[str, ...
     if _is_narrow(look):
         told: Tuple[str, ...] = ("  ".join(part for part in (frame, error or reason) if part),)
     else:
-        told = (reason, frame or "-", error)
+        told = (reason, *((frame or "-",) if look.with_frames else ()), error)
     return (kind.fingerprint[:digits], *counts, *when, *told)
