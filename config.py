@@ -13,7 +13,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from dotenv.parser import parse_stream
 
@@ -28,6 +28,7 @@ from orderflow.cli.values import (
     seconds,
     text,
     whole,
+    whole_or_unlimited,
 )
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
@@ -61,6 +62,7 @@ class Settings:
     orders_topic: str
     dlq_topic: str
     audit_topic: str
+    ledger_topic: str
     processed_topic: Optional[str]
     consumer_group: str
     order_key: str
@@ -75,6 +77,7 @@ class Settings:
     shutdown_timeout_s: float
     outage_window_s: float
     max_queued: int
+    max_waiting_bytes: int
     max_order_bytes: int
     dead_letter_stack: bool
     masked_fields: Optional[Tuple[str, ...]]
@@ -159,6 +162,14 @@ SETTINGS: Tuple[Setting, ...] = (
         "topic that records what was done with each dead letter; unset: <DLQ_TOPIC>-audit",
     ),
     Setting(
+        "ledger_topic",
+        "LEDGER_TOPIC",
+        None,
+        TOPIC,
+        "topic for the list of waiting orders where it does not fit into commit metadata; unset: "
+        "<ORDERS_TOPIC>-waiting",
+    ),
+    Setting(
         "processed_topic",
         "PROCESSED_TOPIC",
         None,
@@ -183,9 +194,8 @@ SETTINGS: Tuple[Setting, ...] = (
         "max_retries",
         "MAX_RETRIES",
         "3",
-        whole(0, 30),
-        "retries after the first attempt, before an order is dead-lettered; at most 30, as the group's "
-        "commit can count 31 attempts of a waiting order",
+        whole_or_unlimited(0, 16_000_000),
+        "retries after the first attempt, before an order is dead-lettered; a number, or unlimited",
     ),
     Setting(
         "retry_backoff_s",
@@ -248,9 +258,17 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting(
         "max_queued",
         "MAX_QUEUED",
-        "10000",
+        "100000",
         whole(0, 10_000_000),
         "orders of a partition that may queue behind waiting orders with their key",
+    ),
+    Setting(
+        "max_waiting_bytes",
+        "MAX_WAITING_BYTES",
+        "134217728",
+        whole(0, 1 << 40, "BYTES"),
+        "memory that all waiting orders of a consumer may take: their values, keys and headers, and 600 "
+        "bytes for each",
     ),
     Setting(
         "max_order_bytes",
@@ -405,8 +423,9 @@ def load(
     _check_together(values, faults)
     if faults:
         raise ConfigError(faults)
-    if values["audit_topic"] is None:
-        values["audit_topic"] = _default_audit_topic(values)
+    for name, default in DERIVED.items():
+        if values[name] is None:
+            values[name] = default(values)
     return Settings(client=client, **values)
 
 
@@ -479,18 +498,20 @@ def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:
     if first_s is not None and longest_s is not None and longest_s < first_s:
         faults.append(f"RETRY_BACKOFF_MAX ({longest_s:g} s) is shorter than RETRY_BACKOFF ({first_s:g} s)")
     users: Dict[str, str] = {}
-    audit = values["audit_topic"] or _default_audit_topic(values)
     for name, topic in [
         *((n, values[n]) for n in ("orders_topic", "dlq_topic", "processed_topic")),
-        ("audit_topic", audit),
+        *((n, values[n] or default(values)) for n, default in DERIVED.items()),
     ]:
         env = _BY_NAME[name].env
         if topic is not None and users.setdefault(topic, env) != env:
             faults.append(f"{users[topic]} and {env} are both {topic}: each needs a topic of its own")
 
 
-def _default_audit_topic(values: Mapping[str, Any]) -> str:
-    return f"{values['dlq_topic']}-audit"
+DERIVED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "audit_topic": lambda values: f"{values['dlq_topic']}-audit",
+    "ledger_topic": lambda values: f"{values['orders_topic']}-waiting",
+}
+"""Topics that are named after another one unless they are set."""
 
 
 # --- .env ---

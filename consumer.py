@@ -23,15 +23,17 @@ from orderflow.cli.status import Outage, StatusLine
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
-from orderflow.consume.engine import Connections, Engine, Sending, Settings
+from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.events import line_of
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
+from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.reading_back import Recovery
-from orderflow.consume.restoring import Limits, Terms
+from orderflow.consume.restoring import Connections, Limits, Terms
 from orderflow.consume.results import require_outcome
 from orderflow.consume.retry import Policy
 from orderflow.consume.service import End, Outlets, Service
@@ -42,6 +44,7 @@ from orderflow.consume.world import World
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
+from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.model.text import escape
 
 
@@ -68,6 +71,7 @@ SETTINGS = (
     "orders_topic",
     "dlq_topic",
     "processed_topic",
+    "ledger_topic",
     "consumer_group",
     "handler",
     "workers",
@@ -80,6 +84,7 @@ SETTINGS = (
     "shutdown_timeout_s",
     "outage_window_s",
     "max_queued",
+    "max_waiting_bytes",
     "max_order_bytes",
     "dead_letter_stack",
     "schema_registry_url",
@@ -92,7 +97,6 @@ NO_TOPIC_ID = (
     "and is reused if the topic is deleted and recreated"
 )
 ASK_AGAIN_S = 1.0
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
 BATCH_FRAME_BYTES = 12
 """`max.message.bytes` limits a batch including its log header."""
 
@@ -120,6 +124,7 @@ def _consume(settings: config.Settings, flags: argparse.Namespace, streams: Hand
             return service.run()
         finally:
             parts.recovery.close()
+            parts.pages.close()
 
 
 def _collect_less_often() -> None:
@@ -216,6 +221,7 @@ class Parts:
         self.status = StatusLine(streams.err)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
+        self.pages = LedgerPages(conf, settings.consumer_group)
         self.orders = topics.Identity(conf, settings.orders_topic)
         self.dead_letters = topics.Identity(conf, settings.dlq_topic, DLQ_LOOK_S)
 
@@ -258,15 +264,18 @@ class Parts:
             on_lost=lambda: engines[0].expired(),
             while_waiting=watch.waiting,
         )
-        sending = self._sending()
-        session.expect(sending.outbox.max_bytes, sending.destination.max_result_bytes)
+        sending, ledger_topic = self._sending(), self._ledger_topic()
+        page_bytes = None if ledger_topic is None else ledger_topic.max_bytes
+        session.expect(sending.outbox.max_bytes, sending.destination.max_result_bytes, page_bytes)
         terms = Terms(
-            Limits(settings.max_queued, MAX_QUEUED_BYTES),
+            Limits(settings.max_queued, settings.max_waiting_bytes),
+            settings.consumer_group,
+            ledger_topic,
             from_end=from_end,
             find_trace=EarlierWork(session, self._last_dead).trace,
         )
         engine = Engine(
-            Connections(session, self.recovery),
+            Connections(session, self.recovery, self.pages),
             business,
             sending,
             Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),
@@ -303,6 +312,15 @@ class Parts:
             settings.processed_topic, max_result_bytes, settings.consumer_group, self.client
         )
         return Sending(outbox, destination)
+
+    def _ledger_topic(self) -> Optional[LedgerTopic]:
+        settings = self.settings
+        group, partitions = settings.consumer_group, self.orders.partitions
+        found = ledger_topic(self.conf, settings.ledger_topic, partitions, group)
+        if found.problem is not None:
+            self.status.note(f"warn {found.problem}")
+            require_few_retries(settings.max_retries, settings.ledger_topic)
+        return found.topic
 
     def _drain(self, session: Session) -> Drain:
         try:

@@ -55,6 +55,10 @@ PURE = (
     "consume.brakes",
     "consume.caution",
     "consume.events",
+    "consume.head",
+    "consume.listing",
+    "consume.statement",
+    "consume.waiting_bytes",
     "consume.ledger",
     "consume.outbox",
     "consume.pace",
@@ -123,7 +127,7 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 """What needs no import to read a clock or a file."""
 
 MAY_IMPORT: Dict[str, Set[str]] = {
-    "consume.ledger": {"model.commit_metadata"},
+    "consume.ledger": {"consume.head", "consume.waiting_bytes", "model.commit_metadata"},
     "consume.retry": {"errors"},
     "consume.session": {
         "consume.client_config",

@@ -127,7 +127,8 @@ class Story:
             self._say(f"Kept: {', '.join(names)}")
             return
         admin = AdminClient(self._client)
-        topics_gone = admin.delete_topics([*names, self.settings["DLQ_TOPIC"] + "-audit"])
+        named_after = [self.settings["DLQ_TOPIC"] + "-audit", self.settings["ORDERS_TOPIC"] + "-waiting"]
+        topics_gone = admin.delete_topics([*names, *named_after])
         group_gone = admin.delete_consumer_groups([self.settings["CONSUMER_GROUP"]])
         for answer in (*topics_gone.values(), *group_gone.values()):
             with contextlib.suppress(KafkaException):  # never created, or not ours to delete

@@ -30,6 +30,25 @@ def whole(low: int, high: int, metavar: str = "N") -> ValueType:
     return ValueType(metavar, read)
 
 
+UNLIMITED = 1 << 62
+"""A whole number that nothing reaches."""
+
+
+def whole_or_unlimited(low: int, high: int) -> ValueType:
+    """A whole number from `low` to `high`, or `unlimited`."""
+    number = whole(low, high)
+
+    def read(text: str) -> int:
+        if text == "unlimited":
+            return UNLIMITED
+        try:
+            return int(number.read(text))
+        except ValueError as error:
+            raise ValueError(f"{error}, or unlimited") from None
+
+    return ValueType(number.metavar, read)
+
+
 def seconds(low: float, high: float) -> ValueType:
     """Seconds, written as a plain number."""
 

@@ -7,11 +7,13 @@ In reading order:
 - first_calls, due_calls, careful, probing, calls: the different ways to call an order, and the call itself
 - outcomes: what follows from a call
 - retry, brakes: whether to call again or give up
-- partition, ledger: what is finished and what waits, one ledger per partition
+- partition, ledger, head: what is finished and what waits, one ledger per partition
+- statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing
 - pace, slices: how much to call between settlements
 - caution: which orders may have killed the process
-- assignment, restoring, reading_back, earlier_work: restoring a partition when it is assigned
+- assignment, restoring, coming: restoring a partition when it is assigned
+- paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
 - handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
 - engine, world: how the parts are put together

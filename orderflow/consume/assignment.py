@@ -10,6 +10,7 @@ from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.restoring import BOUNDS_TIMEOUT_S, Restoration
 from orderflow.consume.session import Session
+from orderflow.consume.statement import Statement
 from orderflow.consume.world import World
 
 
@@ -57,12 +58,17 @@ class Assignment:
             self.admission.forget(number)
             partition = self.ready.pop(number, None)
             if partition is not None:
-                partition.ledger.release_keys()
+                partition.ledger.release()
 
-    def commit_of(self, partition: Partition, clean: bool = False) -> Tuple[int, str]:
-        """The offset and metadata to commit for a partition now."""
+    def commit_of(self, partition: Partition) -> Statement:
+        """What to commit for a partition whose ledger has changed."""
         braked = self._brake.holds(partition.number)
-        return partition.commit(self._world, clean, braked, self._pace.reach)
+        return partition.commit(self._world, False, braked, self._pace.reach)
+
+    def commit_again_of(self, partition: Partition, clean: bool) -> Statement:
+        """What to commit for a partition whose ledger is settled, with another mark."""
+        braked = self._brake.holds(partition.number)
+        return partition.commit_again(self._world, clean, braked, self._pace.reach)
 
     def bounds(self, number: int) -> Optional[Tuple[int, int]]:
         """The log's current start and end offsets, or None if Kafka does not answer."""
@@ -71,9 +77,9 @@ class Assignment:
         except KafkaException:
             return None
 
-    def lower_metadata_limit(self) -> None:
-        """The broker accepts less than assumed: restored ledgers get a limit a quarter lower."""
-        self._restoration.lower_metadata_limit(self.ready)
+    def lower_metadata_limit(self) -> bool:
+        """The broker accepts less than assumed: use a quarter less. False if not even a page's name fits."""
+        return self._restoration.lower_metadata_limit(self.ready)
 
     # --- holding ---------------------------------------------------------------------------------
 

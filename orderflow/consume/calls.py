@@ -4,7 +4,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from orderflow.consume.caution import KEY_RUN
 from orderflow.consume.handler import delivery_of, wants_delivery
-from orderflow.consume.ledger import Head
+from orderflow.consume.head import Head
 from orderflow.consume.outcomes import Business, Destination, Outcomes
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.watchdog import Watchdog

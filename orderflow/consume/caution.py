@@ -16,7 +16,8 @@ and if there are none, it costs one commit per group of orders rather than one p
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
-from orderflow.consume.ledger import ALONE, IN_COMPANY, Head, Ledger
+from orderflow.consume.head import ALONE, IN_COMPANY, Head
+from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import Commit
 
 COMPANY = 8
@@ -26,6 +27,8 @@ COMPANIES = 32
 """The most suspects over all partitions that are called together."""
 CALLS_ON_THE_WAY = 3
 """Calls at the first three degrees; one of these deaths may go uncounted."""
+MOST_DEATHS = 30
+"""However many retries an order has, it is not allowed to kill more processes than this."""
 KEY_RUN = 50
 """The most followers of a key that run between two settlements (with workers), or behind an announced head
 (without)."""
@@ -63,12 +66,12 @@ class Next(NamedTuple):
     alone: bool
 
 
-def judge(commit: Optional[Commit]) -> Dict[int, Suspicion]:
+def judge(commit: Commit) -> Dict[int, Suspicion]:
     """By offset: the orders that may have killed the process that left this commit.
 
     Each partition is judged by itself: its next owner may also own partitions of other processes.
     """
-    if commit is None or commit.clean:
+    if commit.clean:
         return {}
     announced = [entry for entry in commit.entries if entry.announced]
     called = {entry.offset for entry in announced if not entry.delay_s}
@@ -93,7 +96,7 @@ def is_guilty(head: Head, max_retries: int) -> bool:
     on the fast path, one announced and, if there is room for it, one in company.
     """
     most = max_retries - (1 if may_share(max_retries) else 0)
-    return head.died_alone and head.attempts >= most
+    return head.died_alone and head.attempts >= min(most, MOST_DEATHS)
 
 
 def choose(ledgers: Mapping[int, Ledger], now_s: float, max_retries: int) -> Optional[Next]:

@@ -22,6 +22,8 @@ class Work(NamedTuple):
     outbox: Outbox
     records: List[Outgoing]
     """Built in the polling thread: two busy threads slow each other down."""
+    pages: List[Outgoing]
+    """The ledger pages that the offsets name."""
     partitions: List[Partition]
     offsets: Dict[int, Tuple[int, str]]
     member: Any
@@ -65,7 +67,8 @@ class Dispatch:
 
     def send_off(self, work: Work) -> None:
         """Send a settlement. No other may be in flight."""
-        self._progress = self._progress._replace(sent_off_at_s=self._world.clock())
+        page_bytes = sum(len(page.value or b"") for page in work.pages)
+        self._progress = self._progress._replace(sent_off_at_s=self._world.clock(), page_bytes=page_bytes)
         self._thread.submit(work)
 
     def settled(self) -> None:
@@ -102,6 +105,6 @@ class Dispatch:
         if work.is_unsure:
             return self._session.find_out(work.offsets)
         began_s = self._world.clock()
-        settlement = self._session.send(work.records, work.offsets, work.member)
+        settlement = self._session.send(work.records, work.offsets, work.member, work.pages)
         self._progress = self._progress._replace(took_s=self._world.clock() - began_s)
         return settlement

@@ -71,4 +71,5 @@ class Drain:
         commit = read_metadata(metadata, offset)
         if commit is None:
             return offset >= self._ends[number]
-        return not commit.entries and commit.next >= self._ends[number]
+        waits = commit.entries or commit.page is not None
+        return not waits and commit.next >= self._ends[number]

@@ -16,21 +16,12 @@ from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination, Outcomes, Rules
 from orderflow.consume.pace import Pace
 from orderflow.consume.probing import Probing
-from orderflow.consume.reading_back import Recovery
-from orderflow.consume.restoring import Restoration, Terms
+from orderflow.consume.restoring import Connections, Restoration, Terms
 from orderflow.consume.retry import Policy
-from orderflow.consume.session import Session
 from orderflow.consume.settling import Settling
 from orderflow.consume.slices import Slices
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
-
-
-class Connections(NamedTuple):
-    """The engine's connections to Kafka."""
-
-    session: Session
-    recovery: Recovery
 
 
 class Settings(NamedTuple):
@@ -62,14 +53,14 @@ class Engine:
         watchdog: Watchdog,
         world: World,
     ) -> None:
-        session, recovery = connections
+        session = connections.session
         outbox, destination = sending
         has_workers = business.workers > 1
         self._session = session
         self.brake = OutageBrake(settings.outage_window_s)
         pace = Pace(has_workers)
         terms = settings.terms._replace(care=caution.POOL if has_workers else caution.INLINE)
-        restoration = Restoration(session, recovery, terms, self.brake, pace, world)
+        restoration = Restoration(connections, terms, self.brake, pace, world)
         self.assignment = Assignment(session, restoration, self.brake, pace, world)
         rules = Rules(settings.policy, self.brake, KeyBrake(settings.policy.key_failures))
         self._outcomes = Outcomes(self.assignment, outbox, business, destination, rules, world)

@@ -75,6 +75,21 @@ def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
     return f"partition {partition} is ready at offset {offset}, {waiting} waiting{care}"
 
 
+def _ledger_full(partition: int, waiting: int, limit: str) -> str:
+    return (
+        f"partition {partition}: {waiting:,} orders are waiting, which is as many as {LIMITS[limit]} allows; "
+        "admitting no more until some are done"
+    )
+
+
+def _page_lost(partition: int, offset: int, until: int, topic: str) -> str:
+    return (
+        f"partition {partition}: the page of {topic} that lists the waiting orders is gone or damaged. "
+        f"Which of the orders from offset {offset} to {until} were done is not known: "
+        f"all {until - offset:,} offsets are called, including any already done"
+    )
+
+
 def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: int, trace: str) -> str:
     what = "no longer has an offset (expired?)"
     if committed is not None:
@@ -87,6 +102,13 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
     )
 
 
+LIMITS = {
+    "heads": "the list of them (commit metadata, or max.message.bytes of LEDGER_TOPIC)",
+    "queued": "MAX_QUEUED",
+    "bytes": "MAX_WAITING_BYTES",
+}
+"""What a partition may run out of, and what sets it."""
+
 EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
@@ -94,9 +116,7 @@ EVENTS: Dict[str, Event] = {
     "ledger_full": Event(
         "warn",
         "a partition has reached its limit of waiting orders, and nothing more is admitted",
-        lambda partition, waiting: (
-            f"partition {partition}: {waiting} orders are waiting, admitting no more until some are done"
-        ),
+        _ledger_full,
     ),
     "outage_begins": Event(
         "ERROR",
@@ -113,6 +133,18 @@ EVENTS: Dict[str, Event] = {
             f"orders succeed again in {_partitions(partitions)}: back to full speed, and waiting orders get "
             "all their retries back"
         ),
+    ),
+    "list_on_page": Event(
+        "info",
+        "more orders of a partition wait than commit metadata lists: their list is in the ledger topic now",
+        lambda partition, waiting, topic: (
+            f"partition {partition}: {waiting:,} orders are waiting; their list is in topic {topic} now"
+        ),
+    ),
+    "page_lost": Event(
+        "ERROR",
+        "the page of the ledger topic that lists a partition's waiting orders is gone or damaged",
+        _page_lost,
     ),
     "registry_down": Event(
         "ERROR",

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaException
 
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.pace import MAX_BATCH
-from orderflow.consume.partition import Partition, size_of
+from orderflow.consume.partition import Partition
 from orderflow.consume.session import Session
+from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
 from orderflow.model.records import Message
 
@@ -75,7 +76,7 @@ class Intake:
         """Its offset was taken for a gap. It must be processed, whatever happened to its key meanwhile."""
         partition = self._ready[message.partition()]
         self._world.report("came_late", partition=partition.number, offset=message.offset())
-        head = partition.ledger.admit(message, message.offset(), None)
+        head = partition.ledger.admit(message, message.offset(), None, size=size_of(message))
         partition.ledger.wait(head, self._world.clock())
 
     def _note_repeated(self, number: int, messages: Sequence[Message]) -> None:
@@ -151,10 +152,11 @@ class Intake:
 
     def stop_if_full(self, partition: Partition, admitted: Message) -> None:
         """Admit no more from a partition that has reached its limit of waiting orders."""
-        if partition.ledger.is_full:
+        limit = partition.ledger.limit_reached
+        if limit is not None:
             self.stop(partition, admitted.offset() + 1, "full")
             waiting = partition.ledger.unfinished
-            self._world.report("ledger_full", partition=partition.number, waiting=waiting)
+            self._world.report("ledger_full", partition=partition.number, waiting=waiting, limit=limit)
 
     def stop(self, partition: Partition, offset: int, why: str, until_s: Optional[float] = None) -> None:
         """Admit nothing from `offset` on for now; Kafka keeps it."""

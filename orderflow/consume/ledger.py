@@ -10,145 +10,13 @@ time, every record of that key between the head and `next` is unfinished, and no
 """
 
 import heapq
-from collections import deque
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from orderflow.model.commit_metadata import (
-    DELAYS_S,
-    FORMAT,
-    METADATA_LIMIT,
-    capacity,
-    entry_text,
-    reach_digit,
-    sealed,
-)
+from orderflow.consume.head import IN_COMPANY, Follower, Head
+from orderflow.consume.waiting_bytes import Share, WaitingBytes
+from orderflow.model.commit_metadata import METADATA_LIMIT, capacity
 
-IN_COMPANY, ALONE = 1, 2
-"""How to call a suspect: with a few other suspects, or with nothing else in flight."""
-
-
-class Follower(NamedTuple):
-    """A record waiting behind the head of its key."""
-
-    record: Any
-    offset: int
-    size: int
-
-
-class Head:
-    """An unfinished order below `next`, either waiting or in flight."""
-
-    __slots__ = (
-        "announced",
-        "attempts",
-        "began",
-        "careful",
-        "died_alone",
-        "due_s",
-        "first_failed_at_ms",
-        "followers",
-        "key",
-        "offset",
-        "record",
-        "run",
-        "suspect",
-        "trail",
-        "voted",
-    )
-
-    def __init__(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> None:
-        self.record = record
-        self.offset = offset
-        self.key = key
-        self.attempts = attempts
-        self.due_s: Optional[float] = None
-        """When it may be called again, or None while it is in flight."""
-        self.followers: Deque[Follower] = deque()
-        self.announced = False
-        """It is listed as about to be called: if the process dies now, it may be the cause."""
-        self.suspect = 0
-        """IN_COMPANY or ALONE if it was announced when a process died and may be the cause, else 0."""
-        self.died_alone = False
-        """A process died while calling nothing but this order."""
-        self.trail = 0
-        """How many of its followers may be the cause as well, having run on behind its announcement."""
-        self.careful = 0
-        """How many calls of its key to announce, because the last owner did not stop cleanly."""
-        self.run = 0
-        """How many of its followers may run on behind its announcement."""
-        self.first_failed_at_ms: Optional[int] = None
-        self.began: Optional[int] = None
-        """The outage brake's count of successes in its partition when it first failed."""
-        self.voted = False
-        """Its first call counted as evidence of an outage."""
-
-    def wait_until(self, due_s: float) -> None:
-        """It is no longer in flight, and may be called again at `due_s`."""
-        self.due_s = due_s
-        self.announced = False
-        self.run = 0
-
-    def take_off(self) -> None:
-        """It is in flight now."""
-        self.due_s = None
-
-    def announce(self) -> None:
-        """It is about to be called, once a commit says so."""
-        self.announced = True
-
-    def let_run(self, run: int) -> None:
-        """Up to `run` followers may run on behind its announcement."""
-        self.run = run
-
-    def count_call(self) -> None:
-        """Count a call before making it, so that a death during it counts."""
-        self.attempts += 1
-
-    def uncount_call(self) -> None:
-        """The counted call was not made."""
-        self.attempts -= 1
-
-    def failed(self, attempts: int, now_ms: int) -> None:
-        """Its call number `attempts` failed."""
-        self.attempts = attempts
-        if attempts == 1 and self.first_failed_at_ms is None:
-            self.first_failed_at_ms = now_ms
-
-    def first_seen_failing(self, began: int) -> None:
-        """Remember the outage brake's count of successes at its first failure."""
-        if self.began is None:
-            self.began = began
-
-    def vote(self) -> None:
-        """Its first call counts as evidence of an outage."""
-        self.voted = True
-
-    def start_over(self, began: int) -> None:
-        """An outage is over: it gets its full retry budget back."""
-        self.attempts, self.began, self.voted = 0, began, False
-
-    def call_carefully(self, calls: int) -> None:
-        """The last owner did not stop cleanly: announce this many calls of its key."""
-        self.careful = calls
-
-    def suspect_of(self, how: int, died_alone: bool, trail: int) -> None:
-        """It may have killed the process."""
-        self.suspect, self.died_alone, self.trail = how, died_alone, trail
-
-    def clear(self) -> None:
-        """Its call returned, so it killed no process; its followers still may have."""
-        self.suspect, self.died_alone = 0, False
-
-    def succeed(self, follower: Follower) -> "Head":
-        """The head that replaces it and takes over its followers."""
-        head = Head(follower.record, follower.offset, self.key)
-        head.inherit(self)
-        return head
-
-    def inherit(self, done: "Head") -> None:
-        """Take over the previous head's followers and caution."""
-        self.followers = done.followers
-        self.careful, self.run = max(0, done.careful - 1), max(0, done.run - 1)
+UNLIMITED = 1 << 62
 
 
 class Ledger:
@@ -158,26 +26,33 @@ class Ledger:
         self,
         next_offset: int,
         max_queued: int = 10_000,
-        max_queued_bytes: int = 64 * 1024 * 1024,
+        waiting_bytes: Optional[WaitingBytes] = None,
         metadata_limit: int = METADATA_LIMIT,
         busy: Optional[Dict[bytes, int]] = None,
+        most_paged: int = 0,
     ) -> None:
-        """`busy` counts the ledgers in which each key has a head; all ledgers of a process share it."""
+        """`busy` counts the ledgers in which each key has a head; all ledgers of a process share it.
+
+        They share `waiting_bytes` as well. `most_paged`: how many heads a page can list; 0: no pages.
+        """
         self.next = next_offset
         self.max_queued = max_queued
-        self.max_queued_bytes = max_queued_bytes
         self.metadata_limit = metadata_limit
+        self.most_paged = most_paged
         self.heads: Dict[int, Head] = {}
         self.by_key: Dict[bytes, Head] = {}
         self.suspects: Dict[int, Head] = {}
         """The suspects among the heads, by offset."""
         self.busy: Dict[bytes, int] = {} if busy is None else busy
         self.queued = 0
-        self.queued_bytes = 0
+        self.held = Share(WaitingBytes(UNLIMITED) if waiting_bytes is None else waiting_bytes)
+        """The bytes of the heads and their followers."""
         self.changed = False
         """Whether anything has changed since the last commit."""
         self._due: List[Tuple[float, int]] = []
-        self._max_heads = capacity(1, metadata_limit)
+        self._offsets: List[int] = []
+        """A heap of the heads' offsets, and of some that are finished."""
+        self._max_heads = max(capacity(1, metadata_limit), most_paged)
 
     def touch(self) -> None:
         """The last commit is uncertain, or something committed along with the ledger changed."""
@@ -195,10 +70,12 @@ class Ledger:
             self.next = offset
             self.changed = True
 
-    def admit(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0) -> Head:
+    def admit(self, record: Any, offset: int, key: Optional[bytes], attempts: int = 0, size: int = 0) -> Head:
         """List a record as a head in flight. Its key must not have a head yet."""
-        head = Head(record, offset, key, attempts)
+        head = Head(record, offset, key, attempts, size)
         self.heads[offset] = head
+        heapq.heappush(self._offsets, offset)
+        self.held.add(size)
         self.changed = True
         if key is not None:
             self.by_key[key] = head
@@ -214,21 +91,23 @@ class Ledger:
         else:
             del self.busy[key]
 
-    def release_keys(self) -> None:
-        """The partition is given up: its keys no longer count as busy."""
+    def release(self) -> None:
+        """The partition is given up: its keys no longer count as busy, and its orders take no memory."""
         for key in list(self.by_key):
             self.release_key(key)
+        self.held.give_back(self.held.bytes)
 
     def queue(self, key: bytes, record: Any, offset: int, size: int) -> None:
         """Queue a record behind the head of its key."""
-        self.by_key[key].followers.append(Follower(record, offset, size))
+        self.by_key[key].follow(Follower(record, offset, size))
         self.queued += 1
-        self.queued_bytes += size
+        self.held.add(size)
         self.changed = True
 
     def plan_intake(self, offsets: int) -> None:
         """Fix how many heads may be listed while `next` advances by at most `offsets`."""
-        self._max_heads = capacity(self.next + offsets - self.commit_point, self.metadata_limit)
+        span = self.next + offsets - self.commit_point
+        self._max_heads = max(capacity(span, self.metadata_limit), self.most_paged)
 
     @property
     def room(self) -> int:
@@ -243,7 +122,16 @@ class Ledger:
     @property
     def is_full(self) -> bool:
         """True if one more head or follower may be too many: admit nothing more."""
-        return not self.room or self.queued >= self.max_queued or self.queued_bytes >= self.max_queued_bytes
+        return self.limit_reached is not None
+
+    @property
+    def limit_reached(self) -> Optional[str]:
+        """The limit that admits no more heads or followers, None if all have room."""
+        if not self.room:
+            return "heads"
+        if self.queued >= self.max_queued:
+            return "queued"
+        return "bytes" if self.held.of.are_spent else None
 
     @property
     def has_room(self) -> bool:
@@ -251,7 +139,7 @@ class Ledger:
         return (
             len(self.heads) * 4 <= self._max_heads * 3
             and self.queued * 4 <= self.max_queued * 3
-            and self.queued_bytes * 4 <= self.max_queued_bytes * 3
+            and self.held.of.have_room
         )
 
     # --- waiting and finishing -------------------------------------------------------------------
@@ -290,23 +178,22 @@ class Ledger:
         self.changed = True
         del self.heads[head.offset]
         self.suspects.pop(head.offset, None)
-        if not head.followers:
-            if head.key is not None:
-                self.release_key(head.key)
-            return None
-        follower = head.followers.popleft()
-        self.queued -= 1
-        self.queued_bytes -= follower.size
-        return self._succeed(head, follower)
+        self.held.give_back(head.size)
+        following = head.succeed()
+        if following is not None:
+            self.queued -= 1
+            self._replace(head, following)
+        elif head.key is not None:
+            self.release_key(head.key)
+        return following
 
-    def _succeed(self, done: Head, follower: Follower) -> Head:
-        head = done.succeed(follower)
+    def _replace(self, done: Head, head: Head) -> None:
         self.heads[head.offset] = head
+        heapq.heappush(self._offsets, head.offset)
         if done.trail:
             self.suspect(head, IN_COMPANY, trail=done.trail - 1)
         assert done.key is not None
         self.by_key[done.key] = head
-        return head
 
     def suspect(self, head: Head, how: int, died_alone: bool = False, trail: int = 0) -> None:
         """Suspect a head of having killed the process: it is called as `how` says until a call clears it."""
@@ -333,45 +220,17 @@ class Ledger:
     @property
     def commit_point(self) -> int:
         """The offset to commit: the lowest unfinished one."""
-        return min(self.heads) if self.heads else self.next
+        offsets, heads = self._offsets, self.heads
+        while offsets and offsets[0] not in heads:
+            heapq.heappop(offsets)
+        return offsets[0] if offsets else self.next
 
     @property
     def unfinished(self) -> int:
         """How many records below `next` are unfinished."""
         return len(self.heads) + self.queued
 
-    def metadata(
-        self,
-        now_s: float,
-        time_of_day_s: float,
-        clean: bool,
-        braked: bool = False,
-        alone: Optional[int] = None,
-        reach: Optional[int] = None,
-    ) -> str:
-        """The metadata to commit with `commit_point`. `now_s` is on the same clock as the due times."""
-        base = self.commit_point
-        if self.lists_too_much:
-            # The broker takes less than we thought, and what was restored fitted without these.
-            braked, alone, reach = False, None, None
-        flags = ("c" if clean else "o") + ("b" if braked else "") + reach_digit(reach)
-        alone_at = "" if alone is None else str(alone - base)
-        parts = [FORMAT, flags, str(self.next - base), alone_at, str(int(time_of_day_s))]
-        return sealed(";".join([*parts, self._entries(base, now_s)]), base)
-
-    def _entries(self, base: int, now_s: float) -> str:
-        """A commit may list hundreds of heads, so each text is looked up and no object is created."""
-        heads, entry, longest_s = self.heads, entry_text, float(DELAYS_S[-1])
-        texts: List[str] = []
-        last = base
-        for offset in sorted(heads):
-            head = heads[offset]
-            delay_s = 0.0 if head.due_s is None else head.due_s - now_s
-            whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
-            announced = head.announced
-            if head.suspect and not announced:
-                announced, whole_s = True, 1 if head.suspect == IN_COMPANY else 0
-            step = (offset - last) * 2 + (1 if head.followers else 0)
-            texts.append(entry(step, head.attempts, announced, whole_s))
-            last = offset
-        return "".join(texts)
+    def limit_metadata(self, limit: int) -> None:
+        """The broker accepts no more than this many bytes."""
+        self.metadata_limit = limit
+        self.touch()

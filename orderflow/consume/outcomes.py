@@ -9,7 +9,7 @@ from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.consume.caution import is_guilty
 from orderflow.consume.handler import Handler, Order
-from orderflow.consume.ledger import Head
+from orderflow.consume.head import Head
 from orderflow.consume.outbox import Dead, Outbox
 from orderflow.consume.partition import Partition
 from orderflow.consume.results import encode_result, require_outcome

@@ -21,6 +21,10 @@ POOL_RUN = 800
 """Orders workers get between two settlements; after a death, the next owner must be careful this far."""
 
 
+PAGE_BYTES_PER_S = 8_000_000
+"""What pages may take of the network and of Kafka's disk: a long list is written less often."""
+
+
 class Progress(NamedTuple):
     """The timing of the settlements."""
 
@@ -30,6 +34,8 @@ class Progress(NamedTuple):
     settled_at_s: float
     took_s: float
     """How long Kafka took for the last one that sent records."""
+    page_bytes: int = 0
+    """Bytes of the ledger pages in the last one."""
 
 
 class Pace:
@@ -70,6 +76,8 @@ class Pace:
         """
         if self._given >= POOL_RUN:
             return True
+        if progress.page_bytes and now_s < progress.sent_off_at_s + _least_pause_s(progress.page_bytes):
+            return False
         if progress.is_on_its_way:
             return now_s >= progress.sent_off_at_s + self.slice_s(progress.took_s)
         if self._has_workers:
@@ -105,3 +113,8 @@ class Pace:
         """Update `reach`: two settlements in flight may each miss a slice twice as large as the last."""
         if not self._has_workers:
             self.reach = 4 * self.batch_size + leftover
+
+
+def _least_pause_s(page_bytes: int) -> float:
+    """How long to wait after a settlement with pages of this size."""
+    return min(SLICE_S, page_bytes / PAGE_BYTES_PER_S)

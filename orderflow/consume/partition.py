@@ -1,11 +1,16 @@
 """One ready partition: its ledger, its running calls, and how carefully its orders are called."""
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional
 
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
+from orderflow.consume.pages import Pages
+from orderflow.consume.statement import Statement, first_form
 from orderflow.consume.world import World
-from orderflow.model.records import Message
+from orderflow.model.commit_metadata import PageName, Stand, second_form
 
+TELL_OF_PAGE_S = 60.0
+"""After so long without a page, the next one is told again."""
 FIRST_CHUNK, LARGEST_CHUNK = 100, 500
 """How many orders of a partition are announced at a time after an owner died.
 
@@ -23,7 +28,10 @@ class Task(NamedTuple):
 class Partition:
     """A partition's ledger and the state of its calls."""
 
-    def __init__(self, number: int, ledger: Ledger, end: int, careful_left: int = 0) -> None:
+    def __init__(
+        self, number: int, ledger: Ledger, end: int, careful_left: int = 0, pages: Optional[Pages] = None
+    ) -> None:
+        """`pages` None: what the commit metadata has no room for cannot be listed."""
         self.number = number
         self.ledger = ledger
         self.end = end
@@ -37,6 +45,9 @@ class Partition:
         self.holds: Dict[str, Optional[float]] = {}
         """Why fetching is paused, and until when (None: until released)."""
         self._chunk = FIRST_CHUNK
+        self._pages = pages
+        self._paged_at_s: Optional[float] = None
+        """When it last took a page to list what waits."""
 
     def __repr__(self) -> str:
         return f"<partition {self.number}>"
@@ -90,14 +101,39 @@ class Partition:
 
     # --- committing ------------------------------------------------------------------------------
 
-    def commit(self, world: World, clean: bool, braked: bool, reach: int) -> Tuple[int, str]:
-        """The offset and metadata to commit. `reach`: orders that may be called before the next commit."""
+    def commit(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
+        """What to commit, with a new page if it takes one.
+
+        `reach`: about how many orders may be called before the next commit.
+        """
+        stand = self._stand(world, clean, braked, reach)
+        text, fits = first_form(self.ledger, stand, world.clock())
+        if self._pages is None or fits or not self.ledger.heads:
+            return Statement(stand.base, text)
+        name, page = self._pages.write(self.ledger, stand, world)
+        self._tell_of_page(name, world)
+        return Statement(stand.base, second_form(stand, name), page)
+
+    def _tell_of_page(self, name: PageName, world: World) -> None:
+        """One line when the list moves out of the metadata; none if it comes and goes."""
+        now_s, last_s = world.clock(), self._paged_at_s
+        self._paged_at_s = now_s
+        if last_s is None or now_s - last_s > TELL_OF_PAGE_S:
+            waiting = self.ledger.unfinished
+            world.report("list_on_page", partition=self.number, waiting=waiting, topic=name.topic)
+
+    def commit_again(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
+        """The same while the list is what was committed last, so that its page can be named again."""
+        stand = self._stand(world, clean, braked, reach)
+        text, fits = first_form(self.ledger, stand, world.clock())
+        last = None if self._pages is None else self._pages.last
+        if last is None or fits or not self.ledger.heads:
+            return Statement(stand.base, text)
+        # Heads that were lost are still on that page: its own offset goes with it.
+        return Statement(last.base, second_form(stand._replace(base=last.base), last.name))
+
+    def _stand(self, world: World, clean: bool, braked: bool, reach: int) -> Stand:
         # The next owner must be careful with whatever is left of our own careful calls, too.
         reach = max(reach, self.careful_left)
-        text = self.ledger.metadata(world.clock(), world.time_of_day(), clean, braked, self.alone, reach)
-        return self.ledger.commit_point, text
-
-
-def size_of(message: Message) -> int:
-    """Roughly how many bytes of memory a record takes."""
-    return len(message.value() or b"") + len(message.key() or b"") + 200
+        base, end = self.ledger.commit_point, self.ledger.next
+        return Stand(base, end, clean, braked, self.alone, reach, int(world.time_of_day()))

@@ -4,28 +4,34 @@ A partition is ready once its committed metadata has been read, its waiting reco
 "open" mark is committed. Until then none of its orders is admitted: a later one could overtake a waiting one.
 """
 
-from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set
+from typing import Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
 from orderflow.consume import caution
 from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.coming import Coming
 from orderflow.consume.failing import Failing
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.ledger import Ledger
 from orderflow.consume.pace import Pace
-from orderflow.consume.partition import Partition, size_of
-from orderflow.consume.reading_back import Found, Recovery
+from orderflow.consume.paged_commits import Complete, PagedCommits
+from orderflow.consume.pages import LedgerTopic, Pages, Written
+from orderflow.consume.partition import Partition
+from orderflow.consume.reading_back import Recovery
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import Outcome, SessionLost
+from orderflow.consume.waiting_bytes import WaitingBytes
 from orderflow.consume.world import World
-from orderflow.model.commit_metadata import METADATA_LIMIT, Commit, Entry, read_metadata
-from orderflow.model.records import Message
+from orderflow.kafka.ledger_pages import LedgerPages
+from orderflow.model.commit_metadata import METADATA_LIMIT, Commit, capacity, read_metadata
 
 CAREFUL_CALLS = 20_000
 """Careful calls after an unclean stop, if the last owner did not record how many it might make."""
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
+LEAST_METADATA = 350
+"""Bytes that the longest name of a page takes with what surrounds it."""
 BEYOND_END_LIMIT = 10
 """Checks, a second apart, before a committed offset beyond the end of the log is taken as real."""
 STEP = "restoring what is committed"
@@ -36,16 +42,24 @@ def _no_trace(number: int, committed: Optional[int]) -> Optional[str]:
 
 
 class Limits(NamedTuple):
-    """The limits of one partition's ledger."""
+    """How much may wait."""
 
     max_queued: int
-    max_queued_bytes: int
+    """Orders of one partition that wait behind another of their key."""
+    max_waiting_bytes: int
+    """Bytes of all waiting orders of the process."""
 
 
 class Terms(NamedTuple):
     """How to restore partitions."""
 
     limits: Limits
+    group: str = ""
+    """The consumer group: pages are found by it."""
+    ledger_topic: Optional[LedgerTopic] = None
+    """Where to list what the commit metadata has no room for; None: nowhere."""
+    metadata_limit: int = METADATA_LIMIT
+    """Bytes of metadata to write at most."""
     care: caution.Care = caution.INLINE
     """How many followers of a head to call carefully after a death."""
     from_end: FrozenSet[int] = frozenset()
@@ -54,20 +68,12 @@ class Terms(NamedTuple):
     """Finds evidence that the group worked on a partition it has no ledger for."""
 
 
-class _Coming:
-    """A partition being restored."""
+class Connections(NamedTuple):
+    """The engine's connections to Kafka."""
 
-    def __init__(self, partition: Partition, commit: Optional[Commit]) -> None:
-        self.partition = partition
-        self.commit = commit
-        self.entries: Dict[int, Entry] = {entry.offset: entry for entry in (commit.entries if commit else [])}
-        """Orders listed as waiting that have not been read back yet."""
-        self.suspicions = caution.judge(commit)
-
-    @property
-    def read_through_from(self) -> Optional[int]:
-        """The offset from which every record is wanted, since it may be a follower."""
-        return next((entry.offset for entry in self.entries.values() if entry.has_followers), None)
+    session: Session
+    recovery: Recovery
+    pages: LedgerPages
 
 
 class Restoration:
@@ -75,8 +81,7 @@ class Restoration:
 
     def __init__(
         self,
-        session: Session,
-        recovery: Recovery,
+        connections: Connections,
         terms: Terms,
         brake: OutageBrake,
         pace: Pace,
@@ -84,13 +89,14 @@ class Restoration:
     ) -> None:
         self.busy: Dict[bytes, int] = {}
         """Keys with a head in any ledger: the only look-up made for every record."""
-        self._session = session
-        self._recovery = recovery
+        self.waiting_bytes = WaitingBytes(terms.limits.max_waiting_bytes)
+        self._session, self._recovery = connections.session, connections.recovery
         self._terms = terms
         self._brake = brake
         self._pace = pace
         self._world = world
-        self._coming: Dict[int, _Coming] = {}
+        self._paged = PagedCommits(connections.pages, terms.group, self._session.topic, world)
+        self._coming: Dict[int, Coming] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
         self._retry_at_s = 0.0
@@ -99,25 +105,34 @@ class Restoration:
     @property
     def reads_back(self) -> bool:
         """True while waiting orders are being read back; polling need not wait meanwhile."""
-        return bool(self._recovery)
+        return bool(self._recovery or self._paged)
 
     def cancel(self, numbers: Set[int]) -> None:
         """Stop restoring these partitions."""
         self._recovery.cancel(numbers)
+        self._paged.cancel(numbers)
         for number in numbers:
             self._coming.pop(number, None)
 
-    def lower_metadata_limit(self, ready: Dict[int, Partition]) -> None:
-        """The broker accepts less than assumed: restored ledgers get a limit a quarter lower."""
+    def lower_metadata_limit(self, ready: Dict[int, Partition]) -> bool:
+        """The broker accepts less than assumed: ledgers get a limit a quarter lower.
+
+        False if they cannot go on with it: without pages what they list may not fit, and a page needs a name.
+        """
         for number, partition in ready.items():
-            self._metadata_limits[number] = partition.ledger.metadata_limit * 3 // 4
+            limit = partition.ledger.metadata_limit * 3 // 4
+            self._metadata_limits[number] = limit
+            partition.ledger.limit_metadata(limit)
+        least = min((partition.ledger.metadata_limit for partition in ready.values()), default=0)
+        return self._terms.ledger_topic is not None and least >= LEAST_METADATA
 
     def advance(self, missing: Set[int]) -> Iterator[Partition]:
         """Continue restoring these; yields those that are now ready."""
         if self._world.clock() < self._retry_at_s:
             return
         try:
-            self._begin(missing - set(self._coming))
+            self._begin(missing - set(self._coming) - self._paged.numbers())
+            self._read_pages()
             self._read_back()
             for coming in list(self._coming.values()):
                 if coming.partition.number not in self._recovery and self._open(coming):
@@ -152,12 +167,35 @@ class Restoration:
         if mark > high:
             return self._is_beyond_end(number, mark, high)
         self._beyond_end.pop(number, None)
-        if mark < low:
-            self._world.report("lost_by_retention", partition=number, offset=mark, until=low)
+        if commit is not None and commit.page is not None:
+            return self._paged.start(number, offset, commit)
         if commit is None:
             self._look_for_lost_ledger(number, committed, max(mark, low), high)
-        self._begin_reading_back(_Coming(self._new(number, max(mark, low), high, commit), commit))
-        return None
+            commit = _without_list(offset)
+        return self._begin_at(Complete(number, offset, commit), (low, high))
+
+    def _begin_at(self, complete: Complete, bounds: Tuple[int, int]) -> None:
+        low, high = bounds
+        number, commit = complete.number, complete.commit
+        if commit.next < low:
+            self._world.report("lost_by_retention", partition=number, offset=commit.next, until=low)
+        partition = self._new(complete, max(commit.next, low), high)
+        self._begin_reading_back(Coming(partition, complete, self._terms.care, self._world))
+
+    def _read_pages(self) -> None:
+        for number, base, commit, key_hashes in self._paged.poll(READ_BACK_S) if self._paged else []:
+            self._require_room(number, commit)
+            bounds = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+            self._begin_at(Complete(number, base, commit, key_hashes), bounds)
+
+    def _require_room(self, number: int, commit: Commit) -> None:
+        """Without pages, what a page lists cannot be committed again."""
+        if self._terms.ledger_topic is None and len(commit.entries) > capacity(commit.next):
+            raise SessionLost(
+                f"{self._session.topic}-{number}: {len(commit.entries):,} waiting orders are listed on a "
+                "page of the ledger topic, more than commit metadata has room for. Nothing was skipped. This "
+                "consumer needs LEDGER_TOPIC, with the rights to read and write it"
+            )
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
         """Report a list of waiting orders that was lost when its offset expired or was reset."""
@@ -179,81 +217,46 @@ class Restoration:
                 f"--to-earliest --topic {self._session.topic}:{number} --execute"
             )
 
-    def _new(self, number: int, next_offset: int, high: int, commit: Optional[Commit]) -> Partition:
-        max_queued, max_queued_bytes = self._terms.limits
-        limit = self._metadata_limits.get(number, METADATA_LIMIT)
-        ledger = Ledger(next_offset, max_queued, max_queued_bytes, limit, self.busy)
-        careful = 0 if commit is None or commit.clean else _careful_calls(commit)
-        self._brake.add(number, held=commit is not None and commit.braked)
-        return Partition(number, ledger, high, careful)
+    def _new(self, complete: Complete, next_offset: int, high: int) -> Partition:
+        number, base, commit, _ = complete
+        limit = self._metadata_limits.get(number, self._terms.metadata_limit)
+        topic, max_queued = self._terms.ledger_topic, self._terms.limits.max_queued
+        paged = 0 if topic is None else topic.most_heads
+        ledger = Ledger(next_offset, max_queued, self.waiting_bytes, limit, self.busy, paged)
+        careful = 0 if commit.clean else _careful_calls(commit)
+        self._brake.add(number, held=commit.braked)
+        last = None if commit.page is None else Written(base, commit.page)
+        pages = None if topic is None else Pages(topic, self._session.topic, number, last)
+        return Partition(number, ledger, high, careful, pages)
 
     # --- reading waiting orders back -------------------------------------------------------------
 
-    def _begin_reading_back(self, coming: _Coming) -> None:
+    def _begin_reading_back(self, coming: Coming) -> None:
         number, ledger = coming.partition.number, coming.partition.ledger
         self._coming[number] = coming
-        through = coming.read_through_from
-        lone = [offset for offset in coming.entries if through is None or offset < through]
-        if coming.entries:
-            self._recovery.start(number, lone, through, ledger.next)
+        if coming.missing():
+            self._recovery.start(number, coming.lone, coming.read_through_from, ledger.next)
 
     def _read_back(self) -> None:
         """Continue the searches for a moment; ready partitions wait meanwhile."""
         until_s = self._world.clock() + READ_BACK_S
         while self._recovery and self._world.clock() < until_s:
             for found in self._recovery.poll(READ_BACK_S):
-                self._take(found)
-
-    def _take(self, found: Found) -> None:
-        coming = self._coming[found.partition]
-        for record in found.records:
-            self._take_record(coming, record)
-
-    def _take_record(self, coming: _Coming, record: Message) -> None:
-        entry = coming.entries.pop(record.offset(), None)
-        if entry is not None:
-            self._list(coming, entry, record)
-            return
-        ledger, key = coming.partition.ledger, record.key()
-        if key is not None and key in ledger.by_key:
-            ledger.queue(key, record, record.offset(), size_of(record))
-
-    def _list(self, coming: _Coming, entry: Entry, record: Message) -> None:
-        commit, partition = coming.commit, coming.partition
-        assert commit is not None
-        key = record.key()
-        # A late record was listed beside a head of its key, so it waits on its own.
-        key = None if key in partition.ledger.by_key else key
-        head = partition.ledger.admit(record, entry.offset, key, entry.attempts)
-        if not commit.clean:
-            head.call_carefully(self._terms.care.followers)
-        suspicion = coming.suspicions.get(entry.offset)
-        if suspicion is not None:
-            partition.ledger.suspect(head, suspicion.how, suspicion.died_alone, self._terms.care.trail)
-        if head.died_alone:
-            partition.mark_alone(head.offset)
-        partition.ledger.wait(head, self._world.clock() + self._still_to_wait_s(entry, commit, head))
-
-    def _still_to_wait_s(self, entry: Entry, commit: Commit, head: Head) -> float:
-        if head.suspect:
-            return 0.0
-        passed_s = max(0.0, self._world.time_of_day() - commit.written_at_s)
-        return max(0.0, entry.delay_s - passed_s)
+                for record in found.records:
+                    self._coming[found.partition].take(record)
 
     # --- ready -----------------------------------------------------------------------------------
 
-    def _open(self, coming: _Coming) -> bool:
+    def _open(self, coming: Coming) -> bool:
         """Commit the "open" mark and start fetching the partition."""
         partition = coming.partition
         number, ledger = partition.number, partition.ledger
         if not self._commit_open(partition):
             return False
         self._session.resume_at(number, ledger.next)
-        lost: List[Entry] = list(coming.entries.values())
-        for entry in lost:
-            self._world.report(
-                "waiting_order_lost", partition=number, offset=entry.offset, more=entry.has_followers
-            )
+        for offset, more in coming.missing().items():
+            ledger.touch()  # the next commit must not name a list that still has it
+            self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)
         del self._coming[number]
         self._failing.succeeded(STEP)
         waiting, careful = ledger.unfinished, bool(partition.careful_left)
@@ -264,8 +267,8 @@ class Restoration:
 
     def _commit_open(self, partition: Partition) -> bool:
         braked = self._brake.holds(partition.number)
-        commit = partition.commit(self._world, clean=False, braked=braked, reach=self._pace.reach)
-        settlement = self._session.commit({partition.number: commit})
+        statement = partition.commit_again(self._world, clean=False, braked=braked, reach=self._pace.reach)
+        settlement = self._session.commit({partition.number: statement.place})
         if settlement.outcome is Outcome.SETTLED:
             partition.ledger.told()
             return True
@@ -281,6 +284,11 @@ class Restoration:
             f"{len(partition.ledger.heads)} waiting orders, more than the broker now accepts. Nothing "
             "was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
         )
+
+
+def _without_list(offset: int) -> Commit:
+    """What is assumed where nothing was committed, or by somebody else: all before the offset is done."""
+    return Commit(offset, [], clean=True, braked=False, alone=None, written_at_s=0)
 
 
 def _careful_calls(commit: Commit) -> int:

@@ -144,17 +144,24 @@ class Session(Source):
         failed = (place.error for place in results or [] if place.error is not None)
         return next((_not_committed(error) for error in failed), SETTLED)
 
-    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
+    def send(
+        self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
+    ) -> Settlement:
         """Send the records and, with exactly-once, the offsets: see `Transaction.send`."""
-        return self._transaction.send(outgoing, offsets, member)
+        return self._transaction.send(outgoing, offsets, member, pages)
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""
         return self._transaction.find_out(offsets)
 
-    def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
+    def expect(
+        self,
+        max_dead_letter_bytes: int,
+        max_result_bytes: Optional[int] = None,
+        max_page_bytes: Optional[int] = None,
+    ) -> None:
         """Set the largest record, and batch, that the topics accept from now on."""
-        self._transaction.expect(max_dead_letter_bytes, max_result_bytes)
+        self._transaction.expect(max_dead_letter_bytes, max_result_bytes, max_page_bytes)
 
 
 def _not_committed(error: KafkaError) -> Settlement:

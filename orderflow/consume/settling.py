@@ -139,17 +139,19 @@ class Settling:
         if not changed:
             return Verdict.SETTLED
         work = self._work(changed)
-        if not work.records:
+        if not work.records and not work.pages:
             return self._judge(Answer(work, self._session.commit(work.offsets)))
         self._dispatch.send_off(work)
         return Verdict.SETTLED
 
     def _work(self, changed: List[Partition]) -> Work:
-        offsets = {partition.number: self._assignment.commit_of(partition) for partition in changed}
+        stated = {partition.number: self._assignment.commit_of(partition) for partition in changed}
         for partition in changed:
             partition.ledger.told()
         outbox = self.outbox.take()
-        return Work(outbox, outbox.records(), changed, offsets, self._session.member())
+        offsets = {number: statement.place for number, statement in stated.items()}
+        pages = [statement.page for statement in stated.values() if statement.page is not None]
+        return Work(outbox, outbox.records(), pages, changed, offsets, self._session.member())
 
     def _wait(self) -> Optional[Verdict]:
         """Wait for the settlement in flight; None if an immediate retry may turn out differently."""
@@ -170,8 +172,11 @@ class Settling:
             self._unsure = work._replace(is_unsure=True)
             return self._hold(settlement)
         self._take_back(work, settlement)
+        if settlement.outcome is Outcome.METADATA_TOO_LARGE and self._assignment.lower_metadata_limit():
+            return None
         if settlement.outcome in HOPELESS:
-            return self._give_up(settlement)
+            self.lost = settlement.detail
+            return Verdict.LOST
         if settlement.outcome is Outcome.MOVED_ON and not self._session.lost:
             return self._keep(settlement)
         return None if self._can_say_otherwise(settlement) else self._hold(settlement)
@@ -193,12 +198,6 @@ class Settling:
         self.outbox.put_back(work.outbox)
         for partition in work.partitions:
             partition.ledger.touch()
-
-    def _give_up(self, settlement: Settlement) -> Verdict:
-        if settlement.outcome is Outcome.METADATA_TOO_LARGE:
-            self._assignment.lower_metadata_limit()
-        self.lost = settlement.detail
-        return Verdict.LOST
 
     def _keep(self, settlement: Settlement) -> Optional[Verdict]:
         """The group is between generations: settle again as a member of the new one, now or later.
@@ -272,7 +271,7 @@ class Settling:
         if self._patience.has_paused or self.settle_now() is not Verdict.SETTLED:
             return
         offsets = {
-            number: self._assignment.commit_of(partition, clean=partition.is_clean)
+            number: self._assignment.commit_again_of(partition, partition.is_clean).place
             for number, partition in self._assignment.ready.items()
             if number in numbers
         }

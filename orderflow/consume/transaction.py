@@ -60,13 +60,15 @@ class Sizes(NamedTuple):
 
     dead_letter_bytes: int = 1_000_000
     result_bytes: int = 1_000_000
+    page_bytes: int = 1_000_000
 
 
 class Deliveries:
     """Failed deliveries among the records sent last."""
 
     def __init__(self) -> None:
-        self._errors: List[KafkaError] = []
+        self._errors: List[Tuple[KafkaError, str]] = []
+        """What went wrong, and with a record for which topic."""
         self.denied: Set[str] = set()
         """Topics we may not write to."""
 
@@ -83,13 +85,17 @@ class Deliveries:
         """The client's report on one record."""
         if error is None:
             return
-        self._errors.append(error)
+        self._errors.append((error, record.topic()))
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             self.denied.add(record.topic())
 
-    def first_cause(self, error: KafkaError) -> KafkaError:
-        """Why a commit failed: the failed delivery if there is one, since the commit's own error is vague."""
-        return next((cause for cause in self._errors if cause.code() not in PURGED), error)
+    def first_cause(self, error: KafkaError) -> Tuple[KafkaError, Optional[str]]:
+        """Why a commit failed: the failed delivery if there is one, since the commit's own error is vague.
+
+        With the topic of that delivery.
+        """
+        failed = ((cause, topic) for cause, topic in self._errors if cause.code() not in PURGED)
+        return next(failed, (error, None))
 
 
 class Producers:
@@ -123,11 +129,15 @@ class Producers:
         """Use another producer from now on."""
         self._current = None
 
-    def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int]) -> None:
+    def expect(
+        self, max_dead_letter_bytes: int, max_result_bytes: Optional[int], max_page_bytes: Optional[int]
+    ) -> None:
         """Set the largest record, and batch, from now on; None leaves a size unchanged."""
         self._sizes = self._sizes._replace(dead_letter_bytes=max_dead_letter_bytes)
         if max_result_bytes is not None:
             self._sizes = self._sizes._replace(result_bytes=max_result_bytes)
+        if max_page_bytes is not None:
+            self._sizes = self._sizes._replace(page_bytes=max_page_bytes)
         self._current, self._next = None, self._new()
 
     def _new(self) -> Producer:
@@ -158,25 +168,39 @@ class Transaction:
         self._producers = Producers(clients, self._deliveries, on_error)
         self._step = ""
         """The client call in progress, named when it fails."""
+        self._now: Optional[str] = None
+        """The topic of the record that is being handed to the client."""
         self._sending: Sequence[Outgoing] = ()
+        self._pages: Sequence[Outgoing] = ()
 
-    def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
+    def expect(
+        self,
+        max_dead_letter_bytes: int,
+        max_result_bytes: Optional[int] = None,
+        max_page_bytes: Optional[int] = None,
+    ) -> None:
         """Set the largest record, and batch, that the topics accept from now on."""
-        self._producers.expect(max_dead_letter_bytes, max_result_bytes)
+        self._producers.expect(max_dead_letter_bytes, max_result_bytes, max_page_bytes)
 
-    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
-        """Send the records. With exactly-once, the offsets are committed with them, both or neither.
+    def send(
+        self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
+    ) -> Settlement:
+        """Send the records and pages. With exactly-once, the offsets are committed with them, all or nothing.
 
         With at-least-once, the outcome is SENT once every record is confirmed, and the caller commits the
-        offsets. Another thread may call this, one call at a time.
+        offsets. Pages are sent after the records are confirmed, because a page says what is finished.
+        Another thread may call this, one call at a time.
         """
         if member is None:
             return DROPPED
-        self._sending = outgoing
+        self._sending, self._pages, self._now = outgoing, pages, None
         self._deliveries.begin()
         if self._clients.exactly_once:
-            return self._transact(outgoing, offsets, member)
-        return self._confirm(outgoing)
+            return self._transact([*outgoing, *pages], offsets, member)
+        settlement = self._confirm(outgoing)
+        if settlement.outcome is not Outcome.SENT or not pages:
+            return settlement
+        return self._confirm(pages)._replace(confirmed=settlement.confirmed)
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out whether the last transaction, with these offsets, was committed.
@@ -210,7 +234,9 @@ class Transaction:
             producer.send_offsets_to_transaction(places_of(self._topic, offsets), member, TIMEOUT_S)
             self._step = "produce"
             for record in outgoing:
+                self._now = record.topic
                 produce(producer, record)
+            self._now = None
             producer.poll(0)
             self._step = COMMIT
             producer.commit_transaction(TIMEOUT_S)
@@ -224,7 +250,7 @@ class Transaction:
         Before the commit request, nothing can be committed, and after a failed delivery the client does not
         send that request. Otherwise only a successful abort, or Kafka itself, can tell.
         """
-        settlement = self._failed(self._deliveries.first_cause(error), self._step)
+        settlement = self._failed(*self._deliveries.first_cause(error))
         unasked = self._step != COMMIT or (self._deliveries and error.txn_requires_abort())
         if self._has_aborted(error) or unasked:
             return settlement
@@ -252,7 +278,8 @@ class Transaction:
         if self._producers.current is not None:
             self._producers.current.purge()
         self._producers.drop()
-        settlement = self._failed(self._deliveries.first_cause(failure), "produce")
+        self._step = "produce"
+        settlement = self._failed(*self._deliveries.first_cause(failure))
         return settlement._replace(confirmed=frozenset(confirmed))
 
     def _send_and_wait(self, outgoing: Sequence[Outgoing], confirmed: Set[int]) -> Optional[KafkaError]:
@@ -260,7 +287,9 @@ class Transaction:
         try:
             producer = self._producers.ready()
             for place, record in enumerate(outgoing):
+                self._now = record.topic
                 produce(producer, record, self._confirmation(place, confirmed))
+            self._now = None
             producer.flush(TIMEOUT_S)
         except RAISED as raised:
             return error_of(raised)
@@ -277,12 +306,17 @@ class Transaction:
 
     # --- failures --------------------------------------------------------------------------------
 
-    def _failed(self, error: KafkaError, step: str) -> Settlement:
+    def _failed(self, error: KafkaError, topic: Optional[str]) -> Settlement:
+        """`topic`: of the record that could not be delivered, None if that is not known."""
         missing = _missing_right(error.code(), self._clients, self._deliveries.denied or self._topics())
-        return Settlement(outcome_of(error), f"{step}: {error.str()}{missing}")
+        outcome, topic = outcome_of(error), topic or self._now
+        if outcome is Outcome.TOO_LARGE and topic in {page.topic for page in self._pages}:
+            # Smaller dead letters would not help: the topic of the pages accepts less than it did.
+            outcome, missing = Outcome.REFUSED, f"; raise max.message.bytes of {topic}"
+        return Settlement(outcome, f"{self._step}: {error.str()}{missing}")
 
     def _topics(self) -> AbstractSet[str]:
-        return {record.topic for record in self._sending}
+        return {record.topic for record in [*self._sending, *self._pages]}
 
 
 def _abort(producer: Producer) -> bool:

@@ -47,6 +47,11 @@ class Partition(NamedTuple):
         """Orders that wait for a retry, or are in flight."""
         return 0 if self.commit is None else len(self.commit.entries)
 
+    @property
+    def knows_waiting(self) -> bool:
+        """Whether the commit lists what waits, itself or on a page that was found."""
+        return self.commit is not None and self.commit.is_complete
+
     def overdue(self, now_ms: int) -> int:
         """How many of them should have been called a while ago."""
         if self.commit is None:

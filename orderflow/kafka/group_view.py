@@ -18,8 +18,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import missing_right
+from orderflow.model.commit_metadata import Commit, read_metadata
 
 _LOOK_S = 0.1
 
@@ -57,6 +59,8 @@ class View(NamedTuple):
     members: Optional[List[Member]]
     committed: Optional[Dict[int, Committed]]
     """Partitions without an entry have no commit."""
+    commits: Dict[int, Optional[Commit]]
+    """What they say, with the orders that a page lists. None: no metadata of ours."""
     ends: Optional[Dict[int, Ends]]
     unknown: List[str]
 
@@ -82,7 +86,7 @@ class GroupView:
         found = self._answer("who consumes", self._group, lambda: self._members(described))
         committed = self._answer("what is committed", self._group, lambda: self._committed(offsets))
         state, members = found or (None, None)
-        return View(state, members, committed, ends, self._unknown)
+        return View(state, members, committed, self._commits(committed or {}), ends, self._unknown)
 
     def times(self, places: Mapping[int, int]) -> Dict[int, int]:
         """When the first record from each offset on was published, as far as that is found in time."""
@@ -150,6 +154,21 @@ class GroupView:
             raise
         ours = [place for place in places if place.topic == self._topic and place.offset >= 0]
         return {place.partition: Committed(place.offset, place.metadata or "") for place in ours}
+
+    def _commits(self, committed: Mapping[int, Committed]) -> Dict[int, Optional[Commit]]:
+        told = {number: (one.offset, one.metadata) for number, one in committed.items()}
+        group = Group(self._group, self._topic)
+        wait_s = self._timeout_s
+        pages = self._answer("what waits", self._topic, lambda: read_commits(self._conf, group, told, wait_s))
+        commits: Dict[int, Optional[Commit]] = pages or {
+            number: read_metadata(one.metadata, one.offset) for number, one in committed.items()
+        }
+        self._unknown += [
+            f"what waits in partition {number}: the page that lists it cannot be found"
+            for number, commit in commits.items()
+            if pages is not None and commit is not None and not commit.is_complete
+        ]
+        return commits
 
     def _ends(self, topic: Optional[str] = None) -> Dict[int, Ends]:
         partitions = self._partitions(topic or self._topic)

@@ -28,6 +28,8 @@ from orderflow.model.records import Record, record_of
 
 BATCH = 250
 """Records per batch. Small, so that what is built from them is still in the CPU's cache when it is used."""
+READ_ON = 500
+"""Up to this many offsets are faster to read than to skip with a seek (a seek takes 1 to 2 ms)."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
 GROWTH_S = 5.0
@@ -162,16 +164,25 @@ class Reader:
         return self.fetch_all(partition, [offset]).get(offset)
 
     def fetch_all(self, partition: int, offsets: Sequence[int]) -> Dict[int, Record]:
-        """The records at these offsets that the log still holds, by offset. Seeks to each."""
-        found = {}
+        """The records at these offsets that the log still holds, by offset.
+
+        Reads on where they stand close together, and seeks where they do not.
+        """
         bounds = self.bounds(partition)
-        for offset in sorted(offsets):
-            if bounds.low <= offset < bounds.high:
-                self._assign([(partition, offset)])
-                record = self._first()
-                if record is not None and record.offset == offset:
-                    found[offset] = record
+        wanted = {offset for offset in offsets if bounds.low <= offset < bounds.high}
+        found: Dict[int, Record] = {}
+        for first, last in _clusters(sorted(wanted)):
+            if first == last:
+                found.update(self._fetch_one(partition, first))
+                continue
+            for batch in self.read([Span(partition, first, last + 1)]):
+                found.update((record.offset, record) for record in batch if record.offset in wanted)
         return found
+
+    def _fetch_one(self, partition: int, offset: int) -> Dict[int, Record]:
+        self._assign([(partition, offset)])
+        record = self._first()
+        return {offset: record} if record is not None and record.offset == offset else {}
 
     def _first(self) -> Optional[Record]:
         """The first record from the assigned offset on; None at the end of the log."""
@@ -260,6 +271,19 @@ class Reader:
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
+
+
+def _clusters(offsets: Sequence[int]) -> Iterator[Tuple[int, int]]:
+    """First and last offset of each group of ascending offsets that stand close together."""
+    first: Optional[int] = None
+    last = -1
+    for offset in offsets:
+        if first is not None and offset - last > READ_ON:
+            yield first, last
+            first = None
+        first, last = offset if first is None else first, offset
+    if first is not None:
+        yield first, last
 
 
 def _place(position: Position, held: Bounds) -> int:

@@ -13,7 +13,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
 from orderflow.kafka import refusals
@@ -65,6 +65,25 @@ def dead_letters(name: str) -> TopicSpec:
 def audit(name: str) -> TopicSpec:
     """The topic that records what was done with each dead letter: compacted, so the latest entry stays."""
     return TopicSpec(name, 1, {"cleanup.policy": "compact"})
+
+
+def ledger(name: str, partitions: int) -> TopicSpec:
+    """The topic of the ledger's pages, partitioned like the orders, so that a page is quickly found.
+
+    Of each source partition only the latest page matters: small segments let the cleaner keep it small.
+    """
+    config = {
+        **BY_BROKERS_CLOCK,
+        "cleanup.policy": "compact",
+        "max.message.bytes": str(LEDGER_RECORD_BYTES),
+        "segment.bytes": str(64 * 1024 * 1024),
+        "min.cleanable.dirty.ratio": "0.1",
+    }
+    return TopicSpec(name, partitions, config)
+
+
+LEDGER_RECORD_BYTES = 4 * 1024 * 1024
+"""Room for some 170,000 waiting orders of one partition."""
 
 
 def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
@@ -391,6 +410,19 @@ def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0)
         return len(_describe(admin, name, timeout_s).partitions)
     except KafkaException as error:
         raise _unseen(name, error.args[0]) from error
+
+
+def missing_rights(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> List[str]:
+    """Which of READ and WRITE on a topic we lack. Raises CommandError if that cannot be determined."""
+    admin = _admin(conf)
+    asked = TopicCollection([name])
+    try:
+        told = admin.describe_topics(asked, include_authorized_operations=True, request_timeout=timeout_s)
+        granted = told[name].result().authorized_operations
+    except KafkaException as error:
+        raise _unseen(name, error.args[0]) from error
+    wanted = (AclOperation.READ, AclOperation.WRITE)
+    return [] if granted is None else [right.name for right in wanted if right not in granted]
 
 
 def _unseen(name: str, error: KafkaError) -> CommandError:

@@ -5,5 +5,6 @@ Pure: no clock, no randomness, no I/O, no client. Every other folder builds on t
 
 Reading order: records (read from a topic, and to be sent), orders (the value and its rules), delivery_id
 (what an order is called from its first call on), dead_letter (the record the engine sends when an order
-cannot be processed), commit_metadata (what still waits, committed with an offset), text, time_spans.
+cannot be processed), commit_metadata (what still waits, committed with an offset), ledger_page (the same
+where the metadata has no room), text, time_spans.
 """

@@ -4,16 +4,17 @@ import re
 from bisect import bisect_left
 from functools import lru_cache
 from math import log2
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, Match, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
 METADATA_LIMIT = 4000
 """Bytes of metadata to write: a little below the broker's default `offset.metadata.max.bytes` (4,096)."""
 
 MAX_ATTEMPTS = 31
-"""The most attempts that a metadata entry can count."""
+"""The most attempts that a metadata entry can count; a page can count more."""
 
 FORMAT = "of1"
+PAGED_FORMAT = "of2"
 HEADER_LIMIT = 69
 """Most bytes of metadata besides the entries: two offsets of 19 digits, a time of 10, the checksum."""
 REACHES = [100 << power for power in range(9)]
@@ -35,6 +36,27 @@ class Entry(NamedTuple):
     announced: bool = False
 
 
+class PageName(NamedTuple):
+    """Which record of a ledger topic lists the heads if the metadata has no room; see ledger_page.py."""
+
+    topic: str
+    partition: int
+    number: int
+
+
+class Stand(NamedTuple):
+    """What a commit says about its partition besides listing the heads."""
+
+    base: int
+    """The committed offset."""
+    next: int
+    clean: bool
+    braked: bool
+    alone: Optional[int]
+    reach: Optional[int]
+    written_at_s: int
+
+
 class Commit(NamedTuple):
     """What a committed offset's metadata says about its partition."""
 
@@ -47,12 +69,22 @@ class Commit(NamedTuple):
     written_at_s: int
     reach: Optional[int] = None
     """About how many orders beyond `next` may be called before the next commit. None: not known."""
+    page: Optional[PageName] = None
+    """The page that lists the heads. None: `entries` lists them all. Otherwise `entries` is empty until the
+    page has been read, which does not mean that nothing waits."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether `entries` lists the heads. A page without heads is never written."""
+        return self.page is None or bool(self.entries)
 
 
 # --- the metadata's text -----------------------------------------------------------------------------
 #
 #   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
+#   of2;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<page>;<partition>;<topic>;<check>
 #
+# The second form names a page of the ledger topic, by number, instead of listing the entries.
 # flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
 # if it is known. Numbers are decimal.
 # An entry, in offset order: the distance from the previous one, doubled, plus 1 with followers, in
@@ -65,11 +97,13 @@ class Commit(NamedTuple):
 # digits, no longer than we write. Everything else counts as foreign.
 
 
-TEXT = re.compile(
-    rf"{FORMAT};([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}});([A-Za-z0-9_-]*);[0-9a-f]{{8}}",
-    re.ASCII,
-)
+STAND = r"([co])(b?)([0-8]?);([0-9]{1,19});([0-9]{0,19});([0-9]{1,10})"
+CHECK = "[0-9a-f]{8}"
+TEXT = re.compile(rf"{FORMAT};{STAND};([A-Za-z0-9_-]*);{CHECK}", re.ASCII)
 """Anything longer or in another form was not written by us: whoever may commit may also forge metadata."""
+PAGED_TEXT = re.compile(
+    rf"{PAGED_FORMAT};{STAND};([0-9]{{1,19}});([0-9]{{1,9}});([A-Za-z0-9._-]{{1,249}});{CHECK}", re.ASCII
+)
 MAX_OFFSET = 2**63 - 1
 LONGEST_NUMBER = 13
 """Most 5-bit digits that a doubled distance between two offsets takes."""
@@ -78,6 +112,22 @@ LONGEST_NUMBER = 13
 def reach_digit(reach: Optional[int]) -> str:
     """The digit of the smallest expressible reach that is not below this one, or of the largest."""
     return "" if reach is None else str(min(bisect_left(REACHES, reach), len(REACHES) - 1))
+
+
+def first_form(stand: Stand, entries: str) -> str:
+    """The metadata that lists the heads itself, their entries as text."""
+    return sealed(f"{FORMAT};{_stand(stand)};{entries}", stand.base)
+
+
+def second_form(stand: Stand, page: PageName) -> str:
+    """The metadata that names the page on which the heads are listed."""
+    return sealed(f"{PAGED_FORMAT};{_stand(stand)};{page.number};{page.partition};{page.topic}", stand.base)
+
+
+def _stand(stand: Stand) -> str:
+    flags = ("c" if stand.clean else "o") + ("b" if stand.braked else "") + reach_digit(stand.reach)
+    alone = "" if stand.alone is None else str(stand.alone - stand.base)
+    return f"{flags};{stand.next - stand.base};{alone};{stand.written_at_s}"
 
 
 def sealed(body: str, base: int) -> str:
@@ -94,31 +144,48 @@ def read_metadata(text: str, base: int) -> Optional[Commit]:
 
 
 def _read(text: str, base: int) -> Commit:
-    found = TEXT.fullmatch(text) if len(text) <= METADATA_LIMIT else None
-    if found is None or text != sealed(text.rpartition(";")[0], base):
+    if len(text) > METADATA_LIMIT or text != sealed(text.rpartition(";")[0], base):
         raise ValueError(text)
-    state, brake, reach, span, alone, written_at_s, entries = found.groups()
-    commit = Commit(
+    listed, paged = TEXT.fullmatch(text), PAGED_TEXT.fullmatch(text)
+    if listed is not None:
+        commit = _commit(listed, base)._replace(entries=list(_read_entries(listed[7], base)))
+    elif paged is not None:
+        commit = _commit(paged, base)._replace(page=PageName(paged[9], int(paged[8]), int(paged[7])))
+    else:
+        raise ValueError(text)
+    if not _is_sound(commit, base):
+        raise ValueError(text)
+    return commit
+
+
+def _commit(found: Match[str], base: int) -> Commit:
+    state, brake, reach, span, alone, written_at_s = found.groups()[:6]
+    return Commit(
         next=base + int(span),
-        entries=list(_read_entries(entries, base)),
+        entries=[],
         clean=state == "c",
         braked=bool(brake),
         alone=base + int(alone) if alone else None,
         written_at_s=int(written_at_s),
         reach=REACHES[int(reach)] if reach else None,
     )
-    if not _is_sound(commit, base):
-        raise ValueError(text)
-    return commit
 
 
 def _is_sound(commit: Commit, base: int) -> bool:
     """Whether offsets rise, begin at the base and can exist: anything else could skip a record."""
+    known = commit.alone is None or base <= commit.alone < commit.next
+    if not (known and 0 <= base <= commit.next <= MAX_OFFSET):
+        return False
+    if commit.page is not None:
+        return base < commit.next
     offsets = [entry.offset for entry in commit.entries]
     first = offsets[0] if offsets else commit.next
-    rising = all(low < high for low, high in zip(offsets, [*offsets[1:], commit.next]))
-    known = commit.alone is None or base <= commit.alone < commit.next
-    return first == base and rising and known and 0 <= base <= commit.next <= MAX_OFFSET
+    return first == base and rise(offsets, commit.next)
+
+
+def rise(offsets: Sequence[int], end: int) -> bool:
+    """Whether offsets follow each other, all of them before `end`."""
+    return all(low < high for low, high in zip(offsets, [*offsets[1:], end]))
 
 
 @lru_cache(maxsize=20_000)

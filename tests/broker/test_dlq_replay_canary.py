@@ -1,11 +1,11 @@
 """A canary goes first: the rest follows only if a real consumer got past it and it did not come back."""
 
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 import pytest
 
 from orderflow.dlq.replay.canary import is_past
-from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 from tests.support.memory import write_metadata
 from tests.support.pipeline import Finished, Pipeline
 
@@ -32,9 +32,9 @@ def metadata(next_offset: int, entries: List[Entry], base: int) -> str:
         (5, metadata(20, [Entry(5, 1, 9, has_followers=True)], 5), False),
     ],
 )
-def test_when_a_group_is_past_it(committed: int, text: str, past: bool) -> None:
+def test_when_a_group_is_past_it(committed: int, text: Optional[str], past: bool) -> None:
     """Offsets 10 to 20 are done if they lie below what is committed, or none of them is listed as waiting."""
-    assert is_past(committed, text, 10, 20) is past
+    assert is_past(committed, read_metadata(text or "", committed), 10, 20) is past
 
 
 @pytest.fixture

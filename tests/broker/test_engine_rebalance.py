@@ -285,19 +285,25 @@ def test_a_storm_of_rebalances_loses_and_doubles_nothing(strict_shop: NewShop) -
     assert_survives_storm(strict_shop, MORTAL, guests=3, orders=1500)
 
 
-def assert_survives_storm(strict_shop: NewShop, protocol: Tuple[str, ...], guests: int, orders: int) -> None:
+def assert_survives_storm(
+    strict_shop: NewShop,
+    protocol: Tuple[str, ...],
+    guests: int,
+    orders: int,
+    handler: str = "unlucky_ones_fail",
+) -> None:
     """Guests that stay for a second each; every second one is killed instead of stopped."""
     shop = strict_shop(CALL_S="0.001").create(partitions=4)
     shop.put(rows(orders, customers=97), key="customer_id")
     shop.begin_trouble()
-    steady = shop.consume("unlucky_ones_fail", *protocol)
+    steady = shop.consume(handler, *protocol)
     for number in range(guests):
-        guest = shop.consume("unlucky_ones_fail", *protocol)
+        guest = shop.consume(handler, *protocol)
         eventually(lambda guest=guest: "is ready" in guest.err, 30, guest.describe)  # type: ignore[misc]
         leave(guest, by_death=number % 2 == 1)
     shop.end_trouble()
     assert steady.stop().code == 143, steady.describe()
-    shop.drain("unlucky_ones_fail", *protocol)
+    shop.until_drained(handler, *protocol)
 
     shop.assert_account_closes()
 

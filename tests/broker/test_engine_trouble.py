@@ -162,9 +162,10 @@ def test_a_full_ledger_pauses_and_loses_nothing(shop: NewShop, key: Optional[str
 
 
 def assert_full_ledger_drains(shop: NewShop, key: Optional[str], orders: int, outage_s: float) -> None:
-    """More orders wait than may be listed or queued: nothing is dropped, and nothing repeated."""
+    """More orders wait than there is memory for: nothing is dropped, and nothing repeated."""
     # A budget that outlasts the outage: 30 retries of up to 2 s, give or take a quarter.
-    full = shop(MAX_RETRIES="30", RETRY_BACKOFF_MAX="2", MAX_QUEUED=str(orders // 10)).create()
+    limits = {"MAX_QUEUED": str(orders // 10), "MAX_WAITING_BYTES": str(orders * 150)}
+    full = shop(MAX_RETRIES="30", RETRY_BACKOFF_MAX="2", **limits).create()
     full.put(rows(orders, customers=1), key=key)
     full.begin_trouble()
     running = full.consume("most_fail", "--until-drained")

@@ -16,9 +16,10 @@ FROM_END = ("-X", "auto.offset.reset=latest")
 
 
 def create(shop: Shop, name: str, partitions: int) -> None:
-    """Create a topic."""
+    """Create a topic, and wait until the broker knows it."""
     admin = AdminClient(shop.client)
     admin.create_topics([NewTopic(name, partitions, 1)])[name].result(20)
+    eventually(lambda: name in admin.list_topics(timeout=10).topics)
 
 
 def add_partition(shop: Shop, total: int) -> None:

@@ -204,12 +204,15 @@ class Guarded(Shop):
         self.create()
         self.audit_topic = f"{self.dlq_topic}-audit"
         admin = AdminClient(self.client)
-        audit = NewTopic(self.audit_topic, 1, -1, config={"cleanup.policy": "compact"})
-        admin.create_topics([audit])[self.audit_topic].result(20)
+        self.ledger_topic = f"{self.orders_topic}-waiting"
+        for name in (self.audit_topic, self.ledger_topic):
+            compacted = NewTopic(name, 1, -1, config={"cleanup.policy": "compact"})
+            admin.create_topics([compacted])[name].result(20)
         self.login = broker.address("LOGIN")
         self.names = {
             "orders": self.orders_topic,
             "orders-processed": self.processed_topic,
+            "orders-waiting": self.ledger_topic,
             "orders-dlq": self.dlq_topic,
             "orders-dlq-audit": self.audit_topic,
             "orders-dlq-replayer": f"{self.dlq_topic}-replayer",
@@ -297,6 +300,8 @@ CONSUMER_RIGHTS = {
     "--topic orders": ("{orders}", "READ"),
     "--topic orders-dlq": ("{dlq}", "WRITE"),
     "--topic orders-processed": ("{processed}", "WRITE"),
+    "Read --topic orders-waiting": ("{ledger}", "READ"),
+    "Write --topic orders-waiting": ("{ledger}", "WRITE"),
     "--transactional-id": ("transactional id {group}.", "WRITE"),
 }
 """What is taken away, by what its command on the page ends with, and what the message then names."""
@@ -325,7 +330,12 @@ def test_a_consumer_without_one_of_its_rights_names_it_and_loses_nothing(
     shop.publish_bytes([b"no order"])
     shop.grant("consumer", but)
     resource, right = CONSUMER_RIGHTS[but]
-    names = {"orders": shop.orders_topic, "dlq": shop.dlq_topic, "processed": shop.processed_topic}
+    names = {
+        "orders": shop.orders_topic,
+        "dlq": shop.dlq_topic,
+        "processed": shop.processed_topic,
+        "ledger": shop.ledger_topic,
+    }
     running = shop.start_as("consumer", *CONSUME)
     try:
         eventually(lambda: resource.format(group=shop.group, **names) in running.err, 30, running.describe)

@@ -66,7 +66,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
     found = settings({"MAX_RETRIES": "4", "WORKERS": "5"}, path, max_retries="6")
 
     assert (found.max_retries, found.workers, found.orders_topic) == (6, 5, "from-file")
-    assert found.max_queued == 10_000
+    assert found.max_queued == 100_000
 
 
 def test_zero_is_a_value_and_not_an_invitation_to_take_the_default() -> None:

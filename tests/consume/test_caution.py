@@ -4,9 +4,12 @@ from typing import List, Optional
 
 import pytest
 
+from orderflow.cli.values import UNLIMITED
 from orderflow.consume.caution import COMPANIES, COMPANY, Suspicion, choose, is_guilty, judge
-from orderflow.consume.ledger import ALONE, IN_COMPANY, Head, Ledger
+from orderflow.consume.head import ALONE, IN_COMPANY, Head
+from orderflow.consume.ledger import Ledger
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
+from tests.support.memory import text_of
 
 
 def commit(entries: List[Entry], clean: bool = False, alone: Optional[int] = None) -> Commit:
@@ -33,9 +36,9 @@ def ledger_with(*hows: int, died_alone: Optional[int] = None) -> Ledger:
 # --- what a commit tells of a death
 
 
-def test_after_a_proper_stop_and_without_a_commit_nobody_is_suspect() -> None:
+def test_after_a_proper_stop_nobody_is_suspect() -> None:
     """An order that was announced has returned by then."""
-    assert judge(commit(called(3), clean=True)) == judge(None) == {}
+    assert judge(commit(called(3), clean=True)) == {}
 
 
 @pytest.mark.parametrize(("count", "how"), [(1, ALONE), (COMPANY, ALONE), (COMPANY + 1, IN_COMPANY)])
@@ -60,9 +63,10 @@ def test_a_ledger_writes_its_suspicions_so_that_the_next_owner_has_the_same() ->
     """Reading it back from the metadata text changes nothing."""
     ledger = ledger_with(ALONE, IN_COMPANY, 0, ALONE, IN_COMPANY, died_alone=3)
 
-    found = read_metadata(ledger.metadata(0.0, 0.0, clean=False, alone=3), 0)
+    found = read_metadata(text_of(ledger, clean=False, alone=3), 0)
 
     suspicions = {0: Suspicion(ALONE), 1: Suspicion(IN_COMPANY), 3: Suspicion(ALONE, True)}
+    assert found is not None
     assert judge(found) == {**suspicions, 4: Suspicion(IN_COMPANY)}
 
 
@@ -114,7 +118,9 @@ def test_nobody_is_called_who_is_not_suspect_or_not_due() -> None:
 # --- who is guilty
 
 
-@pytest.mark.parametrize(("max_retries", "deaths"), [(0, 1), (1, 1), (2, 1), (3, 2), (10, 9)])
+@pytest.mark.parametrize(
+    ("max_retries", "deaths"), [(0, 1), (1, 1), (2, 1), (3, 2), (10, 9), (10_000, 30), (UNLIMITED, 30)]
+)
 def test_an_order_is_guilty_when_it_died_alone_as_often_as_its_budget_allows(
     max_retries: int, deaths: int
 ) -> None:

@@ -204,9 +204,11 @@ class Stingy(ScriptedSession):
         """Commit offsets alone, if their metadata fits."""
         return self._refused(offsets) or super().commit(offsets)
 
-    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
+    def send(
+        self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
+    ) -> Settlement:
         """Send, if the metadata of the offsets fits."""
-        return self._refused(offsets) or super().send(outgoing, offsets, member)
+        return self._refused(offsets) or super().send(outgoing, offsets, member, pages)
 
     def _refused(self, offsets: Offsets) -> Optional[Settlement]:
         fits = all(len(metadata) <= 400 for _, metadata in offsets.values())

@@ -36,6 +36,8 @@ SAMPLES: Dict[str, Any] = {
     "detail": "Broker: not available",
     "step": "settling",
     "committed": None,
+    "limit": "bytes",
+    "topic": "orders-waiting",
     "trace": "the dead letter of its offset 7",
     "for_s": 60.0,
     "metadata": "somebody's",

@@ -1,11 +1,13 @@
 """The offset ledger: what it counts as finished, what it lists, and the text it commits."""
 
 import zlib
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
-from orderflow.consume.ledger import Head, Ledger
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
+from orderflow.consume.waiting_bytes import WaitingBytes
 from orderflow.model.commit_metadata import (
     DELAYS_S,
     MAX_ATTEMPTS,
@@ -15,7 +17,7 @@ from orderflow.model.commit_metadata import (
     capacity,
     read_metadata,
 )
-from tests.support.memory import write_metadata
+from tests.support.memory import text_of, write_metadata
 
 WRITTEN_AT_S = 1_764_000_000
 
@@ -67,7 +69,7 @@ def test_an_announced_order_is_listed_as_such() -> None:
     ledger.admit("record", 5, None).announced = True
     ledger.next = 6
 
-    found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=False, alone=5), 5)
+    found = read_metadata(text_of(ledger, clean=False, alone=5), 5)
 
     assert found is not None
     assert ([Entry(5, 0, 0, announced=True)], 5) == (found.entries, found.alone)
@@ -79,7 +81,7 @@ def test_an_order_in_flight_is_unfinished() -> None:
     ledger.admit("record", 5, b"k", attempts=2)
     ledger.next = 6
 
-    found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=False), ledger.commit_point)
+    found = read_metadata(text_of(ledger, clean=False), ledger.commit_point)
 
     assert found is not None
     assert [Entry(5, 2, 0)] == found.entries
@@ -96,12 +98,12 @@ def test_followers_are_not_listed_but_their_head_says_that_it_has_some() -> None
         ledger.queue(b"busy", "record", offset, 10)
     ledger.next = 5000
 
-    text = ledger.metadata(0.0, WRITTEN_AT_S, clean=True)
+    text = text_of(ledger, clean=True)
     found = read_metadata(text, 0)
 
     assert found is not None
     assert (5000, [Entry(0, 0, 10, has_followers=True)]) == (found.next, found.entries)
-    assert (5000, 4999, 49_990) == (ledger.unfinished, ledger.queued, ledger.queued_bytes)
+    assert (5000, 4999, 49_990) == (ledger.unfinished, ledger.queued, ledger.held.bytes)
     assert len(text) < 60
 
 
@@ -125,7 +127,7 @@ def test_finished_head_hands_its_key_and_queue_to_the_next_follower() -> None:
         following.due_s,
     )
     assert ledger.by_key[b"k"] is following
-    assert (4, 1, 10) == (ledger.commit_point, ledger.queued, ledger.queued_bytes)
+    assert (4, 1, 20) == (ledger.commit_point, ledger.queued, ledger.held.bytes)
     assert [9] == [follower.offset for follower in following.followers]
 
 
@@ -263,10 +265,18 @@ def test_the_number_of_heads_is_limited_by_the_planned_span() -> None:
     assert ROOM == intake(ledger)
 
 
-@pytest.mark.parametrize(("max_queued", "max_bytes", "size"), [(8, 10_000, 1), (10_000, 800, 100)])
-def test_followers_are_limited_by_number_and_by_bytes(max_queued: int, max_bytes: int, size: int) -> None:
-    """Eight of them fill it either way; six leave room again."""
-    ledger = Ledger(0, max_queued, max_bytes)
+@pytest.mark.parametrize(
+    ("max_queued", "max_bytes", "size", "expected"),
+    [
+        (8, 10_000, 1, [NEITHER, FULL, NEITHER, ROOM]),
+        (10_000, 800, 100, [NEITHER, FULL, FULL, NEITHER]),
+    ],
+)
+def test_followers_are_limited_by_number_and_by_bytes(
+    max_queued: int, max_bytes: int, size: int, expected: List[Any]
+) -> None:
+    """Eight of them fill it either way; six leave room again. Bytes count until an order is done."""
+    ledger = Ledger(0, max_queued, WaitingBytes(max_bytes))
     ledger.plan_intake(100)
     head: Optional[Head] = waiting(ledger, 0, b"k")
     seen = []
@@ -277,7 +287,7 @@ def test_followers_are_limited_by_number_and_by_bytes(max_queued: int, max_bytes
         head = ledger.finish(head)
         seen.append(intake(ledger))
 
-    assert [ROOM] * 6 + [NEITHER, FULL, NEITHER, ROOM] == seen
+    assert [ROOM] * 6 + expected == seen
 
 
 def test_the_span_is_counted_from_the_commit_point() -> None:
@@ -362,7 +372,7 @@ def test_a_wait_beyond_all_bounds_is_written_as_the_longest(due_s: float) -> Non
     ledger = Ledger(0)
     waiting(ledger, 0, due_s=due_s)
 
-    found = read_metadata(ledger.metadata(0.0, WRITTEN_AT_S, clean=True), 0)
+    found = read_metadata(text_of(ledger, clean=True), 0)
 
     assert found is not None
     assert DELAYS_S[-1] == found.entries[0].delay_s

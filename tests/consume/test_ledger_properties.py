@@ -9,9 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orderflow.consume.ledger import Head, Ledger
-from orderflow.consume.partition import Partition, size_of
+from orderflow.consume.head import Head
+from orderflow.consume.ledger import Ledger
+from orderflow.consume.partition import Partition
 from orderflow.consume.restoring import Limits
+from orderflow.consume.waiting_bytes import WaitingBytes, size_of
 from orderflow.dlq.output.times import until
 from orderflow.model.commit_metadata import (
     DELAYS_S,
@@ -23,7 +25,7 @@ from orderflow.model.commit_metadata import (
     capacity,
     read_metadata,
 )
-from tests.support.memory import TIME_OF_DAY_S, Log, restore, write_metadata
+from tests.support.memory import Log, restore, text_of, write_metadata
 
 KEYS = [None, b"", b"a", b"b", b"c"]
 HOLES = [0, 0, 0, 1, 15, 600, 40_000]
@@ -107,7 +109,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """An empty partition, with small limits too, so that they are reached."""
         self.limits = Limits(max_queued, 1_000_000)
         self.limit = limit
-        self.ledger = Ledger(start, max_queued, 1_000_000, limit)
+        self.ledger = Ledger(start, max_queued, WaitingBytes(1_000_000), limit)
         self.model = Model(start)
         self.log = Log()
         self.log.high = start
@@ -131,7 +133,7 @@ class LedgerMachine(RuleBasedStateMachine):
         elif at_once:
             self.model.finish(offset, key)
         else:
-            self.ledger.admit(record, offset, key)
+            self.ledger.admit(record, offset, key, size=size_of(record))
             self.model.admit(offset, key)
         self.ledger.next = self.model.next = offset + 1
 
@@ -189,7 +191,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(clean=st.booleans(), later_s=st.sampled_from([0, 0, 3, 1000]))
     def restart(self, clean: bool, later_s: int) -> None:
         """The owner is gone; the next one has the committed offset, its metadata and the log."""
-        text = self.ledger.metadata(self.now_s, TIME_OF_DAY_S, clean)
+        text = text_of(self.ledger, clean, now_s=self.now_s)
         delays = {offset: self._left_s(due_s) for offset, due_s in self.model.due_s.items()}
 
         found = restore(self.log, self.ledger.commit_point, text, self.now_s, later_s, self.limits)
@@ -208,7 +210,7 @@ class LedgerMachine(RuleBasedStateMachine):
         restored = partition.ledger
         assert self.ledger.next == restored.next
         assert set(self.ledger.heads) == set(restored.heads)
-        assert (self.ledger.queued, self.ledger.queued_bytes) == (restored.queued, restored.queued_bytes)
+        assert (self.ledger.queued, self.ledger.held.bytes) == (restored.queued, restored.held.bytes)
         for offset, head in self.ledger.heads.items():
             back = restored.heads[offset]
             assert (head.key, head.record, head.followers) == (back.key, back.record, back.followers)
@@ -222,7 +224,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert max(0.0, longest_s - 0.51 - later_s) <= waits_s <= max(0.0, longest_s * 1.4 + 1 - later_s)
 
     def _go_on_with(self, restored: Ledger) -> None:
-        restored.metadata_limit = self.limit
+        restored.limit_metadata(self.limit)
         self.ledger = restored
         for offset, head in restored.heads.items():
             self.model.due_s[offset] = head.due_s
@@ -251,7 +253,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def metadata_fits(self) -> None:
         """Whatever happened since the records were let in."""
-        text = self.ledger.metadata(self.now_s, TIME_OF_DAY_S, True, True, self.ledger.commit_point)
+        text = text_of(self.ledger, True, self.ledger.commit_point, self.now_s, braked=True)
         assert len(text) <= self.limit
 
     @invariant()

@@ -5,7 +5,7 @@ from typing import List, Optional
 import pytest
 
 from orderflow.consume.caution import COMPANY, INLINE
-from orderflow.consume.ledger import ALONE, IN_COMPANY, Head
+from orderflow.consume.head import ALONE, IN_COMPANY, Head
 from orderflow.consume.restoring import BEYOND_END_LIMIT, CAREFUL_CALLS
 from orderflow.consume.settlement import SessionLost
 from orderflow.model.commit_metadata import REACHES, Commit, Entry, read_metadata

@@ -15,6 +15,8 @@ from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Killed, Life, 
 POLICY = Policy(max_retries=MAX_RETRIES, backoff_s=1.0, backoff_max_s=8.0)
 ROADS = ["alone", "behind another of its key", "without a key"]
 GUARANTEES = ["exactly-once", "at-least-once"]
+WAYS = [(1, False), (1, True), (4, True)]
+"""How many workers, and whether what waits is listed on a page."""
 
 
 class Story:
@@ -49,16 +51,18 @@ def told(road: str) -> Topic:
     return topic
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(("workers", "pages"), WAYS)
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", list(SCENES))
-def test_each_failure_has_its_calls_and_its_fate(name: str, road: str, guarantee: str, workers: int) -> None:
+def test_each_failure_has_its_calls_and_its_fate(
+    name: str, road: str, guarantee: str, workers: int, pages: bool
+) -> None:
     """The number of calls, one outcome, the reason code; its neighbours are called once and not held up."""
     topic, story, expected = told(road), Story(name), SCENES[name].expected
     exactly_once = guarantee == "exactly-once"
     life = Life(
-        topic, story, policy=POLICY, workers=workers, publishes=True, exactly_once=exactly_once
+        topic, story, policy=POLICY, workers=workers, publishes=True, exactly_once=exactly_once, pages=pages
     ).drain()
 
     letters = topic.of(DEAD_LETTERS)
@@ -151,9 +155,10 @@ def test_an_outage_dead_letters_one_order_a_window(outage_s: float, window_s: fl
 # --- deaths
 
 
+@pytest.mark.parametrize("pages", [False, True])
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("death", range(1, 26))
-def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str) -> None:
+def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str, pages: bool) -> None:
     """The process dies at the n-th call of a topic with every scene; the next one continues."""
     topic = Topic()
     for name in SCENES:
@@ -169,8 +174,8 @@ def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: st
         calls[value] = calls.get(value, 0) + 1
         return SCENES[value.decode()].does(calls[value])
 
-    _live(topic, handler, guarantee)
-    _live(topic, handler, guarantee)
+    _live(topic, handler, guarantee, pages)
+    _live(topic, handler, guarantee, pages)
 
     letters = [letter.value for letter in topic.of(DEAD_LETTERS)]
     processed = set(SCENES) - {(value or b"").decode() for value in letters}
@@ -179,9 +184,10 @@ def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: st
         assert len(letters) == len(set(letters))
 
 
-def _live(topic: Topic, handler: Any, guarantee: str) -> None:
+def _live(topic: Topic, handler: Any, guarantee: str, pages: bool) -> None:
     """One process; it may die."""
-    life = Life(topic, handler, policy=POLICY, publishes=True, exactly_once=guarantee == "exactly-once")
+    exactly_once = guarantee == "exactly-once"
+    life = Life(topic, handler, policy=POLICY, publishes=True, exactly_once=exactly_once, pages=pages)
     try:
         life.drain(steps=20_000)
     except Killed:

@@ -8,7 +8,7 @@ from orderflow.dlq.masking import Mask
 from orderflow.dlq.replay.fate import Fate, Held, Sent, counted, where_it_is
 from orderflow.dlq.replay.returned import returned_text
 from orderflow.errors import Undecodable
-from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.commit_metadata import Commit, Entry, PageName
 from orderflow.model.records import Record
 from tests.support.dlq_tools import ours
 
@@ -16,6 +16,10 @@ from tests.support.dlq_tools import ours
 def held(*waiting: Entry, keys: Optional[Mapping[Optional[bytes], int]] = None) -> Held:
     """Committed at 10, everything up to 20 taken in."""
     return Held(10, Commit(20, list(waiting), True, False, None, 0), keys or {})
+
+
+PAGE = PageName("orders-waiting", 0, 7)
+ON_A_LOST_PAGE = Held(10, Commit(20, [], False, False, None, 0, page=PAGE))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,9 @@ def held(*waiting: Entry, keys: Optional[Mapping[Optional[bytes], int]] = None) 
         (9, Held(10, None), "finished"),
         (10, Held(10, None), "unseen"),
         (0, None, "unseen"),
+        (9, ON_A_LOST_PAGE, "finished"),
+        (15, ON_A_LOST_PAGE, "unclear"),
+        (20, ON_A_LOST_PAGE, "unseen"),
     ],
 )
 def test_where_a_replayed_order_is(offset: int, where: Optional[Held], place: str) -> None:

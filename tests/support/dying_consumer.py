@@ -1,7 +1,8 @@
 """consumer.py, dying as by kill -9 at a gap: `dying_consumer.py "before commit_transaction" 2 -- ARGUMENTS`.
 
 The engine has no hooks for this: its clients are replaced by subclasses of the real ones, and methods of
-its parts by functions that call them, each with a gap before and one behind it.
+its parts by functions that call them, each with a gap before and one behind it. With PAGED in the
+environment, whatever waits is listed on a page of the ledger topic.
 """
 
 import functools
@@ -21,9 +22,10 @@ from orderflow.consume import session, transaction
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.loop import Loop
 from orderflow.consume.reading_back import Recovery
-from orderflow.consume.restoring import Restoration
+from orderflow.consume.restoring import Restoration, Terms
 from orderflow.consume.session import Session
 from orderflow.consume.settling import Settling
+from orderflow.kafka.ledger_pages import LedgerPages
 
 OF_PRODUCER = (
     "init_transactions",
@@ -43,6 +45,7 @@ OF_PARTS: Tuple[Tuple[Any, str], ...] = (
     (Assignment, "refresh"),
     (Restoration, "_commit_open"),
     (Recovery, "poll"),
+    (LedgerPages, "start"),
     (Loop, "step"),
     (Loop, "finish_calls"),
     (Settling, "mark_clean"),
@@ -65,6 +68,8 @@ def main(gap: str, number: int) -> int:
     _replace(session, "Consumer", _mortal_client(confluent_kafka.Consumer, OF_CONSUMER))
     for part, name in OF_PARTS:
         _replace(part, name, _mortal(getattr(part, name), name))
+    if "PAGED" in os.environ:
+        _replace(consumer, "Terms", functools.partial(Terms, metadata_limit=0))
     load = getattr(consumer, "load")  # noqa: B009 - the script does not offer it, it only uses it
     _replace(consumer, "load", lambda name: _mortal(load(name), HANDLER))
     return run(consumer.main)

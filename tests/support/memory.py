@@ -1,6 +1,6 @@
 """A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it."""
 
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import OutageBrake
@@ -8,12 +8,15 @@ from orderflow.consume.ledger import Ledger
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.reading_back import Found, Recovery
-from orderflow.consume.restoring import Limits, Restoration, Terms
+from orderflow.consume.restoring import Connections, Limits, Restoration, Terms
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SETTLED, Settlement
+from orderflow.consume.statement import first_form
 from orderflow.consume.world import World
-from orderflow.model.commit_metadata import Commit
-from orderflow.model.records import Headers
+from orderflow.kafka.ledger_pages import Found as FoundPage
+from orderflow.kafka.ledger_pages import LedgerPages, Search, Wanted
+from orderflow.model.commit_metadata import Commit, Stand
+from orderflow.model.records import Headers, Outgoing
 
 TIME_OF_DAY_S = 1_764_000_000.0
 LIMITS = Limits(10_000, 64 * 1024 * 1024)
@@ -25,13 +28,21 @@ def write_metadata(commit: Commit, base: int) -> str:
     for entry in commit.entries:
         head = ledger.admit(None, entry.offset, b"%d" % entry.offset, entry.attempts)
         ledger.wait(head, float(entry.delay_s))
-        head.announced = entry.announced
+        if entry.announced:
+            head.announce()
         if entry.has_followers:
             ledger.queue(b"%d" % entry.offset, None, entry.offset + 1, 0)
     assert base == ledger.commit_point
-    return ledger.metadata(
-        0.0, float(commit.written_at_s), commit.clean, commit.braked, commit.alone, commit.reach
-    )
+    stand = Stand(base, commit.next, *commit[2:5], commit.reach, commit.written_at_s)
+    return first_form(ledger, stand, 0.0).text
+
+
+def text_of(
+    ledger: Ledger, clean: bool, alone: Optional[int] = None, now_s: float = 0.0, braked: bool = False
+) -> str:
+    """The first form of a ledger's metadata."""
+    stand = Stand(ledger.commit_point, ledger.next, clean, braked, alone, None, int(TIME_OF_DAY_S))
+    return first_form(ledger, stand, now_s).text
 
 
 class Stored:
@@ -170,6 +181,45 @@ class MemoryRecovery:
         return Found(partition, list(records), missing, complete=True)
 
 
+class MemoryPages:
+    """Finds the pages among records that were sent to a ledger topic, all of them in one poll."""
+
+    def __init__(self, sent: Callable[[], List[Outgoing]] = list) -> None:
+        """`sent`: what readers see of the ledger topic now."""
+        self._sent = sent
+        self._wanted: Dict[int, Wanted] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def start(self, number: int, wanted: Wanted) -> None:
+        """Find this at the next poll."""
+        self._wanted[number] = wanted
+
+    def cancel(self, numbers: Set[int]) -> None:
+        """Find these no more."""
+        for number in numbers:
+            self._wanted.pop(number, None)
+
+    def poll(self, timeout_s: float) -> List[Tuple[int, Optional[FoundPage]]]:
+        """All that is wanted."""
+        found = [(number, self._find(wanted)) for number, wanted in self._wanted.items()]
+        self._wanted.clear()
+        return found
+
+    def _find(self, wanted: Wanted) -> Optional[FoundPage]:
+        sent = self._sent()
+        search = Search(wanted, 0, len(sent))
+        for record in sent:
+            found = search.look_at(record.key, record.value)
+            if found is not None:
+                return found
+        return search.second_best
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
 class Restored(NamedTuple):
     """What an assignment made of a committed offset."""
 
@@ -207,9 +257,8 @@ def restore(
         report=lambda name, **fields: events.append((name, fields)),
     )
     recovery, pace = cast(Recovery, MemoryRecovery(log)), Pace(has_workers=False)
-    restoration = Restoration(
-        cast(Session, session), recovery, Terms(limits, from_end=from_end), brake, pace, world
-    )
+    connections = Connections(cast(Session, session), recovery, cast(LedgerPages, MemoryPages()))
+    restoration = Restoration(connections, Terms(limits, from_end=from_end), brake, pace, world)
     assignment = Assignment(cast(Session, session), restoration, brake, pace, world)
     for look in range(looks):
         clock_s[0] = now_s + look * 5.0

@@ -29,25 +29,28 @@ from typing import (
 
 from confluent_kafka import KafkaError
 
-from orderflow.consume.engine import Connections, Engine, Sending, Settings
+from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.handler import Handler
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.reading_back import Found, Recovery
-from orderflow.consume.restoring import Limits, Terms
+from orderflow.consume.restoring import Connections, Limits, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Settlement
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
+from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.model.records import Headers, Outgoing
-from tests.support.memory import Log, MemoryRecovery
+from tests.support.memory import Log, MemoryPages, MemoryRecovery
 
-ORDERS, DEAD_LETTERS, RESULTS = "orders", "orders-dlq", "orders-processed"
+ORDERS, DEAD_LETTERS, RESULTS, LEDGER = "orders", "orders-dlq", "orders-processed", "orders-waiting"
 BEGAN_S = 1_764_000_000.0
 """Time of day at which a script begins; its clock begins at 0."""
 POLICY = Policy(max_retries=3, backoff_s=1.0, backoff_max_s=8.0)
 LIMITS = Limits(10_000, 64 * 1024 * 1024)
+PAGES = LedgerTopic(LEDGER, 1, 1_000_000, "group")
 STEP_S = 0.001
 """What a poll that finds something takes."""
 
@@ -57,6 +60,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.began_s = BEGAN_S
 
     def __call__(self) -> float:
         """Seconds since the script began."""
@@ -64,7 +68,7 @@ class Clock:
 
     def time_of_day(self) -> float:
         """Seconds since the epoch."""
-        return BEGAN_S + self.now_s
+        return self.began_s + self.now_s
 
     def pass_by(self, seconds: float) -> None:
         """Let time pass."""
@@ -304,11 +308,14 @@ class ScriptedSession:
         """Commit offsets alone."""
         return self._settle((), offsets)
 
-    def send(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
-        """Send records, and commit the offsets with them in exactly-once mode."""
+    def send(
+        self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
+    ) -> Settlement:
+        """Send records and pages, and commit the offsets with them in exactly-once mode."""
+        sent = [*outgoing, *pages]
         if self.exactly_once:
-            return self._settle(outgoing, offsets)
-        settlement = self._settle(outgoing, {})
+            return self._settle(sent, offsets)
+        settlement = self._settle(sent, {})
         confirmed = frozenset(range(len(outgoing)))
         return settlement if settlement is not SETTLED else Settlement(Outcome.SENT, "", confirmed)
 
@@ -384,21 +391,32 @@ class Life:
         publishes: bool = False,
         limits: Limits = LIMITS,
         outage_window_s: float = 60.0,
+        pages: bool = False,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
-        """`connect` makes the session, which a test may replace by a kind of its own."""
+        """`pages`: whatever waits is listed on a page of the ledger topic, and nothing in the metadata.
+
+        `connect` makes the session, which a test may replace by a kind of its own.
+        """
         self.topic = topic
         self.clock = clock = topic.clock
         self.events: List[Tuple[str, Dict[str, Any]]] = []
         self.session = connect(topic, exactly_once, partitions, self._revoked)
         world = World(clock, clock.time_of_day, lambda: 0.0, self.report)
         business = Business(_as_it_is, handler, lambda value: None, keep_stack=False, workers=workers)
+        terms = Terms(limits, "group")
+        if pages:
+            terms = terms._replace(ledger_topic=PAGES, metadata_limit=0)
         destination = Destination(RESULTS if publishes else None, 1_000_000, "group", "client")
         self.engine = Engine(
-            Connections(cast(Session, self.session), cast(Recovery, ScriptedRecovery(topic))),
+            Connections(
+                cast(Session, self.session),
+                cast(Recovery, ScriptedRecovery(topic)),
+                cast(LedgerPages, MemoryPages(lambda: topic.of(LEDGER))),
+            ),
             business,
             Sending(Outbox(DEAD_LETTERS), destination),
-            Settings(policy, outage_window_s, Terms(limits), lambda: None),
+            Settings(policy, outage_window_s, terms, lambda: None),
             cast(Watchdog, _NoWatchdog()),
             world,
         )

@@ -46,7 +46,7 @@ def _partition_row(partition: Partition, facts: Facts, most_age_ms: int) -> Json
         "committed": partition.committed,
         "unseen": partition.unseen if facts.group.knows_commits else None,
         "oldest_unseen_ts": partition.oldest_unseen_ms,
-        "waiting": partition.waiting if partition.commit is not None else None,
+        "waiting": partition.waiting if partition.knows_waiting else None,
         "committed_at": None if partition.commit is None else partition.commit.written_at_s * 1000,
         "braked": None if partition.commit is None else partition.commit.braked,
         "trouble": trouble_of(partition, facts, most_age_ms),
@@ -89,7 +89,7 @@ def _partition_cells(partition: Partition, trouble: Optional[str], facts: Facts)
     return (
         str(partition.number),
         f"{partition.unseen:,}" if facts.group.knows_commits else "?",
-        f"{partition.waiting:,}" if partition.commit is not None else "-",
+        f"{partition.waiting:,}" if partition.knows_waiting else "-",
         "-" if oldest is None else age(max(0, facts.now_ms - oldest)),
         ("?" if facts.group.members is None else "-") if partition.owner is None else escape(partition.owner),
         "ok" if trouble is None else escape(trouble),

@@ -9,8 +9,9 @@ from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
 from orderflow.dlq.replay.returned import some_of
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.model.commit_metadata import read_metadata
+from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
 from orderflow.model.records import Record
 
@@ -94,6 +95,8 @@ class _Group:
     """Asks what a consumer group has committed, without being a member."""
 
     def __init__(self, client: Mapping[str, Any], group: str) -> None:
+        self._client = client
+        self._name = group
         self._consumer: Any = started(Consumer, consumer_config(client, group))
 
     def __enter__(self) -> "_Group":
@@ -108,20 +111,24 @@ class _Group:
         places = [TopicPartition(sent.target, partition) for partition in moved]
         try:
             found = self._consumer.committed(places, timeout=ASK_TIMEOUT_S)
+            committed = {
+                place.partition: (None if place.offset < 0 else place.offset, place.metadata or "")
+                for place in found
+            }
+            commits = read_commits(self._client, Group(self._name, sent.target), committed, ASK_TIMEOUT_S)
         except KafkaException:  # asked again in a moment, until time is up
             return False
         return bool(found) and all(
-            is_past(place.offset, place.metadata, sent.begins.get(place.partition, 0), moved[place.partition])
-            for place in found
+            is_past(committed[number][0], commits[number], sent.begins.get(number, 0), end)
+            for number, end in moved.items()
         )
 
 
-def is_past(committed: int, metadata: Optional[str], begin: int, end: int) -> bool:
+def is_past(committed: Optional[int], commit: Optional[Commit], begin: int, end: int) -> bool:
     """Whether every offset from `begin` to `end` is finished, by what a partition's commit says."""
-    if committed >= end:
+    if committed is not None and committed >= end:
         return True
-    commit = read_metadata(metadata or "", committed) if committed >= 0 else None
-    if commit is None or commit.next < end:
+    if commit is None or commit.next < end or not commit.is_complete:
         return False
     before_end = [entry for entry in commit.entries if entry.offset < end]
     return not any(entry.offset >= begin or entry.has_followers for entry in before_end)

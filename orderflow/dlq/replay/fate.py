@@ -7,10 +7,10 @@ orders its commit lists as waiting. No dead letter is needed for it, and no resu
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq.output.envelope import Json
-from orderflow.kafka.group_view import Committed, GroupView
+from orderflow.kafka.group_view import GroupView
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
-from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
 
 ASK_S = 5.0
@@ -43,6 +43,7 @@ class Fate(NamedTuple):
     finished: int = 0
     waiting: int = 0
     unseen: int = 0
+    unclear: int = 0
     unknown: Optional[str] = None
     """Why it cannot be told."""
 
@@ -69,14 +70,17 @@ class Fate(NamedTuple):
         yield died_again, "dead again"
         yield self.waiting, "waiting for a retry"
         yield self.unseen, "not seen yet"
+        yield self.unclear, "processed or waiting"
 
 
 def where_it_is(one: Sent, held: Optional[Held]) -> str:
-    """`finished`, `waiting` or `unseen`."""
+    """`finished`, `waiting`, `unseen`, or `unclear` where the list of waiting orders is missing."""
     if held is None or held.commit is None:
         return "finished" if held is not None and one.offset < held.committed else "unseen"
     if one.offset >= held.commit.next:
         return "unseen"
+    if not held.commit.is_complete:
+        return "finished" if one.offset < held.committed else "unclear"
     if any(entry.offset == one.offset for entry in held.commit.entries):
         return "waiting"
     return "waiting" if one.offset > held.keys.get(one.key, one.offset) else "finished"
@@ -90,6 +94,7 @@ def counted(fate: Fate, sent: Sequence[Sent], held: Mapping[int, Held]) -> Fate:
         finished=places.count("finished"),
         waiting=places.count("waiting"),
         unseen=places.count("unseen"),
+        unclear=places.count("unclear"),
     )
 
 
@@ -112,14 +117,16 @@ def fate_of(
             for record in batch
             if mark in record.headers
         ]
-        held = {number: _held(reader, number, one) for number, one in view.committed.items()}
+        held = {
+            number: _held(reader, number, one.offset, view.commits.get(number))
+            for number, one in view.committed.items()
+        }
     return counted(fate, sent, held)
 
 
-def _held(reader: Reader, partition: int, committed: Committed) -> Held:
-    commit = read_metadata(committed.metadata, committed.offset)
+def _held(reader: Reader, partition: int, committed: int, commit: Optional[Commit]) -> Held:
     heads: List[int] = [entry.offset for entry in commit.entries if entry.has_followers] if commit else []
     keys: Dict[Optional[bytes], int] = {
         record.key: record.offset for record in reader.fetch_all(partition, heads).values()
     }
-    return Held(committed.offset, commit, keys)
+    return Held(committed, commit, keys)

@@ -14,11 +14,10 @@ from orderflow.dlq.output.listing import plural
 from orderflow.exits import OK, CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
-from orderflow.kafka.group_view import GroupView
+from orderflow.kafka.group_view import GroupView, View
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.refusals import missing_right
-from orderflow.model.commit_metadata import read_metadata
 
 TIMEOUT_S = 30.0
 ASK_S = 5.0
@@ -100,14 +99,15 @@ def _with_undone(desk: Desk, traces: Tuple[Trace, ...]) -> Tuple[Trace, ...]:
     view = GroupView(desk.client, desk.consumer_group, desk.orders_topic, ASK_S).look()
     if view.committed is None:
         raise CommandError(f"cannot tell what is processed: {'; '.join(view.unknown)}")
-    return tuple(one._replace(undone=_undone(one, view.committed.get(one.partition))) for one in traces)
+    return tuple(one._replace(undone=_undone(one, view)) for one in traces)
 
 
-def _undone(trace: Trace, committed: Any) -> int:
+def _undone(trace: Trace, view: View) -> int:
+    committed = (view.committed or {}).get(trace.partition)
     if committed is None:
         return trace.last + 1 - trace.low
-    commit = read_metadata(committed.metadata, committed.offset)
-    done = committed.offset if commit is None else commit.next
+    commit = view.commits.get(trace.partition)
+    done = committed.offset if commit is None or not commit.is_complete else commit.next
     waiting = sum(entry.offset <= trace.last for entry in commit.entries) if commit else 0
     return max(0, trace.last + 1 - max(done, trace.low)) + waiting
 

@@ -16,7 +16,6 @@ from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import Ends, GroupView, View
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.time_spans import FORMS, read_span
 
 CONNECT_S = 1.2
@@ -87,8 +86,8 @@ def _partitions(view: View) -> Optional[List[Partition]]:
 
 def _partition(number: int, ends: Ends, view: View, owner: Optional[str]) -> Partition:
     committed = (view.committed or {}).get(number)
-    commit = None if committed is None else read_metadata(committed.metadata, committed.offset)
-    return Partition(number, *ends, None if committed is None else committed.offset, commit, owner)
+    offset = None if committed is None else committed.offset
+    return Partition(number, *ends, offset, view.commits.get(number), owner)
 
 
 def _dead_letters(desk: Desk, asking: GroupView, unknown: List[str]) -> DeadLetters:

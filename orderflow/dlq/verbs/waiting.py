@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -18,14 +18,13 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.sums import Sums
 from orderflow.exits import CommandError
-from orderflow.kafka import topics
+from orderflow.kafka import ledger_pages, topics
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
-from orderflow.model.commit_metadata import Commit, Entry, read_metadata
+from orderflow.model.commit_metadata import Commit, Entry
 
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
-ONE_BY_ONE = {"max.partition.fetch.bytes": 4096, "queued.min.messages": 1}
-"""Records are sought here and there, so nothing is read ahead."""
 
 
 class Held(NamedTuple):
@@ -62,8 +61,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
     topics.require_kafka(desk.client)
-    config = {**consumer_config(desk.client, desk.consumer_group), **ONE_BY_ONE}
-    with Reader(config, desk.orders_topic) as reader:
+    with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
         needs_records = bool(selection.filters) or sums.asked or not args.summary
         found = _rows(desk, reader, held) if needs_records else _without_records(held)
@@ -78,8 +76,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 
 def summary_of(desk: Desk) -> List[str]:
     """The summary alone, in lines, for a screen."""
-    config = {**consumer_config(desk.client, desk.consumer_group), **ONE_BY_ONE}
-    with Reader(config, desk.orders_topic) as reader:
+    with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, Selection())
     rows = list(_without_records(held))
     lines = summary_lines(_due(rows), now_ms(), desk.width, colour=False)
@@ -91,7 +88,20 @@ def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]
     chosen = selection.range.partitions
     partitions = [number for number in reader.partitions() if not chosen or number in chosen]
     committed = _committed(desk, partitions)
-    return [_held(number, reader.bounds(number), *committed[number]) for number in partitions]
+    commits = _commits(desk, committed)
+    return [
+        Held(number, reader.bounds(number), committed[number][0], commits[number]) for number in partitions
+    ]
+
+
+def _commits(desk: Desk, committed: Mapping[int, Tuple[Optional[int], str]]) -> Dict[int, Optional[Commit]]:
+    try:
+        return ledger_pages.read_commits(
+            desk.client, Group(desk.consumer_group, desk.orders_topic), committed, TIMEOUT_S
+        )
+    except KafkaException as error:
+        reason: Any = error.args[0]
+        raise CommandError(f"cannot read the list of waiting orders: {reason.str()}") from error
 
 
 def _committed(desk: Desk, partitions: Sequence[int]) -> Dict[int, Tuple[Optional[int], str]]:
@@ -118,11 +128,6 @@ def _ask(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition
             if error.args[0].code() not in MOVING or time.monotonic() > until_s:
                 raise
             time.sleep(0.2)
-
-
-def _held(partition: int, bounds: Bounds, offset: Optional[int], metadata: str) -> Held:
-    commit = None if offset is None else read_metadata(metadata, offset)
-    return Held(partition, bounds, offset, commit)
 
 
 def _rows(desk: Desk, reader: Reader, held: Sequence[Held]) -> Iterator[Waiting]:
@@ -220,8 +225,20 @@ def _remarks(held: Sequence[Held]) -> Iterator[str]:
             yield f"partition {one.partition}: the group has committed nothing"
         elif one.commit is None:
             yield f"partition {one.partition}: committed at {one.committed} without metadata of ours"
-        elif one.commit.braked:
-            yield f"partition {one.partition}: the outage brake holds: nothing is dead-lettered"
+        else:
+            yield from _remarks_on(one.partition, one.commit)
+
+
+def _remarks_on(partition: int, commit: Commit) -> Iterator[str]:
+    if commit.braked:
+        yield f"partition {partition}: the outage brake holds: nothing is dead-lettered"
+    if not commit.is_complete and commit.page is not None:
+        yield (
+            f"partition {partition}: the page of {commit.page.topic} that lists what waits is gone or "
+            "damaged; its next owner calls everything from the committed offset on"
+        )
+    elif commit.page is not None:
+        yield f"partition {partition}: {len(commit.entries):,} listed on a page of {commit.page.topic}"
 
 
 def _cells(row: Waiting) -> Tuple[str, ...]:

@@ -1,0 +1,52 @@
+"""Writes the heads of a ledger: as the text of the commit metadata, or as the entries of a page."""
+
+from typing import List, Mapping, NamedTuple
+
+from orderflow.consume.head import IN_COMPANY, Head
+from orderflow.model.commit_metadata import DELAYS_S, MAX_ATTEMPTS, entry_text
+
+
+class Text(NamedTuple):
+    """The entries as text."""
+
+    text: str
+    is_exact: bool
+    """Whether it says everything: attempts and delays have a largest value there."""
+
+
+class Entries(NamedTuple):
+    """The entries of a page."""
+
+    entries: List[bytes]
+    key_hashes: List[bytes]
+
+
+def as_text(heads: Mapping[int, Head], base: int, now_s: float) -> Text:
+    """A commit may list hundreds of heads, so each text is looked up and no object is created."""
+    entry, longest_s, is_exact = entry_text, float(DELAYS_S[-1]), True
+    texts: List[str] = []
+    last = base
+    for offset in sorted(heads):
+        head = heads[offset]
+        delay_s = 0.0 if head.due_s is None else head.due_s - now_s
+        if head.attempts > MAX_ATTEMPTS or delay_s > longest_s:
+            is_exact = False
+        whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
+        announced = head.announced
+        if head.suspect and not announced:
+            announced, whole_s = True, 1 if head.suspect == IN_COMPANY else 0
+        step = (offset - last) * 2 + (1 if head.followers else 0)
+        texts.append(entry(step, head.attempts, announced, whole_s))
+        last = offset
+    return Text("".join(texts), is_exact)
+
+
+def as_entries(heads: Mapping[int, Head], began_s: float) -> Entries:
+    """A page may list tens of thousands, so each head keeps its entry until it changes.
+
+    `began_s`: the epoch second at which the clock of due times showed 0.
+    """
+    listed = [heads[offset] for offset in sorted(heads)]
+    return Entries(
+        [head.entry(began_s) for head in listed], [head.key_hash() for head in listed if head.followers]
+    )

@@ -1,0 +1,85 @@
+"""Reads the pages that committed metadata names, so that a commit says what waits."""
+
+from typing import Dict, List, Mapping, NamedTuple, Set
+
+from confluent_kafka import KafkaException
+
+from orderflow.consume.world import World
+from orderflow.kafka.ledger_pages import NO_SUCH_TOPIC, LedgerPages, Wanted
+from orderflow.model.commit_metadata import Commit
+from orderflow.model.ledger_page import page_key
+
+MOST_LOOKS = 10
+"""Looks for a page's topic, a second apart, before it counts as deleted: a new broker may not know it yet."""
+NO_HASHES: Mapping[int, bytes] = {}
+
+
+class Complete(NamedTuple):
+    """A commit that lists its heads."""
+
+    number: int
+    base: int
+    """The committed offset."""
+    commit: Commit
+    key_hashes: Mapping[int, bytes] = NO_HASHES
+    """By the offset of a head with followers, the hash of its key."""
+
+
+class PagedCommits:
+    """The partitions whose pages are being read."""
+
+    def __init__(self, pages: LedgerPages, group: str, topic: str, world: World) -> None:
+        """`group` and `topic` (of the orders) are in the keys of the pages."""
+        self._pages = pages
+        self._group = group
+        self._topic = topic
+        self._world = world
+        self._wanted: Dict[int, Wanted] = {}
+        self._looks: Dict[int, int] = {}
+        self._without_topic: Set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def numbers(self) -> Set[int]:
+        """The partitions that wait for their page."""
+        return set(self._wanted)
+
+    def cancel(self, numbers: Set[int]) -> None:
+        """These are no longer ours."""
+        self._pages.cancel(numbers)
+        for number in numbers:
+            self._wanted.pop(number, None)
+        self._without_topic -= numbers
+
+    def start(self, number: int, base: int, commit: Commit) -> None:
+        """Read the page of this commit. Raises KafkaException where that has to be tried again later."""
+        wanted = Wanted(page_key(self._group, self._topic, number), base, commit)
+        try:
+            self._pages.start(number, wanted)
+        except KafkaException as error:
+            looks = self._looks[number] = self._looks.get(number, 0) + 1
+            if error.args[0].code() not in NO_SUCH_TOPIC or looks < MOST_LOOKS:
+                raise
+            self._without_topic.add(number)
+        self._looks.pop(number, None)
+        self._wanted[number] = wanted
+
+    def poll(self, timeout_s: float) -> List[Complete]:
+        """Read on for a moment; returns the commits that are complete. Raises KafkaException."""
+        complete = [self._lost(number) for number in sorted(self._without_topic)]
+        for number, found in self._pages.poll(timeout_s) if self._pages else []:
+            if found is None:
+                complete.append(self._lost(number))
+                continue
+            base = self._wanted.pop(number).base
+            complete.append(Complete(number, base, found.commit, found.page.key_hashes))
+        return complete
+
+    def _lost(self, number: int) -> Complete:
+        """Nothing may be skipped: all from the committed offset on counts as unfinished."""
+        _, base, commit = self._wanted.pop(number)
+        self._without_topic.discard(number)
+        topic = "" if commit.page is None else commit.page.topic
+        self._world.report("page_lost", partition=number, offset=base, until=commit.next, topic=topic)
+        return Complete(number, base, commit._replace(next=base, alone=None, reach=None, page=None))

@@ -1,0 +1,65 @@
+"""Numbers, names and builds the pages of one partition's ledger."""
+
+from typing import NamedTuple, Optional, Tuple
+
+from orderflow.consume.ledger import Ledger
+from orderflow.consume.listing import as_entries
+from orderflow.consume.world import World
+from orderflow.model.commit_metadata import PageName, Stand
+from orderflow.model.ledger_page import Heading, most_heads, page_key, write_page
+from orderflow.model.records import Outgoing
+
+NO_TIMESTAMP = -1
+"""Every broker accepts this, whatever it thinks of our clock."""
+
+
+class LedgerTopic(NamedTuple):
+    """The topic that pages are written to."""
+
+    name: str
+    partitions: int
+    max_bytes: int
+    """The largest record that it accepts."""
+    group: str
+
+    @property
+    def most_heads(self) -> int:
+        """How many heads a page can list."""
+        return most_heads(self.max_bytes)
+
+
+class Written(NamedTuple):
+    """The page that was written last."""
+
+    base: int
+    """The offset committed with it."""
+    name: PageName
+
+
+class Pages:
+    """The pages of one partition."""
+
+    def __init__(
+        self, topic: LedgerTopic, orders_topic: str, partition: int, last: Optional[Written] = None
+    ) -> None:
+        """`last`: the page that the last owner committed."""
+        self.last = last
+        self._topic = topic
+        self._key = page_key(topic.group, orders_topic, partition)
+        self._partition = partition % max(1, topic.partitions)
+
+    def write(self, ledger: Ledger, stand: Stand, world: World) -> Tuple[PageName, Outgoing]:
+        """A new page with all heads of the ledger, and its name.
+
+        Numbers are times, so that they rise from owner to owner even if one of them needed no page.
+        """
+        time_of_day_s = world.time_of_day()
+        number = int(time_of_day_s * 1000)
+        if self.last is not None:
+            number = max(number, self.last.name.number + 1)
+        listed = as_entries(ledger.heads, time_of_day_s - world.clock())
+        heading = Heading(number, stand.base, stand.next, stand.written_at_s)
+        value = write_page(self._key, heading, *listed)
+        name = PageName(self._topic.name, self._partition, number)
+        self.last = Written(stand.base, name)
+        return name, Outgoing(self._topic.name, self._key, value, [], self._partition, NO_TIMESTAMP)

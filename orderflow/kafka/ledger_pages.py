@@ -1,0 +1,243 @@
+"""Finds the pages that commit metadata names in a ledger topic.
+
+The page of the last commit is the last one of its key, or nearly, and the ledger topic is partitioned like
+the orders. So it stands close to the end of its partition, and is searched from there: first among the last
+few offsets, then among eight times as many, and so on.
+"""
+
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from orderflow.kafka.client_properties import started
+from orderflow.kafka.reader import consumer_config
+from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.ledger_page import Page, completed, page_key, read_page
+
+FIRST_LOOK = 64
+"""Offsets before the end to search first; half of them are markers of transactions."""
+WIDER = 8
+AT_ONCE = 100
+BOUNDS_TIMEOUT_S = 2.0
+
+NO_SUCH_TOPIC = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+Partition = Tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+
+class Wanted(NamedTuple):
+    """The page of one commit."""
+
+    key: bytes
+    base: int
+    """The committed offset."""
+    commit: Commit
+
+
+class Found(NamedTuple):
+    """A commit with the heads that its page lists."""
+
+    commit: Commit
+    page: Page
+
+
+class Search:
+    """The search for one page."""
+
+    def __init__(self, wanted: Wanted, low: int, high: int) -> None:
+        self.wanted = wanted
+        self.high = high
+        self._low = low
+        self._size = FIRST_LOOK
+        self._later: Optional[Found] = None
+        """A page that will do unless the named one is found: the last one so far."""
+
+    @property
+    def begin(self) -> int:
+        """Where to read from."""
+        return max(self._low, self.high - self._size)
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether there is nothing before `begin`."""
+        return self.begin == self._low
+
+    def widen(self) -> None:
+        """It is not among what was read: begin earlier."""
+        self._size *= WIDER
+
+    def look_at(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[Found]:
+        """The page that is wanted, if this record is it."""
+        page = read_page(self.wanted.key, value) if key == self.wanted.key else None
+        commit = None if page is None else completed(self.wanted.commit, self.wanted.base, page)
+        if page is None or commit is None:
+            return None
+        found = Found(commit, page)
+        if commit.page == self.wanted.commit.page:
+            return found
+        self._later = found
+        return None
+
+    @property
+    def second_best(self) -> Optional[Found]:
+        """The last page written after the one that is wanted, once everything was read."""
+        return self._later
+
+
+class LedgerPages:
+    """Searches any number of pages, a little at a time. They are told apart by a number of the caller's."""
+
+    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+        self._config = consumer_config(client, group)
+        for name in ("group.instance.id", "group.protocol"):
+            self._config.pop(name, None)
+        self._consumer: Any = None
+        self._searches: Dict[int, Search] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._searches
+
+    def __bool__(self) -> bool:
+        return bool(self._searches)
+
+    def start(self, number: int, wanted: Wanted) -> None:
+        """Search the page of a commit. Raises KafkaException if its topic cannot be asked."""
+        self.cancel({number})
+        if self._consumer is None:
+            self._consumer = started(Consumer, self._config)
+        place = TopicPartition(*_partition(wanted))
+        low, high = self._consumer.get_watermark_offsets(place, timeout=BOUNDS_TIMEOUT_S)
+        self._searches[number] = Search(wanted, low, high)
+        self._go_to_begin(_partition(wanted))
+
+    def cancel(self, numbers: Set[int]) -> None:
+        """These are no longer wanted."""
+        for number in numbers & set(self._searches):
+            self._end(number)
+
+    def poll(self, timeout_s: float) -> List[Tuple[int, Optional[Found]]]:
+        """Read on for a moment: the pages found, and None for those that are not there.
+
+        Raises KafkaException if the topic cannot be read.
+        """
+        answers: Dict[int, Optional[Found]] = {}
+        for number in [number for number, search in self._searches.items() if search.begin >= search.high]:
+            answers[number] = None  # an empty partition
+        faults = []
+        for message in self._consumer.consume(AT_ONCE, timeout_s) if self._searches else []:
+            fault = message.error()
+            if fault is None:
+                self._look_at(message, answers)
+            elif fault.code() == KafkaError._PARTITION_EOF:
+                self._at_end((message.topic(), message.partition()), answers)
+            else:
+                faults.append(fault)
+        if faults and not answers:
+            raise KafkaException(faults[0])
+        for number in answers:
+            self._end(number)
+        return list(answers.items())
+
+    def _look_at(self, message: Any, answers: Dict[int, Optional[Found]]) -> None:
+        for number, search in self._of((message.topic(), message.partition())):
+            found = search.look_at(message.key(), message.value())
+            if found is not None:
+                answers[number] = found
+
+    def _at_end(self, partition: Partition, answers: Dict[int, Optional[Found]]) -> None:
+        """All from `begin` on was read: answer, or begin earlier."""
+        wider = False
+        for number, search in self._of(partition):
+            if number in answers:
+                continue
+            if search.has_read_all:
+                answers[number] = search.second_best
+            else:
+                search.widen()
+                wider = True
+        if wider:
+            self._go_to_begin(partition)
+
+    def _of(self, partition: Partition) -> List[Tuple[int, Search]]:
+        return [
+            (number, search)
+            for number, search in self._searches.items()
+            if _partition(search.wanted) == partition
+        ]
+
+    def _go_to_begin(self, partition: Partition) -> None:
+        begin = min(search.begin for _, search in self._of(partition))
+        if any((place.topic, place.partition) == partition for place in self._consumer.assignment()):
+            self._consumer.incremental_unassign([TopicPartition(*partition)])
+        self._consumer.incremental_assign([TopicPartition(*partition, begin)])
+
+    def _end(self, number: int) -> None:
+        search = self._searches.pop(number, None)
+        if search is not None and not self._of(_partition(search.wanted)):
+            self._consumer.incremental_unassign([TopicPartition(*_partition(search.wanted))])
+
+    def close(self) -> None:
+        """Drop the searches and the consumer."""
+        self._searches.clear()
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+
+def _partition(wanted: Wanted) -> Partition:
+    name = wanted.commit.page
+    assert name is not None
+    return name.topic, name.partition
+
+
+class Group(NamedTuple):
+    """Whose commits to read."""
+
+    name: str
+    topic: str
+    """The topic of the orders."""
+
+
+def read_commits(
+    client: Mapping[str, Any],
+    group: Group,
+    committed: Mapping[int, Tuple[Optional[int], str]],
+    timeout_s: float = 10.0,
+) -> Dict[int, Optional[Commit]]:
+    """What a group has committed, by partition: None if it is not ours, with its heads if they are to be had.
+
+    Where a page is gone, the commit is not complete. Raises KafkaException if pages cannot be read.
+    """
+    commits = {
+        number: None if offset is None else read_metadata(metadata, offset)
+        for number, (offset, metadata) in committed.items()
+    }
+    paged = {number: commit for number, commit in commits.items() if commit is not None and commit.page}
+    if not paged:
+        return commits
+    pages, until_s = LedgerPages(client, group.name), time.monotonic() + timeout_s
+    try:
+        for number, commit in paged.items():
+            key = page_key(group.name, group.topic, number)
+            _start(pages, number, Wanted(key, committed[number][0] or 0, commit))
+        while pages:
+            if time.monotonic() > until_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            commits.update((number, found.commit) for number, found in pages.poll(0.1) if found is not None)
+    finally:
+        pages.close()
+    return commits
+
+
+def _start(pages: LedgerPages, number: int, wanted: Wanted) -> None:
+    """Search a page, unless its topic was deleted."""
+    try:
+        pages.start(number, wanted)
+    except KafkaException as error:
+        if error.args[0].code() not in NO_SUCH_TOPIC:
+            raise
