@@ -63,7 +63,7 @@ def test_a_frame_in_a_header_counts_like_one_in_a_stack_trace() -> None:
     """The engine keeps the frame of every failure; an older dead letter may have its stack trace alone."""
     stack = '  File "/app/shop/prices.py", line 21, in total\n'
     old, new = died("'QM'", stack), died("'GT'")
-    new.record.headers.insert(0, (FRAME, b"shop/prices.py:21 in total"))
+    new.record.headers.insert(-1, (FRAME, b"shop/prices.py:21 in total"))
 
     assert len(counted(old, new).rows()) == 1
 

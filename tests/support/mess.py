@@ -142,7 +142,7 @@ def _letter(
     about = Circumstances("shop", "host-1", 4, at_ms - 9_000, at_ms, None, 1)
     sent = dead_letter(source, failure, about, "")
     if kind.frame:
-        sent.headers.insert(0, (FRAME, kind.frame.encode()))
+        sent.headers.insert(-1, (FRAME, kind.frame.encode()))
     return sent._replace(timestamp_ms=at_ms), customer, Decimal(cents) / 100 * quantity
 
 
