@@ -12,14 +12,15 @@ COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
 UNIT := not broker and not registry and not chaos and not clock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test unit lint types audit lock bench chaos fuzz readme check-schema compat clean
+.PHONY: help setup kafka production demo demo-postgres test unit lint types audit lock bench chaos fuzz readme check-schema compat clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## The virtual environment and the local Kafka, so that all else works offline
 	@$(PY) tools/local_kafka.py fetch || echo "unit tests work without it"
 	@$(PY) tools/local_registry.py --fetch || echo "everything but the registry's tests works without it"
+	@$(PY) tools/prometheus.py > /dev/null || echo "everything but the tests of deploy/prometheus works without it"
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 8))' \
@@ -35,8 +36,15 @@ $(STAMP): requirements.txt requirements-dev.txt
 kafka: $(STAMP) ## A real Kafka on localhost:9092 until Ctrl-C, without Docker
 	$(PY) tools/local_kafka.py run --port $(KAFKA_PORT)
 
+production: ## Only what the scripts need, each file by its hash; VENV=/opt/orderflow chooses the place
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+
 demo: $(STAMP) ## Real orders through a real Kafka, with failures, explained and accounted for
 	$(PY) tools/demo.py
+
+demo-postgres: $(STAMP) ## The same orders charged in a real PostgreSQL, with kill -9 and a replay in the middle
+	$(PY) tools/demo_postgres.py
 
 test: $(STAMP) ## All tests but the long ones; starts its own Kafka
 	$(PY) tools/run_tests.py

@@ -8,7 +8,6 @@ the client knows.
 
 import argparse
 import difflib
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -32,10 +31,10 @@ from orderflow.cli.values import (
 )
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
-from orderflow.model.text import did_you_mean
+from orderflow.model.text import did_you_mean, quoted
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
-SCHEMA_VERSIONS = ORDER_SCHEMA.with_name("schemas")
+"""The shipped schema."""
 CLIENT_DEFAULTS: Mapping[str, str] = {
     # By default the client forgets all brokers and bootstraps again when the last connection is lost. A
     # transaction in progress then waits for a coordinator that is no longer looked up, past every time-out
@@ -51,7 +50,7 @@ class ConfigError(UsageError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
         head = "wrong setting" if len(self.faults) == 1 else f"{len(self.faults)} wrong settings"
-        super().__init__("\n  ".join([f"{head}:", *self.faults]))
+        super().__init__(f"{head}:", *(f"  {fault}" for fault in self.faults))
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,17 @@ class Settings:
     processed_topic: Optional[str]
     consumer_group: str
     order_key: str
+    order_schema: Path
+    schema_versions: Path
+    unknown_schema_backoff_s: float
+    rules: Optional[str]
     max_retries: int
     retry_backoff_s: float
     retry_backoff_max_s: float
     key_failures: int
     handler: Optional[str]
     workers: int
+    processes: Optional[int]
     guarantee: str
     handler_timeout_s: float
     shutdown_timeout_s: float
@@ -122,24 +126,18 @@ class Setting(NamedTuple):
         return "--" + re.sub("^KAFKA_", "", self.env).lower().replace("_", "-")
 
 
-def _order_field(name: str) -> str:
-    fields = _order_fields()
-    if fields and name not in fields:
-        raise ValueError(f"must be a field of an order: {', '.join(fields)}{did_you_mean(name, fields)}")
-    return name
-
-
 def _masked_fields(text: str) -> Tuple[str, ...]:
     names = [name.strip() for name in text.split(",")]
-    return tuple(name if name == "key" else _order_field(name) for name in names)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError(f"{name!r} is no name of a field")
+    return tuple(names)
 
 
-def _order_fields() -> List[str]:
-    """The schema's field names; empty if it cannot be read, which is reported when it is loaded."""
-    try:
-        return [f["name"] for f in json.loads(ORDER_SCHEMA.read_text(encoding="utf-8"))["fields"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+def _folder(given: str) -> Path:
+    if not Path(given).is_dir():
+        raise ValueError("is not a folder")
+    return Path(given)
 
 
 _DAY_S, _WEEK_S = 86_400, 604_800
@@ -187,8 +185,38 @@ SETTINGS: Tuple[Setting, ...] = (
         "order_key",
         "ORDER_KEY",
         "order_id",
-        ValueType("FIELD", _order_field),
+        text("FIELD"),
         "field of the order used as the record key; orders with the same key stay in order",
+    ),
+    Setting(
+        "order_schema",
+        "ORDER_SCHEMA",
+        None,
+        ValueType("FILE", Path),
+        "Avro schema of the orders; unset: order_schema.avsc beside the scripts",
+    ),
+    Setting(
+        "schema_versions",
+        "SCHEMA_VERSIONS",
+        None,
+        ValueType("FOLDER", _folder),
+        "folder with the older versions of that schema; unset: schemas/ beside it",
+    ),
+    Setting(
+        "unknown_schema_backoff_s",
+        "UNKNOWN_SCHEMA_BACKOFF",
+        "300",
+        seconds(0, _WEEK_S),
+        "seconds before each retry of an order whose schema is not known yet, as in a rolling deployment; "
+        "0: it is dead-lettered at once",
+    ),
+    Setting(
+        "rules",
+        "RULES",
+        None,
+        text("MODULE:FUNCTION"),
+        "module:function or file.py:function that judges a decoded order; unset: the shipped rules, for "
+        "those of their fields that the schema has",
     ),
     Setting(
         "max_retries",
@@ -228,6 +256,13 @@ SETTINGS: Tuple[Setting, ...] = (
     ),
     Setting("workers", "WORKERS", "1", whole(1, 1024), "handler calls that run at the same time"),
     Setting(
+        "processes",
+        "PROCESSES",
+        None,
+        whole(1, 256),
+        "consumers to run as processes of their own, restarted when they die; unset: one, in this process",
+    ),
+    Setting(
         "guarantee",
         "GUARANTEE",
         "exactly-once",
@@ -239,7 +274,7 @@ SETTINGS: Tuple[Setting, ...] = (
         "HANDLER_TIMEOUT",
         "300",
         seconds(1, _DAY_S),
-        "seconds that one handler call may take; after that the process ends",
+        "seconds that one handler call may take; then an async one is cancelled, any other ends the process",
     ),
     Setting(
         "shutdown_timeout_s",
@@ -365,15 +400,17 @@ _BY_ENV = {setting.env: setting for setting in SETTINGS}
 # --- Flags ---
 
 
-def add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Add a flag for each named setting, `-b` for the brokers, and `-X` for any other client property.
+def add_flags(parser: argparse.ArgumentParser, names: Sequence[str], topic: str = "orders_topic") -> None:
+    """Add a flag for each named setting, and kcat's letters.
 
-    Values stay text; `load` checks flags together with everything else.
+    These are `-b` for the brokers, `-t` for the `topic` that the script is about, and `-X` for any other
+    client property. Values stay text; `load` checks flags together with everything else.
     """
+    letters = {"bootstrap_servers": ["-b"], topic: ["-t"]}
     group = parser.add_argument_group("settings (flag > environment > .env > default)")
     for name in ("bootstrap_servers", *[n for n in names if n != "bootstrap_servers"]):
         setting = _BY_NAME[name]
-        spelt = ["-b", setting.flag] if name == "bootstrap_servers" else [setting.flag]
+        spelt = [*letters.get(name, []), setting.flag]
         bare: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.kind is BOOLEAN else {}
         group.add_argument(*spelt, dest=name, metavar=setting.kind.metavar, help=_help(setting), **bare)
     group.add_argument(
@@ -426,6 +463,8 @@ def load(
     for name, default in DERIVED.items():
         if values[name] is None:
             values[name] = default(values)
+    values["order_schema"] = values["order_schema"] or ORDER_SCHEMA
+    values["schema_versions"] = values["schema_versions"] or values["order_schema"].with_name("schemas")
     return Settings(client=client, **values)
 
 
@@ -489,7 +528,7 @@ def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
 
 def _shown(setting: Setting, given: str) -> str:
     """A wrong value as it may be repeated: none that is a secret, or could hold one as `user:secret@host`."""
-    return "the value" if setting.secret or setting.kind is URL or "@" in given else repr(given)
+    return "the value" if setting.secret or setting.kind is URL or "@" in given else quoted(given)
 
 
 def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:

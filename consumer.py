@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Process orders from Kafka: retry those that fail, and dead-letter those that cannot be processed."""
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import contextlib
 import gc
@@ -10,46 +15,68 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, TextIO, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
 import config
-from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
+from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
-from orderflow.cli.run import arguments, run
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.consume.client_config import Clients, consumer_config, producer_config
+from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
-from orderflow.consume.events import line_of
-from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.consume.event_counts import EventCounts
+from orderflow.consume.event_loop import EventLoop
+from orderflow.consume.events import EVENTS, line_of
+from orderflow.consume.handler import (
+    Delivery,
+    Handler,
+    HandlerUnusable,
+    is_factory,
+    let_own_modules_win,
+    load,
+    require_usable,
+    telling,
+)
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
+from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.metrics import Metrics
+from orderflow.consume.monitor import Monitor
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.own_rules import load_rules
 from orderflow.consume.pages import LedgerTopic
+from orderflow.consume.processes import run_processes
+from orderflow.consume.progress import Display, Progress, Reports
+from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
-from orderflow.consume.results import require_outcome
+from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.retry import Policy
 from orderflow.consume.service import End, Outlets, Service
 from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
-from orderflow.exits import CommandError, UsageError
+from orderflow.exits import FAILED, CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
+from orderflow.kafka.log_ends import LogEnds
+from orderflow.model.orders import OrderRules
 from orderflow.model.text import escape
+from orderflow.supervise.link import SUPERVISED, Link, join
 
 
 def process(order: Dict[str, Any]) -> Any:
-    """Your business logic goes here.
+    """Your business logic goes here; docs/handlers.md tells what else it may be.
 
     Return when the order is done. Raise any exception to have it retried, `orderflow.RejectOrder` to
     have it dead-lettered at once, `orderflow.RetryLater(after=seconds)` to choose the delay. What you
@@ -63,6 +90,7 @@ EXAMPLES = (
     "python consumer.py --handler shop.billing:charge      a function in a module",
     "python consumer.py --handler examples/checkout.py:charge --retry-backoff 1",
     "python consumer.py --workers 64                       for handlers that wait on I/O",
+    "python consumer.py --processes 4                      on four cores, each restarted if it dies",
     "python consumer.py --processed-topic orders-processed publish what the handler returns",
     "python consumer.py --until-drained                    stop when all orders are done",
     "python consumer.py --guarantee at-least-once          where transactions are not allowed",
@@ -74,7 +102,12 @@ SETTINGS = (
     "ledger_topic",
     "consumer_group",
     "handler",
+    "order_schema",
+    "schema_versions",
+    "unknown_schema_backoff_s",
+    "rules",
     "workers",
+    "processes",
     "guarantee",
     "max_retries",
     "retry_backoff_s",
@@ -101,30 +134,80 @@ BATCH_FRAME_BYTES = 12
 """`max.message.bytes` limits a batch including its log header."""
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Run the consumer with these arguments; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
+    link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        return _consume(settings, flags, streams)
+        if settings.processes is not None and link is None:
+            return run_processes(
+                argv, settings.processes, settings.shutdown_timeout_s, _metrics(settings), streams
+            )
+        return _consume(settings, flags, streams, link)
 
 
-def _consume(settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams) -> int:
-    handler = _handler(settings)
+def _consume(
+    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
+) -> int:
+    life = _handler(settings, streams.err)
+    decoder = _decoder(settings, streams.err)
     conf = config.client_config(settings)
+    if link is not None:
+        conf = as_member(conf, link.number)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
     with StopSignals(streams.err) as stop:
         stop.limit(settings.shutdown_timeout_s)
-        parts = Parts(settings, conf, streams)
+        if link is not None:
+            link.on_stop(stop.request)
+        parts = Parts(settings, conf, decoder, streams, link)
         try:
-            service = parts.service(handler, flags, stop)
-            _collect_less_often()
-            return service.run()
+            return _run(life, parts, flags, stop)
         finally:
             parts.recovery.close()
             parts.pages.close()
+
+
+def _run(life: LifeCycle, parts: "Parts", flags: argparse.Namespace, stop: StopSignals) -> int:
+    """Open the handler, process orders until the end, and close the handler whatever the end was."""
+    err, is_closed = parts.streams.err, False
+    try:
+        service = parts.service(_opened(life, err), flags, stop)
+        _collect_less_often()
+        code = service.run()
+    finally:
+        is_closed = _closed(life, err)
+    return code if is_closed else FAILED
+
+
+Opened = Tuple[Handler, Optional[EventLoop]]
+"""A handler, and the event loop that it has to be called on if it is async."""
+
+
+def _opened(life: LifeCycle, err: Notes) -> Opened:
+    try:
+        return life.open(), life.calls_on
+    except HandlerUnusable as error:
+        raise _unusable(error, err) from error
+
+
+def _closed(life: LifeCycle, err: Notes) -> bool:
+    """Close the handler; False, with a line, if that failed."""
+    try:
+        life.close()
+    except HandlerUnusable as error:
+        err.complain(f"{_unusable(error, err)}; every order was settled before, nothing is lost")
+        return False
+    return True
+
+
+def _unusable(error: HandlerUnusable, err: Notes) -> UsageError:
+    """The error as one that ends the script; its traceback is printed above it."""
+    for line in error.traceback:
+        err.line(f"  {line}")
+    return UsageError(str(error))
 
 
 def _collect_less_often() -> None:
@@ -146,19 +229,21 @@ def _parser() -> argparse.ArgumentParser:
         help="exit once every order in the topic at the start is processed or dead-lettered",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each processed order")
+    parser.add_argument(SUPERVISED, help=argparse.SUPPRESS)
     config.add_flags(parser, SETTINGS)
     return parser
 
 
-def _handler(settings: config.Settings) -> Handler:
+def _handler(settings: config.Settings, err: Notes) -> LifeCycle:
     try:
         if settings.handler is None:
-            require_usable(process, "process of consumer.py")
-            return process
-        sys.path.insert(0, os.getcwd())
-        return load(settings.handler)
+            if not is_factory(process):
+                require_usable(process, "process of consumer.py")
+            return LifeCycle(process, "process of consumer.py")
+        let_own_modules_win(settings.handler.rpartition(":")[0])
+        return LifeCycle(load(settings.handler), settings.handler)
     except HandlerUnusable as error:
-        raise UsageError(str(error)) from error
+        raise _unusable(error, err) from error
 
 
 def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
@@ -193,20 +278,6 @@ def _metrics(settings: config.Settings) -> Optional[Metrics]:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
-def _told(handler: Handler, status: StatusLine) -> Handler:
-    """Wrap the handler to print a line for each processed order."""
-    both = wants_delivery(handler)
-
-    def told(order: Dict[str, Any], delivery: Delivery) -> Any:
-        result = handler(order, delivery) if both else handler(order)
-        require_outcome(result)
-        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
-        status.note(escape(f"done {place} key {_readable(delivery.key)}"))
-        return result
-
-    return told
-
-
 def _readable(key: Optional[bytes]) -> str:
     return "none" if key is None else key.decode("utf-8", "backslashreplace")
 
@@ -214,36 +285,56 @@ def _readable(key: Optional[bytes]) -> str:
 class Parts:
     """Builds the parts of a consumer from the settings."""
 
-    def __init__(self, settings: config.Settings, conf: Dict[str, Any], streams: HandlerStreams) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        conf: Dict[str, Any],
+        decoder: OrderDecoder,
+        streams: HandlerStreams,
+        link: Optional[Link] = None,
+    ) -> None:
+        self.link = link
+        self.progress: Optional[Progress] = None
         self.settings = settings
         self.conf = conf
+        self.decoder = decoder
         self.streams = streams
         self.status = StatusLine(streams.err)
+        self.counts = EventCounts()
+        self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.pages = LedgerPages(conf, settings.consumer_group)
         self.orders = topics.Identity(conf, settings.orders_topic)
         self.dead_letters = topics.Identity(conf, settings.dlq_topic, DLQ_LOOK_S)
 
-    def service(self, handler: Handler, flags: argparse.Namespace, stop: StopSignals) -> Service:
+    def service(self, opened: "Opened", flags: argparse.Namespace, stop: StopSignals) -> Service:
         """The engine and everything around it, ready to run."""
         settings = self.settings
-        metrics = _metrics(settings)
+        metrics = None if self.link is not None else _metrics(settings)
+        handler, loop = opened
         if flags.verbose:
-            handler = _told(handler, self.status)
+            handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
         outage = Outage(self.status.note, settings.bootstrap_servers)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
-        engine, session = self._engine(self._business(handler), watch, watchdog)
+        engine, session = self._engine(self._business(handler, loop), watch, watchdog)
         watch.begin(session)
+        ends = LogEnds(self.conf, settings.orders_topic)
+        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
+        if self.link is None:
+            self.progress = Display(engine, monitor, self.status, metrics)
+        else:
+            self.progress = Reports(engine, monitor, self.counts, self.link)
+        monitor.start(self.progress.watched)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.status, metrics, self.report),
+            Outlets(self.streams, self.progress, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
@@ -266,7 +357,7 @@ class Parts:
         )
         sending, ledger_topic = self._sending(), self._ledger_topic()
         page_bytes = None if ledger_topic is None else ledger_topic.max_bytes
-        session.expect(sending.outbox.max_bytes, sending.destination.max_result_bytes, page_bytes)
+        session.expect(sending.outbox.max_bytes, sending.destination.targets.max_result_bytes, page_bytes)
         terms = Terms(
             Limits(settings.max_queued, settings.max_waiting_bytes),
             settings.consumer_group,
@@ -280,13 +371,13 @@ class Parts:
             sending,
             Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),
             watchdog,
-            World(time.monotonic, time.time, random.random, self.report),
+            self.world,
         )
         engines.append(engine)
         return engine, session
 
-    def _business(self, handler: Handler) -> Business:
-        settings, decoder = self.settings, _decoder(self.settings)
+    def _business(self, handler: Handler, loop: Optional[EventLoop]) -> Business:
+        settings, decoder = self.settings, self.decoder
         topic_id = self.orders.learn()
         if topic_id is None:
             self.status.note(f"warn {NO_TOPIC_ID}")
@@ -297,6 +388,7 @@ class Parts:
             settings.dead_letter_stack,
             topic_id,
             settings.workers,
+            loop,
         )
 
     def _sending(self) -> Sending:
@@ -308,10 +400,10 @@ class Parts:
             partitions=lambda: self.dead_letters.partitions,
         )
         max_result_bytes = self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES
-        destination = Destination(
-            settings.processed_topic, max_result_bytes, settings.consumer_group, self.client
-        )
-        return Sending(outbox, destination)
+        sizes = (outbox.max_bytes, max_result_bytes)
+        chosen = ResultTopics(lambda topic: topics.exists(self.conf, topic), self._max_bytes, sizes)
+        targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of)
+        return Sending(outbox, Destination(targets, settings.consumer_group, self.client))
 
     def _ledger_topic(self) -> Optional[LedgerTopic]:
         settings = self.settings
@@ -329,11 +421,20 @@ class Parts:
         except KafkaException as error:
             raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 
+    def _tell(self, delivery: Delivery) -> None:
+        """Print a line for a processed order."""
+        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
+        self.status.note(escape(f"done {place} key {_readable(delivery.key)}"))
+
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Print an event of the engine."""
-        self.status.note(line_of(event, fields))
+        """Count and print an event of the engine."""
+        self.counts.note(event, fields)
+        if EVENTS[event].severity != "debug":
+            self.status.note(line_of(event, fields))
+        if self.progress is not None:
+            self.progress.heard(event)
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)
@@ -360,13 +461,26 @@ def _policy(settings: config.Settings) -> Policy:
     )
 
 
-def _decoder(settings: config.Settings) -> OrderDecoder:
+def _decoder(settings: config.Settings, err: Notes) -> OrderDecoder:
     try:
-        store = SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
-        refuse_unruly(store.reader)
+        store = SchemaStore(
+            settings.order_schema,
+            settings.schema_versions,
+            RegistryConfig.of(settings),
+            settings.unknown_schema_backoff_s,
+        )
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
-    return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes)
+    rules = None if settings.rules is None else _rules(settings.rules, err)
+    find_rules = None if rules is None else (lambda: rules)
+    return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes, find_rules)
+
+
+def _rules(name: str, err: Notes) -> OrderRules:
+    try:
+        return load_rules(name)
+    except HandlerUnusable as error:
+        raise _unusable(error, err) from error
 
 
 if __name__ == "__main__":

@@ -5,25 +5,32 @@ Here are the verbs by name, and how settings become what a verb works with. With
 imported in functions is slow to import, and `--help` does without it.
 """
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import difflib
 import importlib
-import shutil
 import sys
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
 from orderflow.cli.pager import paged, pager_of
-from orderflow.cli.run import arguments, run
+from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.terminal import has_colour
 from orderflow.exits import CommandError, UsageError
 
 if TYPE_CHECKING:
     import config
     from orderflow.avro.codec import OrderEncoder
+    from orderflow.avro.schema import Schema
     from orderflow.avro.schema_store import SchemaStore
     from orderflow.dlq.desk import Desk
     from orderflow.dlq.masking import Mask
+    from orderflow.model.orders import OrderRules
 
 EXAMPLES = (
     "python dlq_handler.py                                   the last ten, then follow",
@@ -36,8 +43,12 @@ EXAMPLES = (
 )
 SETTINGS = (
     *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
-    *("max_order_bytes", "schema_registry_url"),
+    *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url"),
 )
+
+
+ABOUT = ("-h", "--help", "--version")
+"""Flags that need no verb."""
 
 
 class Verb(NamedTuple):
@@ -73,7 +84,7 @@ VERBS: Tuple[Verb, ...] = (
 )
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = parse(argv)
     pager = pager_of(out) if args.paged else None
@@ -96,9 +107,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def with_verb(argv: Sequence[str]) -> List[str]:
     """The arguments, with `tail` in front where there is no verb. A misspelt verb is refused."""
     names = [name for verb in VERBS for name in verb.names]
-    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+    if argv and argv[0] in ABOUT:
+        return list(argv)
+    if not argv or argv[0].startswith("-"):
         return ["tail", *argv]
-    if argv[0] not in names and argv[0] not in ("-h", "--help"):
+    if argv[0] not in names:
         near = difflib.get_close_matches(argv[0], names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no verb {argv[0]!r}; {hint}")
@@ -134,12 +147,12 @@ def _add_flags(parser: argparse.ArgumentParser, verb: Verb) -> None:
     selection_flags.add_flags(parser)
     parser.add_argument("-J", "--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--unmask", action="store_true", help="show what MASKED_FIELDS hides, after asking")
-    config.add_flags(parser, SETTINGS)
+    config.add_flags(parser, SETTINGS, topic="dlq_topic")
     parser.set_defaults(run=module.run, paged=verb.paged)
 
 
 def open_desk(
-    args: argparse.Namespace, settings: "config.Settings", out: TextIO, err: TextIO, signals: StopSignals
+    args: argparse.Namespace, settings: "config.Settings", out: Output, err: Notes, signals: StopSignals
 ) -> "Desk":
     """What the verbs work with, from the settings."""
     import config
@@ -153,35 +166,71 @@ def open_desk(
         audit_topic=settings.audit_topic,
         orders_topic=settings.orders_topic,
         consumer_group=settings.consumer_group,
-        decoder=OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes),
+        decoder=OrderDecoder(
+            store.reader, store.find_writer, settings.max_order_bytes, _find_rules(settings.rules)
+        ),
         encoder=lambda: _encoder(store, settings),
+        field_values=lambda fields: _field_values(store.reader, fields),
         out=out,
         err=err,
         signals=signals,
         json=args.json,
-        width=shutil.get_terminal_size().columns if out.isatty() else None,
-        colour=has_colour(out),
-        mask=_mask(settings),
+        mask=_mask(settings, store.reader),
     )
 
 
-def _mask(settings: "config.Settings") -> "Mask":
+def _mask(settings: "config.Settings", schema: "Schema") -> "Mask":
     """What is hidden. The key is a field of the order, so it is hidden with that field."""
     from orderflow.dlq.masking import KEY, Mask
+    from orderflow.model.text import did_you_mean
 
-    names = frozenset(settings.masked_fields or ())
+    names, known = (
+        frozenset(settings.masked_fields or ()),
+        [field["name"] for field in schema.parsed["fields"]],
+    )
+    for name in sorted(names.difference(known, (KEY,))):  # hiding nothing by mistake would show everything
+        raise UsageError(f"MASKED_FIELDS: an order has no field {name}{did_you_mean(name, [*known, KEY])}")
     return Mask(names | {KEY} if settings.order_key in names else names)
 
 
+def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]:
+    from orderflow.avro.order_fields import fields_of
+
+    readers = {field.name: field.spelling.from_json for field in fields_of(schema.parsed)}
+    values = {}
+    for name, value in fields.items():
+        try:
+            values[name] = readers[name](value)
+        except KeyError:
+            raise ValueError(f"{name}: is no field of an order") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name}: {error}") from None
+    return values
+
+
 def _schemas(settings: "config.Settings") -> "SchemaStore":
-    import config
     from orderflow.avro.schema import SchemaRefused
     from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 
     try:
-        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        return SchemaStore(settings.order_schema, settings.schema_versions, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
+
+
+def _find_rules(name: Optional[str]) -> "Optional[Callable[[], OrderRules]]":
+    """Loads the rules of RULES when a verb is about to judge orders: most verbs never do."""
+
+    def find_rules() -> "OrderRules":
+        from orderflow.consume.handler import HandlerUnusable
+        from orderflow.consume.own_rules import load_rules
+
+        try:
+            return load_rules(str(name))
+        except HandlerUnusable as error:
+            raise UsageError(str(error)) from error
+
+    return None if name is None else find_rules
 
 
 def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder":
@@ -191,7 +240,7 @@ def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder
     try:
         return store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
-        raise CommandError(f"nothing was sent: {error}") from error
+        raise CommandError.because("nothing was sent", error) from error
 
 
 if __name__ == "__main__":

@@ -1,27 +1,35 @@
 #!/usr/bin/env python3
 """Publish orders to Kafka: made up, or from a file."""
 
+if __name__ == "__main__":  # before the imports that take their time
+    from orderflow.cli.signals import end_at_once
+
+    end_at_once()
+
 import argparse
 import contextlib
 import math
 import sys
-from typing import BinaryIO, Iterator, Optional, Sequence, TextIO
+from typing import BinaryIO, Iterator, Optional, Sequence
 
 import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
+from orderflow.avro.order_fields import fields_of
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
-from orderflow.cli.run import arguments, run, standard_input
+from orderflow.cli.arguments import arguments
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.run import run, standard_input
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.cli.terminal import complain, count
+from orderflow.cli.terminal import count
 from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
-from orderflow.produce.order_fields import fields_of
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_key import KeyOf, key_reader
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
 
@@ -35,21 +43,22 @@ EXAMPLES = (
     "python producer.py -b kafka:9093 -X security.protocol=SSL -X ssl.ca.location=ca.pem",
 )
 SETTINGS = (
-    *("orders_topic", "order_key", "shutdown_timeout_s"),
+    *("orders_topic", "order_key", "order_schema", "schema_versions", "shutdown_timeout_s"),
     *("schema_registry_url", "schema_registry_register"),
 )
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Publish as the arguments say; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
     store = _schema_store(settings)
+    key_of = key_reader(store.reader, settings.order_key)
     with _opened(flags.input, store.reader) as file:
         conf = config.client_config(settings)
         topics.require_kafka(conf)
         topics.ensure_topics(conf, [topics.orders(settings.orders_topic)])
-        wire = _wire(store, settings)
+        wire = _wire(store, key_of, settings)
         source = RecordSource(wire, file, flags.invalid or 0.0, flags.seed)
         with StopSignals(err) as stop:
             return _publish(settings, _limits(flags, settings), source, wire, stop, err)
@@ -61,7 +70,7 @@ def _publish(
     source: RecordSource,
     wire: Wire,
     stop: StopSignals,
-    err: TextIO,
+    err: Notes,
 ) -> int:
     status = StatusLine(err)
     outage = Outage(status.note, settings.bootstrap_servers)
@@ -71,38 +80,39 @@ def _publish(
     publication = Publication(publisher, source, limits, stop, status)
     publication.run()
     undelivered.close()
-    for trouble in (*publication.troubles(), *_kept(publisher, undelivered)):
-        complain(err, trouble)
-    err.write(f"{publication.account}\n")
+    for trouble in (*publication.troubles(), *_failed(publisher, undelivered)):
+        err.complain(trouble)
+    if undelivered.kept:
+        err.line(f"next: python producer.py --input {undelivered.path}")
+    err.line(publication.account)
     return publication.exit_code
 
 
-def _kept(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
-    """How many orders were not published, why, and where they are kept."""
+def _failed(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
+    """How many orders were not published, and why."""
     if not publisher.failed:
         return
     why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
     doubt = "; some may have arrived after all" if publisher.doubtful else ""
-    next_step = f"\nnext: python producer.py --input {undelivered.path}" if undelivered.kept else ""
-    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}{next_step}"
+    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}"
     if undelivered.lost is not None:
         yield f"{count(publisher.failed - undelivered.kept)} of them could not be kept: {undelivered.lost}"
 
 
 def _schema_store(settings: config.Settings) -> SchemaStore:
     try:
-        return SchemaStore(config.ORDER_SCHEMA, config.SCHEMA_VERSIONS, RegistryConfig.of(settings))
+        return SchemaStore(settings.order_schema, settings.schema_versions, RegistryConfig.of(settings))
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
 
 
-def _wire(store: SchemaStore, settings: config.Settings) -> Wire:
+def _wire(store: SchemaStore, key_of: KeyOf, settings: config.Settings) -> Wire:
     try:
         encoder = store.producer_encoder(settings.orders_topic, settings.schema_registry_register)
     except (SchemaRejected, RegistryUnavailable) as error:
-        raise CommandError(f"nothing was sent: {error}") from error
+        raise CommandError.because("nothing was sent", error) from error
     decoder = OrderDecoder(store.reader, lambda ref: store.reader, settings.max_order_bytes)
-    return Wire(encoder, decoder, settings.order_key)
+    return Wire(encoder, decoder, key_of, own_rules=settings.rules is not None)
 
 
 # --- Arguments ---
@@ -122,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         "--invalid",
         SHARE,
-        "mix in this share of records that cannot be processed, of every kind: "
+        "mix in this share of records that cannot be processed, of every kind that the schema allows: "
         "negative price, zero quantity, empty id, truncated bytes, unknown schema, foreign framing",
     )
     _add(parser, "--seed", whole(0, 10**18), "make up the same orders each time, including ids and times")

@@ -2,9 +2,9 @@
 
 import os
 import time
-from typing import Any, Dict, Set
+from typing import Any, Dict, Optional, Set
 
-from benchmarks.work import marks
+from benchmarks.work import CALLS_A_TICK, NEW, marks
 from orderflow import RetryLater
 from orderflow.consume.handler import Delivery
 
@@ -13,11 +13,17 @@ Order = Dict[str, Any]
 SHARE = os.environ.get("BENCH_FAILING", "none")
 """The end of the numbers of the orders that fail: `00` is one in a hundred."""
 WAITING = int(os.environ.get("BENCH_WAITING", "0"))
+PERCENT = int(os.environ.get("BENCH_PERCENT", "0"))
+TROUBLE = os.environ.get("BENCH_TROUBLE", "/nonexistent")
+"""While this file exists, PERCENT of the orders fail."""
+EVERY = int(os.environ.get("BENCH_EVERY", "1"))
 CALLS = os.environ.get("BENCH_CALLS", os.devnull)
+CPU_S = int(os.environ.get("BENCH_CPU_US", "0")) / 1e6
 
 _marks = marks()
 _calls = os.open(CALLS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 _failed: Set[str] = set()
+_computed = 0
 
 nothing = _marks.handle
 
@@ -54,9 +60,29 @@ def five_milliseconds(order: Order) -> None:
     _marks.handle(order)
 
 
+def compute(order: Order) -> None:
+    """Use the processor, and nothing else."""
+    global _computed
+    if CPU_S:
+        until_s = time.thread_time() + CPU_S
+        while time.thread_time() < until_s:
+            pass
+    _computed += 1
+    if _computed % CALLS_A_TICK == 0:
+        os.write(_calls, f"{time.monotonic():.4f},{os.getpid()}\n".encode())
+
+
 def tell_time(order: Order, delivery: Delivery) -> bytes:
     """The intended send time, which is in the order, and the time of this call, both in microseconds."""
     return f"{order['timestamp']},{_now_us()}".encode()
+
+
+def a_share_fails(order: Order) -> bytes:
+    """Fail for the same share of keys while there is trouble; else tell the order's number and its time."""
+    number = int(order["order_id"].rpartition("-")[2])
+    if number % 100 < PERCENT and os.path.exists(TROUBLE):
+        raise ConnectionError("what this order needs is down")
+    return f"{number},{order['timestamp']}".encode()
 
 
 def tell_partition(order: Order, delivery: Delivery) -> None:
@@ -65,14 +91,15 @@ def tell_partition(order: Order, delivery: Delivery) -> None:
     os.write(_calls, line.encode())
 
 
-def every_7800th_waits(order: Order, delivery: Delivery) -> None:
-    """Fill a ledger over millions of offsets, and write down each order that was sent afterwards."""
-    if order["order_id"].startswith("NEW-"):
+def every_nth_waits(order: Order, delivery: Delivery) -> Optional[bytes]:
+    """Fill a ledger with every nth order for hours, and write down each order that was sent afterwards."""
+    if order["order_id"].startswith(NEW):
         os.write(_calls, f"{time.monotonic():.4f}\n".encode())
-    elif delivery.offset % 7800 == 0:
+        return tell_time(order, delivery)
+    _marks.handle(order)
+    if delivery.offset % EVERY == 0:
         raise RetryLater(after=36_000)
-    else:
-        _marks.handle(order)
+    return None
 
 
 def _now_us() -> int:

@@ -194,6 +194,11 @@ class Process:
         """Its exit code. Raises `subprocess.TimeoutExpired`."""
         return self._popen.wait(timeout_s)
 
+    def peak_mib(self) -> float:
+        """The largest memory that it has had so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        return _number(r"VmHWM:\s*([\d,]+) kB", status) / 1024
+
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self._popen.poll() is None

@@ -7,7 +7,7 @@ makes the measured latency larger, not smaller.
 import json
 import sys
 import time
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 from confluent_kafka import Producer
 
@@ -24,6 +24,8 @@ class Schedule(NamedTuple):
     per_s: float
     orders: int
     prefix: str
+    keys: Optional[int] = None
+    """How many keys come in turn; None: every order has one of its own."""
 
 
 def main(schedule: Schedule) -> None:
@@ -37,7 +39,8 @@ def main(schedule: Schedule) -> None:
         due_s = began_s + number / schedule.per_s
         wait(producer, due_s)
         order = made_up(f"{schedule.prefix}-{number:08d}", number, int(due_s * 1_000_000))
-        producer.produce(schedule.topic, encoder.encode(order), order["order_id"].encode())
+        key = order["order_id"] if schedule.keys is None else f"K-{number % schedule.keys:07d}"
+        producer.produce(schedule.topic, encoder.encode(order), key.encode())
     if producer.flush(30):
         raise SystemExit("not all orders were delivered")
 

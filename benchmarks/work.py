@@ -21,6 +21,11 @@ from orderflow.errors import Undecodable  # noqa: E402
 MAX_ORDER_BYTES = 1_048_576
 GOOD = "BENCH_GOOD"
 REPORT = "BENCH_REPORT"
+CALLS_A_TICK = 100
+"""How many calls are written down as one where several processes are counted together."""
+FROM = "BENCH_FROM"
+NEW = "NEW-"
+"""The ids of orders that are sent while others wait begin like this."""
 
 
 class Job(NamedTuple):
@@ -53,10 +58,12 @@ def job(argv: Sequence[str]) -> Job:
 
 
 class Marks:
-    """When the first and the last good order were handled, and what the process had cost by then."""
+    """When the first and the last good order were handled, and what the process cost between them."""
 
-    def __init__(self, good: int, path: str) -> None:
+    def __init__(self, good: int, path: str, begin: int = 1) -> None:
+        """`begin`: the order from which on time and cost are counted."""
         self._good = good
+        self._begin = begin
         self._path = path
         self._first: Tuple[float, ...] = ()
         self.seen = 0
@@ -64,7 +71,7 @@ class Marks:
     def handle(self, order: Dict[str, Any]) -> None:
         """Do nothing, but for the count."""
         self.seen += 1
-        if self.seen == 1:
+        if self.seen == self._begin:
             self._first = _clocks_s()
         elif self.seen == self._good:
             self._write()
@@ -84,7 +91,7 @@ class Marks:
 
 def marks() -> Marks:
     """The marks of this process, as the benchmark asked for them."""
-    return Marks(int(os.environ[GOOD]), os.environ[REPORT])
+    return Marks(int(os.environ[GOOD]), os.environ[REPORT], int(os.environ.get(FROM, "1")))
 
 
 def _clocks_s() -> Tuple[float, float, float]:

@@ -16,9 +16,26 @@ TERMINATED = 143
 
 
 class CommandError(Exception):
-    """An expected failure: the user sees only its text, and the script ends with its exit code."""
+    """An expected failure: the user sees only its text, and the script ends with its exit code.
+
+    Each argument is a line. Line breaks within one are data, and shown as such: what a topic, a file or a
+    server says cannot begin a line of its own.
+    """
 
     exit_code = FAILED
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @classmethod
+    def because(cls, what: str, error: Exception) -> "CommandError":
+        """What failed, and the error's own words, with as many lines as it has."""
+        first, *others = error.lines if isinstance(error, CommandError) else (str(error),)
+        return cls(f"{what}: {first}", *others)
 
 
 class UsageError(CommandError):

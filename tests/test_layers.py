@@ -18,10 +18,12 @@ SCRIPTS = ("producer", "consumer", "dlq_handler", "config")
 Floors = Tuple[Tuple[str, ...], ...]
 
 FLOORS: Floors = (
+    ("testing",),
     ("produce", "consume", "dlq"),
-    ("avro", "kafka", "cli"),
+    ("avro", "kafka", "cli", "supervise"),
     ("model",),
-    ("errors", "exits"),
+    ("errors", "exits", "version"),
+    ("frames", "publish"),
 )
 """The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
 
@@ -31,8 +33,8 @@ DLQ_FLOORS: Floors = (
     ("output", "topic", "unmasking", "sum_flags"),
     ("selection_flags", "grouping", "confirmation"),
     ("sums",),
-    ("selection", "audit_topic", "tally", "desk"),
-    ("audit", "where", "timeline", "health", "masking"),
+    ("selection", "audit_topic", "tally", "desk", "dating"),
+    ("audit", "where", "timeline", "health", "masking", "pointer"),
     ("letter",),
     ("explain",),
     ("dialects", "frames"),
@@ -52,20 +54,29 @@ PURE = (
     "avro.strict_reader",
     "cli.values",
     "consume.admission",
+    "consume.arrivals",
     "consume.brakes",
+    "consume.catalogue",
     "consume.caution",
+    "consume.durations",
+    "consume.event_counts",
     "consume.events",
     "consume.head",
     "consume.listing",
     "consume.statement",
     "consume.waiting_bytes",
+    "consume.figures",
+    "consume.health",
+    "consume.intake_states",
     "consume.ledger",
     "consume.outbox",
     "consume.pace",
     "consume.patience",
+    "consume.publications",
     "consume.results",
     "consume.retry",
     "dlq.audit",
+    "dlq.dating",
     "dlq.dialects",
     "dlq.explain",
     "dlq.frames",
@@ -85,7 +96,9 @@ PURE = (
     "dlq.output.sum_lines",
     "dlq.output.times",
     "dlq.output.waiting_lines",
+    "dlq.pointer",
     "dlq.replay.judge",
+    "dlq.replay.origin",
     "dlq.replay.staleness",
     "dlq.selection",
     "dlq.sums",
@@ -95,8 +108,13 @@ PURE = (
     "dlq.where",
     "errors",
     "exits",
+    "frames",
     "kafka.positions",
     "model",
+    "supervise.report",
+    "supervise.restarts",
+    "version",
+    "publish",
 )
 """Files and folders without clock, random number, I/O or client: the same arguments, the same answer."""
 
@@ -156,6 +174,23 @@ MAY_IMPORT: Dict[str, Set[str]] = {
 
 READS_ENVIRONMENT = ("config", "orderflow.cli.pager", "orderflow.cli.terminal")
 """Settings are read in one place; the terminal's own NO_COLOR and TERM, and PAGER, in others."""
+
+WRITES_TEXT = {
+    "orderflow.cli.output": "the one way out",
+    "orderflow.cli.run": "hands it the streams",
+    "orderflow.cli.arguments": "hands it the streams for what argparse says",
+    "orderflow.consume.streams": "the streams of handlers, whose text is their own",
+    "orderflow.consume.forked": "flushes those",
+    "orderflow.supervise.output": "passes on what other processes have written, their handlers above all",
+    "orderflow.cli.private_file": "a file of its own",
+    "orderflow.avro.encoder": "bytes in memory",
+}
+"""What may touch a stream or a file that is open for writing, and why."""
+
+EXPECTED_FAILURES = {
+    *("CommandError", "UsageError", "KafkaUnreachable", "TopicMissing", "Refused", "Tripped"),
+    *("ConfigError", "Fenced", "Interrupted", "Unreadable", "SchemaRejected"),
+}
 
 LISTS = ("Owns:", "Does not know:", "Used by:")
 
@@ -382,6 +417,55 @@ def _asked_for(call: ast.Call) -> object:
     return getattr(call.func, "attr", None)
 
 
+def one_way_out(modules: Modules) -> List[str]:
+    """Text reaches a terminal through cli.output only, and what could control it is shown instead."""
+    return [
+        f"{module.name} {fault} in line {node.lineno}"
+        for module in modules.values()
+        if module.name not in WRITES_TEXT and not module.name.startswith("tools")
+        for node in ast.walk(module.tree)
+        for fault in [_way_around(node)]
+        if fault and isinstance(node, ast.expr)
+    ]
+
+
+def _way_around(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "sys":
+        return f"takes sys.{node.attr}" if node.attr.strip("_") in ("stdout", "stderr") else ""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\x1b" in node.value:
+        return "has a terminal's control sequence"
+    if not isinstance(node, ast.Call):
+        return ""
+    method = getattr(node.func, "attr", "")
+    if method == "write" and len(node.args) > 1 and _owner(node) != "os":
+        return ""  # of something that is no stream
+    if method in ("write", "writelines", "print_exc") or getattr(node.func, "id", "") == "print":
+        return f"calls {method or 'print'}()"
+    return ""
+
+
+def _owner(call: ast.Call) -> str:
+    return str(getattr(getattr(call.func, "value", None), "id", ""))
+
+
+def _called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return str(getattr(node.func, "id", getattr(node.func, "attr", "")))
+
+
+def errors_are_made_of_lines(modules: Modules) -> List[str]:
+    """Each line of an expected failure is an argument: a line break within one is data, and shown as such."""
+    return [
+        f"{module.name} breaks a line of an error in line {call.lineno}"
+        for module in modules.values()
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and _called(call) in EXPECTED_FAILURES
+        for node in ast.walk(call)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value
+    ]
+
+
 def every_file_says_what_it_is(modules: Modules) -> List[str]:
     """Each file opens with a docstring whose first sentence, on a line of its own, says what the file is."""
     return [
@@ -421,6 +505,8 @@ RULES: List[Rule] = [
     private_names_stay_at_home,
     one_reader_of_the_environment,
     one_reader_of_headers,
+    one_way_out,
+    errors_are_made_of_lines,
     every_file_says_what_it_is,
     no_head_lists_its_users,
     every_folder_names_its_files,
@@ -500,6 +586,13 @@ def test_the_project_is_there() -> None:
         (one_reader_of_headers, "orderflow/kafka/reader.py", "def f(m):\n    return m.headers() or []"),
         (one_reader_of_headers, "orderflow/consume/session.py", "ask = methodcaller('headers')"),
         (one_reader_of_headers, "tools/demo.py", "def f(m):\n    return list(m.headers())"),
+        (one_way_out, "producer.py", "print('sent')"),
+        (one_way_out, "orderflow/kafka/topics.py", "import os\nos.write(2, b'x')"),
+        (one_way_out, "orderflow/dlq/desk.py", "def say(out):\n    out.write('sent')"),
+        (one_way_out, "orderflow/dlq/verbs/list.py", "import sys\nout = sys.stdout"),
+        (one_way_out, "orderflow/dlq/output/listing.py", "BOLD = '\\x1b[1m'"),
+        (errors_are_made_of_lines, "consumer.py", "CommandError(f'{one}\\n{other}')"),
+        (errors_are_made_of_lines, "orderflow/kafka/topics.py", "exits.Refused('\\n'.join(lines))"),
         (every_file_says_what_it_is, "producer.py", ""),
         (every_file_says_what_it_is, "tools/demo.py", "import os"),
         (no_head_lists_its_users, "producer.py", '"""Publish orders.\n\nUsed by: people.\n"""'),

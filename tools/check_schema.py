@@ -10,10 +10,8 @@ if __name__ == "__main__":
 
 import config
 from orderflow.avro import evolution
-from orderflow.avro.codec import Schema, SchemaRefused, load_schema, refuse_unruly
+from orderflow.avro.codec import Schema, SchemaRefused, load_schema, shipped_rules
 from orderflow.avro.schema_store import (
-    READER_PATH,
-    VERSIONS_DIR,
     Registry,
     RegistryConfig,
     RegistryMisconfigured,
@@ -46,9 +44,10 @@ def main(argv: Optional[Sequence[str]] = None, out: TextIO = sys.stdout, err: Te
     """Compare and report; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        reader = load_file(Path(arguments.schema)).schema
-        refuse_unruly(reader)
-        writers = list(_writers(Path(arguments.versions), config.load(arguments)))
+        settings = config.load(arguments)
+        path = Path(arguments.schema or settings.order_schema)
+        reader = load_file(path).schema
+        writers = list(_writers(Path(arguments.versions or settings.schema_versions), settings))
     except (SchemaRefused, RegistryMisconfigured, config.ConfigError) as error:
         print(f"check-schema: {error}", file=err)
         return USAGE
@@ -56,12 +55,15 @@ def main(argv: Optional[Sequence[str]] = None, out: TextIO = sys.stdout, err: Te
         print(f"check-schema: {error}", file=err)
         print("next: start it, or unset SCHEMA_REGISTRY_URL to check the files only", file=err)
         return BREAKS
-    return report(reader, arguments.schema, writers, out)
+    if settings.rules is None:
+        judged = ", ".join(rule.field for rule in shipped_rules(reader).rules)
+        print(f"the shipped rules judge {judged or 'none of its fields'}", file=out)
+    return report(reader, path.name, writers, out)
 
 
 def report(reader: Schema, name: str, writers: Sequence[Writer], out: TextIO) -> int:
     """Print one line per writer, with what breaks below it; returns the exit code."""
-    print(f"{Path(name).name} ({reader.name}, fingerprint {reader.fingerprint.hex()}) reads:", file=out)
+    print(f"{name} ({reader.name}, fingerprint {reader.fingerprint.hex()}) reads:", file=out)
     broken = 0
     for writer in writers:
         lines = list(_findings(reader, writer))
@@ -119,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("schema", nargs="?", default=str(READER_PATH), help="default: order_schema.avsc")
-    parser.add_argument("--versions", default=str(VERSIONS_DIR), help="older versions; default: schemas/")
+    parser.add_argument("schema", nargs="?", help="default: ORDER_SCHEMA")
+    parser.add_argument("--versions", metavar="FOLDER", help="older versions; default: SCHEMA_VERSIONS")
     config.add_flags(parser, SETTINGS)
     return parser
 

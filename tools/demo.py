@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, TextIO, cast
+from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,40 +23,43 @@ from confluent_kafka.admin import AdminClient
 
 import config
 from orderflow import exits
+from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
-from orderflow.cli.terminal import duration, has_colour
+from orderflow.cli.terminal import duration
 from orderflow.exits import CommandError, KafkaUnreachable
 from orderflow.kafka import topics
+from orderflow.model.text import Heading
 from tools import jvm
 from tools.local_kafka import LocalKafka
 
 SAMPLE = "examples/cdnow-sample.csv"
 BUGGY, FIXED = "examples/checkout.py:charge", "examples/checkout.py:charge_fixed"
 LINES_SHOWN = 8
-BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
-def main(argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Run the demo; 0 if its account closes."""
     flags = _parser().parse_args(argv)
     settings = config.load({})
     began_s = time.monotonic()
-    with _kafka(settings, out) as address, _client_file(settings) as client_file:
-        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), client_file, out)
+    with kafka(settings, out) as address, client_file(settings) as secrets:
+        story = Story(config.client_config(settings, **{"bootstrap.servers": address}), secrets, out)
         try:
             closes = story.tell()
         finally:
             story.leave(flags.keep)
-    out.write(f"\nThat took {duration(time.monotonic() - began_s)}. " + (GOOD_END if closes else BAD_END))
+    first, *others = GOOD_END if closes else BAD_END
+    out.lines(["", f"That took {duration(time.monotonic() - began_s)}. {first}", *others])
     return exits.OK if closes else exits.FAILED
 
 
-GOOD_END = """Your turn, in three terminals (make kafka in a fourth):
-  python producer.py --rate 10/s --invalid 5%
-  python consumer.py
-  python dlq_handler.py
-"""
-BAD_END = "The account does not close: that is a bug, please report it with this output.\n"
+GOOD_END = (
+    "Your turn, in three terminals (make kafka in a fourth):",
+    "  python producer.py --rate 10/s --invalid 5%",
+    "  python consumer.py",
+    "  python dlq_handler.py",
+)
+BAD_END = ("The account does not close: that is a bug, please report it with this output.",)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,12 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 class Story:
     """The commands of one run, on topics and a group of its own."""
 
-    def __init__(self, client: Dict[str, Any], client_file: Optional[str], out: TextIO) -> None:
+    def __init__(self, client: Dict[str, Any], client_file: Optional[str], out: Output) -> None:
         name = f"demo-{uuid.uuid4().hex[:6]}"
         self._out = out
         self._client = client
         self._client_file = client_file
-        self._styles = {BOLD: BOLD, DIM: DIM, PLAIN: PLAIN} if has_colour(out) else {}
         self.settings = {
             "KAFKA_BOOTSTRAP_SERVERS": client["bootstrap.servers"],
             "ORDERS_TOPIC": name,
@@ -81,6 +83,7 @@ class Story:
             "DLQ_TOPIC": f"{name}-dlq",
             "CONSUMER_GROUP": f"{name}-group",
             "RETRY_BACKOFF": "0.2",
+            "UNKNOWN_SCHEMA_BACKOFF": "0",  # nobody is about to deploy the schemas that it does not know
         }
 
     def tell(self) -> bool:
@@ -137,8 +140,7 @@ class Story:
     def _introduce(self) -> None:
         self._say("Its own topics and group, so a shared Kafka is safe, and a short back-off to be quick:")
         for name, value in self.settings.items():
-            self._out.write(f"  export {name}={value}\n")
-        self._out.flush()
+            self._out.line(f"  export {name}={value}")
 
     def _a_failure(self) -> Dict[str, Any]:
         """A dead letter whose retries were used up."""
@@ -157,15 +159,10 @@ class Story:
     # --- Output
 
     def _say(self, *lines: str) -> None:
-        self._out.write("\n" + "".join(self._styled(BOLD, line) + "\n" for line in lines))
-        self._out.flush()
+        self._out.lines(["", *map(Heading, lines)])
 
     def _show(self, *arguments: str) -> None:
-        self._out.write(self._styled(DIM, f"$ {shlex.join(['python', *arguments])}") + "\n")
-        self._out.flush()
-
-    def _styled(self, style: str, text: str) -> str:
-        return f"{self._styles.get(style, '')}{text}{self._styles.get(PLAIN, '')}"
+        self._out.line(f"$ {shlex.join(['python', *arguments])}")
 
     def _run(self, *arguments: str) -> None:
         self._show(*arguments)
@@ -178,8 +175,7 @@ class Story:
         command = _command(*arguments)
         with subprocess.Popen(command, cwd=ROOT, env=self._environment(), stderr=subprocess.PIPE) as process:
             for line in _abridged(cast(IO[bytes], process.stderr)):
-                self._out.write(line)
-                self._out.flush()
+                self._out.line(line)
         _must_succeed(arguments, process.returncode)
 
     @contextlib.contextmanager
@@ -214,13 +210,13 @@ def _must_succeed(arguments: Sequence[str], code: int) -> None:
 
 def _abridged(stream: IO[bytes]) -> Iterator[str]:
     """The first lines of a stream as they arrive, how many were left out, and finally the last one."""
-    lines = (line.decode("utf-8", "replace") for line in stream)
+    lines = (line.decode("utf-8", "replace").rstrip("\n") for line in stream)
     yield from itertools.islice(lines, LINES_SHOWN)
     left_out, last = -1, ""
     for left_out, last in enumerate(lines):  # noqa: B007 (the last line is what is wanted)
         pass
     if left_out > 0:
-        yield f"... {left_out:,} more lines, one for each failure ...\n"
+        yield f"... {left_out:,} more lines, one for each failure ..."
     yield last
 
 
@@ -228,17 +224,16 @@ def _abridged(stream: IO[bytes]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _kafka(settings: config.Settings, out: TextIO) -> Iterator[str]:
+def kafka(settings: config.Settings, out: Output) -> Iterator[str]:
     """The address of a running Kafka: the configured one, else a local one that is stopped at the end."""
     if _answers(settings):
-        out.write(f"Using the Kafka at {settings.bootstrap_servers}.\n")
+        out.line(f"Using the Kafka at {settings.bootstrap_servers}.")
         yield settings.bootstrap_servers
         return
-    out.write(f"No Kafka at {settings.bootstrap_servers}: starting one here (the first time: 44 MB).\n")
-    out.flush()
+    out.line(f"No Kafka at {settings.bootstrap_servers}: starting one here (the first time: 44 MB).")
     try:
         with LocalKafka() as kafka:
-            out.write(f"Kafka {kafka.version} is ready.\n")
+            out.line(f"Kafka {kafka.version} is ready.")
             yield kafka.bootstrap_servers
     except (jvm.MissingPiece, jvm.ProcessFailed) as error:
         raise CommandError(f"no local Kafka: {error}") from error
@@ -255,7 +250,7 @@ def _answers(settings: config.Settings) -> bool:
 
 
 @contextlib.contextmanager
-def _client_file(settings: config.Settings) -> Iterator[Optional[str]]:
+def client_file(settings: config.Settings) -> Iterator[Optional[str]]:
     """A private file with the client properties that were configured, for the account; None without any."""
     if not settings.client:
         yield None

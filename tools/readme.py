@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config
+from orderflow.consume.catalogue import METRICS
+from orderflow.consume.intake_states import WHY
 from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
@@ -89,7 +91,28 @@ def _help_of(command: str) -> str:
     return f"```console\n$ python {command} --help\n{output}```\n"
 
 
-_TABLES: Dict[str, Callable[[], str]] = {"settings": settings_table, "modules": modules_table}
+def metrics_table() -> str:
+    """All metrics of the consumer, a row each, from the catalogue."""
+    rows = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
+def stops_table() -> str:
+    """Why a partition takes in nothing: every reason, and what to do."""
+    rows = ["| `reason` | It means | What to do |", "|---|---|---|"]
+    rows += [f"| `{name}` | {_cell(why.words)} | {_cell(why.next_step)} |" for name, why in WHY.items()]
+    return "\n".join(rows) + "\n"
+
+
+_TABLES: Dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "modules": modules_table,
+    "metrics": metrics_table,
+    "stops": stops_table,
+}
 
 
 # --- sessions

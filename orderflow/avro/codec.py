@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
-from fastavro.read import SchemaResolutionError
+from fastavro.read import LOGICAL_READERS, SchemaResolutionError
 
 from orderflow.avro import evolution
 from orderflow.avro.decode_reasons import undecodable
@@ -25,8 +25,8 @@ from orderflow.avro.projection import projection
 from orderflow.avro.schema import Schema, SchemaRefused, defaults, load_schema
 from orderflow.avro.strict_reader import Check, Decode, compile_reader
 from orderflow.errors import RegistryUnavailable, Undecodable
-from orderflow.model import orders
-from orderflow.model.orders import Order
+from orderflow.model.moments import LocalTimestampNanos, TimestampNanos
+from orderflow.model.orders import Order, OrderRules, rules_for
 
 __all__ = [
     "Inspection",
@@ -42,7 +42,12 @@ __all__ = [
     "single_object_prefix",
 ]
 
+LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
+LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
+"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
+
 FindWriter = Callable[[SchemaRef], Schema]
+FindRules = Callable[[], OrderRules]
 
 
 class Inspection(NamedTuple):
@@ -62,16 +67,25 @@ class OrderDecoder:
     """Decodes values of any framing and any known writer schema into orders of the reader schema.
 
     `find_writer` looks a schema up and may raise `UnknownSchema`, `SchemaRefused` or `RegistryUnavailable`.
-    It is called once per schema; its results are kept for the life of the process.
+    It is called once per schema; its results are kept for the life of the process. `find_rules` is called
+    when orders are first judged; without it, the shipped rules apply, as far as the reader has their fields.
     """
 
-    def __init__(self, reader: Schema, find_writer: FindWriter, max_order_bytes: int) -> None:
+    def __init__(
+        self,
+        reader: Schema,
+        find_writer: FindWriter,
+        max_order_bytes: int,
+        find_rules: Optional[FindRules] = None,
+    ) -> None:
         self.reader = reader
         self.checked_decoders: Dict[bytes, Decode] = {}
         """For each prefix seen so far, `decode` and `validate` in one function for its values."""
         self._paths: Dict[bytes, _DecodePath] = {}
         self._writers: Dict[bytes, Schema] = {}
         self._find_writer = find_writer
+        self._find_rules = find_rules or (lambda: shipped_rules(reader))
+        self._rules: Optional[OrderRules] = None
         self._max_order_bytes = max_order_bytes
 
     def decode(self, value: Optional[bytes]) -> Order:
@@ -85,8 +99,17 @@ class OrderDecoder:
         """The checked decoder for this value's prefix, built on first use. Raises as `decode` does."""
         prefix, path = self._path(value)
         if prefix not in self.checked_decoders:
-            self.checked_decoders[prefix] = path.proof.checked() if path.proof else _checked(path.decode)
+            rules = self.rules()
+            self.checked_decoders[prefix] = (
+                path.proof.checked(rules) if path.proof else _checked(path.decode, rules)
+            )
         return self.checked_decoders[prefix]
+
+    def rules(self) -> OrderRules:
+        """The rules that orders are judged by, found on first use."""
+        if self._rules is None:
+            self._rules = self._find_rules()
+        return self._rules
 
     def _path(self, value: Optional[bytes]) -> "Tuple[bytes, _DecodePath]":
         """The prefix of this value and the decode path for it, built on first use."""
@@ -159,11 +182,13 @@ class _Proof:
         self._max_bytes = max_bytes
         self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
 
-    def checked(self) -> Decode:
-        """`read` with the rules compiled in."""
-        careful = _checked(_reasoned(self._carefully))
-        rules = Check(orders.all_hold, orders.validate)
-        return compile_reader(self.schema, self.start, self._max_bytes, careful, rules)
+    def checked(self, rules: OrderRules) -> Decode:
+        """`read` with the rules compiled in, as far as they are text."""
+        if rules.condition is None:
+            return _checked(self.read, rules)
+        careful = _checked(_reasoned(self._carefully), rules)
+        check = Check(rules.condition, rules.judge)
+        return compile_reader(self.schema, self.start, self._max_bytes, careful, check)
 
     def _carefully(self, value: bytes) -> Order:
         if len(value) > self._max_bytes:
@@ -196,12 +221,13 @@ def _reasoned(inner: Decode) -> Decode:
     return decode
 
 
-def _checked(inner: Decode) -> Decode:
+def _checked(inner: Decode, rules: OrderRules) -> Decode:
     """Decode, then apply the rules."""
+    judge = rules.judge
 
     def decode(value: bytes) -> Order:
         order = inner(value)
-        orders.validate(order)
+        judge(order)
         return order
 
     return decode
@@ -302,11 +328,12 @@ def _too_large(value: bytes, limit: int) -> str:
 
 
 def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
-    """`decode` and `validate` in one function with everything bound locally, since it runs for every record.
+    """Decodes and judges in one function with everything bound locally, since it runs for every record.
 
-    Raises what they raise. Raises `SchemaRefused` for a reader schema that the rules cannot check.
+    The function raises what the decoder and the rules raise. The rules are found at once, so that a fault in
+    them shows at the start.
     """
-    refuse_unruly(decoder.reader)
+    decoder.rules()
     decoders, build = decoder.checked_decoders, decoder.checked_decoder
 
     def read_order(value: Optional[bytes]) -> Order:
@@ -319,12 +346,7 @@ def order_reader(decoder: OrderDecoder) -> Callable[[Optional[bytes]], Order]:
     return read_order
 
 
-def refuse_unruly(reader: Schema) -> None:
-    """Raise `SchemaRefused` unless the schema has the rules' fields, with types that they can check."""
-    kinds = {field["name"]: evolution.value_type(field["type"]) for field in reader.parsed["fields"]}
-    for name, allowed in orders.FIELDS.items():
-        if name not in kinds:
-            raise SchemaRefused(f"{reader.name} has no field {name}, which the rules for orders need")
-        if kinds[name] not in allowed:
-            wanted = " or ".join(sorted(allowed))
-            raise SchemaRefused(f"field {name} of {reader.name} is {kinds[name]}: the rules need {wanted}")
+def shipped_rules(reader: Schema) -> OrderRules:
+    """The shipped rules, as far as this schema has their fields with types that they can check."""
+    fields = reader.parsed["fields"]
+    return rules_for({field["name"]: evolution.value_types(field["type"]) for field in fields})

@@ -30,7 +30,7 @@ DECODE_REASONS: Mapping[str, Reason] = {
     ),
     "decode.unknown_schema": Reason(
         "The writer schema is not known: no such id in the registry, or no such fingerprint in schemas/.",
-        "Get the schema from the producer's team into the registry or into schemas/, restart, replay.",
+        "Get the schema from the producer's team into the registry or into schemas/, then replay.",
     ),
     "decode.schema_refused": Reason(
         "The writer schema was found, but is not Avro, not valid, or could turn a few bytes into gigabytes.",

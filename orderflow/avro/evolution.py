@@ -62,6 +62,11 @@ def value_type(part: Any) -> str:
     return logical_type(part) or kind_of(part)
 
 
+def value_types(part: Any) -> List[str]:
+    """The same for each branch of a union; one type for anything else."""
+    return [value_type(branch) for branch in part] if isinstance(part, list) else [value_type(part)]
+
+
 def logical_type(part: Any) -> str:
     """A part's logical type; empty if it has none."""
     return str(part.get("logicalType", "")) if isinstance(part, dict) else ""

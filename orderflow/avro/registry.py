@@ -21,6 +21,7 @@ from orderflow.avro.registry_client import (
 )
 from orderflow.avro.schema import SchemaRefused, load_schema
 from orderflow.errors import RegistryUnavailable, UnknownSchema
+from orderflow.exits import CommandError
 
 __all__ = ["Registry", "RegistryConfig", "RegistryMisconfigured", "SchemaRejected", "Version"]
 
@@ -39,7 +40,7 @@ NOT_FOUND_CODES = (40401, 40402, 40403)
 """The registry's own codes: no such subject, version, schema. A 404 without one is from another server."""
 
 
-class SchemaRejected(Exception):
+class SchemaRejected(CommandError):
     """The registry rejects the producer's schema, or lacks it. Says which field, and what to do next."""
 
 
@@ -97,7 +98,7 @@ class Registry:
             what = f"registering {subject}"
             answer = self._ask(what, lambda client: client.register_schema(subject, schema))
         except _Conflict as error:
-            raise SchemaRejected(self._why_rejected(subject, text, error)) from None
+            raise SchemaRejected(*self._why_rejected(subject, text, error)) from None
         return self._id(answer)
 
     def look_up(self, subject: str, text: str) -> int:
@@ -107,8 +108,8 @@ class Registry:
             answer = self._ask(f"look-up in {subject}", lambda client: client.lookup_schema(subject, schema))
         except (_NotFound, _Conflict):
             raise SchemaRejected(
-                f"subject {subject} of {self.url} does not have this schema\n"
-                "next: have it registered, or set SCHEMA_REGISTRY_REGISTER=true"
+                f"subject {subject} of {self.url} does not have this schema",
+                "next: have it registered, or set SCHEMA_REGISTRY_REGISTER=true",
             ) from None
         return self._id(getattr(answer, "schema_id", None))
 
@@ -130,7 +131,7 @@ class Registry:
         answer = self._ask(what, request)
         return Version(number, self._id(answer.schema_id), self._avro_text(answer, what))
 
-    def _why_rejected(self, subject: str, text: str, error: Exception) -> str:
+    def _why_rejected(self, subject: str, text: str, error: Exception) -> List[str]:
         """The registry's message, and ours, which names the fields."""
         lines = [f"the registry rejects this schema for subject {subject}: {error}"]
         try:
@@ -139,7 +140,7 @@ class Registry:
         except (RegistryUnavailable, SchemaRefused, _Conflict):
             pass
         lines.append("next: make check-schema shows what breaks; give new fields a default, keep old ones")
-        return "\n".join(lines)
+        return lines
 
     def _avro_text(self, found: "RegistrySchema", what: str) -> str:
         """The Avro schema in an answer, with its references inlined."""

@@ -110,7 +110,7 @@ def new_client(config: RegistryConfig) -> Any:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
         raise RegistryMisconfigured(
-            f"the schema registry's client is not installed ({error.name} is missing)\n"
+            f"the schema registry's client is not installed ({error.name} is missing); "
             "next: pip install -r requirements.txt"
         ) from None
     try:

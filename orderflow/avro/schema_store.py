@@ -1,13 +1,15 @@
 """Where schemas come from: `order_schema.avsc`, the older versions in `schemas/`, and the registry."""
 
+import contextlib
+import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from orderflow.avro import evolution
 from orderflow.avro.codec import OrderEncoder, SchemaRef, confluent_prefix, single_object_prefix
 from orderflow.avro.registry import Registry, RegistryConfig, RegistryMisconfigured, SchemaRejected
 from orderflow.avro.schema import Schema, SchemaRefused, load_schema
-from orderflow.errors import Undecodable
+from orderflow.errors import Undecodable, UnknownSchema
 
 __all__ = [
     "Registry",
@@ -19,9 +21,12 @@ __all__ = [
     "subject_of",
 ]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-READER_PATH = ROOT / "order_schema.avsc"
-VERSIONS_DIR = ROOT / "schemas"
+PACKAGE = Path(__file__).resolve().parent.parent
+INSTALLED = PACKAGE / "order_schema.avsc"
+"""Where the shipped schema is once the package is installed without the scripts."""
+READER_PATH = INSTALLED if INSTALLED.exists() else PACKAGE.with_name("order_schema.avsc")
+VERSIONS_DIR = READER_PATH.with_name("schemas")
+LOOK_AGAIN_S = 1.0
 
 
 class StoredSchema(NamedTuple):
@@ -36,6 +41,9 @@ class SchemaStore:
 
     The constructor raises `SchemaRefused`, naming the file, if a file cannot be used, and
     `RegistryMisconfigured` if no registry request could ever succeed. It makes no request.
+
+    With `hold_s`, an unknown fingerprint is not final: during a rolling deployment, an older consumer meets
+    orders of a newer schema. They are to be retried after that many seconds, and the folder is read again.
     """
 
     def __init__(
@@ -43,6 +51,8 @@ class SchemaStore:
         reader_path: Path = READER_PATH,
         versions_dir: Path = VERSIONS_DIR,
         registry: Optional[RegistryConfig] = None,
+        hold_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.files = [load_file(reader_path), *load_folder(versions_dir)]
         self.reader = self.files[0].schema
@@ -50,12 +60,16 @@ class SchemaStore:
         self._by_fingerprint = _by_fingerprint(self.files)
         self._by_id: Dict[int, Schema] = {}
         self._refused: Dict[int, str] = {}
+        self._versions_dir = versions_dir
+        self._hold_s = hold_s
+        self._clock = clock
+        self._look_again_s = 0.0
 
     def find_writer(self, ref: SchemaRef) -> Schema:
         """The schema that a value refers to. A schema that was found is never requested again.
 
-        Raises `UnknownSchema` if the id may still be registered, `Undecodable` if only a restart can
-        add the schema, `SchemaRefused` for an unsafe one, and `RegistryUnavailable`.
+        Raises `UnknownSchema` if it may still be registered or added to the folder, `Undecodable` if only a
+        restart can add it, `SchemaRefused` for an unsafe one, and `RegistryUnavailable`.
         """
         if ref.schema_id is None:
             return self._find_in_files(ref)
@@ -64,10 +78,24 @@ class SchemaStore:
         return self._by_id[ref.schema_id]
 
     def _find_in_files(self, ref: SchemaRef) -> Schema:
-        schema = self._by_fingerprint.get(ref.fingerprint or b"")
-        if schema is None:
-            raise Undecodable(f"{ref} is neither the reader's nor in schemas/", "decode.unknown_schema")
-        return schema
+        fingerprint = ref.fingerprint or b""
+        if fingerprint not in self._by_fingerprint and self._hold_s:
+            self._look_again()
+        if fingerprint in self._by_fingerprint:
+            return self._by_fingerprint[fingerprint]
+        message = f"{ref} is neither the reader's nor in {self._versions_dir.name}/"
+        if self._hold_s:
+            raise UnknownSchema(message, after_s=self._hold_s)
+        raise Undecodable(message, "decode.unknown_schema")
+
+    def _look_again(self) -> None:
+        """Add what is new in the folder, once a second at most. A file that cannot be used adds nothing."""
+        if self._clock() < self._look_again_s:
+            return
+        self._look_again_s = self._clock() + LOOK_AGAIN_S
+        with contextlib.suppress(SchemaRefused):
+            known = _by_fingerprint([*self.files, *load_folder(self._versions_dir)])
+            self._by_fingerprint.update(known)
 
     def _find_in_registry(self, schema_id: int) -> Schema:
         if self.registry is None:
@@ -102,8 +130,12 @@ def subject_of(topic: str) -> str:
 def load_file(path: Path) -> StoredSchema:
     """The schema in one file. Raises `SchemaRefused`, naming the file."""
     try:
-        return StoredSchema(path.name, load_schema(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, SchemaRefused) as error:
+        return StoredSchema(path.name, load_schema(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise SchemaRefused(f"{path}: cannot read this schema: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SchemaRefused(f"{path}: the schema is not UTF-8 text") from None
+    except SchemaRefused as error:
         raise SchemaRefused(f"{path}: {error}") from None
 
 

@@ -1,5 +1,6 @@
 """What any command-line program needs, whatever it does.
 
-Reading order: run (from arguments to exit code), signals (requests to stop), terminal and status (what the
-user sees), values (parsing settings and flags), pager (long output), private_file.
+Reading order: run (from arguments to exit code), arguments (the parser of flags), output (the one way out for
+text), pager (long output), signals (requests to stop), status (progress) and terminal, values (parsing
+settings and flags), private_file, command, port and exposition (what Prometheus sees).
 """

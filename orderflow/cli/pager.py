@@ -6,23 +6,22 @@ import os
 import shlex
 import shutil
 import subprocess
-from typing import Any, Iterator, List, Mapping, Optional, TextIO, cast
+from typing import Any, Iterator, List, Mapping, Optional
 
-from orderflow.cli.terminal import is_terminal
+from orderflow.cli.output import Output, ReaderLeft, write_all
 
 LESS = "FRX"
 """Quit if it fits one screen, pass colours through, leave the text on the screen."""
 
 
-def pager_of(out: TextIO, environ: Optional[Mapping[str, str]] = None) -> Optional[List[str]]:
+def pager_of(out: Output, environ: Optional[Mapping[str, str]] = None) -> Optional[List[str]]:
     """The command of the pager; None where nobody would see it, or none is wanted or there.
 
     Ask before any file of settings is read: what is run here is the user's own choice alone.
     """
-    environ = os.environ if environ is None else environ
-    if not is_terminal(out, environ):
+    if not out.can_rewrite:
         return None
-    chosen = environ.get("PAGER")
+    chosen = (os.environ if environ is None else environ).get("PAGER")
     if chosen is not None:
         command = shlex.split(chosen)
         return command if command and command != ["cat"] else None
@@ -31,24 +30,23 @@ def pager_of(out: TextIO, environ: Optional[Mapping[str, str]] = None) -> Option
 
 
 @contextlib.contextmanager
-def paged(out: TextIO, command: Optional[List[str]]) -> Iterator[TextIO]:
+def paged(out: Output, command: Optional[List[str]]) -> Iterator[Output]:
     """What to write to: the output itself, or on its way there the pager."""
     if command is None:
         yield out
         return
-    rows = shutil.get_terminal_size().lines
-    with PagedOutput(out, command, rows) as shown:
-        yield cast(TextIO, shown)
+    shown = PagedOutput(out, command, shutil.get_terminal_size().lines)
+    try:
+        yield shown
+    finally:
+        shown.finish()
 
 
-class PagedOutput(io.TextIOBase):
-    """Keeps what is written until it is more than a screen, and from then on gives it to the pager.
+class PagedOutput(Output):
+    """Keeps what is written until it is more than a screen, and from then on gives it to the pager."""
 
-    Use as a context manager. If the reader leaves the pager, the next write raises BrokenPipeError.
-    """
-
-    def __init__(self, out: TextIO, command: List[str], rows: int) -> None:
-        super().__init__()
+    def __init__(self, out: Output, command: List[str], rows: int) -> None:
+        super().__init__(io.StringIO())
         self._out = out
         self._command = command
         self._rows = rows
@@ -56,41 +54,27 @@ class PagedOutput(io.TextIOBase):
         self._lines = 0
         self._pager: Any = None
 
-    def __enter__(self) -> "PagedOutput":
-        return self
+    @property
+    def is_terminal(self) -> bool:
+        """What is written ends up on one, either way."""
+        return self._out.is_terminal
 
-    def __exit__(self, *_: object) -> None:
-        self.finish()
+    @property
+    def colour(self) -> bool:
+        """As there."""
+        return self._out.colour
 
-    def isatty(self) -> bool:
-        """What is written ends up on a terminal either way."""
-        return True
-
-    def writable(self) -> bool:
-        """It is for nothing else."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Keep it, or pass it on."""
-        if self._pager is not None:
-            self._pager.stdin.write(text)
-            return len(text)
-        self._kept.append(text)
-        self._lines += text.count("\n")
-        if self._lines >= self._rows:
-            self._start()
-        return len(text)
-
-    def flush(self) -> None:
-        """What is kept stays so, since it may still be less than a screen."""
-        if self._pager is not None:
-            self._pager.stdin.flush()
+    @property
+    def width(self) -> Optional[int]:
+        """As there."""
+        return self._out.width
 
     def finish(self) -> None:
         """Print what fits on the screen; else wait until the reader has seen enough."""
         if self._pager is None:
-            self._out.write("".join(self._kept))
-            self._kept = []
+            kept, self._kept = self._kept, []
+            if kept:
+                self._out._write("".join(kept))
             return
         with contextlib.suppress(OSError):  # the reader has left
             self._pager.stdin.close()
@@ -101,33 +85,28 @@ class PagedOutput(io.TextIOBase):
             except KeyboardInterrupt:  # it is the pager's to handle
                 continue
 
+    def _write(self, text: str) -> None:
+        if self._pager is not None:
+            self._give(text)
+            return
+        self._kept.append(text)
+        self._lines += text.count("\n")
+        if self._lines >= self._rows:
+            self._start()
+
     def _start(self) -> None:
         environ = {"LESS": LESS, "LESSCHARSET": "utf-8", **os.environ}
-        self._out.flush()
         try:
-            self._pager = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, env=environ, encoding="utf-8", errors="backslashreplace"
-            )
+            self._pager = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environ)
         except OSError:  # there is no such program: print as if there were no pager
-            self._pager = _Straight(self._out)
+            self._rows = 2**63
+            return
         text, self._kept = "".join(self._kept), []
-        self._pager.stdin.write(text)
+        self._give(text)
 
-
-class _Straight:
-    """Stands in for a pager that cannot be run."""
-
-    def __init__(self, out: TextIO) -> None:
-        self.stdin = _Unclosed(out)
-
-    def wait(self) -> None:
-        """Nothing runs."""
-
-
-class _Unclosed:
-    """A stream that is not ours to close."""
-
-    def __init__(self, out: TextIO) -> None:
-        self.write = out.write
-        self.flush = out.flush
-        self.close = out.flush
+    def _give(self, text: str) -> None:
+        try:
+            write_all(self._pager.stdin.fileno(), text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self.lost = error
+            raise ReaderLeft from error

@@ -1,15 +1,14 @@
-"""Runs a script: its arguments, streams and exit code, with expected failures told in one line."""
+"""Runs a script: its streams and exit code, with expected failures told in one line."""
 
-import argparse
 import os
 import sys
-from typing import Callable, NoReturn, Optional, Sequence, TextIO
+import traceback
+from typing import Callable, Iterator, Optional, Sequence, Set, TextIO
 
-from orderflow.cli.terminal import complain
+from orderflow.cli.output import Notes, Output, ReaderLeft
 from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError, UsageError
-from orderflow.model.text import without_passwords
 
-Main = Callable[[Sequence[str], TextIO, TextIO], int]
+Main = Callable[[Sequence[str], Output, Notes], int]
 
 
 def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
@@ -17,40 +16,63 @@ def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
 
     If the reader of our output goes away (`| head`), the script ends with 0. A bug keeps its traceback.
     """
-    _open_closed_streams()
-    out, err = sys.stdout, sys.stderr
+    closed = _open_closed_streams()
+    out, err = Output(sys.stdout, "stdout" in closed), Notes(sys.stderr, "stderr" in closed)
     try:
         code = _guarded(main, sys.argv[1:] if argv is None else argv, out, err)
-        out.flush()
-    except BrokenPipeError:
+    except ReaderLeft:
         code = OK
-    _discard_unread(out, err)
+    _discard_unread(sys.stdout, sys.stderr)
     return code
 
 
-def _guarded(main: Main, argv: Sequence[str], out: TextIO, err: TextIO) -> int:
+def _guarded(main: Main, argv: Sequence[str], out: Output, err: Notes) -> int:
     try:
-        return main(argv, out, err)
+        return _unless_lost(main(argv, out, err), out, err)
     except SystemExit as exit_request:  # argparse: 0 for --help, 2 for a wrong flag
         return exit_request.code if isinstance(exit_request.code, int) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except CommandError as error:
-        complain(err, str(error))
+        err.complain(*error.lines)
         return error.exit_code
+    except ReaderLeft:
+        raise
+    except Exception as bug:  # noqa: BLE001 - it is told, with all that is known of it
+        err.lines(_traceback_of(bug))
+        return FAILED
 
 
-def _open_closed_streams() -> None:
+def _traceback_of(bug: Exception) -> Iterator[str]:
+    """What Python would print, but an error's text, which can hold data, stays on one line."""
+    for part in traceback.format_exception(type(bug), bug, bug.__traceback__):
+        is_frame = part.startswith("  File ")
+        yield from part.rstrip("\n").split("\n") if is_frame else [part.strip("\n")]
+
+
+def _unless_lost(code: int, out: Output, err: Notes) -> int:
+    """The code of a script that has ended well, or not, if nobody could learn how."""
+    if out.lost is None or out.reader_left:
+        return code
+    err.complain(out.complaint(out.lost))
+    return code or FAILED
+
+
+def _open_closed_streams() -> Set[str]:
     """Open the null device in place of stdin, stdout or stderr closed before we started (`2>&-`).
 
     Otherwise the next file or socket gets that descriptor, and whatever a library prints goes into it.
+    Returns which were closed.
     """
+    closed = set()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # It gets the lowest free descriptor. Child processes must inherit it too.
             null = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
             os.set_inheritable(null.fileno(), True)
             setattr(sys, name, null)
+            closed.add(name)
+    return closed
 
 
 def standard_input() -> TextIO:
@@ -62,7 +84,10 @@ def standard_input() -> TextIO:
 
 
 def _discard_unread(*streams: TextIO) -> None:
-    """Redirect unread streams to the null device, or the interpreter's flush at exit complains."""
+    """Redirect unread streams to the null device, or the interpreter's flush at exit complains.
+
+    Ours are written at once; this is about what handlers and libraries have printed.
+    """
     for stream in streams:
         try:
             stream.flush()
@@ -72,26 +97,3 @@ def _discard_unread(*streams: TextIO) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
-
-
-def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser whose help starts with the first line of `doc` and ends with commands to copy."""
-    epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
-    return _Parser(
-        description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
-    )
-
-
-class _Parser(argparse.ArgumentParser):
-    """Repeats no password of what was typed in the wrong place."""
-
-    def error(self, message: str) -> NoReturn:
-        """What argparse calls for a wrong flag."""
-        super().error(without_passwords(message))
-
-
-class _HelpFormat(argparse.RawDescriptionHelpFormatter):
-    """Help of a fixed width, whatever the terminal, so that the documents can quote it."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=110)

@@ -1,27 +1,35 @@
 """Progress of long work on stderr, and the two lines of an outage."""
 
-import shutil
+import os
+import signal
+import threading
 import time
-from typing import Callable, Optional, TextIO
+from typing import Callable, Optional
 
-from orderflow.cli.terminal import duration, is_terminal, program
-from orderflow.model.text import escape
+from orderflow.cli.output import Notes
+from orderflow.cli.terminal import duration, program
 
 
 class StatusLine:
     """Progress of long work: one line rewritten in place on a terminal, else a plain line every 10 s."""
 
     def __init__(
-        self, err: TextIO, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
+        self, err: Notes, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
     ) -> None:
         self._err = err
         self._clock = clock
-        self._live = is_terminal(err)
+        self._lock = threading.RLock()
+        """Other threads have something to note too, and a line must not be torn into another."""
+        self._live = err.can_rewrite
         self._every_s = 0.2 if self._live else plain_every_s
         self._due = clock() + self._every_s
-        self._shown = False
-        self.abandoned = False
+        self._shown: Optional[str] = None
+        self._pid = os.getpid()
+
+    @property
+    def abandoned(self) -> bool:
         """Whether nobody can read the output any more: finish what has begun, then end."""
+        return self._err.reader_left
 
     def due(self) -> bool:
         """Whether it is time to show progress again. Cheap, so build the text only if it is due."""
@@ -30,29 +38,43 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Show this progress now."""
         self._due = self._clock() + self._every_s
-        if not self._live:
-            self._write(f"{text}\n")
-        else:
-            self._write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
-            self._shown = True
+        with self._lock:
+            if not self._live:
+                self._err.line(text)
+                return
+            if self._shown is None:
+                _call_on_resize(self._resized)
+            self._shown = text
+            self._paint(text)
 
     def note(self, line: str) -> None:
         """Write a permanent line above the progress."""
-        self.clear()
-        self._write(f"{line}\n")
+        with self._lock:
+            self.clear()
+            self._err.line(line)
 
     def clear(self) -> None:
         """Remove the progress from the terminal, before other output or at the end."""
-        if self._shown:
-            self._write("\r\x1b[K")
-            self._shown = False
+        with self._lock:
+            if self._shown is not None:
+                self._err.clear()
+                self._shown = None
 
-    def _write(self, text: str) -> None:
-        try:
-            self._err.write(text)
-            self._err.flush()
-        except OSError:  # the reader or the terminal is gone; failing here would leave work half done
-            self.abandoned = True
+    def _paint(self, text: str) -> None:
+        """As much of it as fits now: a line that wraps cannot be rewritten."""
+        self._err.status(text[: (self._err.width or 80) - 1])
+
+    def _resized(self) -> None:
+        """The window has another size. A child that a handler forked hears of it too."""
+        text = self._shown
+        if text is not None and os.getpid() == self._pid:
+            self._paint(text)
+
+
+def _call_on_resize(call: Callable[[], None]) -> None:
+    """Call this when the window changes, and nothing that was called before."""
+    if hasattr(signal, "SIGWINCH") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGWINCH, lambda number, frame: call())
 
 
 # --- Losing and regaining Kafka ---
@@ -78,9 +100,7 @@ class Outage:
         """The client reports that no broker can be reached."""
         if self._since is None:
             self._since = self._clock()
-            self._note(
-                f"{program()}: Kafka at {self._address} is lost ({escape(why)}); trying until it is back"
-            )
+            self._note(f"{program()}: Kafka at {self._address} is lost ({why}); trying until it is back")
 
     def back(self) -> None:
         """Something got through to Kafka."""

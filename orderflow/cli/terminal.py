@@ -1,20 +1,12 @@
-"""Output for people: errors, numbers, durations, and colour if the terminal has it."""
+"""What terminals can do, and numbers and durations as people read them."""
 
-import contextlib
 import os
+import re
 import sys
+from contextlib import suppress
 from typing import Mapping, Optional, TextIO
 
-from orderflow.model.text import escape, without_passwords
 from orderflow.model.time_spans import write_span
-
-
-def complain(err: TextIO, message: str) -> None:
-    """Write one error after the script's name. Line breaks are kept; everything else is escaped."""
-    lines = [escape(without_passwords(line)) for line in message.split("\n")]
-    with contextlib.suppress(OSError):  # the exit code says it too
-        err.write(f"{program()}: " + "\n".join(lines) + "\n")
-        err.flush()
 
 
 def program() -> str:
@@ -24,8 +16,10 @@ def program() -> str:
 
 # --- Terminals ---
 
+USUAL_COLUMNS = 80
 
-def is_terminal(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
+
+def can_rewrite(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
     """Whether the stream is a terminal that can rewrite a line, which `TERM=dumb` cannot."""
     term = (os.environ if environ is None else environ).get("TERM", "")
     return stream.isatty() and term != "dumb"
@@ -33,7 +27,21 @@ def is_terminal(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> 
 
 def has_colour(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
     """Whether the stream may get colour: a capable terminal, and no `NO_COLOR` (no-color.org)."""
-    return is_terminal(stream, environ) and not (os.environ if environ is None else environ).get("NO_COLOR")
+    return can_rewrite(stream, environ) and not (os.environ if environ is None else environ).get("NO_COLOR")
+
+
+def columns_of(stream: TextIO) -> int:
+    """The width of the terminal now. Of this stream: the others may be files, or other terminals."""
+    columns = 0
+    with suppress(OSError, ValueError):
+        columns = os.get_terminal_size(stream.fileno()).columns
+    if columns <= 0:  # a terminal that does not know, as one over a serial line
+        told = os.environ.get("COLUMNS", "")
+        columns = int(told) if re.fullmatch("[1-9][0-9]{0,3}", told) else USUAL_COLUMNS
+    return columns
+
+
+# --- Numbers ---
 
 
 def count(number: int) -> str:

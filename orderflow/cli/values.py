@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, Callable, NamedTuple
 
-from orderflow.model.text import did_you_mean
+from orderflow.model.text import did_you_mean, quoted
 from orderflow.model.time_spans import UNITS_MS
 
 
@@ -126,14 +126,18 @@ def text(metavar: str) -> ValueType:
     return ValueType(metavar, str)
 
 
+_LEAST_RATE, _MOST_RATE = 1e-9, 1e9
 _UNITS = {"": "s", "/s": "s", "/sec": "s", "/m": "m", "/min": "m", "/h": "h"}
 
 
 def _rate(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(/[a-z]+)?", text)
-    if not match or (match[2] or "") not in _UNITS or float(match[1]) <= 0:
+    rate = 0.0
+    if match and (match[2] or "") in _UNITS:
+        rate = float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
         raise ValueError("must be a rate above 0 such as 10/s, 500/min or 90/h")
-    return float(match[1]) / (UNITS_MS[_UNITS[match[2] or ""]] / 1000)
+    return rate
 
 
 def _share(text: str) -> float:
@@ -157,6 +161,6 @@ def argument(kind: ValueType) -> Callable[[str], Any]:
         try:
             return kind.read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+            raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
 
     return read

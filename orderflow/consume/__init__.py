@@ -10,13 +10,21 @@ In reading order:
 - partition, ledger, head: what is finished and what waits, one ledger per partition
 - statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing
-- pace, slices: how much to call between settlements
+- pace, slices, due_share: how much to call between settlements
 - caution: which orders may have killed the process
 - assignment, restoring, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
-- handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
+- handler, life_cycle: what a handler is given, and how it is opened and closed
+- workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show
+- event_loop, loop_calls, loop_workers, loop_first_calls, loop_watch: the same for an async handler
+- results, publications, result_topics: what a handler may return, and the records that are made of it
+- own_rules: rules that the user names
 - engine, world: how the parts are put together
 - service, kafka_watch, membership, client_config, client_errors: a run from start to end
-- watchdog, failing, drain, events, metrics: observers
+- watchdog, failing, drain, events: observers
+- figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
+- monitor, liveness, process_figures, health: who puts them together, beside the loop
+- status_text, catalogue, progress, metrics: how they are shown
+- processes: several consumers as one command
 """

@@ -40,6 +40,11 @@ class Assignment:
         """True while waiting orders are being read back; polling need not wait meanwhile."""
         return self._restoration.reads_back
 
+    def coming(self) -> Dict[int, Optional[int]]:
+        """The assigned partitions that are not ready yet, and the offset to continue at if it is known."""
+        known = self._restoration.coming()
+        return {number: known.get(number) for number in self._session.assigned - set(self.ready)}
+
     # --- coming and going ------------------------------------------------------------------------
 
     def refresh(self, not_yet: Set[int]) -> None:

@@ -71,6 +71,10 @@ class KeyBrake:
         known = self.failing.get(key)
         return known is not None and known.dead_letters >= self.dead_letters
 
+    def held(self) -> int:
+        """How many keys get a single call for each order now."""
+        return sum(known.dead_letters >= self.dead_letters for known in self.failing.values())
+
     def exhausted(self, key: Optional[bytes], began: int = 0) -> None:
         """An order of this key used up its retries and was given up."""
         if key is None:

@@ -1,18 +1,20 @@
 """Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from orderflow.consume.caution import KEY_RUN
+from orderflow.consume.due_share import WorkerShare
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.head import Head
+from orderflow.consume.loop_calls import LoopCalls
+from orderflow.consume.loop_workers import LoopWorkers
 from orderflow.consume.outcomes import Business, Destination, Outcomes
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.workers import Finished, Workers
 from orderflow.consume.world import World
+from orderflow.model.records import Outgoing
 
-AHEAD = 4
-"""Orders handed out per worker: enough to keep it busy while finished ones are settled."""
 UNBOUNDED = 1_000_000
 
 
@@ -41,10 +43,19 @@ class Calls:
         self._outcomes = outcomes
         self._business = business
         self._wants_delivery = wants_delivery(business.handler)
-        self._to = destination
+        self._targets = destination.targets
         self._watchdog = watchdog
         self._world = world
-        self._workers = Workers(business.workers, self.attempt) if business.workers > 1 else None
+        self._workers: Union[Workers, LoopWorkers, None] = None
+        self._on_loop: Optional[LoopCalls] = None
+        if business.loop is not None:
+            self._on_loop = LoopCalls(business.loop, business, destination, watchdog, world)
+            self._workers = self._on_loop.workers
+        elif business.workers > 1:
+            self._workers = Workers(business.workers, self.attempt)
+        self._retries: Set[Head] = set()
+        """Those that workers were given because they were due, and what runs on behind them."""
+        self._share = WorkerShare(business.workers, 0 if self._workers is None else self._workers.most)
 
     # --- limits ----------------------------------------------------------------------------------
 
@@ -86,7 +97,13 @@ class Calls:
         partition.call_begins()
         self._workers.submit(Task(partition, head))
 
-    def follow(self, partition: Partition, following: Optional[Head]) -> None:
+    def retry(self, partition: Partition, head: Head) -> None:
+        """Have a head called that was due."""
+        if self._workers is not None and self._is_ours(partition):
+            self._retries.add(head)
+        self.start(partition, head)
+
+    def follow(self, partition: Partition, following: Optional[Head], is_retry: bool = False) -> None:
         """Continue with the followers that a head releases one by one, until the slice ends."""
         while following is not None:
             if not self._may_follow(following):
@@ -97,7 +114,7 @@ class Calls:
                 # It runs on behind an announced order, and may be to blame if the process dies.
                 following.announce()
             if self._workers is not None:
-                return self.start(partition, following)
+                return self.retry(partition, following) if is_retry else self.start(partition, following)
             following = self._call(partition, following)
         return None
 
@@ -122,22 +139,25 @@ class Calls:
 
     def _call(self, partition: Partition, head: Head) -> Optional[Head]:
         self._watchdog.busy()
+        began_s = self._world.clock()
         try:
-            value = self.attempt(Task(partition, head))
+            records = self.attempt(Task(partition, head))
         except SystemExit:  # the handler ends the process, which does not count as a failure of its order yet
             raise
         except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            self._outcomes.call_times.failed(error, self._world.clock() - began_s)
             return self._outcomes.failed(partition, head, error)
-        return self._outcomes.succeeded(partition, head, value)
+        self._outcomes.call_times.succeeded(1, self._world.clock() - began_s)
+        return self._outcomes.succeeded(partition, head, records)
 
-    def attempt(self, task: Task) -> Optional[bytes]:
-        """Decode, check and handle one order; returns its encoded result. Raises whatever went wrong."""
+    def attempt(self, task: Task) -> Sequence[Outgoing]:
+        """Decode, check and handle one order; returns its results to send. Raises whatever went wrong."""
         partition, head = task
         order = self._business.read(head.record.value())
         if self._wants_delivery:
             delivery = delivery_of(head.record, partition.attempt_of(head), self._business.topic_id)
-            return self._to.value_of(self._business.handler(order, delivery))
-        return self._to.value_of(self._business.handler(order))
+            return self._targets.records_of(head.record, self._business.handler(order, delivery))
+        return self._targets.records_of(head.record, self._business.handler(order))
 
     # --- worker threads --------------------------------------------------------------------------
 
@@ -152,6 +172,11 @@ class Calls:
         return 0 if self._workers is None else self._workers.in_flight
 
     @property
+    def oldest_call_at_s(self) -> Optional[float]:
+        """When the longest of the calls that worker threads run began; None if none runs."""
+        return None if self._workers is None else self._workers.oldest_start_s()
+
+    @property
     def free_workers(self) -> int:
         """How many calls would start at once; without workers, more than are ever announced."""
         return UNBOUNDED if self._workers is None else max(0, self._workers.count - self._workers.in_flight)
@@ -159,7 +184,13 @@ class Calls:
     @property
     def has_free_worker(self) -> bool:
         """Whether a call submitted now would start soon."""
-        return self._workers is None or self._workers.in_flight < AHEAD * self._workers.count
+        return self._workers is None or self._workers.in_flight < self._workers.most
+
+    def may_retry(self, shares: bool) -> bool:
+        """Whether another order that is due may be called; `shares`: there are fresh orders as well."""
+        if self._workers is None:
+            return True
+        return self.has_free_worker and (not shares or len(self._retries) < self._share.most_retries)
 
     def collect(self, timeout_s: float) -> None:
         """Process the calls the workers have finished, waiting up to `timeout_s` for the first."""
@@ -168,17 +199,41 @@ class Calls:
         for finished in self._workers.collect(timeout_s):
             self._take(finished)
         self._watchdog.busy_since(self._workers.oldest_start_s())
+        if self._on_loop is not None:
+            self._on_loop.look()
         return None
+
+    @property
+    def on_loop(self) -> LoopCalls:
+        """The calls of an async handler. There are none of another."""
+        assert self._on_loop is not None
+        return self._on_loop
+
+    def note_in_flight(self, partition: Partition, head: Head) -> Task:
+        """A call on the event loop that was not handed to a worker waits for something."""
+        partition.call_begins()
+        self.on_loop.workers.waits()
+        return Task(partition, head)
 
     def _take(self, finished: Finished) -> None:
         partition, head = finished.task
         partition.call_ends()
+        is_retry = head in self._retries
+        self._retries.discard(head)
+        self._share.took(is_retry, finished.took_s)
         if not self._is_ours(partition):
             self._bury(partition.number)
         elif finished.error is not None:
-            self.follow(partition, self._outcomes.failed(partition, head, finished.error))
+            self._outcomes.call_times.failed(finished.error, finished.took_s)
+            self.follow(partition, self._outcomes.failed(partition, head, finished.error), is_retry)
         else:
-            self.follow(partition, self._outcomes.succeeded(partition, head, finished.result))
+            self._outcomes.call_times.succeeded(1, finished.took_s)
+            self.follow(partition, self._outcomes.succeeded(partition, head, finished.result), is_retry)
+
+    def abandon(self) -> None:
+        """Cancel the calls of an async handler that are still running; threads cannot be stopped."""
+        if self._on_loop is not None:
+            self._on_loop.workers.cancel()
 
     def orphan(self, partition: Partition) -> None:
         """The partition is given up: calls still running for it will not count."""

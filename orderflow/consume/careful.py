@@ -39,6 +39,8 @@ class CarefulCalls:
         self._world = world
         self._clears_suspects = False
         """A suspect is being called, or the outcome of its call is not settled yet."""
+        self.suspects_in_flight: List[Tuple[int, int]] = []
+        """Partition and offset of the suspects that are being called, or whose outcome is not settled yet."""
 
     @property
     def is_on(self) -> bool:
@@ -142,7 +144,7 @@ class CarefulCalls:
             # Commit that survivors are cleared before anything is called without care.
             if self._clears_suspects and not self._slices.settle_now():
                 return True
-            self._clears_suspects = False
+            self._clears_suspects, self.suspects_in_flight = False, []
             chosen = self._next_suspects()
             if chosen is None:
                 return False
@@ -182,5 +184,10 @@ class CarefulCalls:
         if not self._announce(tasks):
             return False
         self._clears_suspects = True
+        self.suspects_in_flight = [(partition.number, head.offset) for partition, head in tasks]
+        if len(tasks) == 1:
+            self._world.report("called_alone", suspects=self.suspects_in_flight)
+        else:
+            self._world.report("called_in_company", suspects=self.suspects_in_flight)
         self._call_all(tasks)
         return True

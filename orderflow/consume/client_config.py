@@ -68,6 +68,12 @@ class Clients(NamedTuple):
         return str(self.producer["transactional.id"])
 
 
+def as_member(client: Mapping[str, Any], number: int) -> Dict[str, Any]:
+    """The properties for one of several processes: a static member's name is given to one of them only."""
+    name = client.get("group.instance.id")
+    return dict(client) if name is None else {**client, "group.instance.id": f"{name}-{number}"}
+
+
 def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: float) -> Dict[str, Any]:
     """The consumer's properties: our defaults, overridden by the user's, overridden by the required ones."""
     defaults = dict(CONSUMER_DEFAULTS)

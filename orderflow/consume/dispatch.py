@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
+from orderflow.consume.durations import FAILED, SUCCEEDED, Durations
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.pace import Progress
 from orderflow.consume.partition import Partition
@@ -52,6 +53,8 @@ class Dispatch:
         self._session = session
         self._watchdog = watchdog
         self._world = world
+        self.durations = Durations()
+        """How long settlements took, by whether Kafka accepted them."""
         self._thread = Workers(1, self._send)
         self._progress = Progress(False, 0.0, 0.0, 0.0)
 
@@ -71,6 +74,13 @@ class Dispatch:
         self._progress = self._progress._replace(sent_off_at_s=self._world.clock(), page_bytes=page_bytes)
         self._thread.submit(work)
 
+    def commit(self, work: Work, sent_s: float = 0.0) -> Settlement:
+        """Commit the offsets and wait for the outcome. `sent_s`: how long it took to send the records."""
+        began_s = self._world.clock()
+        settlement = self._session.commit(work.offsets)
+        self._took(settlement, sent_s + self._world.clock() - began_s)
+        return settlement
+
     def settled(self) -> None:
         """The last settlement succeeded."""
         self._progress = self._progress._replace(settled_at_s=self._world.clock())
@@ -78,12 +88,12 @@ class Dispatch:
     def answer(self) -> Optional[Answer]:
         """Wait for the outcome of the settlement in flight; None if there is none."""
         while self._thread.in_flight:
-            for work, settlement, error in self._thread.collect(LOOK_S):
+            for work, settlement, error, _ in self._thread.collect(LOOK_S):
                 if error is not None:
                     raise error
                 if settlement.outcome is Outcome.SENT:
                     confirmed = settlement.confirmed
-                    settlement = self._session.commit(work.offsets)._replace(confirmed=confirmed)
+                    settlement = self.commit(work, self._progress.took_s)._replace(confirmed=confirmed)
                 return Answer(work, settlement)
             self._be_patient()
         return None
@@ -106,5 +116,12 @@ class Dispatch:
             return self._session.find_out(work.offsets)
         began_s = self._world.clock()
         settlement = self._session.send(work.records, work.offsets, work.member, work.pages)
-        self._progress = self._progress._replace(took_s=self._world.clock() - began_s)
+        took_s = self._world.clock() - began_s
+        self._progress = self._progress._replace(took_s=took_s)
+        self._took(settlement, took_s)
         return settlement
+
+    def _took(self, settlement: Settlement, seconds: float) -> None:
+        if settlement.outcome is not Outcome.SENT:  # its offsets have yet to be committed
+            outcome = SUCCEEDED if settlement.outcome is Outcome.SETTLED else FAILED
+            self.durations.add(outcome, seconds)

@@ -1,15 +1,14 @@
 """Calls the orders whose retry is due."""
 
+from collections import deque
 from typing import Iterator, List, Mapping
 
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
+from orderflow.consume.due_share import DUE_SHARE, LATELY_S, LONGEST_S, Rest
 from orderflow.consume.partition import FIRST_CHUNK, Partition, Task
 from orderflow.consume.slices import Slices
 from orderflow.consume.world import World
-
-DUE_SHARE = 0.3
-"""The share of handler time that retries may take while there are fresh orders."""
 
 
 class DueCalls:
@@ -28,33 +27,55 @@ class DueCalls:
         self._careful = careful
         self._slices = slices
         self._world = world
+        self._rest = Rest()
+        self._shares_until_s = 0.0
+        """Until then workers keep some of their time for fresh orders."""
+        self._last = -1
+        """The partition whose turn was last."""
 
     def call(self, has_fresh: bool) -> None:
-        """Call due orders, for only a share of a slice if there are fresh orders as well."""
-        self._slices.begin(DUE_SHARE if has_fresh else 1.0)
+        """Call due orders, for only a share of the time if there are fresh orders as well."""
+        began_s = self._world.clock()
+        if not has_fresh:
+            self._slices.begin(longest_s=LONGEST_S)
+            return self._call_due()
+        self._shares_until_s = began_s + LATELY_S
+        if not self._rest.is_over(began_s):
+            return None
+        self._slices.begin(DUE_SHARE)
+        self._call_due()
+        now_s = self._world.clock()
+        return self._rest.begin(now_s - began_s, now_s)
+
+    def _call_due(self) -> None:
         guarded: List[Task] = []
         for task in self._due():
             if task.head.careful:
                 guarded.append(task)
             else:
-                self._calls.start(*task)
+                self._calls.retry(*task)
         if guarded:
             room = min(FIRST_CHUNK, self._calls.free_workers)
             self._careful.postpone(guarded[room:])
             self._careful.call_announced(guarded[:room])
 
     def _due(self) -> Iterator[Task]:
-        waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
-        while waiting and self._calls.has_free_worker:
-            now_s, still = self._world.clock(), []
-            if now_s >= self._calls.until_s:
+        turns = deque(self._in_turn())
+        while turns:
+            now_s = self._world.clock()
+            if now_s >= self._calls.until_s or not self._calls.may_retry(now_s < self._shares_until_s):
                 return
-            for partition in waiting:
-                head = partition.ledger.take_due(now_s)
-                if head is not None:
-                    still.append(partition)
-                    yield Task(partition, head)
-            waiting = still
+            partition = turns.popleft()
+            head = partition.ledger.take_due(now_s)
+            if head is not None:
+                turns.append(partition)
+                self._last = partition.number
+                yield Task(partition, head)
+
+    def _in_turn(self) -> List[Partition]:
+        """Where orders wait, first the partitions after the one whose turn was last."""
+        waiting = [partition for partition in self._ready.values() if partition.ledger.heads]
+        return sorted(waiting, key=lambda partition: (partition.number <= self._last, partition.number))
 
     def dues_s(self) -> List[float]:
         """When each partition's first waiting order is due."""

@@ -1,6 +1,6 @@
 """Builds the engine from plain values. Start here to see its parts, then read `loop.py`."""
 
-from typing import Callable, NamedTuple, Optional, Set
+from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.consume import caution
 from orderflow.consume.assignment import Assignment
@@ -8,14 +8,16 @@ from orderflow.consume.brakes import KeyBrake, OutageBrake
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
 from orderflow.consume.due_calls import DueCalls
+from orderflow.consume.figures import Reading
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.intake import Intake
 from orderflow.consume.loop import Calling, Loop
-from orderflow.consume.metrics import Figures
+from orderflow.consume.loop_first_calls import LoopFirstCalls
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination, Outcomes, Rules
 from orderflow.consume.pace import Pace
 from orderflow.consume.probing import Probing
+from orderflow.consume.readings import Readings
 from orderflow.consume.restoring import Connections, Restoration, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.settling import Settling
@@ -55,7 +57,7 @@ class Engine:
     ) -> None:
         session = connections.session
         outbox, destination = sending
-        has_workers = business.workers > 1
+        has_workers = business.has_workers
         self._session = session
         self.brake = OutageBrake(settings.outage_window_s)
         pace = Pace(has_workers)
@@ -63,21 +65,24 @@ class Engine:
         restoration = Restoration(connections, terms, self.brake, pace, world)
         self.assignment = Assignment(session, restoration, self.brake, pace, world)
         rules = Rules(settings.policy, self.brake, KeyBrake(settings.policy.key_failures))
-        self._outcomes = Outcomes(self.assignment, outbox, business, destination, rules, world)
+        outcomes = self._outcomes = Outcomes(self.assignment, outbox, business, destination, rules, world)
         calls = Calls(self.assignment.ready, self._outcomes, business, destination, watchdog, world)
         self.settling = Settling(session, self.assignment, outbox, settings.ask_max_bytes, watchdog, world)
         slices = Slices(self.settling, calls, pace, world)
         intake = Intake(session, self.assignment, world)
-        careful = CarefulCalls(self.assignment, calls, self._outcomes, slices, pace, world)
+        self._careful = CarefulCalls(self.assignment, calls, self._outcomes, slices, pace, world)
+        first = FirstCalls if business.loop is None else LoopFirstCalls
         calling = Calling(
             calls,
-            DueCalls(self.assignment.ready, calls, careful, slices, world),
-            FirstCalls(intake, calls, self._outcomes, business, pace, world),
-            careful,
+            DueCalls(self.assignment.ready, calls, self._careful, slices, world),
+            first(intake, calls, self._outcomes, business, pace, world),
+            self._careful,
             Probing(self.assignment.ready, self.brake, world),
             slices,
         )
         self.loop = Loop(self.assignment, intake, calling, self.settling, pace, world)
+        self._clock = world.clock
+        self._readings = Readings(session, self.assignment, intake, calls, outcomes, self.settling)
 
     # --- rebalance callbacks ---------------------------------------------------------------------
 
@@ -91,10 +96,9 @@ class Engine:
 
     # --- queries ---------------------------------------------------------------------------------
 
-    def figures(self) -> Figures:
-        """Current figures, while the session is open."""
-        processed, dead_lettered = self.settling.counts
-        return Figures(processed, dead_lettered, self.retries, self.waiting, self._lag(), self.brake.is_on)
+    def reading(self) -> Reading:
+        """What the engine knows of itself now, while the session is open."""
+        return self._readings.take(self._clock())
 
     @property
     def retries(self) -> int:
@@ -106,8 +110,13 @@ class Engine:
         """Orders waiting for a retry, including their followers."""
         return sum(partition.ledger.unfinished for partition in self.assignment.ready.values())
 
-    def _lag(self) -> int:
-        """Records not admitted yet, as of the last fetch."""
-        ready = self.assignment.ready.items()
-        ends = ((partition.ledger.next, self._session.known_end(number)) for number, partition in ready)
-        return sum(max(0, end - reached) for reached, end in ends if end is not None)
+    @property
+    def in_hand(self) -> Dict[int, Tuple[int, int]]:
+        """By partition: the offset from which another owner would continue, and how many orders wait."""
+        ledgers = {number: partition.ledger for number, partition in self.assignment.ready.items()}
+        return {number: (ledger.commit_point, ledger.unfinished) for number, ledger in ledgers.items()}
+
+    @property
+    def suspects_in_flight(self) -> List[Tuple[int, int]]:
+        """Partition and offset of each order being called by itself, since one may have ended a process."""
+        return self._careful.suspects_in_flight

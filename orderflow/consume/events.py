@@ -3,8 +3,9 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
+from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
 from orderflow.model.text import escape
@@ -12,20 +13,24 @@ from orderflow.model.text import escape
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
 """The most partition numbers listed in a line."""
+MOST_SUSPECTS = 8
+"""The most orders listed in a line."""
 
 
 class Event(NamedTuple):
     """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
+    """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
 
 
 def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to print for an event, free of control characters."""
+    """The line to print for an event, free of control characters; a traceback follows it, line by line."""
     event = EVENTS[name]
-    return escape(f"{event.severity} {event.line(**fields)}")
+    line = escape(f"{event.severity} {event.line(**fields)}")
+    return "\n".join([line, *(f"  {escape(each)}" for each in fields.get("traceback", ()))])
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
@@ -45,7 +50,12 @@ def _why(failure: Failure) -> str:
     message = _shortened(failure.message)
     if failure.stage != "process":
         return f"{failure.reason}: {message}"
-    return f"{failure.reason}: {failure.error_class}: {message}"
+    cause = f", caused by {_shortened(failure.cause)}" if failure.cause else ""
+    return f"{failure.reason}: {failure.error_class}: {message}{cause}{_at(failure)}"
+
+
+def _at(failure: Failure) -> str:
+    return f" ({failure.frame})" if failure.frame else ""
 
 
 def _key(key: Optional[bytes]) -> str:
@@ -68,6 +78,11 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
     return lost + (
         "; orders of its key were waiting behind it and cannot be identified either" if more else ""
     )
+
+
+def _orders(places: Sequence[Tuple[int, int]]) -> str:
+    more = f" and {len(places) - MOST_SUSPECTS} more" if len(places) > MOST_SUSPECTS else ""
+    return ", ".join(f"{partition}-{offset}" for partition, offset in places[:MOST_SUSPECTS]) + more
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
@@ -111,12 +126,61 @@ LIMITS = {
 
 EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
+    "first_of_its_kind": Event(
+        "warn",
+        "the handler raised an error of a kind that was not seen before; its traceback is printed once",
+        lambda failure, traceback: (
+            f"first {_shortened(failure.error_class)}{_at(failure)}, its traceback is shown this once:"
+        ),
+    ),
+    "loop_blocked": Event(
+        "ERROR",
+        "the handler blocks its event loop, so all its calls stand still; repeated every minute",
+        lambda for_s, where: (
+            f"the event loop has been blocked for {for_s:.1f} s by {where}: every call waits for it; "
+            "await it, or run it in a thread (asyncio.to_thread)"
+        ),
+    ),
     "dead_lettered": Event("dead", "an order was forwarded to the dead letter topic", _dead_lettered),
     "partition_ready": Event("info", "a partition is restored and being processed", _ready),
+    "partition_given_up": Event(
+        "info",
+        "a partition went to another member of the group, or is on its way there",
+        lambda partition, offset: f"partition {partition} is given up at offset {offset}",
+    ),
+    "stands_by": Event(
+        "info",
+        "the group has more consumers than the topic has partitions, and none is left for this one",
+        lambda detail: f"no partition is left for this consumer ({detail}): it stands by",
+    ),
+    "called_alone": Event(
+        "warn",
+        "after processes died, an order that may be to blame is called with nothing else in flight",
+        lambda suspects: f"order {_orders(suspects)} is called alone: it may be what ended the process",
+    ),
+    "called_in_company": Event(
+        "debug",
+        "the same of a few orders, to find out among which of them the one to blame is",
+        lambda suspects: f"orders {_orders(suspects)} are called with nothing beside them",
+    ),
     "ledger_full": Event(
         "warn",
         "a partition has reached its limit of waiting orders, and nothing more is admitted",
         _ledger_full,
+    ),
+    "intake_stopped": Event(
+        "warn",
+        "partitions have taken in nothing for ten seconds; `reason` is that of orders_intake_stopped_seconds",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in nothing from {_partitions(partitions)} for {for_s:.0f} s now: {WHY[reason].words}"
+        ),
+    ),
+    "intake_resumed": Event(
+        "info",
+        "partitions of which that was said take in orders again",
+        lambda partitions, reason, for_s, since_ms: (
+            f"taking in orders from {_partitions(partitions)} again after {for_s:.0f} s: {WHY[reason].words}"
+        ),
     ),
     "outage_begins": Event(
         "ERROR",

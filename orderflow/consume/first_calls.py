@@ -51,7 +51,7 @@ class FirstCalls:
             return self._hand_out(records)
         return self._call_inline(records)
 
-    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912 - for speed
+    def _call_inline(self, records: List[Message]) -> List[Message]:  # noqa: C901, PLR0912, PLR0915 - for speed
         """A single loop, since every look-up in it is paid for by every order.
 
         Orders that no retry can help need no ledger entry either, and are dead-lettered with the batch.
@@ -59,11 +59,11 @@ class FirstCalls:
         read, handler, wants_delivery = self._business.read, self._business.handler, self._wants_delivery
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
-        publish, publishes = self._outcomes.publish_result, self._outcomes.publishes
+        publish, publishes = self._outcomes.publish, self._outcomes.publishes
         self._successes = Successes(records)
         others = self._successes.others
         clock, until_s, began_s = self._world.clock, self._calls.until_s, self._world.clock()
-        look_every = self._pace.look_every
+        look_every, lap = self._pace.look_every, self._outcomes.call_times.lap(began_s)
         rejected: List[Tuple[Message, Failure]] = []
         taken = undone = 0
         next_look = 1
@@ -80,13 +80,14 @@ class FirstCalls:
                     handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
                 )
                 if result is not None:
-                    if publishes:
-                        publish(message, result)
-                    elif type(result) not in PLAIN:
+                    if not publishes and type(result) is dict:
                         require_outcome(result)
+                    elif publishes or type(result) not in PLAIN:
+                        publish(message, result)
             except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                lap.failed(error, clock())
                 if is_permanent(error):
                     rejected.append((message, self._rejected(error, taken)))
                 else:
@@ -98,14 +99,18 @@ class FirstCalls:
                 if failing and message.key() in failing:
                     self._outcomes.key_brake.succeeded(message.key())
             if taken >= next_look:
-                if clock() >= until_s:
+                now_s = clock()
+                lap.passed(taken - undone - len(rejected), now_s)
+                if now_s >= until_s:
                     break
                 next_look += look_every
         self._successes.end_at(taken)
-        self._outcomes.processed(taken - undone - len(rejected))
+        done, now_s = taken - undone - len(rejected), clock()
+        lap.passed(done, now_s)
+        self._outcomes.processed(done)
         self._outcomes.reject(rejected)
         cut_short = taken < len(records) and self._calls.slice_is_over
-        self._pace.batch_done(taken, clock() - began_s, cut_short)
+        self._pace.batch_done(taken, now_s - began_s, cut_short)
         return records[taken:]
 
     def _rejected(self, error: BaseException, place: int) -> Failure:

@@ -2,15 +2,19 @@
 
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
+import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
-from orderflow.errors import OrderError
+from orderflow.consume.results import require_outcome
+from orderflow.consume.tracebacks import traceback_of
+from orderflow.errors import OrderError, describe
 from orderflow.model.delivery_id import delivery_id
-from orderflow.model.records import Headers, Message, headers_of
+from orderflow.model.records import Headers, Message, headers_of, time_of
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
@@ -57,7 +61,6 @@ class DeliveryWithoutHeaders(Delivery):
 def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) -> Delivery:
     """The delivery for the `attempt`-th call of a record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
-    kind, timestamp_ms = message.timestamp()
     headers, left_out = headers_of(message)
     form = Delivery if left_out is None else DeliveryWithoutHeaders
     return form(
@@ -67,7 +70,7 @@ def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) 
         offset=offset,
         key=message.key(),
         headers=list(headers),
-        timestamp=timestamp_ms if kind else None,
+        timestamp=time_of(message)[1],
         attempt=attempt,
         headers_left_out=left_out,
     )
@@ -76,38 +79,94 @@ def delivery_of(message: Message, attempt: int, topic_id: Optional[str] = None) 
 class HandlerUnusable(Exception):
     """A handler cannot be used; the text says which and why."""
 
+    def __init__(self, message: str, traceback: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+        """The lines of the error's traceback where it is one of the handler's own code."""
+
 
 def load(name: str) -> Handler:
-    """Load the function named by `module:function` or `path/to/file.py:function`."""
+    """Load the handler named by `module:function` or `path/to/file.py:function`, or its factory."""
+    function = named_function(name, "handler")
+    if is_factory(function):
+        _require_no_generator(function, name, FORGOTTEN)
+    else:
+        require_usable(function, name)
+    return function
+
+
+def named_function(name: str, role: str) -> Callable[..., Any]:
+    """The function that a setting names. `role` is what messages call it. Raises HandlerUnusable."""
     source, separator, attribute = name.rpartition(":")
     if not separator or not source or not attribute:
-        raise HandlerUnusable(f"handler {name!r} is not of the form module:function or file.py:function")
-    module = _module(source, name)
+        raise HandlerUnusable(f"{role} {name!r} is not of the form module:function or file.py:function")
+    module = _module(source, f"{role} {name!r}")
     function = getattr(module, attribute, None)
     if function is None:
-        raise HandlerUnusable(f"handler {name!r}: {source} has no function {attribute}")
+        raise HandlerUnusable(f"{role} {name!r}: {source} has no function {attribute}")
     if not callable(function):
-        raise HandlerUnusable(f"handler {name!r}: {attribute} is not a function")
-    require_usable(function, name)
+        raise HandlerUnusable(f"{role} {name!r}: {attribute} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+FORGOTTEN = "is a generator: put @contextmanager (or @asynccontextmanager) of contextlib above it"
+NEVER_RUNS = "is a generator: calling it does not run it. Return a value instead of `yield`"
 
 
 def require_usable(function: Handler, name: str) -> None:
     """Raise `HandlerUnusable` for a function that does not run when called, or takes no order."""
-    runs_later = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(kind(layer) for layer in _layers(function) for kind in runs_later):
-        why = "is async or a generator: calling it does not run it"
-        raise HandlerUnusable(f"handler {name!r} {why}. Use a plain `def`; it may call asyncio.run(...)")
+    _require_no_generator(function, name, NEVER_RUNS)
     if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
         raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an instance of it instead")
     wants_delivery(function)
 
 
+def _require_no_generator(function: Handler, name: str, why: str) -> None:
+    kinds = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(kind(layer) for layer in _layers(function) for kind in kinds):
+        raise HandlerUnusable(f"handler {name!r} {why}")
+
+
+def is_factory(function: Handler) -> bool:
+    """Whether it takes no parameters, and so makes the handler instead of being one."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind()
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(0)
+    except TypeError:
+        return True
+    return False
+
+
+def is_async(function: Handler) -> bool:
+    """Whether calling it hands back a coroutine: `async def`, also in a partial, a method or a `__call__`."""
+    return any(map(inspect.iscoroutinefunction, _layers(function)))
+
+
+def is_async_inside(function: Handler) -> bool:
+    """Whether it wraps an async function and is none itself.
+
+    Calling it hands back a coroutine, or a result if the wrapper runs the function by `asyncio.run`.
+    """
+    for layer in _layers(function):
+        inner = getattr(layer, "__wrapped__", None)
+        for _ in range(MAX_LAYERS):
+            if inner is None:
+                break
+            if is_async(inner):
+                return True
+            inner = getattr(inner, "__wrapped__", None)
+    return False
+
+
 def _layers(function: Any) -> Iterator[Any]:
     """The handler and what it calls: the function inside a partial, a method or an object's `__call__`.
 
-    Decorators are not unwrapped: `functools.wraps` around `asyncio.run` makes a good handler of an async
-    function. A bad wrapper shows in what it returns for the first order.
+    Decorators are not unwrapped: `functools.wraps` around `asyncio.run` makes a plain handler of an async
+    function.
     """
     for _ in range(MAX_LAYERS):
         yield function
@@ -119,13 +178,37 @@ def _layers(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-def _module(source: str, name: str) -> Any:
+OUR_MODULES = ("config", "consumer", "producer", "dlq_handler", "tools", "tests", "benchmarks", "examples")
+"""What stands beside the package, under names that a handler's own modules may have too."""
+
+
+def let_own_modules_win(source: str) -> None:
+    """Have the handler find its own modules first: those beside its file, and in the working directory."""
+    folders = [os.getcwd()]
+    if source.endswith(".py"):
+        folders.insert(0, str(Path(source).resolve().parent))
+    sys.path[:0] = folders
+    importlib.invalidate_caches()
+    for name in OUR_MODULES:
+        found = importlib.machinery.PathFinder.find_spec(name, folders)
+        ours = getattr(sys.modules.get(name), "__file__", None)
+        if found is not None and found.origin is not None and ours is not None and found.origin != ours:
+            del sys.modules[name]  # who has imported it keeps it
+
+
+def _module(source: str, wanted: str) -> Any:
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except (Exception, SystemExit) as error:
-        raise HandlerUnusable(
-            f"handler {name!r} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise unusable(f"{wanted} cannot be loaded", error) from error
+
+
+def unusable(what: str, error: BaseException) -> HandlerUnusable:
+    """The error to raise for one of the handler's code; with its traceback where that tells something."""
+    failure = describe(error)
+    text = f"{what}: {type(error).__name__}" + (f": {failure.message}" if failure.message else "")
+    has_place = failure.frame is not None or isinstance(error, SyntaxError)
+    return HandlerUnusable(text, traceback_of(error) if has_place else ())
 
 
 def _from_file(path: Path) -> Any:
@@ -140,6 +223,27 @@ def _from_file(path: Path) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def telling(function: Handler, tell: Callable[[Delivery], None]) -> Handler:
+    """The handler, which also tells each order that it has processed."""
+    both = wants_delivery(function)
+
+    def told(order: Order, delivery: Delivery) -> Any:
+        result = function(order, delivery) if both else function(order)
+        require_outcome(result)
+        tell(delivery)
+        return result
+
+    async def told_async(order: Order, delivery: Delivery) -> Any:
+        result = function(order, delivery) if both else function(order)
+        if inspect.isawaitable(result):
+            result = await result
+        require_outcome(result)
+        tell(delivery)
+        return result
+
+    return told_async if is_async(function) else told
 
 
 def wants_delivery(function: Handler) -> bool:

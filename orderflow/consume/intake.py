@@ -47,6 +47,8 @@ class Intake:
         """Keys with a waiting order in any of our ledgers."""
         self.stopped: Dict[int, int] = {}
         """Partitions that admit nothing more of this batch, and the offset to continue from."""
+        self.newest: Optional[Message] = None
+        """A record of the last poll that found any."""
         self._session = session
         self._assignment = assignment
         self._ready = assignment.ready
@@ -58,6 +60,8 @@ class Intake:
     def poll(self, most: int, timeout_s: float) -> Polled:
         """Poll Kafka. Partitions may be revoked in here, once their finished work is settled."""
         records = self._session.poll(most, timeout_s)
+        if records:
+            self.newest = records[-1]
         return Polled(records, self._session.take_lost())
 
     def new_ones(self, records: List[Message]) -> List[Message]:
@@ -156,6 +160,8 @@ class Intake:
         if limit is not None:
             self.stop(partition, admitted.offset() + 1, "full")
             waiting = partition.ledger.unfinished
+            if partition.in_flight > waiting // 2:
+                return  # mostly calls that are running: it has room again in a moment
             self._world.report("ledger_full", partition=partition.number, waiting=waiting, limit=limit)
 
     def stop(self, partition: Partition, offset: int, why: str, until_s: Optional[float] = None) -> None:

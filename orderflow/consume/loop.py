@@ -207,7 +207,11 @@ class Loop:
 
         Results and running calls of the partitions that stay are kept.
         """
-        self._drop(numbers & set(self._ready))
+        ours = numbers & set(self._ready)
+        for number in sorted(ours):
+            offset = self._ready[number].ledger.commit_point
+            self._world.report("partition_given_up", partition=number, offset=offset)
+        self._drop(ours)
         self._assignment.drop(numbers)
         self._probing.forget(numbers)
         if self._settling.forget(numbers):
@@ -241,6 +245,7 @@ class Loop:
                 self._collect()
                 self._slices.settle()
             self._slices.settle_now()
+            self._calls.abandon()
         except LostTrack as why:
             self._start_again(str(why))
 

@@ -8,14 +8,17 @@ from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.consume.caution import is_guilty
+from orderflow.consume.durations import CallTimes
+from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import Handler, Order
 from orderflow.consume.head import Head
 from orderflow.consume.outbox import Dead, Outbox
 from orderflow.consume.partition import Partition
-from orderflow.consume.results import encode_result, require_outcome
+from orderflow.consume.publications import Targets
 from orderflow.consume.retry import GiveUp, Policy, decide
+from orderflow.consume.tracebacks import Tracebacks
 from orderflow.consume.world import World
-from orderflow.errors import Failure, RegistryUnavailable, ResultTooLarge, describe
+from orderflow.errors import Failure, RegistryUnavailable, describe
 from orderflow.model.dead_letter import Circumstances
 from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Message, Outgoing, record_of
@@ -34,23 +37,9 @@ KILLED = Failure(
 class Destination(NamedTuple):
     """Where the engine sends records, and how it identifies itself in dead letters."""
 
-    processed_topic: Optional[str]
-    max_result_bytes: int
+    targets: Targets
     group: str
     client: str
-
-    def value_of(self, result: object) -> Optional[bytes]:
-        """The value to publish for a handler's result, or None. Raises OrderError if it is unpublishable."""
-        if result is None:
-            return None
-        require_outcome(result)
-        if self.processed_topic is None:
-            return None
-        value = encode_result(result)
-        if len(value) > self.max_result_bytes:
-            limit = self.max_result_bytes
-            raise ResultTooLarge(f"the result has {len(value)} bytes, its topic accepts at most {limit}")
-        return value
 
 
 class Business(NamedTuple):
@@ -64,7 +53,14 @@ class Business(NamedTuple):
     topic_id: Optional[str] = None
     """Kafka's id of the orders topic, part of every delivery id."""
     workers: int = 1
-    """Threads that call the handler; 1 means the polling thread calls it."""
+    """Calls that run at a time; 1 means that the polling thread makes them, unless the handler is async."""
+    loop: Optional[EventLoop] = None
+    """Where an async handler runs; None for any other."""
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether calls are made outside of the polling thread."""
+        return self.workers > 1 or self.loop is not None
 
 
 class Rules(NamedTuple):
@@ -87,6 +83,7 @@ class Outcomes:
         rules: Rules,
         world: World,
     ) -> None:
+        self.call_times = CallTimes()
         self.retries = 0
         """Calls that failed and will be made again."""
         self.policy, self.outage, self.key_brake = rules
@@ -95,40 +92,35 @@ class Outcomes:
         self._business = business
         self._to = destination
         self._world = world
+        self._tracebacks = Tracebacks(world.report)
 
     # --- success ---------------------------------------------------------------------------------
 
     @property
     def publishes(self) -> bool:
-        """Whether results are published."""
-        return self._to.processed_topic is not None
+        """Whether plain results are published, and not only those that name their topic."""
+        return self._to.targets.processed_topic is not None
 
     def processed(self, orders: int) -> None:
         """Count orders that succeeded at their first call and so needed no ledger entry."""
         self._outbox.add_done(orders)
 
-    def succeeded(self, partition: Partition, head: Head, value: Optional[bytes]) -> Optional[Head]:
+    def succeeded(self, partition: Partition, head: Head, records: Sequence[Outgoing]) -> Optional[Head]:
         """The order is processed. Returns the next order of its key, if one is waiting."""
         partition.ledger.clear(head)
-        if value is not None:
-            self.publish(head.record, value)
+        self._outbox.results.extend(records)
         self._outbox.add_done(1)
         self.key_brake.succeeded(head.key)
         self.answered(partition.number)
         return self._finish(partition, head)
 
-    def publish(self, message: Message, value: bytes) -> None:
-        """Add a result to the next settlement, under the order's key."""
-        assert self._to.processed_topic is not None
-        self._outbox.results.append(
-            Outgoing(self._to.processed_topic, message.key(), value, [], source=message.partition())
-        )
+    def records_of(self, message: Message, result: object) -> Sequence[Outgoing]:
+        """The records to publish for a handler's result. Raises OrderError if they cannot be published."""
+        return self._to.targets.records_of(message, result)
 
-    def publish_result(self, message: Message, result: object) -> None:
-        """The same for an unencoded handler result. Raises OrderError if it cannot be published."""
-        value = self._to.value_of(result)
-        if value is not None:
-            self.publish(message, value)
+    def publish(self, message: Message, result: object) -> None:
+        """Add a handler's result to the next settlement. Raises OrderError if it cannot be published."""
+        self._outbox.results.extend(self._to.targets.records_of(message, result))
 
     # --- failure ---------------------------------------------------------------------------------
 
@@ -139,6 +131,7 @@ class Outcomes:
             return None
         partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
+        self._tracebacks.note(error, failure)
         head.failed(partition.attempt_of(head), self._world.now_ms())
         key_failing = self.key_brake.holds(head.key)
         last = key_failing or head.attempts > self.policy.max_retries
@@ -259,9 +252,12 @@ class Outcomes:
 def told_by(failure: Failure) -> Optional[bool]:
     """Whether a failure shows that the handler works (True), does not work (False), or neither (None).
 
-    Rejecting an order is an answer. An order it never saw shows nothing. One it asked to have back later
-    ("closed for the night") is not done, but no sign of an outage either.
+    Rejecting an order is an answer. An order it never saw shows nothing, unless the rules themselves failed:
+    they are the user's code as the handler is, and may need what is down. An order that it asked to have back
+    later ("closed for the night") is not done, but no sign of an outage either.
     """
-    if failure.stage in ("decode", "validate") or failure.asked_for:
+    if failure.asked_for or failure.stage == "decode":
+        return None
+    if failure.stage == "validate" and not failure.retryable:
         return None
     return not failure.retryable

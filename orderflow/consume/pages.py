@@ -48,7 +48,7 @@ class Pages:
         self._key = page_key(topic.group, orders_topic, partition)
         self._partition = partition % max(1, topic.partitions)
 
-    def write(self, ledger: Ledger, stand: Stand, world: World) -> Tuple[PageName, Outgoing]:
+    def new_page(self, ledger: Ledger, stand: Stand, world: World) -> Tuple[PageName, Outgoing]:
         """A new page with all heads of the ledger, and its name.
 
         Numbers are times, so that they rise from owner to owner even if one of them needed no page.

@@ -46,6 +46,8 @@ class Partition:
         """Why fetching is paused, and until when (None: until released)."""
         self._chunk = FIRST_CHUNK
         self._pages = pages
+        self._is_on_page = pages is not None and pages.last is not None
+        """The list that was stated last is on a page."""
         self._paged_at_s: Optional[float] = None
         """When it last took a page to list what waits."""
 
@@ -108,9 +110,10 @@ class Partition:
         """
         stand = self._stand(world, clean, braked, reach)
         text, fits = first_form(self.ledger, stand, world.clock())
-        if self._pages is None or fits or not self.ledger.heads:
+        self._is_on_page = not (self._pages is None or fits or not self.ledger.heads)
+        if self._pages is None or not self._is_on_page:
             return Statement(stand.base, text)
-        name, page = self._pages.write(self.ledger, stand, world)
+        name, page = self._pages.new_page(self.ledger, stand, world)
         self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)
 
@@ -125,10 +128,9 @@ class Partition:
     def commit_again(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
         """The same while the list is what was committed last, so that its page can be named again."""
         stand = self._stand(world, clean, braked, reach)
-        text, fits = first_form(self.ledger, stand, world.clock())
-        last = None if self._pages is None else self._pages.last
-        if last is None or fits or not self.ledger.heads:
-            return Statement(stand.base, text)
+        last = self._pages.last if self._pages is not None and self._is_on_page else None
+        if last is None or not self.ledger.heads:
+            return Statement(stand.base, first_form(self.ledger, stand, world.clock()).text)
         # Heads that were lost are still on that page: its own offset goes with it.
         return Statement(last.base, second_form(stand._replace(base=last.base), last.name))
 

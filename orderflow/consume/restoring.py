@@ -107,6 +107,10 @@ class Restoration:
         """True while waiting orders are being read back; polling need not wait meanwhile."""
         return bool(self._recovery or self._paged)
 
+    def coming(self) -> Dict[int, int]:
+        """By partition that is being restored and whose commit has been read: the offset to continue at."""
+        return {number: coming.partition.ledger.next for number, coming in self._coming.items()}
+
     def cancel(self, numbers: Set[int]) -> None:
         """Stop restoring these partitions."""
         self._recovery.cancel(numbers)

@@ -1,15 +1,20 @@
 """Checks a handler's result: whether the handler really ran, and the bytes to publish."""
 
 import concurrent.futures
+import dataclasses
+import datetime
+import decimal
+import enum
 import functools
 import inspect
 import itertools
 import json
 import math
 import types
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type
 
 from orderflow.errors import NothingRan, UnusableResult, class_name_of
+from orderflow.publish import Publish
 
 PLAIN = frozenset((str, bytes, bool, int, float))
 """Types that prove that the handler ran: none can stand for work still to be done."""
@@ -102,13 +107,31 @@ def _encoded(result: Any) -> bytes:
 
 
 def _jsonable(value: Any) -> Any:
-    """Convert a value that JSON cannot represent to text."""
+    """A value that JSON cannot represent, in its usual form: times as ISO 8601, the rest mostly as text."""
     if isinstance(value, (bytes, bytearray)):
         return value.decode("latin-1")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, decimal.Decimal) and not value.is_finite():
+        raise ValueError(f"{value} is not a number")
+    if isinstance(value, Publish):
+        raise TypeError("return a Publish by itself or in a list")
+    fields = _fields_of(value)
+    if fields is not None:
+        return fields
     _require_run((value,))
     if _has_no_text(type(value)):
         raise TypeError("it has no text of its own")
     return str(value)
+
+
+def _fields_of(value: object) -> Optional[Dict[str, Any]]:
+    """The fields of a dataclass by name; None for anything else."""
+    if isinstance(value, type) or not dataclasses.is_dataclass(value):
+        return None
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _has_no_text(kind: Type[Any]) -> bool:
@@ -153,13 +176,22 @@ def _faults(result: object) -> Iterator[_Fault]:
     """The faults of a result in order. Not recursive, since too much depth is one of them."""
     parts: List[_Part] = [_Part(result, "the result", None, 0)]
     while parts:
-        part = parts.pop()
+        part = _opened(parts.pop())
         what = _fault_of(part)
         if what is not None:
             yield _Fault(part.path, f"{class_name_of(type(part.value))}: {what}")
             continue
         inner = list(_inner(part))
         parts += reversed(inner)
+
+
+def _opened(part: _Part) -> _Part:
+    """A dataclass as the dict that is published of it, a member of an enum as its value."""
+    value = part.value
+    while isinstance(value, enum.Enum) and not isinstance(value, (str, int, float)):
+        value = value.value
+    fields = _fields_of(value)
+    return part._replace(value=value if fields is None else fields)
 
 
 def _fault_of(part: _Part) -> Optional[str]:

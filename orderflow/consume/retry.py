@@ -81,5 +81,6 @@ def _spread_s(nominal_s: float, policy: Policy, chance: float) -> float:
 
 
 def _because(failure: Failure, reason: str) -> Failure:
-    """Replace the last call's reason code with the one for giving up, but keep a decoder's own code."""
-    return failure if failure.stage == "decode" else failure._replace(reason=reason)
+    """Replace the last call's reason code with the one for giving up, unless its own says more."""
+    own = ("decode", "validate", "publish")
+    return failure if failure.stage in own else failure._replace(reason=reason)

@@ -6,13 +6,12 @@ from typing import Callable, NamedTuple, Optional
 
 from orderflow import exits
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import StatusLine
-from orderflow.cli.terminal import count, duration
 from orderflow.consume.drain import Drain
 from orderflow.consume.engine import Engine
 from orderflow.consume.forked import end_if_forked
 from orderflow.consume.kafka_watch import KafkaWatch
-from orderflow.consume.metrics import Figures, Metrics
+from orderflow.consume.monitor import Monitor
+from orderflow.consume.progress import Progress
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SessionLost
 from orderflow.consume.streams import HandlerStreams
@@ -24,7 +23,6 @@ EXITED = (
     "the handler ended the process (sys.exit); the order is retried after a restart, and dead-lettered "
     "if it keeps doing this"
 )
-METRICS_EVERY_S = 1.0
 LEAVING_S = 5.0
 """The part of the shutdown timeout reserved for settling and leaving the group."""
 
@@ -33,8 +31,8 @@ class Outlets(NamedTuple):
     """Where a running consumer writes and reports."""
 
     streams: HandlerStreams
-    status: StatusLine
-    metrics: Optional[Metrics]
+    progress: Progress
+    monitor: Monitor
     report: Report
 
 
@@ -64,11 +62,9 @@ class Service:
         self._session = session
         self._watch = watch
         self._watchdog = watchdog
-        self._streams, self._status, self._metrics, self._report = outlets
+        self._streams, self._progress, self._monitor, self._report = outlets
         self._stop, self._shutdown_timeout_s, self._drain = end
         self._pid = os.getpid()
-        self._began_s = time.monotonic()
-        self._metrics_due_s = 0.0
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -79,14 +75,15 @@ class Service:
         except SessionLost as lost:
             raise CommandError(str(lost)) from lost
         finally:
-            self._status.clear()
-        self._streams.err.write(self._account())
+            self._progress.leave()
+        self._progress.sum_up()
         return code
 
     def _work(self) -> int:
-        self._began_s = time.monotonic()
+        self._progress.begin()
         try:
             code = self._step_until_done()
+            self._monitor.stopping()
             self._watch.require_same_topic()
             self._loop.finish_calls(time.monotonic() + max(0.0, self._shutdown_timeout_s - LEAVING_S))
             return code
@@ -100,12 +97,14 @@ class Service:
         finally:
             self._watchdog.idle()
             self._session.close()
+            self._monitor.end()
 
     def _step_until_done(self) -> int:
         drain = None if self._drain is None else self._drain()
         while not self._stop.requested:
             self._loop.step()
             self._watch.look()
+            self._monitor.turned(self._engine.reading)
             self._show()
             if self._streams.reader_left:
                 return exits.OK
@@ -126,30 +125,7 @@ class Service:
     # --- reporting -------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        if self._status.due():
-            self._status.show(self._state(self._engine.figures()))
+        self._progress.show()
         lost = self._streams.take_loss()
         if lost is not None:
             self._report("output_lost", detail=lost)
-        if self._metrics is not None and time.monotonic() >= self._metrics_due_s:
-            self._metrics_due_s = time.monotonic() + METRICS_EVERY_S
-            self._metrics.show(self._engine.figures())
-
-    def _state(self, figures: Figures) -> str:
-        rate = figures.processed / max(0.001, time.monotonic() - self._began_s)
-        return (
-            f"processed {count(figures.processed)}  {rate:,.0f}/s  waiting {count(figures.waiting)}  "
-            f"dead-lettered {count(figures.dead_lettered)}  lag {count(figures.lag)}"
-        )
-
-    def _account(self) -> str:
-        """The summary of the run, once the session is closed."""
-        engine = self._engine
-        processed, dead_lettered = engine.settling.counts
-        took = duration(time.monotonic() - self._began_s)
-        waiting = engine.waiting
-        left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
-        return (
-            f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
-            f"retries {count(engine.retries)}, in {took}{left}\n"
-        )

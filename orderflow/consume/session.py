@@ -41,6 +41,8 @@ class Session(Source):
         self.assigned: Set[int] = set()
         self.lost: Set[int] = set()
         """Partitions revoked or lost since the last `take_lost`."""
+        self.rebalances = 0
+        """How often the group has given or taken partitions."""
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._joined_as: Optional[str] = None
@@ -87,6 +89,7 @@ class Session(Source):
     def _assigned(self, consumer: Consumer, partitions: List[TopicPartition]) -> None:
         self._joined_as = consumer.memberid()
         self.assigned.update(place.partition for place in partitions)
+        self.rebalances += 1
 
     def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
         gone = {place.partition for place in partitions}
@@ -111,6 +114,7 @@ class Session(Source):
     def _part_with(self, gone: Set[int]) -> None:
         self.assigned -= gone
         self.lost |= gone
+        self.rebalances += 1
         self._forget_ends(gone)
 
     # --- settling --------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ class Session(Source):
         self._committer.submit(places)
         began_s = time.monotonic()
         while True:
-            for _, settlement, error in self._committer.collect(WAIT_S):
+            for _, settlement, error, _ in self._committer.collect(WAIT_S):
                 if error is not None:
                     raise error
                 return settlement  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from typing import Callable, List, NamedTuple, Optional, Set
 
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.dispatch import Answer, Dispatch, Work
+from orderflow.consume.durations import Durations
 from orderflow.consume.failing import Failing
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.pace import Progress
@@ -85,6 +86,11 @@ class Settling:
         """True while Kafka does not accept a settlement."""
         return self._patience.is_needed
 
+    @property
+    def durations(self) -> Durations:
+        """How long settlements took, by whether Kafka accepted them."""
+        return self._dispatch.durations
+
     # --- settling --------------------------------------------------------------------------------
 
     def settle(self) -> Verdict:
@@ -140,7 +146,7 @@ class Settling:
             return Verdict.SETTLED
         work = self._work(changed)
         if not work.records and not work.pages:
-            return self._judge(Answer(work, self._session.commit(work.offsets)))
+            return self._judge(Answer(work, self._dispatch.commit(work)))
         self._dispatch.send_off(work)
         return Verdict.SETTLED
 

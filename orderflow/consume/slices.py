@@ -2,7 +2,7 @@
 
 from orderflow.consume.calls import Calls
 from orderflow.consume.intake import LostTrack
-from orderflow.consume.pace import Pace
+from orderflow.consume.pace import SLICE_S, Pace
 from orderflow.consume.settling import Settling, Verdict
 from orderflow.consume.world import World
 
@@ -39,7 +39,7 @@ class Slices:
         if is_time or self._calls.waits_for_settlement:
             self.settle()
 
-    def begin(self, share: float = 1.0) -> None:
+    def begin(self, share: float = 1.0, longest_s: float = SLICE_S) -> None:
         """Start a slice, or a share of one."""
         slice_s = self._pace.slice_s(self._settling.progress.took_s)
-        self._calls.begin_slice(self._world.clock() + share * slice_s)
+        self._calls.begin_slice(self._world.clock() + min(longest_s, share * slice_s))

@@ -8,7 +8,9 @@ import io
 import select
 import sys
 from types import TracebackType
-from typing import Any, List, Optional, TextIO, Type
+from typing import Any, Iterator, List, Optional, Type
+
+from orderflow.cli.output import Notes
 
 
 class Outlet(io.FileIO):
@@ -39,11 +41,10 @@ class HandlerStreams:
     show a character. It would fail for every order from then on, since unwritten output stays buffered.
     """
 
-    def __init__(self, err: TextIO) -> None:
-        """`err`: the stream for our own lines."""
+    def __init__(self, err: Notes) -> None:
         self._outlets: List[Outlet] = []
-        self.err = self._guarded(err)
-        """The guarded stream for our own lines. A handler may close its stderr, but not this one."""
+        self.err = err
+        """For our own lines. A handler may close its stderr, but not this one."""
         self._told = False
         self._replaced = contextlib.ExitStack()
 
@@ -58,7 +59,7 @@ class HandlerStreams:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        for stream in (sys.stdout, sys.stderr, self.err):
+        for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         self._replaced.close()
@@ -66,17 +67,21 @@ class HandlerStreams:
     @property
     def reader_left(self) -> bool:
         """Whether stdout or stderr is a pipe whose reader has gone, such as `| head`."""
-        return any(isinstance(outlet.lost, BrokenPipeError) for outlet in self._outlets)
+        return any(isinstance(error, BrokenPipeError) for error in self._losses())
 
     def take_loss(self) -> Optional[str]:
         """Why output was dropped although the reader is still there. Returned only once."""
         if self._told or self.reader_left:
             return None
-        lost = next((outlet.lost for outlet in self._outlets if outlet.lost is not None), None)
+        lost = next(self._losses(), None)
         if lost is None:
             return None
         self._told = True
         return lost.strerror or str(lost)
+
+    def _losses(self) -> Iterator[OSError]:
+        found = (*(outlet.lost for outlet in self._outlets), self.err.lost)
+        return (error for error in found if error is not None)
 
     def _guarded(self, stream: Any) -> Any:
         """The stream wrapped in an outlet, or unchanged if it has no file descriptor."""

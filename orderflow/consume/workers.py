@@ -8,6 +8,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
 from orderflow.consume.forked import end_if_forked
 
+AHEAD = 4
+"""Orders handed out per worker: enough to keep it busy while finished ones are settled."""
+
 
 class Finished(NamedTuple):
     """The outcome of one call."""
@@ -15,6 +18,8 @@ class Finished(NamedTuple):
     task: Any
     result: Any
     error: Optional[BaseException]
+    took_s: float = 0.0
+    """How long the call took."""
 
 
 class _Crash(NamedTuple):
@@ -28,6 +33,8 @@ class Workers:
 
     def __init__(self, count: int, call: Callable[[Any], Any]) -> None:
         self.count = count
+        self.most = AHEAD * count
+        """Calls that may be in flight at a time, those that wait for a thread included."""
         self.in_flight = 0
         self._starts_s: Dict[int, float] = {}
         self._call = call
@@ -49,13 +56,13 @@ class Workers:
         return self._finished.qsize() + (self._crash is not None) == self.in_flight
 
     def collect(self, timeout_s: float) -> List[Finished]:
-        """Return finished calls, waiting up to `timeout_s` for the first.
+        """Return finished calls, waiting up to `timeout_s` for the first if any is in flight.
 
         Raises the exception that ended a thread, once, after everything finished before it was collected.
         """
         finished: List[Finished] = []
         while self._crash is None:
-            ended = self._take(0.0 if finished else timeout_s)
+            ended = self._take(timeout_s if self.in_flight and not finished else 0.0)
             if ended is None:
                 break
             if isinstance(ended, _Crash):
@@ -88,10 +95,10 @@ class Workers:
         try:
             while True:
                 task = self._tasks.get()
-                self._starts_s[number] = time.monotonic()
+                began_s = self._starts_s[number] = time.monotonic()
                 finished = self._call_one(task)
                 self._starts_s.pop(number, None)
-                self._finished.put(finished)
+                self._finished.put(finished._replace(took_s=time.monotonic() - began_s))
         except BaseException as crash:  # noqa: BLE001 - a dead thread must end the process, whatever killed it
             end_if_forked(self._pid, crash)
             self._starts_s.pop(number, None)

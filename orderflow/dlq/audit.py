@@ -7,22 +7,25 @@ The topic is compacted, so the newest entry of each key is kept. A dead letter's
 import json
 import re
 from functools import lru_cache
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.dlq import letter
-from orderflow.model.dead_letter import REPLAY_FROM
-from orderflow.model.records import Record
+from orderflow.model.dead_letter import REPLAY_FROM, REPLAY_JOB
+from orderflow.model.records import Place, Record
 
 REPLAYED, DISCARDED, RESTORED = "replayed", "discarded", "restored"
 ACTIONS = (REPLAYED, DISCARDED, RESTORED)
 
 RUNNING, DONE, STOPPED, TRIPPED = "running", "done", "stopped", "tripped"
 JOB_KEY = "job:"
+MOST_REFUSED = 1_000
+"""Positions that a job's record keeps: it is written with every transaction."""
 MOST = 2**63 - 1
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, after which a time cannot be shown."""
 SMALL_BYTES = 4096
 """Up to this an entry is kept while it is read: the entries of a transaction are equal."""
+PARTITION = re.compile(r"[0-9]{1,9}")
 LETTER_KEY = re.compile(rb"([0-9]{1,9}):([0-9]{1,18})")
 
 
@@ -69,6 +72,8 @@ class Job(NamedTuple):
     """Everything that `--resume` needs to go on as it began."""
     reason: Optional[str] = None
     target: Optional[str] = None
+    refused: Mapping[str, Sequence[str]] = {}
+    """By Kafka's reason, the positions of the first dead letters whose records it refused."""
 
     @property
     def is_finished(self) -> bool:
@@ -151,10 +156,49 @@ def _object(value: Optional[bytes]) -> Optional[Dict[str, Any]]:
     return told if isinstance(told, dict) else None
 
 
+def with_refused(job: Job, reasons: Mapping[str, str]) -> Job:
+    """The job with more that Kafka refused, by position."""
+    refused = {reason: list(places) for reason, places in job.refused.items()}
+    room = MOST_REFUSED - refused_count(job)
+    for place, reason in list(reasons.items())[: max(0, room)]:
+        refused.setdefault(reason, []).append(place)
+    return job._replace(refused=refused)
+
+
+def refused_count(job: Job) -> int:
+    """How many Kafka refused, as far as the job's record keeps them."""
+    return sum(map(len, job.refused.values()))
+
+
+def refused_places(job: Job) -> FrozenSet[Place]:
+    """Where the dead letters stand that a job goes past, because Kafka refused their records."""
+    told = [text.encode("utf-8", "replace") for places in job.refused.values() for text in places]
+    matches = [LETTER_KEY.fullmatch(each) for each in told]
+    return frozenset((int(match[1]), int(match[2])) for match in matches if match)
+
+
+def ends_at_start(job: Job, topic: str) -> Optional[Dict[int, int]]:
+    """Where the partitions of a topic ended when the job began; None where its record does not say."""
+    ends = job.request.get("ends")
+    told = ends.get(topic) if isinstance(ends, dict) else None
+    if not isinstance(told, dict):
+        return None
+    return {int(p): end for p, end in told.items() if PARTITION.fullmatch(p) and _is_number(end)}
+
+
 def replayed_from(record: Record) -> Optional[str]:
     """The dead letter that this one was before its replay; None where it was never replayed."""
+    return _last_text(record, REPLAY_FROM)
+
+
+def replayed_by(record: Record) -> Optional[str]:
+    """The job that replayed it, as it says; None where it was never replayed."""
+    return _last_text(record, REPLAY_JOB)
+
+
+def _last_text(record: Record, wanted: str) -> Optional[str]:
     for name, value in reversed(record.headers):
-        if name == REPLAY_FROM and value is not None:
+        if name == wanted and value is not None:
             return value.decode("utf-8", "replace")
     return None
 
@@ -186,11 +230,17 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_lists_of_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, list) and all(isinstance(text, str) for text in each) for each in value.values()
+    )
+
+
 Is = Callable[[Any], bool]
 _ENTRY_KINDS: Tuple[Is, ...] = (_is_text,) * 3 + (_is_time,) + (_is_text_or_none,) * 3
 _JOB_KINDS: Tuple[Is, ...] = (
     *(_is_text, _is_text, _is_text, _is_time, _is_time, _is_text, _is_number, _is_number),
-    *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none),
+    *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none, _is_lists_of_texts),
 )
 
 
@@ -248,8 +298,8 @@ class States:
         """Records of the audit topic that should be ours and cannot be read."""
         self.done = Marks()
         """What the job did already."""
-        self.first_replay_ms: Optional[int] = None
-        """Before this no dead letter can have failed again; None where nothing was replayed."""
+        self.replay_jobs: Set[str] = set()
+        """The jobs that replayed any: what failed again lies behind where the first of them began."""
         self._job = job
         self._marks = Marks()
 
@@ -261,8 +311,8 @@ class States:
         """Take an entry in; a later one of the same dead letter wins."""
         if entry.dlq_id is not None and self.dlq_id is not None and entry.dlq_id != self.dlq_id:
             return
-        if entry.action == REPLAYED and (self.first_replay_ms is None or entry.at_ms < self.first_replay_ms):
-            self.first_replay_ms = entry.at_ms
+        if entry.action == REPLAYED:
+            self.replay_jobs.add(entry.job)
         is_own = entry.job == self._job
         self.done.set(entry.partition, entry.offset, int(is_own))
         if not is_own:

@@ -1,14 +1,29 @@
 """Reads the audit topic: the states of dead letters, and the jobs that changed them."""
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol
+from typing import (
+    AbstractSet,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, Job, States
 from orderflow.exits import TopicMissing
-from orderflow.kafka.positions import Position, Range
-from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
+from orderflow.kafka.positions import Range
+from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.topics import topic_id
-from orderflow.model.records import Record, place_in
+from orderflow.model.records import Place, Record, place_in
+
+Ends = Mapping[int, int]
+"""By partition, the offset that is the next one to be written."""
 
 
 class Topics(NamedTuple):
@@ -36,30 +51,44 @@ def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Wat
     `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
     """
     states = States(job, topic_id(topics.client, topics.dlq))
+    ends: Dict[str, Optional[Ends]] = {}
     for record in _audit_records(topics, watcher):
         entry = audit.read_entry(record.key, record.value)
         if entry is not None:
             states.add(entry)
-        elif record.value is not None and _is_broken(record):
-            states.leave_out()
-    if states.first_replay_ms is not None:
-        _mark_returns(topics, states, states.first_replay_ms)
+        elif record.value is not None and audit.is_marked_as_ours(record.key):
+            found = audit.read_job(record.key, record.value)
+            if found is None:
+                states.leave_out()
+            elif found.action == audit.REPLAYED:
+                ends[found.id] = audit.ends_at_start(found, topics.dlq)
+    if states.replay_jobs:
+        begins = _earliest([ends.get(each) for each in states.replay_jobs])
+        _mark_returns(topics, states, begins, states.replay_jobs.union(ends))
     return states
 
 
-def _is_broken(record: Record) -> bool:
-    """Whether it should be ours by its key, and is not."""
-    return audit.is_marked_as_ours(record.key) and audit.read_job(record.key, record.value) is None
+def _earliest(ends: Sequence[Optional[Ends]]) -> Ends:
+    """The first of these ends in each partition; none where any is not known."""
+    known = [each for each in ends if each is not None]
+    if len(known) < len(ends):
+        return {}
+    return {p: min(each.get(p, 0) for each in known) for p in {p for each in known for p in each}}
 
 
-def _mark_returns(topics: Topics, states: States, since_ms: int) -> None:
-    """Dead letters tell in a header what they were replayed from; none older than the first replay does."""
-    begin = Position("time", since_ms - CLOCK_SLACK_MS)
+def _mark_returns(topics: Topics, states: States, begins: Ends, jobs: AbstractSet[str]) -> None:
+    """Dead letters tell in headers what they were replayed from, and by which job; none before the first.
+
+    Before is a matter of offsets. Times would not do: a dead letter may have any, or none. An order's
+    producer can write these headers as well, so the job has to be one of those that are known.
+    """
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
-        for batch in reader.read(reader.spans(Range(begin=begin))):
+        spans = reader.spans(Range())
+        later = [span._replace(begin=max(span.begin, begins.get(span.partition, 0))) for span in spans]
+        for batch in reader.read(later):
             for record in batch:
                 place = place_in(topics.dlq, audit.replayed_from(record))
-                if place is not None:
+                if place is not None and audit.replayed_by(record) in jobs:
                     states.came_back(*place)
 
 
@@ -78,9 +107,24 @@ def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
 
     Raises TopicMissing: there is an audit topic since this job began.
     """
-    others = [other for other in read_jobs(topics, must_exist=True) if other.run != job.run]
-    latest = max(others, key=lambda other: other.changed_ms, default=None)
-    return latest if latest is not None and latest.changed_ms >= job.changed_ms else None
+    last: Dict[Tuple[str, str], Tuple[Place, Job]] = {}
+    for record in _audit_records(topics, must_exist=True):
+        found = audit.read_job(record.key, record.value)
+        if found is not None:
+            last[found.id, found.run] = ((record.partition, record.offset), found)
+    ours, _ = last.pop((job.id, job.run), (None, job))
+    later = [other for place, other in last.values() if _is_later(other, place, job, ours)]
+    return max(later, key=lambda other: other.changed_ms, default=None)
+
+
+def _is_later(other: Job, place: Place, job: Job, ours: Optional[Place]) -> bool:
+    """Whether one job's record was written after the other's.
+
+    By the log, as far as it has an order: the clocks of two machines may differ by any time.
+    """
+    if ours is not None and ours[0] == place[0]:
+        return place[1] > ours[1]
+    return other.changed_ms >= job.changed_ms
 
 
 def read_entries(topics: Topics) -> Iterator[AuditEntry]:

@@ -15,14 +15,26 @@ def confirm(desk: Desk, question: str, yes: bool) -> None:
         raise Refused("nothing was sent: not confirmed")
 
 
+def can_ask(desk: Desk) -> bool:
+    """Whether somebody is there who sees a question and can answer it."""
+    return sys.stdin.isatty() and desk.err.lost is None
+
+
 def answer(desk: Desk, prompt: str) -> str:
-    """What the operator types. Ctrl-C counts as no answer. Raises Refused off a terminal."""
-    if not sys.stdin.isatty():
+    """What the operator types. Ctrl-C counts as no answer. Raises Refused where nobody can be asked."""
+    if not can_ask(desk):
         raise Refused(f"nothing was sent: there is no terminal to ask {prompt.strip()!r}; say --yes")
-    desk.err.write(prompt)
-    desk.err.flush()
+    desk.err.prompt(prompt)
     while not desk.signals.requested:
         ready, _, _ = select.select([sys.stdin], [], [], 0.2)
         if ready:
-            return sys.stdin.readline().strip()
+            return _typed()
     return ""
+
+
+def _typed() -> str:
+    """A line; nothing where the terminal is gone, or what was typed is no text."""
+    try:
+        return sys.stdin.readline().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,13 +1,15 @@
 """What every verb of dlq_handler.py works with."""
 
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, TextIO
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder
+from orderflow.cli.output import Notes, Output
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.masking import Mask
+from orderflow.kafka import topics
 
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
@@ -25,24 +27,41 @@ class Desk(NamedTuple):
     decoder: OrderDecoder
     encoder: Callable[[], OrderEncoder]
     """Today's schema, asked for only where an order is repaired."""
-    out: TextIO
-    err: TextIO
+    field_values: Callable[[Mapping[str, Any]], Dict[str, Any]]
+    """Fields of an order from JSON, as `producer.py --input` reads them. Raises ValueError."""
+    out: Output
+    err: Notes
     signals: StopSignals
     json: bool
-    width: Optional[int]
-    """Columns of the terminal that `out` is; None where it is none."""
-    colour: bool
     mask: Mask = Mask()
     """What is hidden in everything that is shown."""
 
+    @property
+    def width(self) -> Optional[int]:
+        """Columns of the terminal that `out` is, as it is now; None where it is none."""
+        return self.out.width
+
+    @property
+    def colour(self) -> bool:
+        """Whether `out` may get colour."""
+        return self.out.colour
+
+    def require_kafka(self) -> None:
+        """Return once a broker answers, or raise KafkaUnreachable. Until then a signal ends it at once."""
+        with self.signals.nothing_begun():
+            topics.require_kafka(self.client)
+
     def say(self, line: str) -> None:
         """One line of data."""
-        self.out.write(line + "\n")
+        self.out.line(line)
 
     def note(self, line: str) -> None:
         """One line that is no data."""
-        self.err.write(line + "\n")
-        self.err.flush()
+        self.err.line(line)
+
+    def result(self, line: str) -> None:
+        """One line of data that tells what was done, and that it was done is true even if nobody reads it."""
+        self.out.result(line)
 
 
 def now_ms() -> int:
@@ -53,7 +72,7 @@ def now_ms() -> int:
 class Progress:
     """Count, rate and time left of reading, on the error stream."""
 
-    def __init__(self, err: TextIO, what: str = "read") -> None:
+    def __init__(self, err: Notes, what: str = "read") -> None:
         self._line = StatusLine(err)
         self._what = what
         self._began_s = time.monotonic()

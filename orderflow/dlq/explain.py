@@ -2,9 +2,21 @@
 
 import hashlib
 import re
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Set, Tuple
 
-from orderflow.dlq.dialects import DIALECTS, NONE, Dialect, Facts, Names, Values, _pick, decimal_of, text_of
+from orderflow.dlq.dialects import (
+    DIALECTS,
+    NONE,
+    OWN,
+    SHARE_GROUP,
+    Dialect,
+    Facts,
+    Names,
+    Values,
+    _pick,
+    decimal_of,
+    text_of,
+)
 from orderflow.dlq.frames import CAUSED_BY, frame_of, names_the_bug
 from orderflow.model import dead_letter as own
 from orderflow.model.records import Headers, Record
@@ -65,7 +77,7 @@ class Explanation(NamedTuple):
 def explain(record: Record) -> Explanation:
     """Everything that a dead letter of any dialect tells, none of it guessed."""
     values = _by_name(record.headers)
-    dialect = _recognise(values, record.headers)
+    dialect = _recognise(values, record.headers, created_ms(record))
     facts = _facts(dialect, record, values)
     facts.update(_life_story(values))
     if dialect.refine:
@@ -75,15 +87,24 @@ def explain(record: Record) -> Explanation:
     return Explanation(**facts)
 
 
-def recognise(headers: Headers) -> Dialect:
-    """The dialect of a dead letter: the complete set of names that was written last."""
-    return _recognise(_by_name(headers), headers)
+def recognise(headers: Headers, created_ms: Optional[int] = None) -> Dialect:
+    """The dialect of a dead letter: the complete set of names that was written last.
+
+    Whoever dead-letters a record adds his marks to those that it carries, so his are the last, or with some
+    systems the first. `created_ms` is the record's own time, see `created_ms`.
+    """
+    return _recognise(_by_name(headers), headers, created_ms)
 
 
-def user_headers(headers: Headers) -> Headers:
+def user_headers(headers: Headers, created_ms: Optional[int] = None) -> Headers:
     """The source's own headers: all that are not diagnostic in this dead letter's dialect, in order."""
-    dialect = recognise(headers)
+    dialect = recognise(headers, created_ms)
     return [header for header in headers if not dialect.is_diagnostic(header[0])]
+
+
+def created_ms(record: Record) -> Optional[int]:
+    """The time that whoever wrote the record gave it; None where the broker dated it, or nobody did."""
+    return record.timestamp_ms if record.timestamp_type == "CreateTime" else None
 
 
 def _by_name(headers: Headers) -> Values:
@@ -93,16 +114,45 @@ def _by_name(headers: Headers) -> Values:
     return values
 
 
-def _recognise(values: Values, headers: Headers) -> Dialect:
-    found = [dialect for dialect in DIALECTS if dialect.is_complete_in(values)]
+def _recognise(values: Values, headers: Headers, created_ms: Optional[int]) -> Dialect:
+    found = [dialect for dialect in DIALECTS if _is_written_by(dialect, values, headers)]
     if len(found) <= 1:
         return found[0] if found else NONE
     places = {name: place for place, (name, _) in enumerate(headers)}
-    return max(found, key=lambda dialect: _written_at(dialect, places))
+    last = max(found, key=lambda dialect: _written_at(dialect, places))
+    first = next((each for each in found if each.first_wins and each.is_diagnostic(headers[0][0])), None)
+    # Both ends may be marked: then the last wins, unless it shows that it was carried along by the first.
+    is_last = last.is_diagnostic(headers[-1][0]) and (last is not OWN or _is_dated_by_us(values, created_ms))
+    return last if first is None or is_last else first
+
+
+def _is_written_by(dialect: Dialect, values: Values, headers: Headers) -> bool:
+    """Whether its names are complete, and those that a broker and we write stand where we put them."""
+    if not dialect.is_complete_in(values):
+        return False
+    if dialect is OWN:
+        return own.is_ours(headers)
+    return dialect is not SHARE_GROUP or _is_of_a_broker(headers)
+
+
+def _is_of_a_broker(headers: Headers) -> bool:
+    """Whether the last headers are a broker's: it writes no others behind them."""
+    last: Set[str] = set()
+    for name, _ in reversed(headers):
+        if name in last or not name.startswith(own.BROKER_PREFIX):
+            break
+        last.add(name)
+    return last.issuperset(SHARE_GROUP.complete)
+
+
+def _is_dated_by_us(values: Values, created_ms: Optional[int]) -> bool:
+    """Whether the record's time is one that we give: that of the death, or else that of the order."""
+    dates = (own.FAILED_AT, own.TIMESTAMP)
+    return created_ms is None or created_ms in [decimal_of(_pick(values, (name,), False)) for name in dates]
 
 
 def _written_at(dialect: Dialect, places: Dict[str, int]) -> int:
-    """Where the set stands. One that is put in front cannot be told from an older one: it counts as older."""
+    """Where the set stands. One that is put in front counts as older than those behind."""
     return -1 if dialect.first_wins else places[dialect.complete[-1]]
 
 
@@ -120,7 +170,7 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
         "topic": text(dialect.topic),
         "partition": number(dialect.partition),
         "offset": number(dialect.offset),
-        "timestamp_ms": record.timestamp_ms if dialect.keeps_time else number(dialect.timestamp),
+        "timestamp_ms": _time(created_ms(record) if dialect.keeps_time else number(dialect.timestamp)),
         "timestamp_type": text(dialect.timestamp_type),
         "group": text(dialect.group),
         "attempts": number(dialect.attempts),
@@ -136,6 +186,11 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
     facts["root_class"], facts["root_message"] = _root(facts, text(dialect.cause_message))
     facts["frame"] = text(dialect.frame) or frame_of(facts["stack"])
     return facts
+
+
+def _time(at_ms: Optional[int]) -> Optional[int]:
+    """None for -1 too, which is how Kafka says that a record has no time."""
+    return None if at_ms is None or at_ms < 0 else at_ms
 
 
 def _fingerprint(facts: Facts) -> str:
@@ -233,7 +288,10 @@ CANNOT_CARRY = "its headers were left out, and a replay cannot carry them"
 
 def _without_headers(facts: Facts, record: Record, values: Values) -> Facts:
     """What is told where the headers could not be read; of a stranger's dead letter then nothing else is."""
-    why = record.headers_left_out or text_of(_pick(values, (own.HEADERS_LEFT_OUT,), False))
+    # Of a stranger's, `import` says so in the only header that is left. Any other is the producer's own.
+    is_said = facts["dialect"] == OWN.name or len(record.headers) == 1
+    said = text_of(_pick(values, (own.HEADERS_LEFT_OUT,), False)) if is_said else None
+    why = record.headers_left_out or said
     if why is None:
         return {}
     told = {"message": f"its headers cannot be read: {why}"} if facts["dialect"] == NONE.name else {}

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from orderflow.dlq.dialects import OWN
+from orderflow.dlq.dialects import DIALECTS, OWN, decimal_of
 from orderflow.dlq.explain import Explanation, explain, fingerprint_of
 from orderflow.dlq.frames import frame_of
 from orderflow.errors import RegistryUnavailable, Undecodable
@@ -22,7 +22,9 @@ from orderflow.model.dead_letter import (
     REASON,
     STACK,
     STAGE,
+    TIMESTAMP,
     TOPIC,
+    is_ours,
 )
 from orderflow.model.records import Record
 
@@ -116,6 +118,21 @@ class Letter:
         return value.decode("ascii") if value is not None and _MARK.fullmatch(value) else None
 
     @property
+    def carries_key(self) -> bool:
+        """Whether its key is the source's."""
+        if self.own_values and LEFT_OUT not in self.own_values:
+            return True
+        return self.told.key_is_original is True
+
+    @property
+    def source_ms(self) -> Optional[int]:
+        """The source's time; None where it is not carried."""
+        if not self.own_values:
+            return self.told.timestamp_ms
+        at_ms = decimal_of(self.own_values.get(TIMESTAMP))
+        return None if at_ms is None or at_ms < 0 else at_ms
+
+    @property
     def own_values(self) -> Values:
         """The headers by name where it is surely a dead letter of our own, else nothing."""
         if self._own_values is None:
@@ -125,8 +142,11 @@ class Letter:
     @property
     def headers_left_out(self) -> bool:
         """Whether headers are missing that no client of ours can read."""
-        values = self.own_values or dict(self.record.headers)
-        return self.record.headers_left_out is not None or HEADERS_LEFT_OUT in values
+        if self.record.headers_left_out is not None:
+            return True
+        return HEADERS_LEFT_OUT in self.own_values or (
+            not self.own_values and self.told.headers_left_out is not None
+        )
 
     @property
     def state(self) -> str:
@@ -147,13 +167,16 @@ class Letter:
 
 _UNTRIED = object()
 _LAST_OF_OURS = (CLIENT, STACK, LEFT_OUT)
+_PUT_IN_FRONT = tuple(prefix for dialect in DIALECTS if dialect.first_wins for prefix in dialect.prefixes)
 _MARK = re.compile(FINGERPRINT_FORM.pattern.encode())
 
 
 def _own_values(record: Record) -> Values:
-    """The engine puts its headers behind all others, so the last one tells."""
+    """The engine puts its headers behind all others; where some stand in front of them, `explain` decides."""
     headers = record.headers
-    return dict(headers) if headers and headers[-1][0] in _LAST_OF_OURS else {}
+    if not headers or headers[-1][0] not in _LAST_OF_OURS or headers[0][0].startswith(_PUT_IN_FRONT):
+        return {}
+    return dict(headers) if is_ours(headers) else {}
 
 
 def _own_kind(values: Values) -> Optional[FailureKind]:

@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from functools import partial
+from math import inf
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq import where
@@ -11,6 +12,7 @@ from orderflow.dlq.letter import STATES, Letter
 from orderflow.kafka.positions import BEGINNING, Position, Range
 from orderflow.model import time_spans
 from orderflow.model.records import Place
+from orderflow.model.text import keys_shown_as, quoted, typed_bytes
 
 Filter = Callable[[Letter], bool]
 
@@ -102,6 +104,7 @@ def position(text: str, now_ms: int) -> Tuple[str, Position]:
     """One `-o` in kcat's forms, with the edge that it sets: `begin` or `end`.
 
     `beginning`, `end`, `N` (an offset), `-N` (N before the end), `s@T` (from a time), `e@T` (up to a time).
+    A time means the records' own, wherever they stand.
     """
     if text in ("beginning", "end"):
         return "begin", Position(text)
@@ -127,7 +130,7 @@ def moment(text: str, now_ms: int) -> int:
         parsed = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text))
         at_s = (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
-        raise SelectionError(f"{text!r} is no time: give {TIME_FORMS}") from None
+        raise SelectionError(f"{quoted(text)} is no time: give {TIME_FORMS}") from None
     return max(0, round(at_s * 1000))  # Kafka gives negative times a meaning of their own
 
 
@@ -140,12 +143,15 @@ def _range(wanted: Wanted, now_ms: int) -> Range:
         edges[edge] = place
     if any(partition < 0 for partition in wanted.partitions):
         raise SelectionError("-p: a partition must not be negative")
+    times = {edge: place.value for edge, place in edges.items() if place.kind == "time"}
+    since = (_moment_of("--since", wanted.since, now_ms), times.get("begin"))
+    until = (_moment_of("--until", wanted.until, now_ms), times.get("end"))
     return Range(
         frozenset(wanted.partitions),
-        edges.get("begin", BEGINNING),
-        edges.get("end"),
-        _moment_of("--since", wanted.since, now_ms),
-        _moment_of("--until", wanted.until, now_ms),
+        BEGINNING if "begin" in times else edges.get("begin", BEGINNING),
+        None if "end" in times else edges.get("end"),
+        max((at_ms for at_ms in since if at_ms is not None), default=None),
+        min((at_ms for at_ms in until if at_ms is not None), default=None),
     )
 
 
@@ -167,15 +173,20 @@ def _any(tests: List[Filter]) -> List[Filter]:
 
 
 def _times(found: Range) -> List[Filter]:
-    """Seeking is by the first record that is late enough; those behind it need not be in order."""
+    """By the time of each: seeking finds the first that is late enough, and those behind need no order."""
     tests: List[Filter] = []
     if found.since_ms is not None:
         since_ms = found.since_ms
-        tests.append(lambda letter: (letter.record.timestamp_ms or 0) >= since_ms)
+        tests.append(lambda letter: _is_within(letter.record.timestamp_ms, begin_ms=since_ms))
     if found.until_ms is not None:
         until_ms = found.until_ms
-        tests.append(lambda letter: (letter.record.timestamp_ms or 0) < until_ms)
+        tests.append(lambda letter: _is_within(letter.record.timestamp_ms, end_ms=until_ms))
     return tests
+
+
+def _is_within(at_ms: Optional[int], begin_ms: float = -inf, end_ms: float = inf) -> bool:
+    """Whether it was then. What has no time is neither before nor after any."""
+    return at_ms is not None and begin_ms <= at_ms < end_ms
 
 
 def _groups(prefixes: Sequence[str]) -> List[Filter]:
@@ -221,13 +232,13 @@ def _by_error(glob: str) -> Filter:
 
 
 def _by_key(key: str) -> Filter:
-    wanted = key.encode("utf-8", "surrogateescape")
-    return lambda letter: letter.record.key == wanted
+    wanted = keys_shown_as(key)
+    return lambda letter: letter.record.key in wanted
 
 
 def _by_header(text: str) -> Filter:
     name, separator, value = text.partition("=")
-    wanted = value.encode("utf-8", "surrogateescape")
+    wanted = typed_bytes(value)
     if not separator:
         return lambda letter: any(header[0] == name for header in letter.record.headers)
     return lambda letter: (name, wanted) in letter.record.headers
@@ -267,7 +278,7 @@ def _by_condition(text: str, order_fields: Sequence[str]) -> Filter:
     try:
         test = where.condition(text, names)
     except where.WhereError as error:
-        raise SelectionError(f"--where {text!r}: {error}") from None
+        raise SelectionError(f"--where {quoted(text)}: {error}") from None
     return lambda letter: test(lookup_in(letter))
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import List, Sequence, Tuple
 
+from orderflow.cli.values import argument, whole
 from orderflow.dlq import where
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import STATES
@@ -25,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--partition",
         dest="partitions",
         action="append",
-        type=int,
+        type=argument(whole(0, 2**31 - 1)),
         metavar="N",
         default=[],
         help="partition of the dead letter topic",
@@ -37,7 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="POS",
         text="beginning, end, N, -N (last N), s@TIME or e@TIME",
     )
-    group.add_argument("-c", "--limit", type=int, metavar="N", help="take at most so many")
+    group.add_argument(
+        "-c", "--limit", type=argument(whole(0, 10**18)), metavar="N", help="take at most so many"
+    )
     group.add_argument(
         "--since", metavar="TIME", help="died at or after: 2h, 2026-11-24T10:30 or epoch milliseconds"
     )

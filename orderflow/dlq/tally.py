@@ -55,6 +55,9 @@ class Totals:
         self.parts = [0] * window.parts
         self.earlier = 0
         """Those before the window."""
+        self.later = 0
+        """Those behind it: whoever wrote them has another idea of now."""
+        self.undated = 0
         self._alike: Dict[Labels, int] = {}
 
     def add(self, letter: Letter) -> None:
@@ -68,6 +71,8 @@ class Totals:
         self._alike[labels] = self._alike.get(labels, 0) + 1
         if record.timestamp_ms is not None:
             self._add_time(record.timestamp_ms)
+        else:
+            self.undated += 1
 
     def by_label(self) -> Dict[str, Dict[str, int]]:
         """For each of `TOLD_BY`, how many there are of each label, the most frequent first."""
@@ -85,6 +90,8 @@ class Totals:
             self.parts[part] += 1
         elif at_ms < self.window.begin_ms:
             self.earlier += 1
+        else:
+            self.later += 1
 
 
 TOLD_BY = ("states", "stages", "reasons", "dialects", "source_topics", "partitions")

@@ -19,7 +19,7 @@ class Topic:
     def __init__(self, desk: Desk, state_of: Optional[StateOf] = None, **extra: Any) -> None:
         """`state_of` None: as the audit topic tells it now."""
         self._desk = desk
-        topics.require_kafka(desk.client)
+        desk.require_kafka()
         topics.require_topic(desk.client, desk.dlq_topic, "consumer.py creates it when it starts")
         if state_of is None:
             warn_of_policies(desk)

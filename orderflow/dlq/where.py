@@ -9,7 +9,8 @@
     signed     = { "-" | "+" } ( value | "(" sum ")" )    value   = name | literal
     literal    = number | 'text' | "text" | true | false | null
 
-A comparison with null, or of a number with a text, is false, like in SQL; `is null` asks for it. What cannot
+A comparison with null, or of a number with a text, is false, like in SQL; `is null` asks for it. A time is
+compared with a text in ISO 8601. What cannot
 be calculated (with null or a text, by zero, too large) is null. A name may hold a dash after a dot, as in
 `to.zip-code`, so a minus after such a name needs a space.
 
@@ -39,6 +40,8 @@ from typing import (
     Type,
     Union,
 )
+
+from orderflow.model.moments import Nanoseconds, ticks, ticks_of, written
 
 Lookup = Callable[[str], Any]
 Condition = Callable[[Lookup], bool]
@@ -375,7 +378,12 @@ class _Translator:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return one is not None and _kind(one) == _kind(other) and bool(one == other)
+    if one is None or other is None:
+        return False
+    if _kind(one) == _kind(other):
+        return bool(one == other)
+    pair = _alike(one, other)
+    return pair is not None and bool(pair[0] == pair[1])
 
 
 def _unequal(one: Any, other: Any) -> bool:
@@ -385,17 +393,55 @@ def _unequal(one: Any, other: Any) -> bool:
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def test(one: Any, other: Any) -> bool:
         kind = _kind(one)
-        return kind in ("number", "text") and kind == _kind(other) and compare(one, other)
+        if kind in ("number", "text") and kind == _kind(other):
+            return compare(one, other)
+        pair = _alike(one, other)
+        return pair is not None and compare(*pair)
 
     return test
 
 
+def _alike(one: Any, other: Any) -> Optional[Tuple[Any, Any]]:
+    """Values of two kinds, made alike where one spells the other; None where they cannot be compared."""
+    if isinstance(one, Decimal) or isinstance(other, Decimal):
+        decimals = _as_decimal(one), _as_decimal(other)
+        return None if None in decimals else decimals
+    if isinstance(one, str):
+        found = _alike(other, one)
+        return found and (found[1], found[0])
+    at = ticks(one)
+    if at is None:
+        text = _text(one)
+        return None if text is None or not isinstance(other, str) else (text, other)
+    other_at = ticks_of(other, one) if isinstance(other, str) else ticks(other)
+    return None if other_at is None else (at, other_at)
+
+
+def _as_decimal(value: Any) -> Optional[Decimal]:
+    """A float counts as the shortest number that it prints as: 19.99 is 19.99. NaN cannot be compared."""
+    if isinstance(value, Decimal):
+        return value
+    return Decimal(repr(value)) if _kind(value) == "number" and value == value else None
+
+
+def _text(value: Any) -> Optional[str]:
+    """The text of a value that has one: times, and of other types UUIDs."""
+    if isinstance(value, str):
+        return value
+    return written(value) or (None if isinstance(value, _WITHOUT_TEXT) else str(value))
+
+
+_WITHOUT_TEXT = (type(None), bool, int, float, Decimal, bytes, list, tuple, dict)
+
+
 def _matches(one: Any, other: Any) -> bool:
-    return isinstance(one, str) and isinstance(other, str) and fnmatchcase(one, other)
+    text = _text(one)
+    return text is not None and isinstance(other, str) and fnmatchcase(text, other)
 
 
 def _differs(one: Any, other: Any) -> bool:
-    return isinstance(one, str) and isinstance(other, str) and not fnmatchcase(one, other)
+    text = _text(one)
+    return text is not None and isinstance(other, str) and not fnmatchcase(text, other)
 
 
 def _kind(value: Any) -> str:
@@ -441,7 +487,9 @@ def _calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Valu
     def value(lookup: Lookup) -> Optional[Number]:
         left, right = one(lookup), other(lookup)
         if _kind(left) != "number" or _kind(right) != "number":
-            return None
+            left, right = _float(left), _float(right)
+            if left is None or right is None:
+                return None
         try:
             result = calculate(left, right)
             return result if math.isfinite(result) else None
@@ -449,6 +497,11 @@ def _calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Valu
             return None
 
     return value
+
+
+def _float(value: Any) -> Optional[Number]:
+    """A number to calculate with."""
+    return float(value) if type(value) is Decimal else value if _kind(value) == "number" else None
 
 
 # --- What is calculated in decimal: None is the one value there that is no finite number ---
@@ -610,7 +663,9 @@ def _membership(value: Value, choices: _Choices, negated: bool) -> Condition:
         if found is None:
             return False
         kind = _kind(found)
-        return (kind != "other" and (kind, found) in values) != negated
+        if kind == "other" or isinstance(found, Nanoseconds):
+            return any(_equal(found, value) for _, value in values) != negated
+        return ((kind, found) in values) != negated
 
     return test
 

@@ -35,7 +35,8 @@ TIMEOUT_S = 10.0
 GROWTH_S = 5.0
 """Between two looks whether a topic that is followed got partitions."""
 CLOCK_SLACK_MS = 600_000
-"""Producers' clocks differ: for this long past the end time, a record in time may still follow."""
+"""Brokers' clocks differ: for this long past the end time, a record in time may still follow."""
+BY_ITS_BROKER = "LogAppendTime"
 GC_THRESHOLD = 100_000
 """Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
 
@@ -115,8 +116,7 @@ class Reader:
         if wanted.since_ms is not None:
             begins = _later(begins, self._places(Position("time", wanted.since_ms), bounds))
         if wanted.until_ms is not None:
-            late = self._places(Position("time", wanted.until_ms + CLOCK_SLACK_MS), bounds)
-            ends = {partition: min(ends[partition], late[partition]) for partition in partitions}
+            ends = self._ends_until(wanted.until_ms, ends, bounds)
         return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
@@ -230,6 +230,22 @@ class Reader:
         found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
         places = {place.partition: place.offset for place in found}
         return {p: places[p] if places[p] >= 0 else held.high for p, held in bounds.items()}
+
+    def _ends_until(
+        self, until_ms: int, ends: Mapping[int, int], bounds: Mapping[int, Bounds]
+    ) -> Dict[int, int]:
+        """The ends, nearer where it is certain that no record of an earlier time lies behind."""
+        late = self._places(Position("time", until_ms + CLOCK_SLACK_MS), bounds)
+        near = {p for p, end in ends.items() if late[p] < end and self._is_by_time(p, late[p], bounds[p])}
+        return {p: late[p] if p in near else end for p, end in ends.items()}
+
+    def _is_by_time(self, partition: int, begin: int, held: Bounds) -> bool:
+        """Whether all from here on lie in the order of their times, since their broker dated them.
+
+        Elsewhere an older record may stand behind any number of newer ones.
+        """
+        edges = (self.fetch(partition, begin), self.fetch(partition, self._back(partition, 1, held)))
+        return all(record is not None and record.timestamp_type == BY_ITS_BROKER for record in edges)
 
     def _assign(self, begins: Sequence[Tuple[int, int]]) -> None:
         self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in begins])

@@ -136,7 +136,7 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
     missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
     refusals = _create(admin, missing, timeout_s)
     if refusals:
-        raise TopicMissing(_how_to_create(missing, refusals, _address(conf)))
+        raise TopicMissing(*_how_to_create(missing, refusals, _address(conf)))
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
 
@@ -209,14 +209,12 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
     return refusals
 
 
-def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> str:
+def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> List[str]:
     refused = [spec for spec in missing if spec.name in refusals]
     lines = [
         f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused
     ]
-    return "\n".join(
-        [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
-    )
+    return [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
 
 
 def _command(spec: TopicSpec, address: str) -> str:
@@ -345,6 +343,7 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
     except KafkaException as error:
         return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
     state = found.state.name.lower().replace("_", " ")
+    given = [each.assignment.topic_partitions for each in found.members]
     ours = [each for each in found.members if each.member_id == member]
     if not ours:
         detail = f"the group is {state}, with {len(found.members)} members, and this consumer is none of them"
@@ -352,6 +351,9 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
         detail = f"the group is {state}, and this consumer a member of it"
     is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
     is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
+    if is_idle:
+        partitions = sum(map(len, given))
+        detail = f"{len(given)} consumers, {partitions} partition{'' if partitions == 1 else 's'}"
     return Standing(is_idle, is_settled, detail)
 
 
@@ -403,6 +405,11 @@ def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Opt
         raise _unseen(name, error.args[0]) from error
 
 
+def exists(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> bool:
+    """Whether there is such a topic. Raises CommandError where Kafka does not say."""
+    return _exists(_admin(conf), name, timeout_s)
+
+
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError if that cannot be determined."""
     admin = _admin(conf)
@@ -430,6 +437,10 @@ def _unseen(name: str, error: KafkaError) -> CommandError:
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     hint = f"; if it is there, the right READ or WRITE on topic {name} is missing" if denied else ""
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
+
+
+DEFAULT_MAX_BYTES = 1_048_588
+"""A broker's `max.message.bytes` where nobody has set another."""
 
 
 def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Optional[int]:

@@ -7,7 +7,8 @@ aborts what others left open and fences them: they can no longer commit. So read
 import logging
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -18,6 +19,7 @@ from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
 STEP_S = 5.0
+DELIVERY_STEP_S = 0.1
 PATIENCE_S = 60.0
 """How long to retry a commit: longer than the broker's transaction time-out, so that its outcome is known."""
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -46,13 +48,44 @@ OUTAGE = (
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.INVALID_TXN_STATE,
 )
+REFUSED = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_MSG,
+    KafkaError.POLICY_VIOLATION,
+)
+"""What Kafka has against a record, and not against whoever sends it, or against all."""
+MOST_OUT_OF_STEP = 3
+FRAME_BYTES = 512
+"""More than what goes around a record in a request."""
 Delivered = Callable[[Optional[KafkaError], Any], None]
 """The client's delivery callback."""
-PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+INNOCENT = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._INVALID_DIFFERENT_RECORD)
+"""What becomes of the other records when one fails."""
 
 
 class Fenced(CommandError):
     """Another writer has taken over; nothing of the open transaction was committed."""
+
+
+class RecordsRefused(CommandError):
+    """Kafka has something against records as they are; nothing of the open transaction was committed.
+
+    Some of them may be innocent: it may refuse a whole batch for one, and blame all.
+    """
+
+    def __init__(self, reasons: Mapping[Hashable, str]) -> None:
+        """`reasons` by the tags of the records."""
+        self.reasons = reasons
+        self.reason = next(iter(reasons.values()))
+        super().__init__(f"Kafka refuses records: {self.reason}")
+
+
+class OutOfStep(CommandError):
+    """The client has to number records anew after a refusal; nothing was committed. Send the same again."""
 
 
 class Interrupted(CommandError):
@@ -68,19 +101,23 @@ class Transactions:
         name: str,
         note: Callable[[str], None],
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+        rooms: Sequence[int] = (),
     ) -> None:
-        """`name` is the transactional id, `timeout_ms` the transaction time-out."""
+        """`name` is the transactional id, `timeout_ms` the transaction time-out, `rooms` what topics take."""
         self._name = name
         self._note = note
-        self._errors: List[Tuple[KafkaError, str]] = []
-        """Delivery errors, each with its topic."""
+        self._errors: List[Tuple[KafkaError, str, Hashable]] = []
+        """Delivery errors, each with its topic and the record's tag."""
         self._topics: Set[str] = set()
         """The topics that the open transaction writes to."""
         self._is_open = False
+        self._steps_left = 0
+        """How often the client may have to number anew, after a refusal."""
         self._producer = started(
             Producer,
             {
                 **DEFAULTS,
+                **_sizes(rooms),
                 **client,
                 **({} if "debug" in client else {"logger": SILENT}),
                 "transactional.id": name,
@@ -88,7 +125,6 @@ class Transactions:
                 "enable.idempotence": True,
                 "acks": "all",
                 "delivery.report.only.error": True,
-                "on_delivery": self._delivered,
             },
         )
 
@@ -105,18 +141,24 @@ class Transactions:
                     missing = missing_right(reason, "WRITE", self._name)
                     raise CommandError(f"transactions cannot be used: {reason.str()}{missing}") from error
 
-    def send(self, record: Outgoing) -> None:
-        """Send a record in the open transaction, beginning one if there is none."""
+    def send(self, record: Outgoing, tag: Hashable = None) -> None:
+        """Send a record in the open transaction, beginning one if there is none.
+
+        Raises RecordsRefused, here or in `commit`, only for records that have a tag, and OutOfStep after it.
+        """
         try:
             if not self._is_open:
                 self._begin()
             self._topics.add(record.topic)
-            produce(self._producer, record)
+            produce(self._producer, record, partial(self._delivered, tag))
         except KafkaException as error:
+            if error.args[0].code() in REFUSED:  # by the client itself
+                self._errors.append((error.args[0], record.topic, tag))
             raise self._failure(error.args[0]) from error
 
     def commit(self) -> None:
-        """Commit what was sent. Raises Fenced or CommandError if none of it was committed, or Interrupted."""
+        """Commit what was sent. Raises Interrupted, or another CommandError if none of it was committed."""
+        self._await_delivery()
         deadline_s, waits = time.monotonic() + PATIENCE_S, False
         while True:
             try:
@@ -132,9 +174,17 @@ class Transactions:
                 if not waits:
                     self._note(f"Kafka does not confirm the transaction yet: {reason.str()}")
                 waits = True
-        self._is_open = False
+        self._is_open, self._steps_left = False, 0
         if waits:
             self._note("Kafka has confirmed the transaction")
+
+    def _await_delivery(self) -> None:
+        """Let the records be delivered, or one be refused: amid a commit, the client waits long to say so."""
+        before, left = -1, len(self._producer)
+        # A fatal error comes out here too, at times as a SystemError; the commit tells it.
+        with suppress(KafkaException, SystemError):
+            while left and left != before and not self._errors:
+                before, left = left, self._producer.flush(DELIVERY_STEP_S)
 
     def abort(self) -> None:
         """Abort the open transaction, if there is one."""
@@ -150,23 +200,39 @@ class Transactions:
         self._producer.begin_transaction()
         self._is_open = True
 
-    def _delivered(self, error: Optional[KafkaError], message: Any) -> None:
+    def _delivered(self, tag: Hashable, error: Optional[KafkaError], message: Any) -> None:
         if error is not None:
-            self._errors.append((error, message.topic()))
+            self._errors.append((error, message.topic(), tag))
 
     def _failure(self, error: KafkaError) -> CommandError:
         """Abort the transaction and return the error to raise."""
         if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
             self._is_open = False
             return Fenced("another replayer has taken over")
-        everywhere = " and ".join(sorted(self._topics))
-        causes = (failed for failed in self._errors if failed[0].code() not in PURGED)
-        cause, topic = next(causes, (error, everywhere))
-        self.abort()
+        self.abort()  # it also hands out what became of the records
+        causes = [failed for failed in self._errors if failed[0].code() not in INNOCENT]
+        if not causes and error.code() == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER and self._steps_left:
+            self._steps_left -= 1
+            return OutOfStep(error.str())
+        if causes and all(each.code() in REFUSED and tag is not None for each, _, tag in causes):
+            self._steps_left = MOST_OUT_OF_STEP
+            return RecordsRefused({tag: each.str() for each, _, tag in causes})
+        causes.sort(key=lambda failed: failed[0].code() in REFUSED)
+        cause, topic, _ = causes[0] if causes else (error, " and ".join(sorted(self._topics)), None)
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
         missing = missing_right(cause, "WRITE", topic)
         return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}{missing}")
+
+
+def _sizes(rooms: Sequence[int]) -> Dict[str, int]:
+    """Batches that all topics take, as one that is too large is refused whole; records that any does."""
+    if not rooms:
+        return {}
+    return {
+        "batch.size": min(DEFAULTS["batch.size"], *rooms),
+        "message.max.bytes": max(1_000_000, *rooms) + FRAME_BYTES,
+    }
 
 
 def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:

@@ -27,16 +27,16 @@ STAGE = OWN_PREFIX + "stage"
 CLASS = OWN_PREFIX + "class"
 RETRYABLE = OWN_PREFIX + "retryable"
 FINGERPRINT = OWN_PREFIX + "fingerprint"
+FRAME = OWN_PREFIX + "frame"
+"""Where a handler's error began, as `shop/prices.py:21 in total`."""
+CAUSE = OWN_PREFIX + "cause"
+"""The innermost cause of a handler's error, or those of a group's members, as `KeyError: 'sku'`."""
 FIRST_FAILED_AT = OWN_PREFIX + "first-failed-at"
 FAILED_AT = OWN_PREFIX + "failed-at"
 TIMESTAMP = OWN_PREFIX + "timestamp"
 SCHEMA = OWN_PREFIX + "schema"
 CLIENT = OWN_PREFIX + "client"
 STACK = OWN_PREFIX + "stack"
-FRAME = OWN_PREFIX + "frame"
-"""Where a handler's error began, as `shop/prices.py:21 in total`."""
-CAUSE = OWN_PREFIX + "cause"
-"""The innermost cause of a handler's error, or those of a group's members, as `KeyError: 'sku'`."""
 LEFT_OUT = OWN_PREFIX + "left-out"
 """Only on a pointer: which of the source's `value`, `headers` and `key` did not fit."""
 ID = OWN_PREFIX + "id"
@@ -63,6 +63,8 @@ STACK_LIMIT = {Shrink.NOTHING: 8192, Shrink.STACK: 512, Shrink.MESSAGE: 0, Shrin
 """Bytes of stack trace kept at each step."""
 MESSAGE_LIMIT = {Shrink.NOTHING: 32768, Shrink.STACK: 32768, Shrink.MESSAGE: 256, Shrink.POINTER: 256}
 """Bytes of error message kept at each step."""
+CAUSE_LIMIT = {Shrink.NOTHING: 4096, Shrink.STACK: 4096, Shrink.MESSAGE: 256, Shrink.POINTER: 256}
+"""Bytes of cause kept at each step."""
 LABEL_LIMIT = 512
 """Bytes kept of a reason, class, schema or client name, since foreign code may choose these."""
 POINTER_PART_LIMIT = 4096
@@ -106,9 +108,37 @@ def dead_letter(
     return Outgoing(dlq_topic, key, value, own + diagnostics, partition, about.failed_at_ms)
 
 
+_PREFIXES = (BROKER_PREFIX, OWN_PREFIX)
+_ALWAYS = frozenset((TOPIC, PARTITION, OFFSET, REASON))
+_KNOWN = _ALWAYS.union(
+    (GROUP, DELIVERY_COUNT, MESSAGE, STAGE, CLASS, RETRYABLE, FINGERPRINT, FIRST_FAILED_AT, FAILED_AT),
+    (TIMESTAMP, SCHEMA, CLIENT, STACK, LEFT_OUT, ID, HEADERS_LEFT_OUT),
+)
+"""Those of today; a later version may write more."""
+
+
 def is_diagnostic(name: str) -> bool:
     """Whether our dead letters set this header, so that a replay strips it."""
-    return name.startswith((BROKER_PREFIX, OWN_PREFIX))
+    return name.startswith(_PREFIXES)
+
+
+def is_ours(headers: Headers) -> bool:
+    """Whether we wrote these headers last: ours stand behind all others, each once, and none before.
+
+    We replace those of an earlier death. So where they stand otherwise, another system carried them along,
+    and they are whatever the order's producer wrote.
+    """
+    names = [name for name, _ in headers]
+    try:
+        begin = names.index(TOPIC)
+    except ValueError:
+        return False
+    last = frozenset(names[begin:])
+    if len(last) < len(names) - begin or not _ALWAYS <= last:
+        return False
+    if not last <= _KNOWN and not all(name.startswith(_PREFIXES) for name in last):
+        return False
+    return not begin or not any(name.startswith(_PREFIXES) for name in names[:begin])
 
 
 def size_of(outgoing: Outgoing) -> int:
@@ -118,7 +148,7 @@ def size_of(outgoing: Outgoing) -> int:
 
 
 DIAGNOSTICS_LIMIT = 64 * 1024
-"""Upper bound of our own headers, framing included: the limits above add up to 45 KiB."""
+"""Upper bound of our own headers, framing included: the limits above add up to 50 KiB."""
 
 
 def is_small(record: Record, max_bytes: int) -> bool:
@@ -132,8 +162,26 @@ def fingerprint(
 ) -> str:
     """16 hex digits, equal for failures of the same kind whatever numbers and ids they mention."""
     parts = (reason, stage, error_class, None if message is None else normalised(message))
-    text = "\0".join("" if part is None else part for part in parts)
+    return _fingerprint(tuple("" if part is None else part for part in parts))
+
+
+@lru_cache(maxsize=1024)
+def _fingerprint(parts: Tuple[str, ...]) -> str:
+    text = "\0".join(parts)
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+def fingerprint_of(failure: Failure) -> str:
+    """The fingerprint of a failure: a handler's by kind and frame, any other's by kind and message.
+
+    The frame tells what a message cannot: that of `KeyError: 'SKU-7'` is the key. A failure of a handler that
+    has no frame (nothing of the handler's ran) goes by its message.
+    """
+    reason, stage, error_class, message = failure[:4]
+    if failure.frame is None or stage != "process":
+        return fingerprint(reason, stage, error_class, message)
+    causes = {cause.error_class for cause in failure.causes}
+    return _fingerprint((reason, stage, error_class, *sorted(causes), f"@{failure.frame}"))
 
 
 FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
@@ -166,6 +214,20 @@ def normalised(message: str) -> str:
 
 
 Payload = Tuple[Optional[bytes], Optional[bytes], Headers, Tuple[str, ...]]
+
+
+class Pointer(NamedTuple):
+    """What the last resort carries of its source."""
+
+    key: Optional[bytes]
+    headers: Headers
+    left_out: Tuple[str, ...]
+
+
+def pointer_to(source: Record) -> Pointer:
+    """What a dead letter of this record carries of it if its value does not fit."""
+    key, _, headers, left_out = _payload(source, Shrink.POINTER)
+    return Pointer(key, headers, left_out)
 
 
 def _payload(record: Record, shrink: Shrink) -> Payload:
@@ -201,7 +263,9 @@ def _diagnostics(record: Record, failure: Failure, about: Circumstances, shrink:
         (DELIVERY_COUNT, b"%d" % about.attempts),
         (MESSAGE, _head(message, MESSAGE_LIMIT[shrink])),
         *told,
-        (FINGERPRINT, fingerprint(reason, stage, error_class, message).encode()),
+        (FINGERPRINT, fingerprint_of(failure).encode()),
+        None if failure.frame is None else (FRAME, _head(failure.frame, LABEL_LIMIT)),
+        None if failure.cause is None else (CAUSE, _head(failure.cause, CAUSE_LIMIT[shrink])),
         _time(FIRST_FAILED_AT, about.first_failed_at_ms),
         (FAILED_AT, b"%d" % about.failed_at_ms),
         _time(TIMESTAMP, record.timestamp_ms),

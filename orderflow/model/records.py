@@ -18,7 +18,7 @@ class Record(NamedTuple):
     offset: int
     timestamp_ms: Optional[int]
     timestamp_type: Optional[str]
-    """`CreateTime`, `LogAppendTime`, or None if the broker gave none."""
+    """`CreateTime`, `LogAppendTime`, or None if the record has no time."""
     key: Optional[bytes]
     value: Optional[bytes]
     headers: Headers
@@ -64,7 +64,11 @@ def place_in(topic: str, text: Optional[str]) -> Optional[Place]:
 
 
 class Outgoing(NamedTuple):
-    """One record to send. `partition` None leaves the choice to the key, by PARTITIONER."""
+    """One record to send.
+
+    `partition` None leaves the choice to the key, by PARTITIONER. `timestamp_ms` None is this machine's
+    time, NO_TIME_MS none at all.
+    """
 
     topic: str
     key: Optional[bytes]
@@ -155,18 +159,26 @@ def _why_left_out(error: Exception) -> str:
 
 
 TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
+NO_TIME_MS = -1
+"""How Kafka says that a record has no time; of type CreateTime, and before all others."""
+
+
+def time_of(message: Message) -> Tuple[Optional[str], Optional[int]]:
+    """The type of the message's timestamp, and epoch milliseconds; None for both where it has no time."""
+    kind, timestamp_ms = message.timestamp()
+    timestamp_type = TIMESTAMP_TYPES.get(kind)
+    return (None, None) if timestamp_type is None or timestamp_ms < 0 else (timestamp_type, timestamp_ms)
 
 
 def record_of(message: Message) -> Record:
     """The client's message as a plain record."""
-    kind, timestamp_ms = message.timestamp()
-    timestamp_type = TIMESTAMP_TYPES.get(kind)
+    timestamp_type, timestamp_ms = time_of(message)
     headers, left_out = headers_of(message)
     return Record(
         message.topic(),
         message.partition(),
         message.offset(),
-        timestamp_ms if timestamp_type else None,
+        timestamp_ms,
         timestamp_type,
         message.key(),
         message.value(),

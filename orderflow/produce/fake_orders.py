@@ -1,15 +1,13 @@
-"""Made-up orders: plausible ones, and ones broken on purpose."""
+"""Made-up orders of the shipped schema, in a microsecond each."""
 
 import itertools
-import json
 import random
 import time
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple
 
 from faker import Faker
 
 Order = Dict[str, Any]
-Encode = Callable[[Order], bytes]
 
 CUSTOMERS = 5_000
 PRODUCTS = 1_000
@@ -73,74 +71,3 @@ def _product(faker: Faker, source: random.Random) -> Product:
     return Product(
         faker.bothify("???-####", letters="ABCDEFGHJKLMNPQRSTUVWXYZ"), round(source.lognormvariate(3, 1), 2)
     )
-
-
-# --- Bad orders ---
-
-
-class Spoiler:
-    """Makes records that cannot be processed, with each of the `DEFECTS` in turn."""
-
-    def __init__(self, encode: Encode, source: random.Random) -> None:
-        self._encode = encode
-        self._random = source
-        self._defects = itertools.cycle(DEFECTS)
-        self.made = 0
-        """Bad records so far."""
-
-    def spoil(self, order: Order) -> Tuple[Order, bytes]:
-        """The next bad record: the order it stands for, with an id of its own, and its bytes."""
-        defect = next(self._defects)
-        self.made += 1
-        meant = {**order, "order_id": f"{order['order_id']}-bad-{self.made}"}
-        meant.update(defect.changes(meant))
-        return meant, defect.damage(self._encode(meant), meant, self._random)
-
-
-Damage = Callable[[bytes, Order, random.Random], bytes]
-
-
-class Defect(NamedTuple):
-    """One way to break an order: fields changed before encoding, and bytes damaged after it."""
-
-    name: str
-    reason: str
-    """The reason code with which the consumer dead-letters it."""
-    changes: Callable[[Order], Order]
-    damage: Damage
-
-
-def _nothing(order: Order) -> Order:
-    return {}
-
-
-def _intact(value: bytes, order: Order, source: random.Random) -> bytes:
-    return value
-
-
-def _truncated(value: bytes, order: Order, source: random.Random) -> bytes:
-    """Cut within the last eight bytes (timestamp and price), so that the framing stays readable."""
-    return value[: -source.randint(1, 8)]
-
-
-def _unknown_schema(value: bytes, order: Order, source: random.Random) -> bytes:
-    """The same framing, with a schema that nobody has."""
-    if value[:1] == b"\x00":
-        return b"\x00\x7f\xff\xff\xff" + value[5:]
-    return value[:2] + bytes(byte ^ 0xFF for byte in value[2:10]) + value[10:]
-
-
-def _foreign(value: bytes, order: Order, source: random.Random) -> bytes:
-    """Another framing: the order as JSON text."""
-    return json.dumps(order).encode()
-
-
-DEFECTS: Sequence[Defect] = (
-    Defect("negative price", "validate.price", lambda order: {"price": -order["price"] or -1.0}, _intact),
-    Defect("zero quantity", "validate.quantity", lambda order: {"quantity": 0}, _intact),
-    Defect("empty id", "validate.order_id", lambda order: {"order_id": ""}, _intact),
-    Defect("truncated bytes", "decode.truncated", _nothing, _truncated),
-    Defect("unknown schema", "decode.unknown_schema", _nothing, _unknown_schema),
-    Defect("foreign framing", "decode.framing", _nothing, _foreign),
-)
-"""Every defect that the consumer must survive."""

@@ -11,11 +11,11 @@ import csv
 import re
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
+from orderflow.avro.logical_fields import base64_bytes
+from orderflow.avro.order_fields import Field, faults, json_value, record_reader
 from orderflow.exits import UsageError
 from orderflow.model.text import escape
 from orderflow.produce.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
-from orderflow.produce.logical_fields import base64_bytes
-from orderflow.produce.order_fields import Field, faults, json_value, record_reader
 
 Order = Dict[str, Any]
 

@@ -218,11 +218,11 @@ class Publication:
 
     @property
     def exit_code(self) -> int:
-        """Failures take precedence over a signal, a signal over bad lines."""
+        """Failures take precedence over a signal, a signal over bad lines, and `| head` over those."""
         if self._fault is not None:
             return self._fault.exit_code
         if self._publisher.failed or self._publisher.in_flight or self._publisher.hopeless is not None:
             return exits.FAILED
         if self._stop.requested:
             return self._stop.exit_code
-        return exits.INCOMPLETE if self._faults.count else exits.OK
+        return exits.INCOMPLETE if self._faults.count and not self._status.abandoned else exits.OK

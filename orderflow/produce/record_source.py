@@ -5,9 +5,11 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, Unencodable
 from orderflow.exits import CommandError
-from orderflow.produce.fake_orders import FakeOrders, Spoiler, steady_clock_ms
-from orderflow.produce.order_fields import defaults_of
+from orderflow.produce.fake_orders import now_ms, steady_clock_ms
+from orderflow.produce.made_up import made_up_orders
 from orderflow.produce.order_file import BadLine, Item, OrderFile
+from orderflow.produce.record_key import KeyOf
+from orderflow.produce.spoiler import Spoiler, defects_for
 
 Order = Dict[str, Any]
 KeyAndValue = Tuple[Optional[bytes], Optional[bytes]]
@@ -17,15 +19,15 @@ KeyAndValue = Tuple[Optional[bytes], Optional[bytes]]
 class Wire:
     """How orders become records and back: their bytes and their key."""
 
-    def __init__(self, encoder: OrderEncoder, decoder: OrderDecoder, key_field: str) -> None:
+    def __init__(
+        self, encoder: OrderEncoder, decoder: OrderDecoder, key_of: KeyOf, own_rules: bool = False
+    ) -> None:
         self.schema = encoder.schema
         self.encode = encoder.encode
         self.decode = decoder.decode
-        self._key_field = key_field
-
-    def key_of(self, order: Order) -> bytes:
-        """The record's key: the text of the order's key field."""
-        return str(order[self._key_field]).encode()
+        self.key_of = key_of
+        self.defects = defects_for(encoder.schema, own_rules)
+        """The ways in which an order can be broken. With rules of one's own, only its bytes can be."""
 
 
 class RecordSource:
@@ -42,7 +44,7 @@ class RecordSource:
         self._inserted = False
         self._share = invalid
         self._random = random.Random(seed)
-        self._spoiler = Spoiler(wire.encode, self._random)
+        self._spoiler = Spoiler(wire.encode, self._random, wire.schema, wire.defects)
         self._orders: Iterable[Item] = self._made_up(seed is not None) if file is None else file
 
     @property
@@ -91,8 +93,5 @@ class RecordSource:
         return BadLine(self.file.position, str(error))
 
     def _made_up(self, reproducible: bool) -> Iterable[Order]:
-        """Made-up orders, with defaults for fields that they do not know."""
-        chance = self._random
-        orders = FakeOrders(chance, steady_clock_ms()) if reproducible else FakeOrders(chance)
-        defaults = defaults_of(self._wire.schema.parsed)
-        return ({**defaults, **order} for order in orders) if defaults else orders
+        clock_ms = steady_clock_ms() if reproducible else now_ms
+        return made_up_orders(self._wire.schema, self._random, clock_ms)

@@ -3,7 +3,10 @@
 import base64
 import json
 import os
-from typing import Any, Callable, Dict, Optional, TextIO
+from contextlib import suppress
+from typing import Any, Callable, Dict, Optional
+
+from orderflow.cli.output import write_all
 
 
 class Undelivered:
@@ -17,14 +20,16 @@ class Undelivered:
         self,
         decode: Callable[[bytes], Dict[str, Any]],
         encode: Callable[[Dict[str, Any]], bytes],
-        key_of: Callable[[Dict[str, Any]], bytes],
+        key_of: Callable[[Dict[str, Any]], Optional[bytes]],
         name: str = "undelivered",
     ) -> None:
         self._decode = decode
         self._encode = encode
         self._key_of = key_of
         self._name = name
-        self._file: Optional[TextIO] = None
+        self._descriptor: Optional[int] = None
+        self._size = 0
+        """Of the whole lines in the file."""
         self.path: Optional[str] = None
         """The file's path; None while it is not created."""
         self.kept = 0
@@ -34,37 +39,47 @@ class Undelivered:
 
     def keep(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
         """Write one record at once. False on a full disk: raising in the client's callback would not help."""
+        line = f"{json.dumps(self._line(key, value))}\n".encode("ascii")
         try:
-            if self._file is None:
-                self._file = self._create()
-            self._file.write(json.dumps(self._line(key, value)) + "\n")
+            if self._descriptor is None:
+                self._descriptor = self._create()
+            write_all(self._descriptor, line)
         except OSError as error:
             self.lost = f"{self.path or self._name}: {error.strerror}"
+            self._cut()
             return False
+        self._size += len(line)
         self.kept += 1
         return True
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is None:
+        """Close the file. One in which nothing could be kept is not left behind."""
+        if self._descriptor is None or self.path is None:
             return
-        try:
-            self._file.close()
-        except OSError as error:
-            self.lost = f"{self.path}: {error.strerror}"
+        with suppress(OSError):
+            os.close(self._descriptor)
+        if not self.kept:
+            with suppress(OSError):
+                os.unlink(self.path)
 
-    def _create(self) -> TextIO:
+    def _cut(self) -> None:
+        """Leave no half line, which would be taken for a bad one when the file is given to `--input`."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+
+    def _create(self) -> int:
         """A new file that only its owner can read, since it holds customers' data."""
         number = 1
         while True:
             path = f"{self._name}.jsonl" if number == 1 else f"{self._name}-{number}.jsonl"
             try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             except FileExistsError:
                 number += 1
                 continue
             self.path = path
-            return os.fdopen(descriptor, "w", buffering=1, encoding="ascii")
+            return descriptor
 
     def _line(self, key: Optional[bytes], value: Optional[bytes]) -> Dict[str, Any]:
         order = self._order(key, value)

@@ -1,5 +1,6 @@
 """Which schemas are taken, from where, and which are refused before they can do harm."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -142,6 +143,57 @@ def test_a_schema_that_only_a_restart_can_add_is_not_retried(folder: Path, ref: 
 
     assert "decode.unknown_schema" == caught.value.reason
     assert not isinstance(caught.value, UnknownSchema)
+
+
+class Seconds:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since the test began."""
+        return self.now_s
+
+
+def holding(folder: Path, clock: Seconds) -> SchemaStore:
+    return SchemaStore(folder / "order_schema.avsc", folder / "schemas", hold_s=300, clock=clock)
+
+
+def test_a_newer_schema_is_waited_for_and_found_once_its_file_is_there(folder: Path) -> None:
+    """In a rolling deployment an older consumer meets it first; the folder is read again, not the reader."""
+    newer, clock = order_schema(field("note", "string", default="")), Seconds()
+    held, ref = holding(folder, clock), SchemaRef(newer.fingerprint, None)
+    with pytest.raises(UnknownSchema) as caught:
+        held.find_writer(ref)
+
+    (folder / "schemas" / "newer.avsc").write_text(newer.text, encoding="utf-8")
+    clock.now_s = 300.0
+
+    assert ("decode.unknown_schema", 300) == (caught.value.reason, caught.value.after_s)
+    assert newer == held.find_writer(ref)
+    assert SHIPPED == held.reader
+
+
+def test_the_folder_is_not_read_again_for_every_order(folder: Path) -> None:
+    """A flood of orders with a made-up fingerprint costs no look at the disk each."""
+    newer, clock = order_schema(field("note", "string", default="")), Seconds()
+    held, ref = holding(folder, clock), SchemaRef(newer.fingerprint, None)
+    for now_s, found in ((0.0, False), (0.5, False), (1.5, True)):
+        clock.now_s = now_s
+        (folder / "schemas" / "newer.avsc").write_text(newer.text if now_s else "{", encoding="utf-8")
+        with contextlib.nullcontext() if found else pytest.raises(UnknownSchema):
+            held.find_writer(ref)
+
+
+def test_a_file_that_cannot_be_used_adds_nothing_while_running(folder: Path) -> None:
+    """Half-copied, say: the next look may find it whole."""
+    held = holding(folder, Seconds())
+    (folder / "schemas" / "broken.avsc").write_text("{", encoding="utf-8")
+
+    with pytest.raises(UnknownSchema, match="neither the reader's nor in schemas/"):
+        held.find_writer(SchemaRef(b"\x01" * 8, None))
+    assert SHIPPED == held.find_writer(SchemaRef(SHIPPED.fingerprint, None))
 
 
 @pytest.mark.parametrize("text", ["{", record(field("next", ["null", "R"])), None])

@@ -191,3 +191,25 @@ def orders_or_none(made: Pipeline) -> List[Line]:
         return made.orders()
     except AssertionError:
         return []
+
+
+def test_an_older_consumer_holds_newer_orders_back_until_it_knows_their_schema(
+    pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    """A rolling deployment without a registry: nothing is dead-lettered, and each key stays in order."""
+    newer, folder = order_schema(field("note", "string", default="")), tmp_path / "schemas"
+    folder.mkdir()
+    (tmp_path / "newer.avsc").write_text(newer.text, encoding="utf-8")
+    made = pipeline(SCHEMA_VERSIONS=str(folder), UNKNOWN_SCHEMA_BACKOFF="0.5", MAX_RETRIES="30")
+    made.publish([("first", "other")])
+    made.publish_bytes([encode({**ORDER, "order_id": "new", "note": "n"}, newer)], b"c")
+    made.publish_bytes([encode({**ORDER, "order_id": "old"})], b"c")
+    running = made.consume("works", "--until-drained")
+    eventually(lambda: "decode.unknown_schema: fingerprint" in running.err, why=lambda: running.err)
+
+    (folder / "newer.avsc").write_text(newer.text, encoding="utf-8")
+    finished = running.wait()
+
+    assert (0, []) == (finished.code, made.dead_letters())
+    first, second = made.calls()[-2:]
+    assert first.position.offset < second.position.offset

@@ -57,17 +57,19 @@ def test_a_handler_that_cannot_be_loaded_is_named_with_its_reason(
 
     assert finished.code == 2
     assert handler in finished.err and why in finished.err
-    assert "Traceback" not in finished.err
+    assert ("Traceback" in finished.err) == ("http_api" in handler), "only where code of the handler's ran"
 
 
 def test_a_handler_written_into_the_script_is_looked_at_too(nowhere: Pipeline) -> None:
-    """The obvious place for business logic takes no async function either."""
-    async_script = (ROOT / "consumer.py").read_text("utf-8").replace("\ndef process(", "\nasync def process(")
-    (nowhere.folder / "consumer.py").write_text(async_script, encoding="utf-8")
+    """The obvious place for business logic takes no generator either."""
+    script = (
+        (ROOT / "consumer.py").read_text("utf-8").replace('    return {"order_id"', '    yield {"order_id"')
+    )
+    (nowhere.folder / "consumer.py").write_text(script, encoding="utf-8")
     finished = nowhere.run(str(nowhere.folder / "consumer.py"), PYTHONPATH=str(ROOT))
 
     assert finished.code == 2
-    assert "process of consumer.py" in finished.err and "async" in finished.err
+    assert "process of consumer.py" in finished.err and "generator" in finished.err
 
 
 def test_every_wrong_setting_is_told_at_once(nowhere: Pipeline) -> None:
@@ -171,8 +173,11 @@ def test_an_order_that_always_fails_is_dead_lettered_after_its_budget(pipeline: 
     assert reason(letter) == "process.retries_exhausted"
     assert letter.header("__dlq.errors.delivery.count") == "3"
     assert "poison POISON-1" in (letter.header("__dlq.errors.message") or "")
-    told = [line for line in finished.err.splitlines() if "POISON-1" in line]
+    told = [line for line in finished.err.splitlines() if line.startswith(("retry ", "dead "))]
     assert len(told) == 3
+    assert all("POISON-1" in line and "handlers.py:" in line for line in told)
+    assert finished.err.count("Traceback") == 1
+    assert (letter.header("orders.dlq.frame") or "").endswith("in poison_fails")
     shop.assert_account_closes()
 
 
@@ -279,7 +284,9 @@ def test_text_from_an_order_cannot_reach_the_terminal_raw(pipeline: NewPipeline)
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_it_cleanly_and_nothing_is_repeated(
     pipeline: NewPipeline, number: int, code: int
 ) -> None:

@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
+from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Outgoing
-from tests.support.dlq_tools import make_topic, ours, send
+from tests.support.dlq_tools import T0_MS, make_topic, order, ours, send
 from tests.support.pipeline import eventually
 from tests.support.replay_tools import Desk
 
@@ -58,6 +59,27 @@ def test_a_canary_that_went_elsewhere_does_not_pass(desk: Desk) -> None:
     assert "none of it went to" in run.err
 
 
+def test_a_pointer_leads_only_to_the_record_that_it_came_from(desk: Desk) -> None:
+    """Not to another customer's order, a transaction's marker, an offset past the end or another topic."""
+    victim = Outgoing("", b"O-0", order(9), [], 0, T0_MS)
+    send(desk.bootstrap_servers, desk.orders_topic, [victim], **{"transactional.id": desk.topic})
+    places = [(desk.orders_topic, 0), (desk.orders_topic, 0), (desk.orders_topic, 1), (desk.orders_topic, 9)]
+    places += [("payments", 0)]
+    pointers = [ours(offset, topic=topic, key=b"O-0", shrink=Shrink.POINTER) for topic, offset in places]
+    desk.fill([pointers[0], pointers[1]._replace(key=b"EVIL"), *pointers[2:]])
+
+    run = desk.run("replay", "--all", *FAST)
+
+    assert run.code == 3, run.err
+    assert dict(desk.sent_from()) == {"0:0": 1}
+    assert f"1  of them fetched from {desk.orders_topic}, where the dead letters point to" in run.err
+    assert "1  not: points to a record that is not the one it came from" in run.err
+    assert f"0:1 {desk.orders_topic}-0-0: another record is there: key differs" in run.err
+    assert "2  not: its value is not in the dead letter, and the source no longer has it" in run.err
+    assert "1  not: came from a topic that was not confirmed" in run.err
+    assert "another record is there: key differs" in desk.run("show", "0:1").out
+
+
 def recreate(desk: Desk, topic: str) -> None:
     """Delete a topic and create it again under the same name."""
     admin = AdminClient({"bootstrap.servers": desk.bootstrap_servers})
@@ -84,7 +106,7 @@ def test_marks_of_a_deleted_topic_do_not_apply_to_its_successor(desk: Desk) -> N
     desk.fill(letters(desk, 4))
 
     assert set(desk.states().values()) == {"new"}
-    run = desk.run("replay", "--all", *FAST)
+    run = desk.run("replay", "--all", "--stale", "allow", *FAST)
 
     assert run.code == 0, run.err
     assert "4 of 4 sent" in run.out

@@ -78,6 +78,7 @@ def test_what_is_hidden_is_in_no_output(shop: Shop) -> None:
         assert "[masked]" in run.out
     assert len(shop.run("list", "--key", "anna", masked=masked).lines) == 1
     assert "is hidden" in shop.run("groups", "--by", "customer_id", code=2, masked=masked).err
+    assert "did you mean customer_id" in shop.run("list", code=2, masked="custmer_id").err
     assert "no terminal to ask" in shop.run("list", "--unmask", code=4, masked=masked).err
     assert "fields are hidden" in shop.run("show", "0:1", "--raw", code=1, masked=masked).err
 

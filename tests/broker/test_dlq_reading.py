@@ -414,7 +414,8 @@ def test_show_fetches_what_the_dead_letter_does_not_carry(
     """The value of a pointer comes from the source topic, while that holds it."""
     source = topic("orders")
     make_topic(kafka.bootstrap_servers, source)
-    send(kafka.bootstrap_servers, source, [Outgoing("", b"O-0", order(0, customer_id="C-from-source"), [])])
+    from_source = Outgoing("", b"O-0", order(0, customer_id="C-from-source"), [], 0, T0_MS)
+    send(kafka.bootstrap_servers, source, [from_source])
     handler = fresh([ours(n, topic=source, shrink=Shrink.POINTER) for n in (0, 5)])
 
     assert f"fetched from {source}-0-0" in handler.run("show", "0:0").out

@@ -12,10 +12,10 @@ from typing import Any, Callable, List
 import pytest
 
 from orderflow.model.dead_letter import Shrink
-from orderflow.model.records import Outgoing
+from orderflow.model.records import Headers, Outgoing
 from tests.support.account import read_topic
 from tests.support.acls import allow_writing, deny_writing
-from tests.support.dlq_tools import Run, make_topic, order, ours, send
+from tests.support.dlq_tools import T0_MS, Run, make_topic, order, ours, send
 from tests.support.replay_tools import Desk
 
 pytestmark = pytest.mark.broker
@@ -88,7 +88,7 @@ def test_a_dry_run_tells_and_sends_nothing(make: Callable[..., Desk]) -> None:
     assert [row["send"] for row in rows] == [True, True, False, False, False, False, False]
     assert set(rows[0]) == {
         *("position", "send", "target", "why", "detail", "stale", "headers_left_out"),
-        *("before", "after", "sha256"),
+        *("fetched", "unchecked", "before", "after", "sha256"),
     }
 
 
@@ -210,11 +210,14 @@ def test_another_target(make: Callable[..., Desk]) -> None:
 
 def test_a_pointer_is_fetched_from_its_source(make: Callable[..., Desk]) -> None:
     """The source record goes again, with all of its headers."""
-    desk = make(lambda orders: [ours(0, topic=orders, partition=1, value=order(9), shrink=Shrink.POINTER)])
-    source = Outgoing("", b"O-0", order(9), [("big", b"x" * 5000)], 1)
-    desk.publish([source])
+    headers: Headers = [("big", b"x" * 5000)]
+    desk = make(lambda orders: [ours(0, topic=orders, partition=1, headers=headers, shrink=Shrink.POINTER)])
+    desk.publish([Outgoing("", b"O-0", order(9), headers, 1, T0_MS)])
 
-    assert desk.run("replay", "--all", *FAST).code == 0
+    run = desk.run("replay", "--all", *FAST)
+
+    assert run.code == 0, run.err
+    assert f"1  of them fetched from {desk.orders_topic}" in run.err
     (line,) = desk.sent()
     assert (line.key, line.value, line.headers[0]) == (b"O-0", order(9), ("big", b"x" * 5000))
 
@@ -228,7 +231,7 @@ def test_superseded_by_a_newer_order_of_the_key(make: Callable[..., Desk]) -> No
             ours(2, topic=orders, key=b"B", value=order(9)),
         ]
     )
-    desk.publish(Outgoing("", key, order(9), [], 0) for key in (b"A", b"B", b"B", b"A"))
+    desk.publish(Outgoing("", key, order(9), [], 0, T0_MS) for key in (b"A", b"B", b"B", b"A"))
 
     run = desk.run("replay", "--all", *FAST)
 
@@ -318,7 +321,8 @@ def test_jobs_have_stable_keys(make: Callable[..., Desk]) -> None:
     (row,) = desk.jobs()
 
     assert [*row] == [
-        *("job", "action", "status", "by", "started", "changed", "total", "done", "target", "reason")
+        *("job", "action", "status", "by", "started", "changed", "total", "done", "target", "reason"),
+        "refused",
     ]
     assert (row["total"], row["done"], row["status"], row["reason"]) == (2, 2, "done", "fixed in 4.2")
     assert row["job"] in desk.run("jobs").out

@@ -60,7 +60,7 @@ def test_too_few_replicas_in_sync_keep_the_offset_until_they_are_back(
     kafka.kill(3)
     tested.publish_bytes([b"no order"] * 5)
     running = tested.consume("works", "--until-drained")
-    said = ("cannot forward", "not committed")
+    said = ("cannot forward", "not settled")
     eventually(lambda: any(words in running.err for words in said), 90, running.describe)
     assert running.running and tested.told()[0].offset <= 50
     kafka.restart(3)

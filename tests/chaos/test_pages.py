@@ -4,9 +4,11 @@ The brokers here take 400 bytes of commit metadata, so that the list of waiting 
 back again and again.
 """
 
+import contextlib
 from typing import Callable, Iterator, Tuple
 
 import pytest
+from confluent_kafka import KafkaException
 
 from tests.broker.test_engine_rebalance import assert_survives_storm
 from tests.broker.test_pages import LONG, recreate
@@ -89,5 +91,7 @@ def test_compaction_at_its_fastest_takes_no_page_that_is_needed(strict_shop: New
 
 
 def _seen(tested: Shop) -> int:
-    """How many orders the group has taken in, by what it has committed."""
-    return sum(told.commit.next for told in tested.told().values() if told.commit is not None)
+    """How many orders the group has taken in, by what it has committed; 0 while a coordinator moves."""
+    with contextlib.suppress(KafkaException):
+        return sum(told.commit.next for told in tested.told().values() if told.commit is not None)
+    return 0

@@ -13,8 +13,9 @@ from typing import Any, Callable, List, Sequence, TextIO
 
 import pytest
 
+from orderflow.cli.output import Notes
 from orderflow.cli.status import Outage, StatusLine
-from orderflow.cli.terminal import duration, has_colour, is_terminal, program
+from orderflow.cli.terminal import can_rewrite, duration, has_colour, program
 from orderflow.model.text import escape
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,7 +44,8 @@ def script(body: str) -> List[str]:
     """The command line of a script whose `main` has this body."""
     code = (
         "import sys, os, signal, time\n"
-        "from orderflow.cli.run import arguments, run, standard_input\n"
+        "from orderflow.cli.arguments import arguments\n"
+        "from orderflow.cli.run import run, standard_input\n"
         "from orderflow.cli.signals import StopSignals\n"
         "from orderflow.cli.status import StatusLine\n"
         "from orderflow.exits import CommandError, Refused, Tripped, UsageError\n"
@@ -64,7 +66,10 @@ def run(body: str, **options: Any) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("plain text, ünïcödé and 漢字 stay", "plain text, ünïcödé and 漢字 stay"),
+        ("plain text, ünïcödé, नमस्ते, שָׁלוֹם and 漢字 stay", "plain text, ünïcödé, नमस्ते, שָׁלוֹם and 漢字 stay"),
+        ("a\u200bb\u00adc\u3164d\u2800e\ufe0f", "a\\u200bb\\u00adc\\u3164d\\u2800e\\ufe0f"),
+        ("\u0301b, a\u0301, \u0301", "\\u0301b, a\u0301, \\u0301"),
+        ("e" + "\u0301" * 5, "e" + "\u0301" * 4 + "\\u0301"),
         ("a\x1b[31mb", "a\\u001b[31mb"),
         ("a\nb\r\tc", "a\\u000ab\\u000d\\u0009c"),
         ("a\x9bb", "a\\u009bb"),
@@ -102,7 +107,7 @@ def test_a_password_that_was_typed_in_the_wrong_place_is_not_repeated(typed: str
         ("UsageError('wrong')", 2, "-c: wrong\n"),
         ("Refused('not confirmed')", 4, "-c: not confirmed\n"),
         ("Tripped('too many came back')", 5, "-c: too many came back\n"),
-        ("CommandError('two\\nlines, an \\x1b escape')", 1, "-c: two\nlines, an \\u001b escape\n"),
+        ("CommandError('two', 'lines, a \\n break')", 1, "-c: two\nlines, a \\u000a break\n"),
         ("KeyboardInterrupt()", 130, ""),
     ],
 )
@@ -112,16 +117,17 @@ def test_an_expected_failure_is_its_text_and_its_exit_code(error: str, code: int
     assert (finished.returncode, finished.stdout, finished.stderr) == (code, "", told)
 
 
-def test_a_bug_keeps_its_traceback() -> None:
-    finished = run("return 1 // 0")
+def test_a_bug_keeps_its_traceback_and_its_text_cannot_forge_one() -> None:
+    finished = run("try: 1 // 0\nexcept Exception: raise ValueError('a\\n\\x1b[2Jb')")
 
-    assert finished.returncode == 1
-    assert "ZeroDivisionError" in finished.stderr
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "ZeroDivisionError: integer division or modulo by zero\n" in finished.stderr
+    assert finished.stderr.endswith("\nValueError: a\\u000a\\u001b[2Jb\n")
 
 
 def test_a_reader_that_goes_away_ends_it_quietly_with_zero() -> None:
     """`| head` is no failure."""
-    command = script("while True: out.write('line\\n' * 100)")
+    command = script("while True: out.lines(['line'] * 100)")
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -143,12 +149,13 @@ def test_help_into_a_closed_pipe_is_quiet_too() -> None:
     assert (finished.returncode, finished.stderr) == (0, b"")
 
 
-def test_streams_that_were_closed_before_the_start_do_no_harm() -> None:
-    command = [*script("out.write('x'); err.write('y'); return 3")]
+@pytest.mark.parametrize(("body", "code"), [("err.line('y'); return 3", 3), ("out.line('x'); return 0", 1)])
+def test_a_script_without_streams_runs_and_never_takes_lost_data_for_written(body: str, code: int) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], env=environ, timeout=30)
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *script(body)]
+    finished = subprocess.run(command, env=environ, timeout=30)
 
-    assert finished.returncode == 3
+    assert finished.returncode == code
 
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -171,15 +178,15 @@ def test_a_descriptor_that_was_closed_before_the_start_is_given_to_nothing_else(
     ("redirection", "code", "out", "err"),
     [
         ("<&-", 2, "", "-c: cannot read stdin: it is closed\n"),
-        ("</dev/null", 0, "[]", ""),
-        ("</dev/null 2>&-", 0, "[]", ""),
+        ("</dev/null", 0, "[]\n", ""),
+        ("</dev/null 2>&-", 0, "[]\n", ""),
     ],
 )
 def test_data_is_not_read_from_a_stdin_that_was_closed(
     redirection: str, code: int, out: str, err: str
 ) -> None:
     """Whoever reads orders or dead letters from it would take it for an empty file, and end well."""
-    body = "out.write(repr(list(standard_input()))); return 0"
+    body = "out.line(repr(list(standard_input()))); return 0"
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *script(body)]
     finished = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30)
@@ -206,9 +213,9 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(where: str) -> None:
 
 WAIT = """
 with StopSignals(err) as stop:
-    out.write("ready\\n"); out.flush()
+    out.line("ready")
     while not stop.requested or {stubborn}: time.sleep(0.01)
-    out.write("clean\\n")
+    out.line("clean")
     return stop.exit_code
 """
 
@@ -228,7 +235,9 @@ def signalled(numbers: Sequence[int], stubborn: bool = False) -> "subprocess.Com
     return subprocess.CompletedProcess(command, process.returncode, out, said + err)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_the_first_signal_asks_to_stop_and_says_so(number: int, code: int) -> None:
     finished = signalled([number])
 
@@ -240,6 +249,41 @@ def test_the_second_signal_ends_it_at_once() -> None:
     finished = signalled([signal.SIGINT, signal.SIGTERM], stubborn=True)
 
     assert (finished.returncode, finished.stdout) == (143, "")
+
+
+ASKED_OTHERWISE = """
+with StopSignals(err) as stop:
+    stop.request(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    out.line("clean")
+    os.kill(os.getpid(), signal.SIGINT)
+    return stop.exit_code
+"""
+
+
+def test_a_stop_asked_for_by_other_means_is_no_signal() -> None:
+    """A supervisor asks, and the system signals its whole group: still a clean stop. Two signals are two."""
+    finished = run(ASKED_OTHERWISE)
+
+    assert (finished.returncode, finished.stdout) == (130, "clean\n")
+
+
+AT_ONCE = """
+def end(code):
+    os.write(1, b"ended")
+    os._exit(code + 1)
+
+with StopSignals(err, end) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_who_has_others_to_end_is_called_for_the_second_signal() -> None:
+    """Instead of ending at once itself."""
+    finished = run(AT_ONCE)
+
+    assert (finished.returncode, finished.stdout) == (144, "ended")
 
 
 FORK = """
@@ -268,7 +312,7 @@ with StopSignals(err) as stop:
     thread.start(), thread.join()
     end(signal.SIGINT, when_up=True)
     os.kill(os.getpid(), signal.SIGTERM)
-    out.write(f"{ended} {stop.requested}")
+    out.line(f"{ended} {stop.requested}")
     return stop.exit_code
 """
 
@@ -277,7 +321,7 @@ def test_a_child_that_is_forked_meanwhile_obeys_signals_as_any_other() -> None:
     """Whoever terminates a pool of a handler's does not wait for it; forked from a worker's thread, too."""
     finished = run(FORK)
 
-    assert (finished.returncode, finished.stdout) == (143, f"{[-15] * 6 + [1]} True")
+    assert (finished.returncode, finished.stdout) == (143, f"{[-15] * 6 + [1]} True\n")
     assert finished.stderr.count("stopping") == 1
 
 
@@ -302,7 +346,7 @@ def test_signals_are_as_before_when_the_block_is_left() -> None:
 
 def test_progress_off_a_terminal_is_a_plain_line_every_ten_seconds() -> None:
     err, clock = io.StringIO(), Clock()
-    status = StatusLine(err, clock)
+    status = StatusLine(Notes(err), clock)
     for second in range(1, 26):
         clock.now_s = 100.0 + second
         if status.due():
@@ -315,7 +359,7 @@ def test_progress_off_a_terminal_is_a_plain_line_every_ten_seconds() -> None:
 def test_progress_on_a_terminal_is_rewritten_and_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     err, clock = Terminal(), Clock()
-    status = StatusLine(err, clock)
+    status = StatusLine(Notes(err), clock)
     status.show("1 done")
     status.show("2 done")
     status.note("something stays")
@@ -330,7 +374,7 @@ def test_progress_that_nobody_can_read_is_noticed_and_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     err = os.fdopen(writing, "w")
-    status = StatusLine(err)
+    status = StatusLine(Notes(err))
     assert not status.abandoned
 
     status.note("hello?")
@@ -352,7 +396,7 @@ def test_progress_that_nobody_can_read_is_noticed_and_is_no_failure() -> None:
 def test_each_stream_is_judged_by_itself(
     stream: Callable[[], TextIO], environ: Any, terminal: bool, colour: bool
 ) -> None:
-    assert is_terminal(stream(), environ) is terminal
+    assert can_rewrite(stream(), environ) is terminal
     assert has_colour(stream(), environ) is colour
 
 

@@ -151,9 +151,19 @@ def test_the_longest_back_off_is_not_shorter_than_the_first() -> None:
     assert "shorter than RETRY_BACKOFF" in faults({"RETRY_BACKOFF": "90"})[0]
 
 
-def test_the_key_must_be_a_field_of_the_order() -> None:
-    assert settings({"ORDER_KEY": "customer_id"}).order_key == "customer_id"
-    assert "did you mean customer_id?" in faults({"ORDER_KEY": "customer"})[0]
+def test_older_schemas_lie_beside_the_order_schema_unless_a_folder_is_named(tmp_path: Path) -> None:
+    own = settings({"ORDER_SCHEMA": "shop/order.avsc"})
+    named = settings({"ORDER_SCHEMA": "shop/order.avsc", "SCHEMA_VERSIONS": str(tmp_path)})
+
+    assert settings({}).order_schema == config.ORDER_SCHEMA
+    assert settings({}).schema_versions == config.ORDER_SCHEMA.with_name("schemas")
+    assert (own.order_schema, own.schema_versions) == (Path("shop/order.avsc"), Path("shop/schemas"))
+    assert named.schema_versions == tmp_path
+
+
+def test_a_folder_of_older_schemas_that_is_named_must_be_there(tmp_path: Path) -> None:
+    """Without it, orders of older schemas would be dead-lettered one by one."""
+    assert "is not a folder" in faults({"SCHEMA_VERSIONS": str(tmp_path / "nowhere")})[0]
 
 
 # --- what passes through to the client

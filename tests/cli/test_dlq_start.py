@@ -13,8 +13,9 @@ SLOW = {"confluent_kafka", "fastavro", "dotenv", "config"}
 PROBE = """
 import contextlib, io, sys
 import dlq_handler
+from orderflow.cli.output import Notes, Output
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    dlq_handler.main(sys.argv[1:], sys.stdout, sys.stderr)
+    dlq_handler.main(sys.argv[1:], Output(sys.stdout), Notes(sys.stderr))
 print("\\n".join(sys.modules))
 """
 

@@ -72,6 +72,7 @@ def test_a_value_is_read_as_it_is_meant(kind: ValueType, text: str, value: objec
         (values.RATE, "0/s", "rate above 0"),
         (values.RATE, "10/fortnight", "rate above 0"),
         (values.RATE, "-1", "rate above 0"),
+        (values.RATE, "9" * 400 + "/s", "rate above 0"),
         (values.SHARE, "5", "such as 5% or 0.05"),
         (values.SHARE, "101%", "from 0% to 100%"),
     ],

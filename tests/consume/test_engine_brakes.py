@@ -6,7 +6,7 @@ import pytest
 
 from orderflow.consume.handler import Delivery
 from orderflow.consume.retry import Policy
-from orderflow.errors import InvalidOrder, RejectOrder, RetryLater
+from orderflow.errors import InvalidOrder, RejectOrder, RetryLater, RulesFailed
 from tests.support.scripted_session import DEAD_LETTERS, POLICY, Life, Topic
 
 SHIPPED = Policy()
@@ -158,7 +158,7 @@ def test_an_outage_of_everything_dead_letters_next_to_nothing(
     run(life, 200.0)
     lost = dead(topic)
     down[0] = False
-    life.until(lambda: life.engine.figures().waiting == 0 and life.is_drained(), steps=20_000)
+    life.until(lambda: life.engine.waiting == 0 and life.is_drained(), steps=20_000)
 
     assert lost <= 45 + 3
     assert dead(topic) == lost, "an order was given up after the outage"
@@ -309,7 +309,7 @@ def test_orders_that_break_a_rule_hide_no_outage() -> None:
 
     def handler(order: Order, delivery: Delivery) -> None:
         if delivery.offset % 2:
-            raise InvalidOrder("quantity must be at least 1: 0", "validate.quantity")
+            raise InvalidOrder("quantity", "must be at least 1: 0")
         raise ConnectionError("the bank is down")
 
     life = Life(topic, handler, policy=SHIPPED)
@@ -361,3 +361,17 @@ def test_a_rejection_between_dead_letters_neither_counts_nor_resets() -> None:
     Life(topic, handler, policy=SHIPPED).drain()
 
     assert [4, 1, 1, 4, 1, 4, 1, 1] == [calls.count(offset) for offset in range(8)]
+
+
+def test_rules_that_fail_for_every_order_are_an_outage() -> None:
+    """They may need what is down, as a handler may; orders that break a rule are none."""
+    topic = Topic()
+    topic.fill(400)
+
+    def rules(order: Order) -> None:
+        raise RulesFailed("shop:check: ConnectionError: the price list is down")
+
+    life = Life(topic, rules, policy=SHIPPED)
+    life.until(lambda: "outage_begins" in life.names())
+
+    assert 10 > len(topic.of(DEAD_LETTERS))

@@ -8,7 +8,9 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
+from orderflow import Publish
 from orderflow.consume.retry import Policy
+from orderflow.errors import TopicUnusable
 from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
 
 Order = Dict[str, Any]
@@ -68,6 +70,45 @@ def test_a_result_that_cannot_be_published_is_the_failure_of_its_order(workers: 
     assert (6, 5) == (len(called), len(topic.of(RESULTS)))
 
 
+@WORKERS
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_all_results_of_an_order_are_sent_before_its_offset_is_committed(
+    workers: int, exactly_once: bool
+) -> None:
+    """In one settlement, whatever their topics, also where no topic for results is set."""
+    topic = Topic()
+    topic.fill(4)
+
+    def handler(order: Order) -> Any:
+        return [Publish(order["value"], topic=name) for name in ("mail", "stock")]
+
+    life = Life(topic, handler, workers=workers, exactly_once=exactly_once).drain()
+
+    for name in ("mail", "stock"):
+        assert [b"0:0", b"0:1", b"0:2", b"0:3"] == sorted(record.value or b"" for record in topic.of(name))
+    for sent, _ in life.session.sends:
+        assert sent == () or len({record.topic for record in sent}) == 2
+    assert 4 == life.engine.settling.counts.processed
+
+
+@WORKERS
+def test_an_order_for_a_topic_that_is_missing_waits_for_it_and_is_never_lost(workers: int) -> None:
+    """Others go on; it is retried, then dead-lettered with the topic's name."""
+    topic = Topic()
+    topic.fill(5)
+
+    def limit_of(name: str) -> int:
+        raise TopicUnusable(f"topic {name} does not exist")
+
+    def handler(order: Order) -> Any:
+        return Publish(1, topic="nowhere") if order["value"] == b"0:2" else None
+
+    life = Life(topic, handler, workers=workers, policy=SOON, limit_of=limit_of).drain()
+
+    assert [(b"0:2", "publish.unknown_topic")] == fates(life)
+    assert (1, 4) == (life.names().count("retry"), life.engine.settling.counts.processed)
+
+
 def test_a_result_that_nobody_publishes_may_be_anything_that_has_run() -> None:
     """A row, a response, a session: it is dropped."""
     topic = Topic()
@@ -119,6 +160,25 @@ def test_whatever_a_handler_raises_is_the_failure_of_its_order(workers: int, err
     assert [(b"0:1", "process.retries_exhausted")] == fates(life)
     assert (2, 4) == (called.count(b"0:1"), len(set(called) - {b"0:1"}))
     assert 1 == life.names().count("retry")
+
+
+@WORKERS
+def test_the_first_traceback_of_a_kind_is_reported_once(workers: int) -> None:
+    """However many orders fail of it and however often; the failure keeps its frame."""
+    topic = Topic()
+    topic.fill(5)
+
+    def handler(order: Order) -> None:
+        {}[order["value"]]
+
+    life = Life(topic, handler, workers=workers, policy=SOON).drain()
+
+    (shown,) = [fields["traceback"] for name, fields in life.events if name == "first_of_its_kind"]
+    assert 1 == sum(line.startswith("  File ") for line in shown), "only the handler's own frames"
+    frames = {dict(letter.headers)["orders.dlq.frame"] for letter in topic.of(DEAD_LETTERS)}
+    marks = {dict(letter.headers)["orders.dlq.fingerprint"] for letter in topic.of(DEAD_LETTERS)}
+    assert (1, 1) == (len(frames), len(marks))
+    assert (frames.pop() or b"").startswith(b"tests/consume/test_engine_handlers.py:")
 
 
 @WORKERS

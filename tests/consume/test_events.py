@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderflow.consume.events import EVENTS, MESSAGE_LENGTH, line_of
-from orderflow.errors import InvalidOrder, RejectOrder, describe
+from orderflow.errors import Cause, InvalidOrder, RejectOrder, describe
 from orderflow.model.records import Record
 from tests.support.memory import Stored
 
@@ -23,6 +23,7 @@ SAMPLES: Dict[str, Any] = {
     "offset": 41,
     "until": 50,
     "waiting": 7,
+    "suspects": [(0, offset) for offset in range(17, 40)],
     "first": 0,
     "last": 549,
     "careful": True,
@@ -35,13 +36,17 @@ SAMPLES: Dict[str, Any] = {
     "max_bytes": 750,
     "detail": "Broker: not available",
     "step": "settling",
+    "reason": "full",
+    "since_ms": 1_764_000_000_000,
     "committed": None,
     "limit": "bytes",
     "topic": "orders-waiting",
     "trace": "the dead letter of its offset 7",
     "for_s": 60.0,
+    "where": "shop/bank.py:7 in pay",
     "metadata": "somebody's",
     "failure": FAILED,
+    "traceback": ["Traceback (most recent call last):", "ConnectionError: bank is down"],
 }
 """A value of each field that an event may carry."""
 
@@ -90,10 +95,10 @@ def test_every_event_says_how_grave_it_is_and_what_it_means(name: str) -> None:
     """One line, its severity first, and a meaning for the manual."""
     line = line_of(name, fields_of(name))
 
-    assert EVENTS[name].severity in ("retry", "dead", "info", "warn", "ERROR")
+    assert EVENTS[name].severity in ("debug", "retry", "dead", "info", "warn", "ERROR")
     assert line.startswith(EVENTS[name].severity + " ")
     assert EVENTS[name].meaning
-    assert line.isprintable()
+    assert all(part.isprintable() for part in line.split("\n"))
 
 
 # --- the lines
@@ -110,7 +115,7 @@ def test_a_retry_names_order_cause_and_next_try() -> None:
 @pytest.mark.parametrize(
     ("error", "attempt", "line"),
     [
-        (InvalidOrder("0 items", "validate.quantity"), 1, ": validate.quantity: 0 items"),
+        (InvalidOrder("quantity", "is 0"), 1, ": validate.quantity: quantity is 0"),
         (RejectOrder("no"), 1, " after 1 attempt: process.rejected: orderflow.errors.RejectOrder: no"),
         (ValueError("x"), 4, " after 4 attempts: process.failed: ValueError: x"),
     ],
@@ -132,6 +137,22 @@ def test_lost_orders_are_named_by_offset() -> None:
     assert "of its key" not in line_of("waiting_order_lost", alone)
 
 
+def test_cause_and_frame_are_named() -> None:
+    """Where to look, and what it began with."""
+    failure = FAILED._replace(causes=(Cause("OSError", "no route"),), frame="shop/bank.py:7 in pay")
+    line = line_of("retry", {**fields_of("retry"), "failure": failure})
+
+    assert "ConnectionError: bank is down, caused by OSError: no route (shop/bank.py:7 in pay); at" in line
+
+
+def test_a_traceback_follows_its_line() -> None:
+    """The only event of several lines; those after the first are indented."""
+    first, *others = line_of("first_of_its_kind", fields_of("first_of_its_kind")).split("\n")
+
+    assert "warn first ConnectionError, its traceback is shown this once:" == first
+    assert ["  Traceback (most recent call last):", "  ConnectionError: bank is down"] == others
+
+
 # --- text of unknown origin
 
 HOSTILE = ["\x1b[2J\x1b[31m", "a\r\nERROR forged line", "\u202eevil", "\x9b31m", "\ud800", "\u2028", "\0"]
@@ -144,12 +165,13 @@ def test_hostile_text_is_shown_and_not_obeyed(name: str, text: str) -> None:
     fields = fields_of(name)
     failure = FAILED._replace(message=text, reason=text, error_class=text)
     key = text.encode("utf-8", "surrogatepass")
-    changes = {"failure": failure, "detail": text, "metadata": text}
+    changes = {"failure": failure, "detail": text, "metadata": text, "traceback": [text]}
     changes["record"] = RECORD._replace(key=key) if name == "dead_lettered" else Stored(41, key)  # type: ignore[assignment]
 
     line = line_of(name, {field: changes.get(field, value) for field, value in fields.items()})
 
-    assert line.isprintable()
+    assert all(part.isprintable() for part in line.split("\n"))
+    assert line.count("\n") == len(fields.get("traceback", ())[:1])
 
 
 @settings(max_examples=50, deadline=None)
@@ -173,3 +195,15 @@ def test_no_key_and_an_empty_key_look_different() -> None:
     ]
 
     assert "key none:" in lines[0] and "key :" in lines[1]
+
+
+def test_orders_that_may_have_ended_the_process_are_named() -> None:
+    """One, or the first of several."""
+    many = [(1, offset) for offset in range(10)]
+
+    assert line_of("called_alone", {"suspects": [(1, 17)]}) == (
+        "warn order 1-17 is called alone: it may be what ended the process"
+    )
+    assert line_of("called_in_company", {"suspects": many}) == (
+        "debug orders 1-0, 1-1, 1-2, 1-3, 1-4, 1-5, 1-6, 1-7 and 2 more are called with nothing beside them"
+    )

@@ -8,7 +8,18 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 import pytest
 
-from orderflow.consume.handler import Delivery, HandlerUnusable, _layers, delivery_of, load, wants_delivery
+import config
+from orderflow.consume.handler import (
+    Delivery,
+    HandlerUnusable,
+    _layers,
+    delivery_of,
+    is_async,
+    is_async_inside,
+    let_own_modules_win,
+    load,
+    wants_delivery,
+)
 from tests.support.memory import Stored
 
 
@@ -119,29 +130,105 @@ def test_a_name_of_another_form_is_refused(name: str) -> None:
         ("import sys\nsys.exit('usage: ...')", "SystemExit: usage"),
         ("", "has no function process"),
         ("process = 3", "process is not a function"),
-        ("def process(): pass", "takes neither"),
+        ("def process(): yield 1", "put @contextmanager"),
+        ("async def process(): yield 1", "@asynccontextmanager"),
         ("def process(order, delivery, database): pass", "takes neither"),
         ("def process(*, order): pass", "takes neither"),
-        ("async def process(order): pass", "async"),
-        ("async def process(order): yield 1", "async"),
+        ("async def process(order): yield 1", "generator"),
         ("def process(order): yield 1", "generator"),
-        ("class C:\n async def __call__(self, order): pass\nprocess = C()", "async"),
         ("class C:\n def __call__(self, order): yield\nprocess = C()", "generator"),
         ("class C:\n async def __call__(self, order): yield\nprocess = C()", "generator"),
-        ("class C:\n async def run(self, order): pass\nprocess = C().run", "async"),
-        ("class C:\n def __call__(self, order): pass\nprocess = C", "a class with __call__"),
-        ("from functools import partial as p\nasync def f(a, order): pass\nprocess = p(f, 1)", "async"),
         (
-            "from functools import partial as p\nclass C:\n async def __call__(self, a, order): pass\n"
-            "class D:\n __call__ = C()\nprocess = p(p(C()), 1)",
-            "async",
+            "class C:\n def __init__(self, bank): pass\n def __call__(self, order): pass\nprocess = C",
+            "a class with __call__",
         ),
+        ("from functools import partial as p\ndef f(a, order): yield\nprocess = p(f, 1)", "generator"),
     ],
 )
 def test_an_unusable_file_is_refused(file: Callable[..., str], source: str, says: str) -> None:
     """At the start, once, and not at the first order: among them what would never run when it is called."""
     with pytest.raises(HandlerUnusable, match=says):
         load(file(source) + ":process")
+
+
+ASYNC = [
+    "async def process(order): pass",
+    "class C:\n async def __call__(self, order): pass\nprocess = C()",
+    "class C:\n async def run(self, order): pass\nprocess = C().run",
+    "from functools import partial as p\nasync def f(a, order): pass\nprocess = p(f, 1)",
+    "from functools import partial as p\nclass C:\n async def __call__(self, a, order): pass\n"
+    "class D:\n __call__ = C()\nprocess = p(p(C()), 1)",
+]
+
+
+@pytest.mark.parametrize("source", ASYNC)
+def test_an_async_handler_is_known_by_every_form_of_it(file: Callable[..., str], source: str) -> None:
+    """It is called on an event loop."""
+    handler = load(file(source) + ":process")
+
+    assert (True, False) == (is_async(handler), is_async_inside(handler))
+
+
+def test_a_wrapper_of_an_async_function_may_be_either(file: Callable[..., str]) -> None:
+    """Whether it hands back a coroutine shows only when it is called."""
+    source = (
+        "import functools\nasync def f(order): pass\n@functools.wraps(f)\ndef process(order): return f(order)"
+    )
+    handler = load(file(source) + ":process")
+
+    assert (False, True) == (is_async(handler), is_async_inside(handler))
+    assert not is_async_inside(one)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def total():\n    return {}['sku']\ntotal()", "return {}['sku']"),
+        ("def process(order) return 1", "def process(order) return 1"),
+    ],
+)
+def test_a_file_that_fails_shows_where(file: Callable[..., str], source: str, says: str) -> None:
+    """Its own frames, and none of what imported it."""
+    with pytest.raises(HandlerUnusable) as caught:
+        load(file(source) + ":process")
+
+    assert any(says in line for line in caught.value.traceback)
+    assert not any("importlib" in line or "orderflow/" in line for line in caught.value.traceback)
+
+
+def test_what_is_not_there_has_no_traceback() -> None:
+    """No code of the handler's ran."""
+    with pytest.raises(HandlerUnusable) as caught:
+        load("no_such_module_here:process")
+
+    assert () == caught.value.traceback
+
+
+def test_the_handlers_own_modules_win_where_names_meet(
+    file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`import config` in a handler means the one beside it; who has imported ours keeps it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "config", config)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    file("NAME = 'theirs'", "config.py")
+    path = file("import config\nfrom config import NAME\ndef process(order): return NAME")
+    let_own_modules_win(path)
+
+    assert "theirs" == load(f"{path}:process")({})
+    assert config.SETTINGS
+
+
+def test_ours_stays_where_the_handler_has_none_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is imported twice."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    let_own_modules_win("shop.billing")
+
+    assert sys.modules["config"] is config
 
 
 @pytest.mark.parametrize("name", ["no/such/file.py:process", "no_such_module_here:process", "..:process"])

@@ -12,7 +12,8 @@ from orderflow.kafka.topics import Standing, standing
 from tests.conftest import Kafka
 from tests.support.pipeline import eventually
 
-NONE_GIVEN = Standing(True, True, "the group is stable")
+NONE_GIVEN = Standing(True, True, "4 consumers, 3 partitions")
+REBALANCING = Standing(False, False, "the group is preparing rebalancing, and this consumer a member of it")
 OUT = Standing(False, True, "the group is stable, with 1 members, and this consumer is none of them")
 NO_COORDINATOR = Standing(False, False, "no answer from the group's coordinator: Local: Timed out")
 
@@ -43,12 +44,32 @@ class Script:
             self.membership.look(is_at_work, "Broker: odd")
 
 
-def test_a_member_that_was_given_none_is_left_in_peace() -> None:
-    """More members than partitions: hours without a word, and asked twice a minute."""
+def test_a_member_that_was_given_none_says_so_once() -> None:
+    """More members than partitions: one line with both numbers, and asked twice a minute from then on."""
     script = Script(NONE_GIVEN)
     script.pass_by(3600.0)
-    assert not script.told
+    assert script.told == [("stands_by", {"detail": "4 consumers, 3 partitions"})]
     assert script.asked == 120
+
+
+def test_it_says_so_again_when_the_numbers_change_or_it_had_work_meanwhile() -> None:
+    """What was said is true until something else is."""
+    script = Script(NONE_GIVEN)
+    script.pass_by(60.0)
+    script.answer = NONE_GIVEN._replace(detail="5 consumers, 3 partitions")
+    script.pass_by(60.0)
+    script.pass_by(10.0, is_at_work=True)
+    script.pass_by(60.0)
+    assert [fields["detail"][0] for _, fields in script.told] == ["4", "5", "5"]
+
+
+def test_a_group_that_is_still_assigning_its_partitions_is_no_news() -> None:
+    """The first question comes early; only after half a minute is an answer like this worth a line."""
+    script = Script(REBALANCING)
+    script.pass_by(29.0)
+    assert (script.asked, script.told) == (1, [])
+    script.pass_by(2.0)
+    assert (script.asked, [name for name, _ in script.told]) == (2, ["out_of_group"])
 
 
 def test_who_is_out_of_the_group_says_so_after_half_a_minute_and_then_ends() -> None:
@@ -94,6 +115,7 @@ def test_the_group_tells_who_was_given_none(
 
         eventually(lambda: sorted(told.is_idle for told in standings()) == [False, True])
         assert all(told.is_settled for told in standings())
+        assert [told.detail for told in standings() if told.is_idle] == ["2 consumers, 1 partition"]
         stranger = standing(conf, group, "stranger")
         assert (stranger.is_idle, stranger.is_settled) == (False, True)
         assert "with 2 members, and this consumer is none of them" in stranger.detail

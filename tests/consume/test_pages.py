@@ -12,7 +12,7 @@ import pytest
 
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, Settlement
-from orderflow.model.commit_metadata import read_metadata
+from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.ledger_page import page_key, read_page
 from tests.support.scripted_session import (
     BEGAN_S,
@@ -59,6 +59,14 @@ def live(topic: Topic, shop: Shop, exactly_once: bool = True, policy: Policy = S
 def pages_of(topic: Topic) -> List[Any]:
     """Every page in the topic, read."""
     return [read_page(record.key or b"", record.value) for record in topic.of(LEDGER)]
+
+
+def committed(topic: Topic) -> Commit:
+    """What the group has committed."""
+    offset, text = topic.committed[0]
+    found = read_metadata(text, offset)
+    assert found is not None
+    return found
 
 
 def results(topic: Topic) -> List[bytes]:
@@ -270,3 +278,20 @@ def test_numbers_of_pages_rise_even_if_the_clock_goes_back() -> None:
     assert len(numbers) > written
     assert numbers == sorted(set(numbers))
     assert numbers[0] >= BEGAN_S * 1000
+
+
+def test_a_list_that_would_fit_is_left_on_its_page_until_it_changes() -> None:
+    """A broker that takes less metadata than we think must not refuse the mark that a partition is open."""
+    topic = Topic()
+    topic.fill(20)
+    shop = Shop(topic)
+    life = live(topic, shop)
+    life.until(lambda: len(shop.done) == 10 and life.engine.settling.is_idle)
+    before = committed(topic)
+
+    second = Life(topic, shop, policy=SLOW, pages=True, metadata_limit=4_000)
+    second.until(lambda: "partition_ready" in second.names())
+
+    assert committed(topic).page == before.page
+    assert before.page is not None
+    assert (second.drain().engine.waiting, set(shop.done.values())) == (0, {1})

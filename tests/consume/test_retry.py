@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.consume.retry import Decision, GiveUp, Policy, Retry, backoff_s, decide
-from orderflow.errors import Failure, InvalidOrder, RejectOrder, RetryLater, UnknownSchema, describe
+from orderflow.errors import (
+    Failure,
+    InvalidOrder,
+    RejectOrder,
+    RetryLater,
+    RulesFailed,
+    UnknownSchema,
+    describe,
+)
 
 FAILED = describe(ValueError("boom"))
 SECONDS = st.one_of(st.just(0.0), st.floats(0.001, 1e6))
@@ -58,7 +66,7 @@ def test_the_shipped_policy_waits_5_10_and_20_seconds() -> None:
     assert [Retry(5.0), Retry(10.0), Retry(20.0), given_up] == calls_until_given_up(FAILED, Policy())
 
 
-PERMANENT = [InvalidOrder("quantity", "validate.quantity"), RejectOrder("no such customer")]
+PERMANENT = [InvalidOrder("quantity", "is 0"), RejectOrder("no such customer")]
 
 
 @pytest.mark.parametrize("error", PERMANENT)
@@ -199,3 +207,22 @@ def test_a_delay_that_is_no_number_fails_in_the_handler(after: Optional[float]) 
     """It is raised where it is written, so it counts as the handler's failure and not as the engine's."""
     with pytest.raises((TypeError, ValueError)):
         RetryLater(after=after)
+
+
+def test_an_order_of_an_unknown_schema_waits_as_long_as_its_own_setting_says() -> None:
+    """A rolling deployment takes minutes, whatever the back-off after a failed call is."""
+    failure = describe(UnknownSchema("fingerprint 01", after_s=300.0))
+
+    assert Retry(300.0) == decide(failure, 1, Policy(), 0.5)
+    assert "decode.unknown_schema" == given_up(failure, 4).reason
+
+
+def test_rules_that_keep_failing_keep_their_own_reason() -> None:
+    """No handler was called, so its retries were not what was exhausted."""
+    assert "validate.failed" == given_up(describe(RulesFailed("shop:rules: KeyError")), 4).reason
+
+
+def given_up(failure: Failure, attempts: int) -> Failure:
+    decision = decide(failure, attempts, Policy(), 0.5)
+    assert isinstance(decision, GiveUp)
+    return decision.failure

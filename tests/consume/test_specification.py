@@ -4,6 +4,7 @@ Each case is a whole life of the real engine against the scripted session, in mi
 tests/broker/test_specification.py runs the same scenes against a real broker.
 """
 
+import asyncio
 from typing import Any, Dict, List, Optional
 
 import pytest
@@ -15,8 +16,8 @@ from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Killed, Life, 
 POLICY = Policy(max_retries=MAX_RETRIES, backoff_s=1.0, backoff_max_s=8.0)
 ROADS = ["alone", "behind another of its key", "without a key"]
 GUARANTEES = ["exactly-once", "at-least-once"]
-WAYS = [(1, False), (1, True), (4, True)]
-"""How many workers, and whether what waits is listed on a page."""
+WAYS = [("inline", False), ("inline", True), ("four threads", True), ("async, four at a time", True)]
+"""How the handler is called, and whether what waits is listed on a page."""
 
 
 class Story:
@@ -31,6 +32,24 @@ class Story:
         value: bytes = order["value"]
         self.calls.append(value)
         return self._does(self.calls.count(b"hero")) if value == b"hero" else None
+
+
+class AsyncStory(Story):
+    """The same story, told by an async handler: every other call waits for something first."""
+
+    async def __call__(self, order: Dict[str, Any]) -> Any:
+        """Process one order."""
+        if len(self.calls) % 2:
+            await asyncio.sleep(0)
+        return super().__call__(order)
+
+
+HANDLERS = {
+    "inline": (Story, 1),
+    "four threads": (Story, 4),
+    "async, one at a time": (AsyncStory, 1),
+    "async, four at a time": (AsyncStory, 4),
+}
 
 
 def reason(letters: List[Any]) -> Optional[str]:
@@ -51,19 +70,21 @@ def told(road: str) -> Topic:
     return topic
 
 
-@pytest.mark.parametrize(("workers", "pages"), WAYS)
+@pytest.mark.parametrize(("handler", "pages"), WAYS)
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", list(SCENES))
 def test_each_failure_has_its_calls_and_its_fate(
-    name: str, road: str, guarantee: str, workers: int, pages: bool
+    name: str, road: str, guarantee: str, handler: str, pages: bool
 ) -> None:
     """The number of calls, one outcome, the reason code; its neighbours are called once and not held up."""
-    topic, story, expected = told(road), Story(name), SCENES[name].expected
+    kind, workers = HANDLERS[handler]
+    topic, story, expected = told(road), kind(name), SCENES[name].expected
     exactly_once = guarantee == "exactly-once"
     life = Life(
         topic, story, policy=POLICY, workers=workers, publishes=True, exactly_once=exactly_once, pages=pages
     ).drain()
+    life.close()
 
     letters = topic.of(DEAD_LETTERS)
     assert (expected.calls, expected.reason) == (story.calls.count(b"hero"), reason(letters))
@@ -155,10 +176,12 @@ def test_an_outage_dead_letters_one_order_a_window(outage_s: float, window_s: fl
 # --- deaths
 
 
-@pytest.mark.parametrize("pages", [False, True])
+@pytest.mark.parametrize(("is_async", "pages"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 @pytest.mark.parametrize("death", range(1, 26))
-def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: str, pages: bool) -> None:
+def test_a_death_at_any_call_loses_and_doubles_nothing(
+    death: int, guarantee: str, is_async: bool, pages: bool
+) -> None:
     """The process dies at the n-th call of a topic with every scene; the next one continues."""
     topic = Topic()
     for name in SCENES:
@@ -174,8 +197,13 @@ def test_a_death_at_any_call_loses_and_doubles_nothing(death: int, guarantee: st
         calls[value] = calls.get(value, 0) + 1
         return SCENES[value.decode()].does(calls[value])
 
-    _live(topic, handler, guarantee, pages)
-    _live(topic, handler, guarantee, pages)
+    async def on_a_loop(order: Dict[str, Any]) -> Any:
+        if lived[0] % 2:
+            await asyncio.sleep(0)
+        return handler(order)
+
+    for _ in range(2):
+        _live(topic, on_a_loop if is_async else handler, guarantee, pages)
 
     letters = [letter.value for letter in topic.of(DEAD_LETTERS)]
     processed = set(SCENES) - {(value or b"").decode() for value in letters}
@@ -193,3 +221,4 @@ def _live(topic: Topic, handler: Any, guarantee: str, pages: bool) -> None:
     except Killed:
         # What its settling thread had sent reached Kafka before the death; the next process comes after that.
         life.engine.settling.wait()
+    life.close()

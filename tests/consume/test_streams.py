@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator
 
 import pytest
 
+from orderflow.cli.output import Notes
 from orderflow.consume.streams import HandlerStreams, Outlet
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,8 +36,9 @@ def full_disk() -> Iterator[int]:
 
 PROLOGUE = """
 import sys, os, subprocess, time
+from orderflow.cli.output import Notes
 from orderflow.consume.streams import HandlerStreams
-streams = HandlerStreams(sys.stderr)
+streams = HandlerStreams(Notes(sys.stderr))
 """
 
 
@@ -102,7 +104,7 @@ def test_prints_go_on_when_the_reader_has_left(how: Dict[str, str]) -> None:
             print("a line of a handler " * 100, flush=True)
         for _ in range(1000):
             print("a line of a handler"), sys.stdout.buffer.write(b"bytes")
-        print(f"{streams.take_loss()} {sys.stdout.errors}", file=streams.err)
+        streams.err.line(f"{streams.take_loss()} {sys.stdout.errors}")
         """,
         shell="| head -1",
         **how,
@@ -119,7 +121,7 @@ def test_a_full_disk_is_told_once() -> None:
         for _ in range(1000):
             print("a line of a handler")
         sys.stdout.flush()
-        print(streams.take_loss(), streams.take_loss(), streams.reader_left, file=streams.err)
+        streams.err.line(f"{streams.take_loss()} {streams.take_loss()} {streams.reader_left}")
         """,
         shell="> /dev/full",
     )
@@ -158,7 +160,7 @@ def test_what_is_printed_is_seen_in_its_order_by_children_too() -> None:
 def test_streams_are_put_back() -> None:
     """What is still in a buffer then is written, and comes before what is printed after."""
     before = sys.stdout, sys.stderr
-    with HandlerStreams(sys.stderr):
+    with HandlerStreams(Notes(sys.stderr)):
         print("inside")
     assert before == (sys.stdout, sys.stderr)
 
@@ -167,7 +169,7 @@ def test_streams_are_put_back() -> None:
 
 def test_a_handler_that_closes_its_stderr_does_not_close_ours() -> None:
     """It closes what it found."""
-    finished = run("sys.stderr.close(); sys.stdout.close()\nprint('ours', file=streams.err)")
+    finished = run("sys.stderr.close(); sys.stdout.close()\nstreams.err.line('ours')")
 
     assert (0, "ours\n") == (finished.returncode, finished.stderr)
 
@@ -178,7 +180,7 @@ def test_streams_without_a_descriptor_stay_as_they_are(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "stdout", ours)
     monkeypatch.setattr(sys, "stderr", None)
 
-    with HandlerStreams(ours) as streams:
+    with HandlerStreams(Notes(ours)) as streams:
         print("hello")
-        assert (ours, None, ours) == (sys.stdout, sys.stderr, streams.err)
+        assert (ours, None) == (sys.stdout, sys.stderr)
     assert (None, False, "hello\n") == (streams.take_loss(), streams.reader_left, ours.getvalue())

@@ -29,7 +29,7 @@ class Pool:
         finished: List[Finished] = []
         until_s = time.monotonic() + DEADLINE_S
         while len(finished) < count and time.monotonic() < until_s:
-            finished += self.workers.collect(0.05)
+            finished += [each._replace(took_s=0.0) for each in self.workers.collect(0.05)]
         return finished
 
 
@@ -56,8 +56,17 @@ def test_every_task_comes_back_once_with_its_result() -> None:
 
     finished = pool.collect(100)
 
-    assert [(task, task * 2, None) for task in range(100)] == sorted(finished)
+    assert [(task, task * 2, None) for task in range(100)] == sorted(one[:3] for one in finished)
     assert ([], 0) == (pool.workers.collect(0.0), pool.workers.in_flight)
+
+
+def test_a_call_comes_back_with_its_length() -> None:
+    """As the worker measured it, whatever else the threads had to wait for."""
+    workers = Workers(1, time.sleep)
+    workers.submit(0.05)
+    (finished,) = workers.collect(DEADLINE_S)
+
+    assert 0.05 <= finished.took_s < DEADLINE_S
 
 
 class Boom(Exception):
@@ -91,8 +100,8 @@ def test_an_error_comes_back_with_its_task_and_the_thread_goes_on(error: BaseExc
     pool.submit(1, 2)
     failed, succeeded = pool.collect(2)
 
-    assert Finished(1, None, error) == failed
-    assert Finished(2, 2, None) == succeeded
+    assert Finished(1, None, error, failed.took_s) == failed
+    assert Finished(2, 2, None, succeeded.took_s) == succeeded
 
 
 def test_one_worker_keeps_the_order() -> None:
@@ -227,7 +236,7 @@ def test_a_forked_child_ends_with_its_own_exit_code() -> None:
     pool = Pool(1, call)
     pool.submit(3)
 
-    assert [Finished(3, 3, None)] == pool.collect(1)
+    assert [3] == [finished.result for finished in pool.collect(1)]
 
 
 def test_threads_do_not_keep_the_process_alive(gate: threading.Event) -> None:

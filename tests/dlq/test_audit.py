@@ -59,9 +59,27 @@ def test_a_resumed_job_sees_what_was_there_at_its_start() -> None:
 
 
 def test_the_first_replay_bounds_the_search_for_returns() -> None:
-    """Discards cannot come back, so they do not make anyone look."""
-    assert states_of([entry("discarded")]).first_replay_ms is None
-    assert 500 == states_of([entry("replayed"), entry("replayed", at_ms=500)]).first_replay_ms
+    """Discards cannot come back, so they do not make anyone look; times do not count, as clocks differ."""
+    assert states_of([entry("discarded")]).replay_jobs == set()
+    assert states_of([entry("replayed"), entry("replayed", job="J-2")]).replay_jobs == {"J-1", "J-2"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "ends"),
+    [
+        ({"ends": {"dlq": {"0": 7, "1": 0}}}, {0: 7, 1: 0}),
+        ({"ends": {"dlq": {"0": 7, "x": 1, "1": "9", "2": -1}}}, {0: 7}),
+        ({"ends": {"other": {"0": 7}}}, None),
+        ({"ends": [7]}, None),
+        ({"ends": {"dlq": 7}}, None),
+        ({}, None),
+    ],
+)
+def test_where_a_topic_ended_when_a_job_began(request_: Any, ends: Optional[Dict[int, int]]) -> None:
+    """The job's record says so, unless somebody wrote another thing into it."""
+    job = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3, request=request_)
+
+    assert ends == audit.ends_at_start(job, "dlq")
 
 
 def test_an_entry_reads_as_it_was_written() -> None:

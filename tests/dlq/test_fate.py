@@ -6,7 +6,7 @@ import pytest
 
 from orderflow.dlq.masking import Mask
 from orderflow.dlq.replay.fate import Fate, Held, Sent, counted, where_it_is
-from orderflow.dlq.replay.returned import returned_text
+from orderflow.dlq.replay.returned import returned_lines
 from orderflow.errors import Undecodable
 from orderflow.model.commit_metadata import Commit, Entry, PageName
 from orderflow.model.records import Record
@@ -78,15 +78,15 @@ def returned(number: int, **changes: Any) -> Record:
 def test_a_canary_says_why_it_tripped() -> None:
     """The groups that came back, the most frequent first, and what to type."""
     records = [returned(1, message="\x1b[2J"), returned(2), returned(3)]
-    lines = returned_text(records, decode, Mask()).splitlines()
+    lines = list(returned_lines(records, decode, Mask()))
 
-    assert lines[1].startswith("  2 of group ")
-    assert lines[1].endswith(": OutOfStock: no stock for order 2")
-    assert lines[2].startswith("  1 of group ")
-    assert lines[3] == "look: python dlq_handler.py show 0:2 --stack"
+    assert lines[0].startswith("  2 of group ")
+    assert lines[0].endswith(": OutOfStock: no stock for order 2")
+    assert lines[1].startswith("  1 of group ")
+    assert lines[2] == "look: python dlq_handler.py show 0:2 --stack"
     assert all(line.isprintable() for line in lines)
 
 
 def test_a_canary_that_did_not_come_back_says_nothing_of_groups() -> None:
     """There are none."""
-    assert returned_text([], decode, Mask()) == ""
+    assert list(returned_lines([], decode, Mask())) == []

@@ -9,7 +9,7 @@ from orderflow.dlq.grouping import FEW, Groups, worth_a_row
 from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.tally import OTHERS
 from orderflow.errors import Failure, Undecodable
-from orderflow.model.dead_letter import FRAME, Circumstances, dead_letter
+from orderflow.model.dead_letter import Circumstances, dead_letter
 from orderflow.model.records import Record
 
 ABOUT = Circumstances("g", "host-1", 4, 1, 2, None, 1)
@@ -25,9 +25,11 @@ def letter(mark: str = "aa", at_ms: Optional[int] = 0) -> Letter:
     return one
 
 
-def died(message: str, stack: Optional[str] = None, error_class: str = "KeyError") -> Letter:
+def died(
+    message: str, stack: Optional[str] = None, error_class: str = "KeyError", frame: Optional[str] = None
+) -> Letter:
     source = Record("orders", 0, 1, 1, "CreateTime", b"k", b"v", [])
-    failure = Failure("process.failed", "process", error_class, message, True, stack=stack)
+    failure = Failure("process.failed", "process", error_class, message, True, stack=stack, frame=frame)
     return Letter(
         Record("dlq", 0, 7, 2, None, b"k", b"v", dead_letter(source, failure, ABOUT, "d").headers), decode
     )
@@ -62,8 +64,7 @@ def test_two_bugs_are_two_groups() -> None:
 def test_a_frame_in_a_header_counts_like_one_in_a_stack_trace() -> None:
     """The engine keeps the frame of every failure; an older dead letter may have its stack trace alone."""
     stack = '  File "/app/shop/prices.py", line 21, in total\n'
-    old, new = died("'QM'", stack), died("'GT'")
-    new.record.headers.insert(-1, (FRAME, b"shop/prices.py:21 in total"))
+    old, new = died("'QM'", stack), died("'GT'", frame="shop/prices.py:21 in total")
 
     assert len(counted(old, new).rows()) == 1
 

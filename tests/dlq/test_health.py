@@ -151,7 +151,7 @@ def test_what_expired_undecided_is_told_and_is_no_alarm_for_ever() -> None:
     found = verdict(told, MOST_AGE_MS)
 
     assert found.exit_code == 0
-    assert any("up to 20 expired" in line for line in health_lines(told, found, MOST_AGE_MS, 80, False))
+    assert any("up to 20 expired" in line for line in health_lines(told, found, MOST_AGE_MS, 80))
 
 
 @pytest.mark.parametrize("width", [None, 80])
@@ -159,7 +159,7 @@ def test_hostile_names_are_safe_to_show(width: Optional[int]) -> None:
     """A client may call itself anything."""
     told = facts(partition(owner="\x1b[2J"), partition(number=1, owner=None))
     found = verdict(told, MOST_AGE_MS)
-    lines = list(health_lines(told, found, MOST_AGE_MS, width, colour=False))
+    lines = list(health_lines(told, found, MOST_AGE_MS, width))
 
     assert lines[0] == "NEEDS A PERSON"
     assert all(line.isprintable() and len(line) <= 80 for line in lines)

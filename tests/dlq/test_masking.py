@@ -51,12 +51,12 @@ def everything_shown(mask: Mask, one: Letter) -> str:
     inspection = Inspection(None, None, None, order, ValueError("x"))
     lines: List[str] = [
         LetterLines().line(masked),
-        *NarrowLines(400).lines([masked]),
+        *NarrowLines().lines([masked], 400),
         *show_lines(Shown(masked, inspection, None, False), T0_MS, True, True),
         *history_lines([masked], {}),
         to_json(envelope(masked)),
         files.csv_line(masked),
-        *group_lines(groups.rows(), Look(None, None, False), T0_MS),
+        *group_lines(groups.rows(), Look(None, None), T0_MS),
     ]
     return "\n".join(lines)
 

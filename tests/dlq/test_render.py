@@ -25,7 +25,7 @@ from orderflow.dlq.output.portrait import Shown
 from orderflow.dlq.output.times import clock, clock_ms
 from orderflow.dlq.sums import Amount
 from orderflow.errors import Undecodable
-from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION
+from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION, REASON, TOPIC
 from orderflow.model.records import Headers, Record
 
 NOW_MS = 1_795_564_800_000
@@ -138,7 +138,8 @@ def test_whatever_a_record_holds_is_safe_to_show(headers: Any, key: Any, value: 
         lines = [LetterLines().line(one), *portrait.show_lines(shown, NOW_MS, True)]
 
         assert all(line.isprintable() for line in lines)
-        assert to_json(envelope(one)).isascii()
+        json_text = to_json(envelope(one))
+        assert json_text.isascii() and json_text.isprintable()
 
 
 def test_lines_fit_the_terminal() -> None:
@@ -152,7 +153,8 @@ def groups_of(*kinds: Tuple[str, int], frame: Optional[str] = None) -> Groups:
     groups = Groups()
     for mark, number in kinds:
         for minute in range(number):
-            one = letter([(PARTITION, b"0"), (OFFSET, b"0"), (MESSAGE, b"sku"), (CLIENT, b"here")])
+            place: Headers = [(TOPIC, b"orders"), (PARTITION, b"0"), (OFFSET, b"0")]
+            one = letter([*place, (MESSAGE, b"sku"), (REASON, b"process.failed"), (CLIENT, b"here")])
             one.record = one.record._replace(timestamp_ms=NOW_MS - minute * 60_000)
             kind = ("orderflow", mark, "process.failed", "process", "KeyError", "orders", frame)
             one._kind = FailureKind(*kind)
@@ -161,7 +163,7 @@ def groups_of(*kinds: Tuple[str, int], frame: Optional[str] = None) -> Groups:
 
 
 def table(groups: Groups, width: Optional[int] = None, **look: Any) -> List[str]:
-    return list(group_lines(groups.rows(), Look(groups.window(12), width, False, **look), NOW_MS))
+    return list(group_lines(groups.rows(), Look(groups.window(12), width, **look), NOW_MS))
 
 
 def test_table_of_groups() -> None:

@@ -9,11 +9,12 @@ from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.judge import Aids, Judge, Terms, Verdict, digest
+from orderflow.dlq.replay.origin import origin_of
 from orderflow.dlq.replay.source_topics import Candidates
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Headers, Outgoing, Record
-from tests.support.dlq_tools import ENCODER, FIXTURES, SCHEMA, json_lines, order, ours, record_of
+from tests.support.dlq_tools import ENCODER, FIXTURES, SCHEMA, T0_MS, json_lines, order, ours, record_of
 
 DECODER = OrderDecoder(SCHEMA, lambda ref: SCHEMA, 1_048_576)
 TERMS = Terms("dlq", "dlq-audit", "orders", frozenset(["orders"]))
@@ -31,6 +32,7 @@ class World:
         self.records: Dict[Tuple[str, int, int], Record] = {}
         self.newer: List[bytes] = []
         self.room = 1_000_000
+        self.is_compacted = False
         self.replayed = {(0, 1)}
 
     def aids(self) -> Aids:
@@ -44,6 +46,7 @@ class World:
             lambda topic: 3,
             lambda topic: self.room,
             lambda *place: place in self.replayed,
+            lambda topic: self.is_compacted,
         )
 
 
@@ -214,7 +217,8 @@ def test_what_does_not_fit_its_target() -> None:
 
 def test_a_pointer_is_never_sent_as_it_stands() -> None:
     """The source is fetched, whole; where it is gone, nothing is sent."""
-    world, source = World(), Record("orders", 1, 5, 1, "CreateTime", b"O-5", order(5), [("big", b"x" * 9000)])
+    headers: Headers = [("big", b"x" * 9000)]
+    world, source = World(), Record("orders", 1, 5, T0_MS, "CreateTime", b"O-5", order(5), headers)
     pointer = letter(ours(5, partition=1, headers=source.headers, shrink=Shrink.POINTER))
 
     assert judged(pointer, world).why == judge.NOT_HERE
@@ -299,17 +303,21 @@ def test_only_living_orders_supersede() -> None:
     """A newer order that is dead itself holds nothing back, nor does one of another partition or key."""
     newest = NewestByKey()
     for offset, key in ((5, b"A"), (6, b"A"), (7, b"B")):
-        newest.died("orders", 0, offset)
+        newest.died("orders", 0, offset, key, T0_MS)
         newest.expect("orders", 0, key)
     newest.seal()
     for partition, offset, key in ((0, 5, b"A"), (0, 6, b"A"), (0, 7, b"B"), (0, 8, b"B"), (1, 9, b"A")):
-        newest.saw("orders", partition, offset, key)
-    newest.saw("orders", 0, 10, None)
+        newest.saw("orders", an_order(offset, key, partition))
+    newest.saw("orders", an_order(10, None))
 
     assert not newest.has_newer("orders", 0, 5, b"A")
     assert newest.has_newer("orders", 0, 7, b"B")
     assert not newest.has_newer("orders", 0, 8, b"B")
     assert not newest.has_newer("orders", 0, 1, b"C")
+
+
+def an_order(offset: int, key: Optional[bytes], partition: int = 0) -> Record:
+    return Record("orders", partition, offset, T0_MS, "CreateTime", key, order(9), [])
 
 
 @pytest.mark.parametrize("offset", [b"-1", b"-2001", b"-9223372036854775808"])
@@ -320,10 +328,10 @@ def test_a_negative_place_is_no_place(offset: bytes) -> None:
         ("kafka_dlt-original-offset", int(offset).to_bytes(8, "big", signed=True)),
     ]
     one = letter(Outgoing("", b"K", order(1), headers))
-    candidates = Candidates(NewestByKey(), ["orders"])
+    candidates = Candidates(NewestByKey(), {"orders": {0: 9}})
 
     candidates.add(one, is_chosen=True)
 
     assert one.told.offset == int(offset)
     assert candidates.begins == {}
-    assert judge.origin_of(one).offset is None
+    assert origin_of(one).offset is None

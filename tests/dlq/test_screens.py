@@ -30,7 +30,7 @@ def letter(number: int, **changes: Any) -> Letter:
 
 def test_a_line_says_when_where_which_and_what() -> None:
     """Time, position, group, key, and the error with its place, within 80 columns."""
-    (_, line) = NarrowLines(80).lines([letter(3, stack=STACK)])
+    (_, line) = NarrowLines().lines([letter(3, stack=STACK)], 80)
 
     assert re.fullmatch(
         r"00:03:00  0:3 {7}[0-9a-f]{4}   O-3 {9}stock\.py:21  OutOfStock: no .*", line.replace("shop/", "")
@@ -40,8 +40,9 @@ def test_a_line_says_when_where_which_and_what() -> None:
 
 def test_the_day_stands_above_once() -> None:
     """A divider where a day begins, and nowhere else."""
-    lines = NarrowLines(80)
-    told = lines.lines([letter(1), letter(2)]) + lines.lines([letter(3), letter(4, died_ms=T0_MS + DAY_MS)])
+    lines = NarrowLines()
+    told = lines.lines([letter(1), letter(2)], 80)
+    told += lines.lines([letter(3), letter(4, died_ms=T0_MS + DAY_MS)], 80)
 
     assert [place for place, line in enumerate(told) if line.startswith("──")] == [0, 4]
     assert told[0].startswith("── 2026-11-25 UTC ─")
@@ -51,7 +52,7 @@ def test_the_day_stands_above_once() -> None:
 @pytest.mark.parametrize("key", [b"\x1b[2J", b"\xff" * 50, "\u202egrün".encode(), b"k" * 300])
 def test_whatever_a_key_holds_the_line_is_safe_and_fits(key: bytes) -> None:
     """Hostile text stays text, and a long one takes no more than its column."""
-    for line in NarrowLines(80).lines([letter(1, key=key, message="\x1b[2J {}")]):
+    for line in NarrowLines().lines([letter(1, key=key, message="\x1b[2J {}")], 80):
         assert line.isprintable()
         assert len(line) <= 80
 
@@ -100,7 +101,7 @@ WAITING = [
 
 def test_waiting_orders_are_summed_up_by_partition_and_time() -> None:
     """How many are due when; times at which none is due take no room."""
-    assert list(summary_lines(WAITING, T0_MS, 80, colour=False)) == [
+    assert list(summary_lines(WAITING, T0_MS, 80)) == [
         "PARTITION  WAITING  OVERDUE  IN 1M  IN 10M  LATER  ATTEMPTS  NEXT",
         "0                2        1      1       0      0  1 to 3    now",
         "2                2        0      0       1      1  2 to 2    in 10m",
@@ -113,4 +114,4 @@ def test_waiting_orders_are_summed_up_by_partition_and_time() -> None:
 
 def test_nothing_waits() -> None:
     """Then there is nothing to sum up."""
-    assert list(summary_lines([], T0_MS, 80, colour=False)) == []
+    assert list(summary_lines([], T0_MS, 80)) == []

@@ -7,7 +7,7 @@ import pytest
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.selection import SelectionError, Wanted, moment, position, selection
 from orderflow.errors import Failure, Undecodable
-from orderflow.kafka.positions import Position
+from orderflow.kafka.positions import Position, Range
 from orderflow.model.dead_letter import Circumstances, dead_letter
 from orderflow.model.records import Headers, Record
 
@@ -130,6 +130,12 @@ def test_what_cannot_be_read_names_its_flag(wanted: Any, told: str) -> None:
         ({"since": "10s"}, False),
         ({"until": "10s"}, True),
         ({"until": "1m"}, False),
+        ({"offsets": ["s@1m"]}, True),
+        ({"offsets": ["s@10s"]}, False),
+        ({"offsets": ["e@10s", "s@1m"]}, True),
+        ({"offsets": ["e@1m"]}, False),
+        ({"offsets": ["s@1m"], "since": "10s"}, False),
+        ({"offsets": ["e@10s"], "until": "1m"}, False),
         ({"where": ["quantity > 5"]}, True),
         ({"where": ["quantity > 7"]}, False),
         ({"where": ["error.reason = 'process.failed' and attempts = 4 and partition = 0"]}, True),
@@ -139,6 +145,23 @@ def test_what_cannot_be_read_names_its_flag(wanted: Any, told: str) -> None:
 def test_filters(wanted: Any, chosen: bool) -> None:
     """Filters are ANDed, a repeated one is ORed."""
     assert takes(letter(headers=[("tenant", b"a")]), **wanted) is chosen
+
+
+@pytest.mark.parametrize("wanted", [{"since": "1h"}, {"until": "1s"}, {"since": "0000000000"}], ids=str)
+def test_what_has_no_time_is_of_no_time(wanted: Any) -> None:
+    """It is neither before nor after any."""
+    one = letter()
+    undated = Letter(one.record._replace(timestamp_ms=None, timestamp_type=None), decode)
+
+    assert takes(one, **wanted)
+    assert not takes(undated, **wanted)
+
+
+def test_a_time_is_sought_for_its_beginning_alone() -> None:
+    """Where it ends is a matter of each record's time: in what order they lie is not known."""
+    chosen = selection(Wanted(offsets=["s@1h", "e@10s"]), [], NOW_MS)
+
+    assert chosen.range == Range(since_ms=NOW_MS - 3_600_000, until_ms=NOW_MS - 10_000)
 
 
 def test_group_by_prefix() -> None:

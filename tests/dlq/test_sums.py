@@ -52,7 +52,7 @@ def test_the_largest_first_and_the_rest_together() -> None:
     """By sum where there is one."""
     orders = [{**ORDER, "customer_id": f"C-{n}", "price": float(n)} for n in range(15)]
     found = added(Wanted("price", "customer_id"), *orders, ORDER)
-    lines = list(sum_lines.owner_lines(found, None, colour=False))
+    lines = list(sum_lines.owner_lines(found, None))
 
     assert lines[0].split() == ["CUSTOMER_ID", "COUNT", "SUM"]
     assert lines[1].split() == ["C-14", "1", "14.0"]
@@ -76,7 +76,7 @@ def test_hostile_names_are_safe_to_show() -> None:
         Wanted(None, "customer_id"), {**ORDER, "customer_id": "\x1b[2J"}, {**ORDER, "customer_id": [1]}
     )
 
-    assert all(line.isprintable() for line in sum_lines.lines(found, 80, colour=False))
+    assert all(line.isprintable() for line in sum_lines.lines(found, 80))
 
 
 @pytest.mark.parametrize(

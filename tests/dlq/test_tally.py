@@ -27,14 +27,15 @@ def letter(
 def test_totals_by_everything_that_is_told() -> None:
     """Labels are counted one by one, what is not carried under its own name."""
     totals = Totals(Window(100, 200, 2))
-    for at_ms, partition in ((50, 0), (100, 0), (199, 1), (None, 1)):
+    for at_ms, partition in ((50, 0), (100, 0), (199, 1), (None, 1), (200, 1)):
         totals.add(letter(at_ms=at_ms, partition=partition))
     by = totals.by_label()
 
-    assert (totals.count, totals.oldest_ms, totals.newest_ms, totals.earlier) == (4, 50, 199, 1)
+    assert (totals.count, totals.oldest_ms, totals.newest_ms) == (5, 50, 200)
     assert totals.parts == [1, 1]
-    assert (by["reasons"], by["states"]) == ({"process.failed": 4}, {"new": 4})
-    assert by["partitions"] == {"0": 2, "1": 2}
+    assert (totals.earlier, totals.later, totals.undated) == (1, 1, 1)
+    assert (by["reasons"], by["states"]) == ({"process.failed": 5}, {"new": 5})
+    assert by["partitions"] == {"0": 2, "1": 3}
 
 
 def test_totals_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,16 @@
 """The grammar of `--where`: what it means, and that it is never more than it says."""
 
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any, Dict, List, Optional
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.dlq.where import MOST_CHARACTERS, MOST_DIGITS, WhereError, condition, expression, field
+from orderflow.model.moments import TimestampNanos
 
 ORDER: Dict[str, Any] = {
     "quantity": 7,
@@ -234,3 +237,52 @@ def test_long_lists_and_chains_are_read() -> None:
     """What a script pastes together is long, not deep: thousands of ids, and hundreds of parts."""
     assert holds(f"quantity in ({', '.join(map(str, range(10_000)))})")
     assert holds(" and ".join(["(quantity + 1) * 2 > 3"] * 1_000))
+
+
+# --- Times, decimals and UUIDs, which a text or a number spells
+
+NANOS = TimestampNanos(1_795_564_800_000_000_001)
+RICH = {
+    "at": datetime(2026, 11, 25, 0, 0, 0, 250_000, timezone.utc),
+    "nanos": NANOS,
+    "day": date(2026, 11, 25),
+    "clock": time(12, 30, 0, 1),
+    "local": datetime(2026, 11, 25, 12, 30),
+    "amount": Decimal("19.99"),
+    "id": UUID("0f8fad5b-d9cb-469f-a165-70867728950e"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("at > '2026-11-25'", True),
+        ("at = '2026-11-25T01:00:00.25+01:00'", True),
+        ("at < '2026-11-25T00:00:00.250Z'", False),
+        ("at ~ '2026-11-25T00*'", True),
+        ("at = 'yesterday' or at > 'yesterday'", False),
+        ("nanos = '2026-11-25T00:00:00.000000001Z'", True),
+        ("nanos = '2026-11-25T00:00:00.000000002Z'", False),
+        ("nanos in ('2026-11-25T00:00:00.000000001Z')", True),
+        ("nanos > 1795564800000000000", True),
+        ("at > nanos", True),
+        ("day >= '2026-11-25' and day < '2026-11-26'", True),
+        ("day in ('2026-11-24', '2026-11-25')", True),
+        ("day not in ('2026-11-24')", True),
+        ("clock > '12:30'", True),
+        ("local = '2026-11-25T12:30'", True),
+        ("local = '2026-11-25T12:30Z'", False),
+        ("amount = 19.99", True),
+        ("amount > 19.98 and amount < 20", True),
+        ("amount in (19.99)", True),
+        ("amount * 2 > 39.9", True),
+        ("amount = '19.99'", False),
+        ("id = '0f8fad5b-d9cb-469f-a165-70867728950e'", True),
+        ("id ~ '0f8fad5b-*'", True),
+        ("at = null or at > null or null < at", False),
+        ("at is not null", True),
+    ],
+)
+def test_a_text_in_iso_8601_is_compared_with_times(text: str, holds: bool) -> None:
+    """With every digit that they have; decimals with numbers, and a UUID with its text."""
+    assert condition(text, list(RICH))(RICH.__getitem__) is holds

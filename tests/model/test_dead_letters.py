@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.dlq import letter as letters
-from orderflow.errors import Failure
+from orderflow.errors import Cause, Failure
 from orderflow.model.dead_letter import (
     DIAGNOSTICS_LIMIT,
     POINTER_PART_LIMIT,
@@ -16,6 +16,7 @@ from orderflow.model.dead_letter import (
     Shrink,
     dead_letter,
     fingerprint,
+    fingerprint_of,
     is_diagnostic,
     normalised,
     size_of,
@@ -227,9 +228,42 @@ def test_normalising_any_message_takes_linear_time(part: str) -> None:
     assert time.process_time() - began_s < 0.2
 
 
+def test_the_kind_of_a_handlers_failure_is_its_class_and_frame() -> None:
+    """Its message is often the key that was missing: one bug would be 450 groups."""
+    there = Failure("process.failed", "process", "KeyError", "'QM'", True, frame="shop/prices.py:21 in total")
+    elsewhere = there._replace(frame="shop/prices.py:34 in tax")
+    caused = there._replace(causes=(Cause("OSError", "gone"),))
+
+    assert fingerprint_of(there) == fingerprint_of(there._replace(message="'GT'"))
+    assert fingerprint_of(caused) == fingerprint_of(there._replace(causes=(Cause("OSError", "back"),)))
+    assert 4 == len({fingerprint_of(one) for one in (there, elsewhere, caused, there._replace(frame=None))})
+
+
+def test_the_kind_of_any_other_failure_is_its_class_and_message() -> None:
+    """As in every dead letter that was written before there were frames."""
+    for failure in (
+        FAILURE,
+        FAILURE._replace(frame="rules.py:3 in check"),
+        FAILURE._replace(stage="process"),
+    ):
+        assert fingerprint(*failure[:4]) == fingerprint_of(failure)
+
+
+def test_frame_and_cause_are_headers_of_their_own() -> None:
+    """And are cut like every text of foreign code."""
+    causes = (Cause("KeyError", "'sku'"), Cause("OSError", ""))
+    failure = FAILURE._replace(frame="shop/prices.py:21 in total", causes=causes)
+    sent = dead_letter(record(), failure, ABOUT, "d")
+
+    assert b"shop/prices.py:21 in total" == header(sent, "orders.dlq.frame")
+    assert b"KeyError: 'sku'; OSError" == header(sent, "orders.dlq.cause")
+
+
 def test_diagnostics_stay_within_their_limit() -> None:
     long = "ü" * 100_000
-    failure = Failure(long, long, long, long, retryable=True, stack=long)
+    failure = Failure(
+        long, long, long, long, retryable=True, stack=long, frame=long, causes=(Cause(long, long),)
+    )
     about = ABOUT._replace(group=long, client=long, schema=long)
     bare = record(topic=long, key=None, value=None, headers=[])
     assert size_of(dead_letter(bare, failure, about, "orders-dlq")) <= DIAGNOSTICS_LIMIT

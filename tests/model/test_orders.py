@@ -1,11 +1,11 @@
 """The rules that an order must meet."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 
-from orderflow.errors import InvalidOrder
-from orderflow.model.orders import validate
+from orderflow.errors import InvalidOrder, OrderError, RetryLater, RulesFailed
+from orderflow.model.orders import own_rules, rules_for, validate
 
 GOOD: Dict[str, Any] = {
     "order_id": "o-1",
@@ -59,3 +59,74 @@ def test_a_broken_rule_names_its_field_and_the_value(field: str, value: Any, mes
 
     assert (f"validate.{field}", message) == (caught.value.reason, str(caught.value))
     assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("types", "judged"),
+    [
+        ({}, []),
+        ({"sku": ["string"]}, []),
+        ({"quantity": ["long"], "sku": ["string"]}, ["quantity"]),
+        ({"price": ["decimal"]}, ["price"]),
+        ({"price": ["null", "double"]}, ["price"]),
+        ({"price": ["string"]}, []),
+        ({"price": ["string", "double"]}, []),
+        ({"timestamp": ["timestamp-millis"]}, []),
+        ({"order_id": ["null"]}, []),
+    ],
+)
+def test_a_rule_applies_where_its_field_is_there_with_a_type_that_it_can_check(
+    types: Dict[str, Any], judged: List[str]
+) -> None:
+    """Another schema needs no rules of its own to be read."""
+    assert judged == [rule.field for rule in rules_for(types).rules]
+
+
+def test_null_keeps_the_rule_of_its_field() -> None:
+    """A field that may be null says so in the schema; what is not null must keep the rule."""
+    judge = rules_for({"price": ["null", "double"]}).judge
+    judge({"price": None})
+
+    with pytest.raises(InvalidOrder, match="price must be"):
+        judge({"price": -1.0})
+
+
+def raising(error: Exception) -> Any:
+    def rules(order: Dict[str, Any]) -> None:
+        raise error
+
+    return rules
+
+
+@pytest.mark.parametrize("error", [InvalidOrder("sku", "is unknown"), RetryLater("not yet")])
+def test_what_rules_say_of_an_order_is_passed_on(error: OrderError) -> None:
+    """InvalidOrder and its relatives are the language of rules."""
+    with pytest.raises(type(error)) as caught:
+        own_rules(raising(error), "shop:rules").judge({})
+
+    assert caught.value is error
+
+
+class Unspeakable(Exception):
+    """Cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        (raising(KeyError("sku")), "shop:rules: KeyError: 'sku'"),
+        (raising(Unspeakable()), "shop:rules: .*Unspeakable: .its text cannot be shown"),
+        (lambda order: False, "shop:rules returned a bool"),
+        (lambda order: order, "shop:rules returned a dict"),
+    ],
+)
+def test_rules_that_fail_are_not_the_fault_of_the_order(rules: Any, says: str) -> None:
+    """It is retried, as the next deployment may have corrected the rules; nothing is accepted unjudged."""
+    with pytest.raises(RulesFailed, match=says) as caught:
+        own_rules(rules, "shop:rules").judge({})
+
+    assert caught.value.retryable
+    assert "validate.failed" == caught.value.reason

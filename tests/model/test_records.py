@@ -1,10 +1,10 @@
 """Positions are read in every form that our tools print, on every verb that takes one."""
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import pytest
 
-from orderflow.model.records import Record, place_in, read_position
+from orderflow.model.records import Record, place_in, read_position, time_of
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,26 @@ def test_the_position_of_a_record_is_read_back() -> None:
 def test_places_in_a_topic(position: Optional[str], place: Optional[Tuple[int, int]]) -> None:
     """A position is understood only if it lies in the topic in question, whatever dashes its name has."""
     assert place == place_in("orders-dlq", position)
+
+
+@pytest.mark.parametrize(
+    ("told", "time"),
+    [
+        ((1, 1_795_564_800_000), ("CreateTime", 1_795_564_800_000)),
+        ((2, 0), ("LogAppendTime", 0)),
+        ((1, -1), (None, None)),
+        ((1, -62_135_596_800_000), (None, None)),
+        ((0, 0), (None, None)),
+        ((0, -1), (None, None)),
+    ],
+)
+def test_a_record_without_a_time_is_of_no_time(told: Tuple[int, int], time: Any) -> None:
+    """Kafka says -1, of type CreateTime; that is no moment of 1969."""
+
+    class Told:
+        def timestamp(self) -> Tuple[int, int]:
+            return told
+
+    message: Any = Told()
+
+    assert time_of(message) == time

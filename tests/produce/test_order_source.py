@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import config
+from orderflow.avro.order_fields import Field, fields_of
 from orderflow.exits import CommandError, UsageError
 from orderflow.produce import file_lines
-from orderflow.produce.order_fields import Field, fields_of
 from orderflow.produce.order_file import BadLine, Item, OrderFile, RawRecord
 
 FIELDS = fields_of(json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8")))

@@ -22,7 +22,7 @@ from orderflow.avro.codec import OrderDecoder, Schema, SchemaRef, load_schema
 from orderflow.cli.run import run
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
-from orderflow.produce.fake_orders import DEFECTS
+from orderflow.produce.spoiler import defects_for
 from tests.conftest import NewShop, start_kafka
 from tests.support.account import Line
 from tests.support.acls import allow_writing, deny_writing
@@ -105,6 +105,31 @@ def test_help_shows_commands_and_the_environment_variable_of_each_setting(nowher
         assert f"[env: {variable}" in shown
 
 
+FOREIGN = '{"type": "record", "name": "A", "fields": [{"name": "a", "type": "int"}]}'
+
+
+@pytest.mark.parametrize(
+    ("script", "schema", "why"),
+    [
+        ("producer.py", FOREIGN, "ORDER_KEY order_id is no field of A; name the one"),
+        ("producer.py", '"string"', "order.avsc: the schema is not a record"),
+        ("consumer.py", None, "order.avsc: cannot read this schema: No such file or directory"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_named_at_once(
+    nowhere: Pipeline, script: str, schema: Optional[str], why: str
+) -> None:
+    """Before Kafka is needed, with exit code 2."""
+    path = nowhere.folder / "order.avsc"
+    if schema is not None:
+        path.write_text(schema, encoding="utf-8")
+    finished = nowhere.run(script, "--order-schema", str(path))
+
+    assert (finished.code, finished.out) == (2, "")
+    assert why in finished.err
+    assert finished.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -115,7 +140,7 @@ def test_help_shows_commands_and_the_environment_variable_of_each_setting(nowher
         (["--inptu", "x"], "unrecognized arguments"),
         (["--input", "/nowhere/orders.csv"], "cannot read /nowhere/orders.csv: No such file or directory"),
         (["--input", "/"], "cannot read /: Is a directory"),
-        (["--order-key", "colour"], "--order-key: 'colour' must be a field of an order"),
+        (["--order-key", "colour"], "ORDER_KEY colour is no field of com.orders.Order"),
         (["--orders-topic", ""], "--orders-topic: is empty"),
         (["-X", "acks=1"], "-X acks: acks cannot be set"),
         (["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=SASL_SSL"], "cannot work with its settings"),
@@ -204,7 +229,7 @@ def test_every_kind_of_bad_order_is_mixed_in(shop: Pipeline) -> None:
             fates["good"] += 1
         except OrderError as error:
             fates[error.reason] += 1
-    assert set(fates) == {"good", *(defect.reason for defect in DEFECTS)}
+    assert set(fates) == {"good", *(defect.reason for defect in defects_for(SCHEMA, own_rules=False))}
     assert f", {300 - fates['good']} broken on purpose" in last_line(finished)
     assert 60 < 300 - fates["good"] < 120
 

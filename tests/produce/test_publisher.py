@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, single_object_prefix
+from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import Outage, StatusLine
 from orderflow.produce import publisher as produce_publisher
 from orderflow.produce.order_file import BadLine
 from orderflow.produce.publication import Faults, Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
+from orderflow.produce.record_key import key_reader
 from orderflow.produce.record_source import RecordSource, Wire
 from orderflow.produce.undelivered import Undelivered
 from tests.support.schemas_for_tests import SHIPPED
@@ -253,8 +255,10 @@ def run_of_made_up_orders(choose: Choose) -> Publication:
     """An endless run of the producer, to its end."""
     publisher, _, _ = scripted(choose)
     encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
-    wire = Wire(encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), "order_id")
-    err = io.StringIO()
+    wire = Wire(
+        encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), key_reader(SHIPPED, "order_id")
+    )
+    err = Notes(io.StringIO())
     limits = RunLimits(math.inf, 0.0, False, 1.0)
     publication = Publication(
         publisher, RecordSource(wire, None, 0.0, 1), limits, StopSignals(err), StatusLine(err)

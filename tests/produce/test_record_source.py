@@ -8,9 +8,9 @@ import pytest
 
 import config
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, load_schema, single_object_prefix
-from orderflow.exits import CommandError
-from orderflow.produce.order_fields import fields_of
+from orderflow.avro.order_fields import fields_of
 from orderflow.produce.order_file import BadLine, OrderFile
+from orderflow.produce.record_key import key_reader
 from orderflow.produce.record_source import RecordSource, Wire
 
 SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
@@ -18,7 +18,7 @@ SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
 
 def wire(key: str = "order_id", schema: Any = SCHEMA) -> Wire:
     encoder = OrderEncoder(schema, single_object_prefix(schema))
-    return Wire(encoder, OrderDecoder(schema, lambda ref: schema, 1_000_000), key)
+    return Wire(encoder, OrderDecoder(schema, lambda ref: schema, 1_000_000), key_reader(schema, key))
 
 
 def records(source: RecordSource, number: Optional[int] = None) -> List[Any]:
@@ -125,22 +125,3 @@ def test_an_order_that_only_the_encoder_can_judge_is_a_bad_line(tmp_path: Path) 
 
     assert bad.where == "orders.jsonl:1"
     assert good[0] == b"b"
-
-
-def test_made_up_orders_have_the_defaults_of_the_fields_that_they_do_not_know() -> None:
-    grown = json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
-    grown["fields"].append({"name": "shop", "type": "string", "default": "web"})
-    grown["fields"].append({"name": "tags", "type": {"type": "array", "items": "string"}, "default": []})
-    schema = load_schema(json.dumps(grown))
-    ((_, value),) = records(RecordSource(wire(schema=schema), None, 0.0, 1), 1)
-
-    order = wire(schema=schema).decode(value)
-    assert (order["shop"], order["tags"]) == ("web", [])
-
-
-def test_made_up_orders_say_so_when_the_schema_has_outgrown_them() -> None:
-    grown = json.loads(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
-    grown["fields"].append({"name": "shop", "type": "string"})
-    schema = load_schema(json.dumps(grown))
-    with pytest.raises(CommandError, match="made-up orders do not fit the order schema"):
-        records(RecordSource(wire(schema=schema), None, 0.0, 1), 1)

@@ -28,6 +28,14 @@ def deny_writing(client: Dict[str, Any], topic: str, everywhere: bool = False) -
         admin.create_acls([binding])[binding].result(20)
 
 
+def deny(client: Dict[str, Any], topic: str, operation: AclOperation) -> None:
+    """Let nobody do this to the topic any more; all else is allowed."""
+    admin = AdminClient(client)
+    allowed = _acl(topic, AclOperation.ALL, AclPermissionType.ALLOW)
+    for binding in (allowed, _acl(topic, operation, AclPermissionType.DENY)):
+        admin.create_acls([binding])[binding].result(20)
+
+
 def allow_writing(client: Dict[str, Any], topic: str) -> None:
     """Take that back."""
     denied = AclBindingFilter(

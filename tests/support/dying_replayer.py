@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 import dlq_handler
 from orderflow.cli.run import run
-from orderflow.dlq.replay import sending
+from orderflow.dlq.replay import rate, sending
 
 TRANSACTION_S = 0.1
 SETTLE_S = 0.3
@@ -30,9 +30,9 @@ def main(gap: str, number: int) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sending.at_gap = at_gap
-    sending.TRANSACTION_S = TRANSACTION_S
+    rate.TRANSACTION_S = TRANSACTION_S
     # By number only, however slow the machine.
-    setattr(sending.Pace, "is_over", lambda pace: False)  # noqa: B010 (mypy lets no method be assigned)
+    setattr(rate.Pace, "is_over", lambda self: False)  # noqa: B010 (mypy lets no method be assigned)
     return run(dlq_handler.main)
 
 

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow.errors import Failure
 from orderflow.model.commit_metadata import Commit, Entry
-from orderflow.model.dead_letter import FRAME, Circumstances, dead_letter
+from orderflow.model.dead_letter import Circumstances, dead_letter
 from orderflow.model.records import Outgoing, Record
 from tests.support.dlq_tools import make_topic, order, send
 from tests.support.memory import write_metadata
@@ -138,11 +138,10 @@ def _letter(
     value = order(number, customer_id=customer, quantity=quantity, price=cents / 100)
     place = (orders, number % 3, number, at_ms, "CreateTime")
     source = Record(*place, f"O-{number}".encode(), value if kind.is_order else b"junk", [])
-    failure = Failure(kind.reason, kind.reason.split(".")[0], kind.error, text, retryable=True)
+    stage = kind.reason.split(".")[0]
+    failure = Failure(kind.reason, stage, kind.error, text, retryable=True, frame=kind.frame or None)
     about = Circumstances("shop", "host-1", 4, at_ms - 9_000, at_ms, None, 1)
     sent = dead_letter(source, failure, about, "")
-    if kind.frame:
-        sent.headers.insert(-1, (FRAME, kind.frame.encode()))
     return sent._replace(timestamp_ms=at_ms), customer, Decimal(cents) / 100 * quantity
 
 

@@ -17,7 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HANDLERS = ROOT / "tests" / "support" / "handlers.py"
 SAMPLE = ROOT / "examples" / "cdnow-sample.csv"
 COLUMNS = "order_id,customer_id,product_id,quantity,price,timestamp"
-QUICK = {"RETRY_BACKOFF": "0.2", "RETRY_BACKOFF_MAX": "0.5", "MAX_RETRIES": "3"}
+QUICK = {
+    "RETRY_BACKOFF": "0.2",
+    "RETRY_BACKOFF_MAX": "0.5",
+    "MAX_RETRIES": "3",
+    "UNKNOWN_SCHEMA_BACKOFF": "0",
+}
 """Settings under which a retry takes a fraction of a second."""
 
 

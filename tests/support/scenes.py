@@ -63,7 +63,7 @@ SCENES: Dict[str, Scene] = {
         Expected(3, "process.rejected"),
     ),
     "breaks-a-rule": Scene(
-        _raises(lambda: InvalidOrder("price must not be negative", "validate.price")),
+        _raises(lambda: InvalidOrder("price", "must not be negative")),
         Expected(1, "validate.price"),
     ),
     "asks-to-wait": Scene(_raises(lambda: RetryLater("closed", after=0.1), until=2), Expected(3, None)),

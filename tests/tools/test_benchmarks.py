@@ -1,12 +1,15 @@
 """The benchmarks' own arithmetic and text: what is published about speed rests on it."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks.fates import Accounts, account, longest_gap_ms, percentile, read_fates
 from benchmarks.report import Bar, Section, markdown, median
 from benchmarks.rig import Void, lines_of, read_report
+from benchmarks.scenarios.processes import rate_together
 from benchmarks.work import Job, Marks, job
 
 SECTION = Section(
@@ -35,6 +38,17 @@ def test_marks_tell_of_the_first_and_the_last_order(tmp_path: Path) -> None:
     assert read_report(report, 3).rate > 0
 
 
+def test_marks_can_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """What came before is not timed, but it has to be there."""
+    report = tmp_path / "report"
+    marks = Marks(4, str(report), begin=3)
+    marks.handle({})
+    began_s = time.monotonic()
+    for _ in range(3):
+        marks.handle({})
+    assert json.loads(report.read_text())["first_s"] >= began_s
+
+
 def test_run_that_did_not_handle_every_order_is_void(tmp_path: Path) -> None:
     report = tmp_path / "report"
     marks = Marks(3, str(report))
@@ -59,3 +73,48 @@ def test_job_travels_on_the_command_line() -> None:
     todo = Job("localhost:9092", "orders", "orders.dlq", "group", 99, 1, "best")
     assert job(["script", json.dumps(todo._asdict())]) == todo
     assert todo.total == 100
+
+
+def test_every_order_needs_exactly_one_fate() -> None:
+    """A result or a dead letter; what has none is lost, what has two is doubled."""
+    fates = read_fates(["result,0,10,20", "dead,1,10,20", "result,1,10,20", "result,3,10,20"])
+    assert account(fates, sent=5) == Accounts(lost=2, doubled=1, dead=1, out_of_order=0)
+    assert not account(fates, sent=5).are_right
+    assert account(fates[:1], sent=1).are_right
+
+
+def test_results_of_a_key_must_come_in_its_order() -> None:
+    """Of three keys, that of the orders 1 and 4 has them the wrong way round."""
+    fates = read_fates([f"result,{number},10,20" for number in (0, 4, 2, 1, 3, 5)])
+    assert account(fates, sent=6, keys=3).out_of_order == 1
+    assert account(fates, sent=6).out_of_order == 0
+
+
+def test_a_stall_is_the_longest_time_without_a_result() -> None:
+    """The edges of the span count, dead letters do not."""
+    fates = read_fates(["result,0,0,1000", "dead,1,0,5000", "result,2,0,9000"])
+    assert longest_gap_ms(fates, 0, 10_000) == 8
+    assert longest_gap_ms(fates, 0, 30_000) == 21
+
+
+def test_percentile_of_nothing_is_nothing() -> None:
+    assert percentile([], 99) == 0
+    assert percentile([1.0, 2.0, 3.0], 50) == 2
+    assert percentile([1.0, 2.0, 3.0], 100) == 3
+
+
+def test_processes_are_measured_while_all_of_them_work() -> None:
+    """The first begins alone, and the last ends alone."""
+    first = [(0.01 * number, "1") for number in range(300)]
+    second = [(1.0 + 0.01 * number, "2") for number in range(300)]
+
+    assert rate_together(first, 1) == pytest.approx(10_000)
+    assert rate_together(sorted(first + second), 2) == pytest.approx(20_000, rel=0.01)
+
+
+def test_processes_that_did_not_work_together_were_not_measured() -> None:
+    apart = [(0.0, "1"), (5.0, "1"), (5.5, "2"), (9.0, "2")]
+    with pytest.raises(Void, match="1 of 2 processes worked"):
+        rate_together(apart[:2], 2)
+    with pytest.raises(Void, match="together"):
+        rate_together(apart, 2)

@@ -6,10 +6,13 @@ JSON is pure ASCII, so that it is harmless on a terminal too.
 import base64
 import json
 import math
+from decimal import Decimal
 from typing import Any, Dict, Optional
 
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import is_masked
+from orderflow.model.json_text import DEEPEST
+from orderflow.model.moments import written
 
 Json = Dict[str, Any]
 
@@ -21,8 +24,9 @@ TIMESTAMP_TYPES = {"CreateTime": "create", "LogAppendTime": "logappend", None: "
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON, ASCII only."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    """One line of JSON, printable ASCII only: DEL is ASCII too."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("\x7f", "\\u007f")
 
 
 def envelope(letter: Letter) -> Json:
@@ -70,16 +74,26 @@ def envelope(letter: Letter) -> Json:
 BYTES = ("key_b64", "payload_b64")
 
 
-def plain(value: Any) -> Any:
-    """A decoded value as JSON can say it: bytes as base64, NaN and infinities as text."""
+TOO_DEEP = "(nested too deeply)"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A decoded value as JSON can say it: times in ISO 8601, bytes in base64, NaN and infinities as text."""
+    if depth > DEEPEST:
+        return TOO_DEEP
     if isinstance(value, dict):
-        return {str(name): plain(inner) for name, inner in value.items()}
+        return {str(name): plain(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
+        return [plain(inner, depth + 1) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
     if isinstance(value, (bytes, bytearray)):
         return {"b64": base64_or_none(bytes(value))}
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    time = written(value)
+    if time is not None:
+        return time
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 

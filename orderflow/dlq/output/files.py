@@ -4,7 +4,6 @@ import base64
 import binascii
 import csv
 import io
-import json
 import re
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -12,6 +11,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
 from orderflow.dlq.output.times import clock_ms
 from orderflow.model.dead_letter import HEADERS_LEFT_OUT
+from orderflow.model.json_text import read_json
 from orderflow.model.records import Header, Headers, Outgoing
 from orderflow.model.text import escape
 
@@ -25,7 +25,7 @@ class NoDeadLetter(ValueError):
 
 def json_line(letter: Letter) -> str:
     """Everything of the record, byte for byte, in one line."""
-    return to_json(envelope(letter)) + "\n"
+    return to_json(envelope(letter))
 
 
 COLUMNS: Tuple[Tuple[str, Callable[[Dict[str, Any]], Any]], ...] = (
@@ -61,20 +61,29 @@ def csv_line(letter: Letter) -> str:
     return _csv([cell(value_of(row)) for _, value_of in COLUMNS])
 
 
-FORMULA_START = re.compile(r"[\s]*[=+\-@\t\r|%]")
+_STARTS = "=+\\-@|%＝＋－＠"
+"""What a spreadsheet takes for the beginning of a formula, in the wide forms too."""
+_NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![^,;|\]}\s])"
+_FIRST = re.compile(rf"(?=\s*[\"']*[{_STARTS}])")
+_BEHIND_SEPARATOR = re.compile(rf"([,;|]\s*[\"']*)(?!{_NUMBER})(?=[{_STARTS}])")
 
 
 def cell(value: Any) -> str:
-    """A cell that a spreadsheet shows and never evaluates: what could be a formula gets a quote in front."""
+    """A cell that a spreadsheet shows and never evaluates, whichever separator it splits the file at.
+
+    A quote goes in front of what could be a formula, at the beginning and behind whatever may separate
+    cells: a spreadsheet that expects another separator ignores the quotes around a cell. A number is none.
+    """
     if value is None or isinstance(value, (bool, int, float)):
         return "" if value is None else str(value)
-    text = escape(str(value))
-    return f"'{text}" if FORMULA_START.match(text) else text
+    text = _BEHIND_SEPARATOR.sub(r"\1'", escape(str(value)))
+    return f"'{text}" if _FIRST.match(text) else text
 
 
 def _csv(cells: List[str]) -> str:
+    """A row without its end. Every cell is in quotes."""
     line = io.StringIO()
-    csv.writer(line).writerow(cells)
+    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(cells)
     return line.getvalue()
 
 
@@ -84,9 +93,9 @@ def _csv(cells: List[str]) -> str:
 def read_line(line: str, topic: str) -> Outgoing:
     """The record in a line, for this topic, whichever it came from. Raises NoDeadLetter."""
     try:
-        row = json.loads(line)
-    except ValueError:
-        raise NoDeadLetter("is no JSON") from None
+        row = read_json(line)
+    except ValueError as error:
+        raise NoDeadLetter(str(error)) from None
     if not isinstance(row, dict):
         raise NoDeadLetter("is no JSON object")
     missing = [name for name in ("key_b64", "payload_b64", "headers", "partition", "ts") if name not in row]
@@ -126,7 +135,7 @@ def _mark_of_left_out(row: Dict[str, Any]) -> Headers:
         return []
     if not isinstance(why, str):
         raise NoDeadLetter("headers_left_out is no text")
-    return [(HEADERS_LEFT_OUT, why.encode("utf-8", "surrogatepass"))]
+    return [(HEADERS_LEFT_OUT, why.encode())]
 
 
 def _headers(rows: Any) -> Headers:
@@ -139,10 +148,12 @@ def _header(row: Any) -> Header:
     if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str)):
         raise NoDeadLetter('a header is no ["name", value]')
     name, value = row
+    if "\0" in name:  # the client would cut it there
+        raise NoDeadLetter("the name of a header has a NUL character")
     if value is None:
         return name, None
     if isinstance(value, dict) and list(value) == ["b64"]:
         return name, _bytes(value["b64"], f"header {name}")
     if isinstance(value, str):
-        return name, value.encode("utf-8", "surrogatepass")
+        return name, value.encode()
     raise NoDeadLetter(f'header {name} is no text, null or {{"b64": …}}')

@@ -24,7 +24,6 @@ class Look(NamedTuple):
     window: Optional[Window]
     """What the charts span; None where no time is known."""
     width: Optional[int]
-    colour: bool
     with_sums: bool = False
     folded: bool = False
     """Whether small groups are counted together in one line."""
@@ -67,7 +66,7 @@ def group_lines(groups: List[Group], look: Look, now_ms: int) -> Lines:
     shown, folded = worth_a_row(groups) if look.folded else (groups, [])
     look = look._replace(with_frames=any(group.kind.frame is not None for group in groups))
     table = [_heading(look), *(_cells(group, digits, look, now_ms) for group in shown)]
-    yield from columns(table, look.width, look.colour, right=(1, 2) if look.with_sums else (1,))
+    yield from columns(table, look.width, right=(1, 2) if look.with_sums else (1,))
     if folded:
         number = sum(group.count for group in folded)
         told = f"{plural(len(folded), 'smaller group')} with {plural(number, 'dead letter')}"

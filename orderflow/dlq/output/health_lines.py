@@ -53,7 +53,7 @@ def _partition_row(partition: Partition, facts: Facts, most_age_ms: int) -> Json
     }
 
 
-def health_lines(facts: Facts, found: Verdict, most_age_ms: int, width: Optional[int], colour: bool) -> Lines:
+def health_lines(facts: Facts, found: Verdict, most_age_ms: int, width: Optional[int]) -> Lines:
     """The verdict first, then what it rests on."""
     yield fit(escape(found.word.upper() if found.problems else found.word), width)
     for problem in found.problems:
@@ -62,7 +62,7 @@ def health_lines(facts: Facts, found: Verdict, most_age_ms: int, width: Optional
         yield f"  cannot tell {escape(unknown)}"
     yield from _group_line(facts)
     if facts.partitions is not None:
-        yield from _partition_lines(facts, most_age_ms, width, colour)
+        yield from _partition_lines(facts, most_age_ms, width)
     yield from _dead_letter_lines(facts)
 
 
@@ -72,14 +72,14 @@ def _group_line(facts: Facts) -> Lines:
     yield f"group {escape(facts.group.name)}{state}  {members}"
 
 
-def _partition_lines(facts: Facts, most_age_ms: int, width: Optional[int], colour: bool) -> Lines:
+def _partition_lines(facts: Facts, most_age_ms: int, width: Optional[int]) -> Lines:
     all_of_them = facts.partitions or []
     told = [(one, trouble_of(one, facts, most_age_ms)) for one in all_of_them]
     shown = told if len(told) <= MOST_PARTITIONS else [each for each in told if each[1] is not None]
     shown = shown[:MOST_PARTITIONS]
     table: List[Tuple[str, ...]] = [("PARTITION", "UNSEEN", "WAITING", "OLDEST", "OWNER", "")]
     table += [_partition_cells(one, trouble, facts) for one, trouble in shown]
-    yield from columns(table, width, colour, right=(1, 2))
+    yield from columns(table, width, right=(1, 2))
     if len(shown) < len(told):
         yield f"and {plural(len(told) - len(shown), 'partition')} more; --json has them all"
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from orderflow.dlq.letter import FailureKind, Letter
-from orderflow.dlq.output.envelope import Json, text_or_none
+from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
 from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
-from orderflow.model.text import escape
+from orderflow.model.text import Heading, escape, shown_bytes
 
 Lines = Iterator[str]
 
@@ -52,6 +52,8 @@ def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], 
             for place, count in enumerate(totals.parts)
         ],
         "earlier": totals.earlier,
+        "later": totals.later,
+        "undated": totals.undated,
         "retention_ms": retention.time_ms,
         "retention_bytes": retention.bytes,
         "first_expiry_ts": retention.first_expiry_ms(unresolved_oldest_ms),
@@ -71,8 +73,6 @@ def sparkline(counts: Sequence[int]) -> str:
 
 # --- Text ---
 
-BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
-
 
 def fit(line: str, width: Optional[int]) -> str:
     """The line cut to the width of a terminal, if there is one."""
@@ -82,14 +82,6 @@ def fit(line: str, width: Optional[int]) -> str:
 def plural(number: int, noun: str) -> str:
     """`1 partition`, `1,284 dead letters`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def shown_bytes(value: Optional[bytes]) -> str:
-    """A key or header value for people: its text if it is UTF-8, else hex; None is `null`."""
-    if value is None:
-        return "null"
-    text = text_or_none(value)
-    return f"0x{value.hex()}" if text is None else escape(text)
 
 
 def summary(error_class: Optional[str], message: Optional[str]) -> str:
@@ -203,9 +195,7 @@ def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
     return f"first expiry in {countdown(due_ms - now_ms)}" if due_ms > now_ms else "first expiry is due"
 
 
-def columns(
-    table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool, right: Sequence[int] = (1,)
-) -> Lines:
+def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], right: Sequence[int] = (1,)) -> Lines:
     """Columns as wide as their widest cell; the numbers, at the places in `right`, to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*table)]
     for place, row in enumerate(table):
@@ -214,7 +204,7 @@ def columns(
             for at, (cell, size) in enumerate(zip(row, widths))
         ]
         line = fit("  ".join(cells).rstrip(), width)
-        yield f"{BOLD}{line}{RESET}" if colour and place == 0 else line
+        yield line if place else Heading(line)
 
 
 def totals_lines(row: Json, now_ms: int, width: Optional[int]) -> Lines:
@@ -256,7 +246,9 @@ def _counted(title: str, counts: Mapping[str, int], width: Optional[int]) -> Lin
 def _histogram(row: Json, width: Optional[int]) -> Lines:
     highest = max((hour["count"] for hour in row["hours"]), default=0)
     room = min(50, max(10, (width or 80) - 34))
-    yield f"per hour, in UTC{', and ' + format(row['earlier'], ',') + ' earlier' if row['earlier'] else ''}"
+    others = (("earlier", "earlier"), ("later", "later"), ("undated", "without a time"))
+    told = [f"{row[name]:,} {words}" for name, words in others if row[name]]
+    yield "per hour, in UTC" + (f", and {', '.join(told)}" if told else "")
     for hour in row["hours"]:
         bar = "█" * (-(-hour["count"] * room // highest) if highest else 0)
         yield f"  {clock(hour['from_ts'])[:16]}  {hour['count']:>10,}  {bar}".rstrip()

@@ -5,10 +5,10 @@ from typing import List, Optional, Sequence
 
 from orderflow.dlq.letter import NEW, FailureKind, Letter
 from orderflow.dlq.output.group_table import frame_text
-from orderflow.dlq.output.listing import fit, shown_bytes, summary
+from orderflow.dlq.output.listing import fit, summary
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.tally import NOT_CARRIED, Shortener
-from orderflow.model.text import escape
+from orderflow.model.text import escape, shown_bytes
 
 DAY_MS = 86_400_000
 LONGEST_KEY = 14
@@ -19,13 +19,12 @@ class NarrowLines:
 
     HEADING = f"{'TIME':<8}  {'POSITION':<8}  {'GROUP':<5}  {'KEY':<10}  WHAT"
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self) -> None:
         self._shortener = Shortener()
         self._day: Optional[int] = -1
         self._group = lru_cache(2_000)(self._new_group)
 
-    def lines(self, letters: Sequence[Letter]) -> List[str]:
+    def lines(self, letters: Sequence[Letter], width: Optional[int]) -> List[str]:
         """A line for each, and one for each day that begins with it."""
         told: List[str] = []
         for letter in letters:
@@ -33,8 +32,8 @@ class NarrowLines:
             day = None if at_ms is None else at_ms // DAY_MS
             if day != self._day:
                 self._day = day
-                told.append(_divider(at_ms, self._width))
-            told.append(self._line(letter))
+                told.append(_divider(at_ms, width))
+            told.append(fit(self._line(letter), width))
         return told
 
     def _line(self, letter: Letter) -> str:
@@ -47,7 +46,7 @@ class NarrowLines:
             fit(shown_bytes(letter.record.key), LONGEST_KEY).ljust(10),
             _what(letter, kind, message),
         )
-        return fit("  ".join(cells), self._width)
+        return "  ".join(cells)
 
     def _new_group(self, kind: FailureKind) -> str:
         return self._shortener.short(kind.fingerprint).ljust(5)
@@ -61,6 +60,6 @@ def _what(letter: Letter, kind: FailureKind, message: Optional[str]) -> str:
     return f"{state}{left_out}{frame}{error}"
 
 
-def _divider(at_ms: Optional[int], width: int) -> str:
+def _divider(at_ms: Optional[int], width: Optional[int]) -> str:
     day = "without a time" if at_ms is None else f"{clock(at_ms)[:10]} UTC"
-    return fit(f"── {day} ".ljust(width, "─"), width)
+    return fit(f"── {day} ".ljust(width or 0, "─"), width)

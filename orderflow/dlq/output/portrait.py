@@ -4,15 +4,15 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
 from orderflow.avro.codec import Inspection
 from orderflow.dlq.audit import AuditEntry
-from orderflow.dlq.explain import Explanation, recognise
+from orderflow.dlq.explain import Explanation, created_ms, recognise
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import is_masked
 from orderflow.dlq.output.envelope import plain, to_json
-from orderflow.dlq.output.listing import Lines, fit, plural, shown_bytes, summary
+from orderflow.dlq.output.listing import Lines, fit, plural, summary
 from orderflow.dlq.output.times import ago, clock, clock_ms
 from orderflow.dlq.tally import NOT_CARRIED
-from orderflow.model.records import Header, Headers, Record
-from orderflow.model.text import escape
+from orderflow.model.records import Header, Record
+from orderflow.model.text import escape, shown_bytes
 
 EMPTY = "(empty)"
 COLUMN = 13
@@ -29,6 +29,8 @@ class Shown(NamedTuple):
     """The source record, where the dead letter does not carry its value and it could be fetched."""
     looked: bool
     """Whether it was looked for."""
+    doubt: str = ""
+    """Why what was found is not shown, or not certain to be the source."""
 
 
 def show_lines(shown: Shown, now_ms: int, with_stack: bool = False, with_diagnostics: bool = False) -> Lines:
@@ -51,7 +53,7 @@ def show_lines(shown: Shown, now_ms: int, with_stack: bool = False, with_diagnos
         yield from _field("note", told.note)
     yield from _field("key", _key(record))
     yield from _value(shown)
-    yield from _headers(record.headers, with_diagnostics)
+    yield from _headers(record, with_diagnostics)
     if with_stack:
         yield from _stack(told.stack)
 
@@ -116,10 +118,9 @@ def _key(record: Record) -> str:
 def _value(shown: Shown) -> Lines:
     record = shown.fetched or shown.letter.record
     if shown.looked:
-        where = (
-            f"fetched from {escape(record.position)}" if shown.fetched else "no longer in the source topic"
-        )
-        yield from _field("value", f"not in the dead letter; {where}")
+        where = f"fetched from {escape(record.position)}" if shown.fetched else ""
+        told = [where or shown.doubt or "no longer in the source topic", where and shown.doubt]
+        yield from _field("value", "; ".join(["not in the dead letter", *filter(None, told)]))
         if shown.fetched is None:
             return
     if is_masked(shown.letter):
@@ -144,7 +145,8 @@ def _why(error: Optional[Exception]) -> str:
 def _fields(order: Mapping[str, Any]) -> Lines:
     longest = max((len(escape(name)) for name in order), default=0)
     for name, value in order.items():
-        shown = escape(value) or EMPTY if isinstance(value, str) else to_json(plain(value))
+        told = plain(value)
+        shown = escape(told) or EMPTY if isinstance(told, str) else to_json(told)
         yield f"{'':<{COLUMN}}{escape(name):<{longest}}  {shown}"
 
 
@@ -162,8 +164,8 @@ def hex_dump(value: bytes) -> Lines:
         yield f"{'':<{COLUMN}}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
 
 
-def _headers(headers: Headers, with_diagnostics: bool) -> Lines:
-    dialect = recognise(headers)
+def _headers(record: Record, with_diagnostics: bool) -> Lines:
+    headers, dialect = record.headers, recognise(record.headers, created_ms(record))
     own = [header for header in headers if not dialect.is_diagnostic(header[0])]
     diagnostic = [header for header in headers if dialect.is_diagnostic(header[0])]
     yield from _header_list("headers", own)

@@ -19,18 +19,17 @@ def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], No
 
     def show(letters: Sequence[Letter]) -> None:
         if letters:
-            desk.out.write("\n".join(lines_of(desk.mask.letters(letters))) + "\n")
-            desk.out.flush()
+            desk.out.lines(lines_of(desk.mask.letters(letters)))
 
     return show
 
 
 def _form(desk: Desk) -> Tuple[str, LinesOf]:
+    """The heading, and what makes lines, as wide as the terminal is then: `tail` outlives many a window."""
     if desk.json:
         return "", lambda letters: [to_json(envelope(letter)) for letter in letters]
-    if desk.width is not None and desk.width < NARROW:
-        narrow = NarrowLines(desk.width)
-        return fit(narrow.HEADING, desk.width), narrow.lines
-    wide = LetterLines(desk.width)
-    title = "" if desk.width is None else fit(wide.HEADING, desk.width)
-    return title, lambda letters: list(map(wide.line, letters))
+    narrow, wide, width = NarrowLines(), LetterLines(), desk.width
+    if width is not None and width < NARROW:
+        return fit(narrow.HEADING, width), lambda letters: narrow.lines(letters, desk.width)
+    title = "" if width is None else fit(wide.HEADING, width)
+    return title, lambda letters: [fit(wide.line(letter), desk.width) for letter in letters]

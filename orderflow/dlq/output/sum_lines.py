@@ -85,7 +85,7 @@ def left_out_line(sums: Sums) -> Lines:
     yield f"not in the sum: {', '.join(parts)}"
 
 
-def owner_lines(sums: Sums, width: Optional[int], colour: bool) -> Lines:
+def owner_lines(sums: Sums, width: Optional[int]) -> Lines:
     """Whose they are: the largest, and the others together."""
     if sums.wanted.by is None:
         return
@@ -97,7 +97,7 @@ def owner_lines(sums: Sums, width: Optional[int], colour: bool) -> Lines:
         about = "" if owners.is_complete else "about "
         name = f"{about}{owners.number_of_others:,} others"
         table.append(_owner_cells(name, owners.others, with_sums))
-    yield from columns(table, width, colour, right=(1, 2))
+    yield from columns(table, width, right=(1, 2))
 
 
 def owner_text(owner: Any) -> str:
@@ -111,8 +111,8 @@ def _owner_cells(name: str, one: Sum, with_sums: bool) -> Tuple[str, ...]:
     return (name, f"{one.count:,}", *((decimal_text(one.total),) if with_sums else ()))
 
 
-def lines(sums: Sums, width: Optional[int], colour: bool) -> Lines:
+def lines(sums: Sums, width: Optional[int]) -> Lines:
     """All of it, for the end of an output that has no head line."""
     yield from total_line(sums)
     yield from left_out_line(sums)
-    yield from owner_lines(sums, width, colour)
+    yield from owner_lines(sums, width)

@@ -63,7 +63,7 @@ def summary_row(waiting: Sequence[Due], braked: Sequence[int], now_ms: int) -> J
     }
 
 
-def summary_lines(waiting: Sequence[Due], now_ms: int, width: Optional[int], colour: bool) -> Lines:
+def summary_lines(waiting: Sequence[Due], now_ms: int, width: Optional[int]) -> Lines:
     """The summary for people: a row for each partition that has any."""
     if not waiting:
         return
@@ -76,7 +76,7 @@ def summary_lines(waiting: Sequence[Due], now_ms: int, width: Optional[int], col
         following = until(min(one.due_ms for one in some), now_ms)
         cells = (f"{counts[name]:,}" for name in used)
         table.append((str(number), f"{len(some):,}", *cells, attempts, following))
-    yield from columns(table, width, colour, right=tuple(range(1, len(used) + 2)))
+    yield from columns(table, width, right=tuple(range(1, len(used) + 2)))
 
 
 def _by_partition(waiting: Sequence[Due]) -> List[Tuple[int, List[Due]]]:

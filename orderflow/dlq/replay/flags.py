@@ -1,7 +1,6 @@
 """What is typed for `replay`: its flags, and their meaning as a request."""
 
 import argparse
-import json
 from typing import Any, Dict, FrozenSet, List, Optional
 
 from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
@@ -11,6 +10,8 @@ from orderflow.dlq.replay.request import Canary, Request
 from orderflow.dlq.selection import Selection, SelectionError
 from orderflow.dlq.selection_flags import POSITIONS, order_fields, places_of, wanted_of
 from orderflow.exits import UsageError
+from orderflow.model.json_text import read_json
+from orderflow.model.text import quoted
 
 DEFAULT_RATE = "50/s"
 
@@ -91,17 +92,21 @@ def rate(text: str) -> float:
 
 
 def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:
-    """The fields to change. Raises UsageError for an unknown field or a value that is no JSON."""
+    """The fields to change, as JSON. Raises UsageError for an unknown field or a value that is none of it."""
     known = order_fields(desk)
-    repairs = {}
+    repairs: Dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
             raise UsageError(f"--set {text}: give FIELD=JSON with a field of an order: {', '.join(known)}")
         try:
-            repairs[name] = json.loads(value)
-        except ValueError:
-            raise UsageError(f"--set {text}: {value} is no JSON; a text needs quotes") from None
+            repairs[name] = read_json(value)
+        except ValueError as error:
+            raise UsageError(f"--set {name}: {quoted(value)} {error}; a text needs quotes") from None
+        try:
+            desk.field_values({name: repairs[name]})
+        except ValueError as error:
+            raise UsageError(f"--set {error}") from None
     return repairs
 
 

@@ -5,16 +5,16 @@ to say. So only a confirmed topic is ever sent to, or fetched from.
 """
 
 import hashlib
-import re
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.audit import replayed_from
-from orderflow.dlq.dialects import OWN
 from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
+from orderflow.dlq.pointer import AGREES, Comparison, compare, doubt
+from orderflow.dlq.replay.origin import Origin, guessed_id, origin_of, place_of, without_replays
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.model import dead_letter as own
-from orderflow.model.delivery_id import REPLAY_ID, claimed_id, id_of, place_id
+from orderflow.model.delivery_id import REPLAY_ID, claimed_id
 from orderflow.model.records import Headers, Outgoing, Record, place_in
 
 Order = Dict[str, Any]
@@ -27,11 +27,13 @@ FOREIGN = "came from a topic that was not confirmed"
 LOOP = "would go back into the dead letters"
 AT_CAP = "replayed as often as --max-replays allows"
 NOT_HERE = "its value is not in the dead letter, and the source no longer has it"
+ANOTHER = "points to a record that is not the one it came from"
 NO_SOURCE = "there is no source record to send"
 STILL_FAILS = "still fails today's decoder or rules"
 NOT_REPAIRABLE = "cannot be repaired: it cannot be decoded"
 MISFIT = "does not fit today's schema after --set"
 TOO_LARGE = "larger than its target takes"
+NO_KEY = "has no key, and its target is compacted, which takes none without"
 SUPERSEDED = "superseded: its key has a newer order"
 UNJUDGED = "cannot be judged: the schema registry does not answer"
 
@@ -80,23 +82,8 @@ class Aids(NamedTuple):
     """Bytes that a record of the topic may take."""
     was_replayed: Callable[[int, int], bool]
     """Whether the audit knows of a replay of the dead letter at this place."""
-
-
-class Origin(NamedTuple):
-    """Where a dead letter came from, and what of its source it carries."""
-
-    topic: Optional[str]
-    partition: Optional[int]
-    offset: Optional[int]
-    replays: int
-    headers: Headers
-    """The source's own."""
-    is_whole: bool
-    """Key, value and headers of the source are here as they were."""
-    known_id: Optional[str]
-    """What the order was called, as the dead letter tells."""
-    has_value: Optional[bool]
-    """False: it stands in the source only. None: there is no source."""
+    needs_key: Callable[[str], bool]
+    """Whether the topic takes no record without a key."""
 
 
 class Source(NamedTuple):
@@ -109,6 +96,8 @@ class Source(NamedTuple):
     """It has some that no client of ours can read."""
     known_id: Optional[str] = None
     """What the order was called, as the source tells."""
+    fetched: Optional[Comparison] = None
+    """Of the dead letter with what was fetched; None where nothing was."""
 
 
 class Verdict(NamedTuple):
@@ -126,6 +115,10 @@ class Verdict(NamedTuple):
     before: Optional[Order] = None
     after: Optional[Order] = None
     """The order around a repair."""
+    is_fetched: bool = False
+    """What is sent stands in the source topic, where the dead letter points to."""
+    unchecked: Tuple[str, ...] = ()
+    """What of that could not be checked, because the dead letter does not carry it."""
 
 
 class Judge:
@@ -147,10 +140,11 @@ class Judge:
         target = self._terms.target or origin.topic
         refusal = self._by_target(target) or self._by_count(origin)
         if refusal:
-            return Verdict(None, refusal, _told(origin))
-        source = self._source(letter.record, origin)
-        if source is None:
-            return Verdict(None, NO_SOURCE if origin.has_value is None else NOT_HERE, _told(origin))
+            return Verdict(None, refusal, place_of(origin))
+        try:
+            source = self._source(letter, origin)
+        except _NotSent as error:
+            return Verdict(None, error.why, str(error))
         return self._on_content(letter, origin, source, str(target))
 
     def _by_state(self, letter: Letter) -> str:
@@ -182,18 +176,23 @@ class Judge:
     def _by_count(self, origin: Origin) -> str:
         return AT_CAP if origin.replays >= self._terms.max_replays else ""
 
-    def _source(self, record: Record, origin: Origin) -> Optional[Source]:
-        """The record as it was before it died, from the dead letter or else from its topic."""
+    def _source(self, letter: Letter, origin: Origin) -> Source:
+        """The record as it was before it died, from the dead letter or else from its topic.
+
+        Raises _NotSent where it is in neither.
+        """
+        here = Source(letter.record.key, letter.record.value, origin.headers)
         if origin.is_whole:
-            return Source(record.key, record.value, origin.headers)
+            return here
         fetched = self._fetch(origin)
-        if fetched is not None:
-            own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
-            left_out = fetched.headers_left_out is not None
-            known_id = claimed_id(fetched.headers)
-            return Source(fetched.key, fetched.value, _without_replays(own_headers), left_out, known_id)
-        # Only the source's headers are missing, and this system loses them for good.
-        return Source(record.key, record.value, origin.headers) if origin.has_value else None
+        comparison = compare(letter, fetched) if fetched is not None else AGREES
+        if fetched is not None and not comparison.differs:
+            return _as_source(fetched, comparison)
+        if origin.has_value:  # only the source's headers are missing
+            return here
+        if comparison.differs:
+            raise _NotSent(ANOTHER, f"{place_of(origin)}: {doubt(comparison)}")
+        raise _NotSent(NO_SOURCE if origin.has_value is None else NOT_HERE, place_of(origin))
 
     def _fetch(self, origin: Origin) -> Optional[Record]:
         if origin.topic is None or origin.partition is None or origin.offset is None:
@@ -210,7 +209,7 @@ class Judge:
                 source = source._replace(value=value)
             if self._checks and target == self._terms.orders_topic:
                 self._aids.read(source.value)
-        except _Unrepairable as error:
+        except _NotSent as error:
             return Verdict(None, error.why, str(error))
         except OrderError as error:
             return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
@@ -218,23 +217,33 @@ class Judge:
             return Verdict(None, UNJUDGED, str(error))
         is_stale = self._is_stale(origin, source.key, target)
         if is_stale and self._terms.stale == SKIP:
-            return Verdict(None, SUPERSEDED, _told(origin))
+            return Verdict(None, SUPERSEDED, place_of(origin))
         outgoing = self._outgoing(letter, origin, source, target)
-        if not self._fits(source, outgoing):
-            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        misfit = self._misfit(source, outgoing)
+        if misfit is not None:
+            return misfit
         left_out = letter.headers_left_out or source.headers_left_out
-        return Verdict(outgoing, "", "", is_stale, left_out, before, after)
+        is_fetched, unchecked = source.fetched is not None, (source.fetched or AGREES).unknown
+        return Verdict(outgoing, "", "", is_stale, left_out, before, after, is_fetched, unchecked)
 
     def _repaired(self, value: Optional[bytes]) -> "_Repair":
         try:
             before = self._aids.decode(value)
         except OrderError as error:
-            raise _Unrepairable(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
+            raise _NotSent(NOT_REPAIRABLE, f"{error.reason}: {error}") from error
         after = {**before, **self._terms.repairs}
         try:
             return _Repair(before, after, self._aids.encode(after))
         except ValueError as error:
-            raise _Unrepairable(MISFIT, str(error)) from error
+            raise _NotSent(MISFIT, str(error)) from error
+
+    def _misfit(self, source: Source, outgoing: Outgoing) -> Optional[Verdict]:
+        """Why the target would not take it, as far as its settings tell."""
+        if not self._fits(source, outgoing):
+            return Verdict(None, TOO_LARGE, f"{own.size_of(outgoing):,} bytes")
+        if outgoing.key is None and self._aids.needs_key(outgoing.topic):
+            return Verdict(None, NO_KEY)
+        return None
 
     def _fits(self, source: Source, outgoing: Outgoing) -> bool:
         """Whether the target takes it; measured exactly only where that may matter."""
@@ -259,7 +268,7 @@ class Judge:
         partition = origin.partition if target == origin.topic else None
         if partition is not None and not 0 <= partition < self._aids.partitions(target):
             partition = None
-        first_id = origin.known_id or source.known_id or _guessed_id(letter)
+        first_id = origin.known_id or source.known_id or guessed_id(letter)
         story: Headers = [
             (REPLAY_ID, first_id.encode()),
             (own.REPLAY_COUNT, b"%d" % (origin.replays + 1)),
@@ -278,84 +287,24 @@ class _Repair(NamedTuple):
     value: bytes
 
 
-class _Unrepairable(Exception):
+class _NotSent(Exception):
+    """Why a dead letter is not sent, and the detail."""
+
     def __init__(self, why: str, detail: str) -> None:
         super().__init__(detail)
         self.why = why
+
+
+def _as_source(fetched: Record, comparison: Comparison) -> Source:
+    own_headers = user_headers(fetched.headers)  # someone may have copied a dead letter back before
+    left_out, known_id = fetched.headers_left_out is not None, claimed_id(fetched.headers)
+    return Source(fetched.key, fetched.value, without_replays(own_headers), left_out, known_id, comparison)
 
 
 # --- The parts of a record ---
 
 STORY_BYTES = 1024
 """More than the replay headers and Kafka's own take."""
-_STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
-
-
-def origin_of(letter: Letter) -> Origin:
-    """Where it came from and what it carries; quick for dead letters of our own, which are most."""
-    kind, headers = letter.kind, letter.record.headers
-    if kind.dialect == OWN.name:
-        kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
-        named = letter.own_values or dict(headers)
-        whole = own.LEFT_OUT not in named
-        replays = _count(named.get(own.REPLAY_COUNT))
-        _, partition, offset = letter.detail
-        known_id = id_of(named.get(own.ID)) or claimed_id(headers)
-        place = _no_command(partition), _no_command(offset)
-        return Origin(kind.topic, *place, replays, kept, whole, known_id, whole)
-    return _foreign_origin(letter)
-
-
-def _no_command(number: Optional[int]) -> Optional[int]:
-    """The partition or offset; None where it is negative, which no record has. Kafka Streams writes -1."""
-    return None if number is None or number < 0 else number
-
-
-def _foreign_origin(letter: Letter) -> Origin:
-    told = letter.told
-    parts = (told.key_is_original, told.value_is_original, told.headers_are_original)
-    return Origin(
-        told.topic,
-        _no_command(told.partition),
-        _no_command(told.offset),
-        max(0, told.replay_count or 0),
-        _without_replays(user_headers(letter.record.headers)),
-        all(part is True for part in parts),
-        claimed_id(letter.record.headers),
-        told.value_is_original and told.key_is_original,
-    )
-
-
-def _guessed_id(letter: Letter) -> str:
-    """What to call an order whose dead letter does not say it; always the same for one dead letter.
-
-    An older version of ours called it by its place, and its handler may know it so. A stranger's order was
-    not called by us before; its time keeps it apart from another of a topic that was created again.
-    """
-    record, told = letter.record, letter.told
-    place = (told.topic, told.partition, told.offset)
-    is_ours = told.dialect == OWN.name
-    if place[0] is None or place[1] is None or place[2] is None:
-        return place_id(record.topic, record.partition, record.offset, record.timestamp_ms)
-    return place_id(place[0], place[1], place[2], None if is_ours else told.timestamp_ms)
-
-
-def _count(value: Optional[bytes]) -> int:
-    """0 for what no replay writes, and what is too long to be counted."""
-    return int(value) if value is not None and _COUNT.fullmatch(value) else 0
-
-
-_COUNT = re.compile(rb"[0-9]{1,9}")
-
-
-def _told(origin: Origin) -> str:
-    return "" if origin.topic is None else f"{origin.topic}-{origin.partition}-{origin.offset}"
-
-
-def _without_replays(headers: Headers) -> Headers:
-    """The source's own: neither the life story of earlier replays nor the mark that headers are missing."""
-    ours = (own.REPLAY_PREFIX, own.HEADERS_LEFT_OUT)
-    return [header for header in headers if not header[0].startswith(ours)]
 
 
 def digest(outgoing: Outgoing) -> str:

@@ -1,22 +1,24 @@
 """What a replay would do, found out by reading only."""
 
 from collections import Counter
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.avro.codec import order_reader
+from orderflow.avro.order_fields import fields_of
 from orderflow.dlq.audit import States
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.judge import Aids, Judge, Verdict
 from orderflow.dlq.replay.request import Request
-from orderflow.dlq.replay.source_topics import Candidates, SourceTopics
+from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.exits import Refused
 from orderflow.kafka.positions import Range
+from orderflow.model.records import Place
 
 EXAMPLES_KEPT = 3
 
@@ -31,7 +33,10 @@ class Bench:
         self.sources = SourceTopics(desk.client, desk.consumer_group)
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
         self.newest = NewestByKey()
+        self._passed_over: FrozenSet[Place] = frozenset()
         self._read = order_reader(desk.decoder)
+        fields = fields_of(desk.decoder.reader.parsed)
+        self._spellings = {field.name: field.spelling.from_json for field in fields}
 
     def __enter__(self) -> "Bench":
         return self
@@ -41,12 +46,17 @@ class Bench:
         self.topic.__exit__()
 
     def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
-        """The chosen dead letters, one by one, without those that the job has done."""
+        """The chosen dead letters, one by one, without those that the job has done or goes past."""
         done = self.states.done
         for batch in self.topic.batches(selection, progress, self.request.spans):
             for letter in batch:
-                if not done.count or not done.get(letter.record.partition, letter.record.offset):
+                place = (letter.record.partition, letter.record.offset)
+                if place not in self._passed_over and not (done.count and done.get(*place)):
                     yield letter
+
+    def pass_over(self, places: FrozenSet[Place]) -> None:
+        """Leave these out from now on: Kafka refused them."""
+        self._passed_over = places
 
     def judge(self, job: str = "") -> Judge:
         """The judge by the request's terms, once `survey` has been made; `job` is who sends."""
@@ -55,15 +65,36 @@ class Bench:
             self.desk.decoder.decode,
             self._encode,
             self.sources.fetch,
-            self.newest.has_newer,
+            self._has_newer,
             self.sources.partitions,
             self.sources.room,
             lambda partition, offset: self.states.was_acted_on(partition, offset),
+            self.sources.needs_key,
         )
-        return Judge(self.request.terms, aids, job)
+        return Judge(self._terms(), aids, job)
+
+    def _terms(self) -> replay.Terms:
+        """Those of the request, with values of the order's types for the JSON that was typed."""
+        terms = self.request.terms
+        try:
+            return terms._replace(repairs=self.desk.field_values(terms.repairs)) if terms.repairs else terms
+        except ValueError as error:  # typed for another schema, or changed in the job's record
+            raise Refused(f"nothing was sent: --set {error}") from error
 
     def _encode(self, order: replay.Order) -> bytes:
-        return self.desk.encoder().encode(order)
+        """The bytes of a repaired order. What `--set` gives is JSON, and is read as a line of a file is."""
+        repaired = {name: self._spellings[name](order[name]) for name in self.request.terms.repairs}
+        return self.desk.encoder().encode({**order, **repaired})
+
+    def _has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
+        end = self.request.ends.get(topic, {}).get(partition, 0)
+        return self.newest.has_newer(topic, partition, offset_in_log(offset, end), key)
+
+    def rooms(self) -> List[int]:
+        """What the topics take that a replay writes to."""
+        terms = self.request.terms
+        targets = terms.confirmed if terms.target is None else [terms.target]
+        return [self.sources.room(topic) for topic in (*targets, terms.audit_topic)]
 
     def read_states(self, job: str) -> None:
         """Learn again what became of each dead letter, without what this job did."""
@@ -103,7 +134,7 @@ class Bench:
         topics = self._source_topics()
         if not topics:
             return
-        candidates = Candidates(self.newest, topics)
+        candidates = Candidates(self.newest, {topic: self.request.ends.get(topic, {}) for topic in topics})
         dead = self.request.ends[self.desk.dlq_topic]
         spans = [span._replace(end=dead[span.partition]) for span in self.topic.reader.spans(Range())]
         progress = Progress(self.desk.err, "searched for where they came from")
@@ -134,6 +165,10 @@ class Outlook:
         self.by_target: CounterOf[str] = Counter()
         self.stale = 0
         self.headers_left_out = 0
+        self.fetched: CounterOf[str] = Counter()
+        """How many stand in a source topic only, by topic."""
+        self.unchecked: CounterOf[Tuple[str, ...]] = Counter()
+        """How many of these are taken on trust, by what the dead letters do not carry to check them by."""
         self.by_reason: CounterOf[str] = Counter()
         self.examples: Dict[str, List[str]] = {}
         """By reason: positions and details of the first few."""
@@ -161,6 +196,10 @@ class Outlook:
         self.by_target[verdict.outgoing.topic] += 1
         self.stale += verdict.is_stale
         self.headers_left_out += verdict.headers_left_out
+        if verdict.is_fetched:
+            self.fetched[letter.kind.topic or ""] += 1
+        if verdict.unchecked:
+            self.unchecked[verdict.unchecked] += 1
         if verdict.after is not None and len(self.repaired) < EXAMPLES_KEPT:
             self.repaired.append((letter.position, verdict))
 

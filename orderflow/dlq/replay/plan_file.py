@@ -8,22 +8,27 @@ import hashlib
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from orderflow.cli.private_file import create_private
+from orderflow.cli.private_file import PrivateFile
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.judge import Verdict, digest
 from orderflow.dlq.replay.request import Request, from_json, to_json
+from orderflow.dlq.selection import Selection
 from orderflow.exits import CommandError, Refused
+from orderflow.model.json_text import read_json
 from orderflow.model.records import Place, read_position
 
 FORM = "orderflow replay plan 1"
 
 
 class PlanWriter:
-    """Writes a plan as verdicts come. It is private, and never takes the place of a file that is there."""
+    """Writes a plan as verdicts come. It gets its name at its end, and replaces no file that is there.
+
+    Raises CommandError.
+    """
 
     def __init__(self, path: str, request: Request) -> None:
         self.path = path
-        self._file = create_private(path)
+        self._file = PrivateFile(path)
         self._seal = hashlib.sha256()
         self._count = 0
         self._write({"plan": FORM, "request": to_json(request)})
@@ -39,12 +44,12 @@ class PlanWriter:
     def end(self) -> None:
         """Write the seal."""
         self._write({"count": self._count, "seal": self._seal.hexdigest()})
-        self._file.close()
+        self._file.keep()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        line = json.dumps(value, separators=(",", ":")) + "\n"
-        self._seal.update(line.encode())
-        self._file.write(line)
+        line = json.dumps(value, separators=(",", ":"))
+        self._seal.update(f"{line}\n".encode())
+        self._file.lines([line])
 
 
 class Plan(NamedTuple):
@@ -74,7 +79,7 @@ def read_plan(path: str) -> Plan:
 
 
 def _plan(path: str, lines: List[str]) -> Plan:
-    first, last = json.loads(lines[0]), json.loads(lines[-1])
+    first, last = read_json(lines[0]), read_json(lines[-1])
     if first["plan"] != FORM:
         raise ValueError("another form")
     seal = hashlib.sha256("".join(lines[:-1]).encode()).hexdigest()
@@ -82,10 +87,15 @@ def _plan(path: str, lines: List[str]) -> Plan:
         raise Refused(f"nothing was sent: {path} was changed after it was written; make a new plan")
     digests = {}
     for line in lines[1:-1]:
-        told = json.loads(line)
-        _, partition, offset = read_position(told["position"])
+        told = read_json(line)
+        _, partition, offset = read_position(str(told["position"]))
         digests[partition, offset] = bytes.fromhex(told["sha256"])
     return Plan(path, from_json(first["request"]), digests, seal)
+
+
+def only(plan: Plan, selection: Selection) -> Selection:
+    """What the plan sends, of what its request selects."""
+    return selection._replace(filters=(plan.holds,), limit=None)
 
 
 class Drift:
@@ -119,4 +129,4 @@ class Drift:
         if self._count:
             number, path = f"{self._count:,} of {len(self._plan.digests):,}", self._plan.path
             head = f"nothing was sent: {number} differ from {path}"
-            raise Refused("\n".join([head, *self._told, "make a new plan with --dry-run --plan-out"]))
+            raise Refused(head, *self._told, "make a new plan with --dry-run --plan-out")

@@ -13,12 +13,8 @@ from orderflow.model.text import escape
 MOST_SHOWN = 5
 
 
-def returned_text(records: Sequence[Record], decode: Decode, mask: Mask) -> str:
-    """The kinds of failure, the most frequent first, in lines to follow a message."""
-    return "".join(f"\n{line}" for line in _lines(records, decode, mask))
-
-
-def _lines(records: Sequence[Record], decode: Decode, mask: Mask) -> Iterator[str]:
+def returned_lines(records: Sequence[Record], decode: Decode, mask: Mask) -> Iterator[str]:
+    """The kinds of failure, the most frequent first, to follow a message."""
     groups = Groups(mask)
     for record in records:
         groups.add(Letter(record, decode))

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.cli.status import StatusLine
@@ -20,21 +20,20 @@ from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import taken_over_by
 from orderflow.dlq.desk import now_ms
-from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
-from orderflow.dlq.replay.returned import returned_text
+from orderflow.dlq.replay.rate import Pace
+from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
+from orderflow.dlq.replay.returned import returned_lines
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
 from orderflow.kafka.positions import Range
-from orderflow.kafka.transactions import Fenced, Interrupted, Transactions
+from orderflow.kafka.transactions import Fenced, Interrupted, OutOfStep, RecordsRefused, Transactions
 from orderflow.model.records import Outgoing
 
-TRANSACTION_S = 1.0
-MOST_IN_TRANSACTION = 50_000
 ANNOUNCE_S = 5.0
 """Within this time whoever takes over has written who it is."""
 
@@ -57,39 +56,6 @@ def new_job_id() -> str:
     return datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
 
 
-class Pace:
-    """How many may go into one transaction, and when the next may begin."""
-
-    def __init__(self, rate_per_s: Optional[float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate_per_s
-        self._clock = clock
-        self.began_s = clock()
-        self._next_s = self.began_s
-
-    @property
-    def quota(self) -> int:
-        """Records in one transaction."""
-        return MOST_IN_TRANSACTION if self._rate is None else max(1, round(self._rate * TRANSACTION_S))
-
-    def begin(self) -> None:
-        """A transaction begins."""
-        self.began_s = self._clock()
-
-    def is_over(self) -> bool:
-        """Whether the transaction has been open for long enough."""
-        return self._clock() - self.began_s >= TRANSACTION_S
-
-    def sent(self, number: int) -> None:
-        """A transaction with so many records was committed."""
-        if self._rate is not None:
-            self._next_s = max(self._next_s, self.began_s) + number / self._rate
-
-    def wait(self, stop: Callable[[], bool]) -> None:
-        """Wait until the next transaction may begin, or until asked to stop."""
-        while self._clock() < self._next_s and not stop():
-            time.sleep(min(0.1, max(0.0, self._next_s - self._clock())))
-
-
 class Sent(NamedTuple):
     """How a job ended in this process."""
 
@@ -101,7 +67,16 @@ class Sent(NamedTuple):
     @property
     def refused(self) -> int:
         """How many were not sent although something is left to do for them."""
-        return sum(number for why, number in self.by_reason.items() if why not in replay.SETTLED)
+        judged = sum(number for why, number in self.by_reason.items() if why not in replay.SETTLED)
+        return judged + audit.refused_count(self.job)
+
+
+def _refusal_of(act: Callable[[], None]) -> Optional[Refusal]:
+    try:
+        act()
+    except (RecordsRefused, OutOfStep) as refusal:
+        return refusal
+    return None
 
 
 class Sending:
@@ -114,7 +89,9 @@ class Sending:
         self._transactions = transactions
         self._status = StatusLine(bench.desk.err)
         self._pace = Pace(bench.request.rate_per_s)
-        self._in_transaction = 0
+        self._parcels: List[Parcel] = []
+        """What the open transaction holds."""
+        self._refusals = Refusals(self._status.note)
         self._most = 0
         self._sent_here = 0
         self._by_reason: CounterOf[str] = Counter()
@@ -127,7 +104,7 @@ class Sending:
         try:
             self._commit(audit.RUNNING)  # so that whoever is fenced can say by whom
             self._send_all(selection)
-            self._commit(audit.STOPPED if self._is_stopped() else audit.DONE)
+            self._conclude(self._end_status)
         except Fenced as error:
             raise Fenced(f"{error}{self._by_whom()}; {self.how_to_go_on()}") from error
         except Interrupted:
@@ -151,20 +128,23 @@ class Sending:
             if verdict.outgoing is None:
                 self._by_reason[verdict.why] += 1
                 continue
-            self._send(letter, verdict.outgoing)
-            if self._in_transaction >= self._most or self._pace.is_over():
-                self._end_transaction()
+            self._take(Parcel((letter.record.partition, letter.record.offset), verdict.outgoing))
             if self._is_stopped():
                 break
 
-    def _send(self, letter: Letter, outgoing: Outgoing) -> None:
-        if not self._in_transaction:
+    def _take(self, parcel: Parcel) -> None:
+        refusal = _refusal_of(lambda: self._send(parcel))
+        if refusal is not None or len(self._parcels) >= self._most or self._pace.is_over():
+            self._end_transaction(refusal)
+
+    def _send(self, parcel: Parcel) -> None:
+        if not self._parcels:
             self._pace.begin()
             self._most = self._quota()
-        place = audit.entry_key(letter.record.partition, letter.record.offset)
-        self._transactions.send(outgoing)
-        self._transactions.send(Outgoing(self._desk.audit_topic, place, self._value(outgoing.topic), []))
-        self._in_transaction += 1
+        self._parcels.append(parcel)
+        key, target = audit.entry_key(*parcel.place), parcel.outgoing.topic
+        self._transactions.send(parcel.outgoing, parcel.place)
+        self._transactions.send(Outgoing(self._desk.audit_topic, key, self._value(target), []))
         at_gap("sent")
 
     def _value(self, target: str) -> bytes:
@@ -183,25 +163,56 @@ class Sending:
     def _canary_left(self) -> int:
         return 0 if self.job.canary_passed else max(0, self._bench.request.canary.size - self._sent_here)
 
-    def _end_transaction(self) -> None:
+    def _end_transaction(self, refusal: Optional[Refusal] = None) -> None:
+        """Commit it, unless it was refused already; then send what of it is not to blame."""
         is_canary = bool(self._canary_left())
-        self._commit(audit.RUNNING)
+        refusal = refusal or _refusal_of(lambda: self._commit(audit.RUNNING))
+        if refusal is not None:
+            self._send_again(refusal)
         if is_canary and not self._canary_left():
             self._watch_canary()
         if self._status.due():
             self._show_progress()
         self._pace.wait(self._is_stopped)
 
+    def _conclude(self, status: Callable[[], str]) -> None:
+        """Commit what is left, with the status that there is then."""
+        refusal = _refusal_of(lambda: self._commit(status()))
+        while refusal is not None:
+            self._send_again(refusal)
+            refusal = _refusal_of(lambda: self._commit(status()))
+
+    def _end_status(self) -> str:
+        return audit.STOPPED if self._is_stopped() else audit.DONE
+
+    def _send_again(self, refusal: Refusal) -> None:
+        parcels, self._parcels = self._parcels, []
+        send_again(parcels, refusal, self._try, self._refusals.add, self._is_stopped)
+
+    def _try(self, part: Sequence[Parcel]) -> Optional[Refusal]:
+        """Send these alone. Why that was refused, None if they are committed."""
+        refusal = _refusal_of(lambda: self._send_part(part))
+        self._parcels = []
+        return refusal
+
+    def _send_part(self, part: Sequence[Parcel]) -> None:
+        for parcel in part:
+            self._send(parcel)
+        self._commit(audit.RUNNING)
+        self._pace.wait(self._is_stopped)
+
     def _commit(self, status: str) -> None:
         """Commit what was sent together with the job's record."""
-        sent = self._in_transaction
+        sent = len(self._parcels)
         job = self.job._replace(status=status, done=self.job.done + sent, changed_ms=now_ms())
+        job = audit.with_refused(job, self._refusals.untold)
         record = Outgoing(self._desk.audit_topic, audit.job_key(job.id), audit.job_value(job), [])
         self._transactions.send(record)
         at_gap("before commit")
         self._transactions.commit()
         at_gap("after commit")
-        self.job, self._in_transaction, self._sent_here = job, 0, self._sent_here + sent
+        self.job, self._parcels, self._sent_here = job, [], self._sent_here + sent
+        self._refusals.are_told(sent)
         self._values.clear()
         self._pace.sent(sent)
 
@@ -217,9 +228,9 @@ class Sending:
         if self._is_stopped():
             return
         if not outcome.passed:
-            self._commit(audit.TRIPPED)
-            why = returned_text(outcome.returned, desk.decoder.decode, desk.mask)
-            raise Tripped(outcome.told + why)
+            self._conclude(lambda: audit.TRIPPED)
+            why = returned_lines(outcome.returned, desk.decoder.decode, desk.mask)
+            raise Tripped(outcome.told, *why)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)
 

@@ -1,6 +1,6 @@
 """What a replay has to know of the topics that dead letters came from and go to."""
 
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -9,10 +9,8 @@ from orderflow.dlq.replay.request import Ends
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.exits import Refused, TopicMissing
 from orderflow.kafka.reader import Reader, Span, Unreadable, consumer_config
-from orderflow.kafka.topics import ends_of_log, max_message_bytes
+from orderflow.kafka.topics import DEFAULT_MAX_BYTES, ends_of_log, settings_of
 from orderflow.model.records import Record
-
-BROKER_DEFAULT_BYTES = 1_048_588
 
 
 class SourceTopics:
@@ -23,7 +21,7 @@ class SourceTopics:
         self._group = group
         self._readers: Dict[str, Reader] = {}
         self._partitions: Dict[str, List[int]] = {}
-        self._room: Dict[str, int] = {}
+        self._settings: Dict[str, Dict[str, str]] = {}
         self._fetched: Tuple[Any, Optional[Record]] = (None, None)
 
     def __enter__(self) -> "SourceTopics":
@@ -60,9 +58,17 @@ class SourceTopics:
 
     def room(self, topic: str) -> int:
         """Bytes that a record may take there; the broker's usual limit where the settings cannot be read."""
-        if topic not in self._room:
-            self._room[topic] = max_message_bytes(self._client, topic) or BROKER_DEFAULT_BYTES
-        return self._room[topic]
+        room = self._setting(topic, "max.message.bytes")
+        return int(room) if room.isdigit() else DEFAULT_MAX_BYTES
+
+    def needs_key(self, topic: str) -> bool:
+        """Whether it takes no record without a key, as it is compacted; False where that cannot be known."""
+        return "compact" in self._setting(topic, "cleanup.policy").split(",")
+
+    def _setting(self, topic: str, name: str) -> str:
+        if topic not in self._settings:
+            self._settings[topic] = settings_of(self._client, topic)
+        return self._settings[topic].get(name, "")
 
     def _known_partitions(self, topic: str) -> List[int]:
         if topic not in self._partitions:
@@ -87,30 +93,46 @@ class SourceTopics:
             ]
             for batch in self._reader(topic).read(spans, stop):
                 for record in batch:
-                    newest.saw(topic, record.partition, record.offset, record.key)
+                    newest.saw(topic, record)
 
 
 class Candidates:
     """Notes what must be known of the source topics, from a pass over all dead letters."""
 
-    def __init__(self, newest: NewestByKey, topics: Iterable[str]) -> None:
+    def __init__(self, newest: NewestByKey, ends: Ends) -> None:
+        """`ends` of the topics where a newer order may stand."""
         self.begins: Dict[str, Dict[int, int]] = {}
         """By topic and partition: the lowest offset that one of the chosen came from."""
         self._newest = newest
-        self._topics = frozenset(topics)
+        self._ends = ends
 
     def add(self, letter: Letter, is_chosen: bool) -> None:
         """Take a dead letter in."""
         topic, (_, partition, offset) = letter.kind.topic, letter.detail
-        if topic not in self._topics or topic is None or partition is None or offset is None:
+        if topic not in self._ends or topic is None or partition is None or offset is None:
             return
         if min(partition, offset) < 0:  # to Kafka's client a command: -2001 is the last record
             return
-        self._newest.died(topic, partition, offset)
-        if is_chosen and letter.record.key is not None:
-            self._newest.expect(topic, partition, letter.record.key)
+        key, has_key = letter.record.key, letter.carries_key
+        if has_key and key is None:  # nothing is newer than an order without a key, nor does it supersede any
+            return
+        self._newest.died(topic, partition, offset, key if has_key else None, letter.source_ms)
+        if is_chosen and has_key and key is not None:
+            self._newest.expect(topic, partition, key)
+        elif is_chosen:
+            self._newest.expect_at(topic, partition, offset)
+        if is_chosen:
             self._begin(topic, partition, offset)
 
     def _begin(self, topic: str, partition: int, offset: int) -> None:
+        begin = max(0, offset_in_log(offset, self._ends[topic].get(partition, 0)))
         places = self.begins.setdefault(topic, {})
-        places[partition] = min(offset, places.get(partition, offset))
+        places[partition] = min(begin, places.get(partition, begin))
+
+
+def offset_in_log(offset: int, end: int) -> int:
+    """The offset, or -1 where the log has not come so far.
+
+    Then the topic was created again, and whatever is in it is newer.
+    """
+    return offset if offset < end else -1

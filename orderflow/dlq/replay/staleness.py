@@ -1,4 +1,4 @@
-"""Which keys have an order that is newer than a dead one, in 16 bytes a key.
+"""Which keys have an order that is newer than a dead one, in 16 bytes a key that its dead letter carries.
 
 Keys are kept as 64-bit hashes, salted for each process: that two of a million collide has a chance of one
 in forty million, and nobody can choose them to.
@@ -6,7 +6,9 @@ in forty million, and nobody can choose them to.
 
 from array import array
 from bisect import bisect_left
-from typing import Optional
+from typing import Dict, Optional
+
+from orderflow.model.records import Record
 
 
 class Hashes:
@@ -39,29 +41,58 @@ class NewestByKey:
     def __init__(self) -> None:
         self._keys = Hashes()
         self._dead = Hashes()
+        self._places = Hashes()
         self._newest = array("q")
+        self._newest_of_found: Dict[int, int] = {}
+        """The same by the hash of keys that were found out only in the source topic."""
 
     def expect(self, topic: str, partition: int, key: bytes) -> None:
         """Prepare for being asked about the key."""
         self._keys.add((topic, partition, key))
 
-    def died(self, topic: str, partition: int, offset: int) -> None:
-        """The order there became a dead letter, so it supersedes nothing."""
-        self._dead.add((topic, partition, offset))
+    def expect_at(self, topic: str, partition: int, offset: int) -> None:
+        """Prepare for being asked about the key of the order there, which its dead letter does not carry."""
+        self._places.add((topic, partition, offset))
+
+    def died(
+        self, topic: str, partition: int, offset: int, key: Optional[bytes], timestamp_ms: Optional[int]
+    ) -> None:
+        """The order there became a dead letter, so it supersedes nothing.
+
+        Key and time, where they are known, have to be those of the order: the place alone may be forged.
+        """
+        self._dead.add((topic, partition, offset, key, timestamp_ms))
 
     def seal(self) -> None:
         """All dead letters were seen; orders come now."""
         self._keys.seal()
         self._dead.seal()
+        self._places.seal()
         self._newest = array("q", [-1]) * len(self._keys)
 
-    def saw(self, topic: str, partition: int, offset: int, key: Optional[bytes]) -> None:
+    def saw(self, topic: str, order: Record) -> None:
         """An order stands in a source topic. In order of each partition."""
-        place = None if key is None else self._keys.index((topic, partition, key))
-        if place is not None and self._dead.index((topic, partition, offset)) is None:
-            self._newest[place] = offset
+        if order.key is None:
+            return
+        key = (topic, order.partition, order.key)
+        if self._places and self._places.index((topic, order.partition, order.offset)) is not None:
+            self._newest_of_found.setdefault(hash(key), -1)
+        place, is_found = self._keys.index(key), hash(key) in self._newest_of_found
+        if (place is None and not is_found) or self._is_dead(topic, order):
+            return
+        if place is not None:
+            self._newest[place] = order.offset
+        if is_found:
+            self._newest_of_found[hash(key)] = order.offset
+
+    def _is_dead(self, topic: str, order: Record) -> bool:
+        keys, times = (order.key, None), (order.timestamp_ms, None)
+        place = (topic, order.partition, order.offset)
+        return any(self._dead.index((*place, key, at_ms)) is not None for key in keys for at_ms in times)
 
     def has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
         """Whether the key has an order behind this offset that did not die."""
-        place = self._keys.index((topic, partition, key))
-        return place is not None and self._newest[place] > offset
+        wanted = (topic, partition, key)
+        place = self._keys.index(wanted)
+        newest = self._newest_of_found.get(hash(wanted), -1)
+        return max(newest, -1 if place is None else self._newest[place]) > offset

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, Iterator, Mapping, Optional
 
-from orderflow.dlq.audit import Job
+from orderflow.dlq.audit import Job, refused_count
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import plain, to_json
 from orderflow.dlq.output.listing import plural
@@ -14,6 +14,9 @@ from orderflow.model.text import escape
 Json = Dict[str, Any]
 Lines = Iterator[str]
 
+
+MOST_PLACES = 20
+"""Positions that are shown of what Kafka refused; JSON has all that the job's record keeps."""
 
 # --- Before ---
 
@@ -41,6 +44,10 @@ def outlook_lines(outlook: Outlook, rate_per_s: Optional[float]) -> Lines:
         yield f"{outlook.stale:>8,}  of them although their key has a newer order (--stale)"
     if outlook.headers_left_out:
         yield f"{outlook.headers_left_out:>8,}  of them without their headers, which cannot be carried"
+    for topic, number in sorted(outlook.fetched.items()):
+        yield f"{number:>8,}  of them fetched from {escape(topic)}, where the dead letters point to"
+    for parts, number in sorted(outlook.unchecked.items()):
+        yield f"{number:>8,}  of these unchecked: the dead letters carry no {' and no '.join(parts)}"
     for why, number in outlook.by_reason.most_common():
         yield f"{number:>8,}  not: {why}"
         for example in outlook.examples.get(why, ()):
@@ -74,6 +81,8 @@ def verdict_row(letter: Letter, verdict: Verdict) -> Json:
         "detail": verdict.detail or None,
         "stale": verdict.is_stale,
         "headers_left_out": verdict.headers_left_out,
+        "fetched": verdict.is_fetched,
+        "unchecked": list(verdict.unchecked),
         "before": plain(verdict.before),
         "after": plain(verdict.after),
         "sha256": None if outgoing is None else digest(outgoing),
@@ -90,6 +99,8 @@ def resumed_line(job: Job, done: int, terms: Terms) -> str:
         unusual.append(f"--max-replays {terms.max_replays}")
     unusual += [f"--set {name}={to_json(value)}" for name, value in terms.repairs.items()]
     told = f", with {' '.join(unusual)}" if unusual else ""
+    if job.refused:
+        told += f"; {refused_count(job):,} that Kafka refused are left out"
     return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
 
 
@@ -126,6 +137,7 @@ def job_row(job: Job) -> Json:
         "done": job.done,
         "target": job.target,
         "reason": job.reason,
+        "refused": {reason: list(places) for reason, places in job.refused.items()},
     }
 
 
@@ -156,5 +168,8 @@ def job_lines(job: Job, came_back: int) -> Lines:
         ("reason", job.reason or "none given"),
     ):
         yield f"{name:<12}{escape(text)}"
+    for reason, places in job.refused.items():
+        more = f" and {len(places) - MOST_PLACES:,} more" if len(places) > MOST_PLACES else ""
+        yield f"{'refused':<12}{escape(', '.join(places[:MOST_PLACES]))}{more}: {escape(reason)}"
     if not job.is_finished and job.action == "replayed":
         yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"

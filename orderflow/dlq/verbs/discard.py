@@ -1,13 +1,12 @@
 """The verb `discard`: marks dead letters as resolved without sending anything, and takes that back."""
 
 import argparse
-import sys
 from typing import Iterator, List, NamedTuple, Optional
 
 from orderflow.cli.terminal import count
 from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
-from orderflow.dlq.confirmation import answer, confirm
+from orderflow.dlq.confirmation import answer, can_ask, confirm
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import DISCARDED, NEW, Letter
 from orderflow.dlq.output.envelope import to_json
@@ -82,7 +81,7 @@ def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, ever
         confirm(desk, f"{what}?", args.yes)
         return
     typed = args.confirm or (
-        answer(desk, f"{what}: that is all of them. Type the topic's name: ") if sys.stdin.isatty() else ""
+        answer(desk, f"{what}: that is all of them. Type the topic's name: ") if can_ask(desk) else ""
     )
     if typed != desk.dlq_topic:
         raise Refused(f"nothing was changed: not confirmed; --confirm={desk.dlq_topic} would")
@@ -100,7 +99,7 @@ def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason:
         for letter in _chosen(topic, selection, action):
             marking.add(letter)
         job = marking.end(audit.STOPPED if desk.signals.requested else audit.DONE)
-    desk.say(to_json(job_row(job)) if desk.json else f"{count(job.done)} {action.name}; job {job.id}")
+    desk.result(to_json(job_row(job)) if desk.json else f"{count(job.done)} {action.name}; job {job.id}")
     return desk.signals.exit_code
 
 

@@ -44,7 +44,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if len(args.keys) != 1:
         raise UsageError("erase what? Give one --key")
     key = args.keys[0].encode("utf-8", "surrogateescape")
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     names = list(dict.fromkeys([desk.orders_topic, desk.dlq_topic, *(args.topics or ())]))
     holdings = [_look(desk, name, key) for name in names]
     if desk.signals.requested:

@@ -1,9 +1,10 @@
 """The verb `export`: dead letters to a file that only its owner may read, or to the output."""
 
 import argparse
-from typing import Callable, NamedTuple, Optional, TextIO
+from typing import Callable, NamedTuple, Optional, Union
 
-from orderflow.cli.private_file import create_private
+from orderflow.cli.output import Output
+from orderflow.cli.private_file import PrivateFile
 from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
@@ -22,9 +23,15 @@ class Form(NamedTuple):
 
     heading: Optional[Callable[[], str]]
     line: Callable[[Letter], str]
+    end: str
+    """Of a line."""
 
 
-FORMS = {"jsonl": Form(None, files.json_line), "csv": Form(files.csv_heading, files.csv_line)}
+FORMS = {
+    "jsonl": Form(None, files.json_line, "\n"),
+    "csv": Form(files.csv_heading, files.csv_line, "\r\n"),  # as RFC 4180 has it
+}
+File = Union[Output, PrivateFile]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,26 +51,28 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         with Topic(desk) as topic:
             _write(desk, topic, selection, form, desk.out, sums)
     else:
-        with Topic(desk) as topic, create_private(args.file) as file:
+        with Topic(desk) as topic, PrivateFile(args.file) as file:
             number = _write(desk, topic, selection, form, file, sums)
+            if desk.signals.requested:
+                file.discard()
+                desk.note(f"stopped: {args.file} was not written")
+                return desk.signals.exit_code
         desk.note(f"{plural(number, 'dead letter')} written to {args.file}")
     if desk.mask.names:
         hidden = ", ".join(sorted(desk.mask.names))
         desk.note(f"without {hidden}, so it cannot be imported: --unmask asks whether they may be seen")
-    for line in sum_lines.lines(sums, None, colour=False):  # beside the data, which is for machines
+    for line in sum_lines.lines(sums, None):  # beside the data, which is for machines
         desk.note(line)
     return desk.signals.exit_code
 
 
-def _write(desk: Desk, topic: Topic, selection: Selection, form: Form, file: TextIO, sums: Sums) -> int:
+def _write(desk: Desk, topic: Topic, selection: Selection, form: Form, file: File, sums: Sums) -> int:
     number, progress = 0, Progress(desk.err)
     if form.heading:
-        file.write(form.heading())
+        file.lines([form.heading()], form.end)
     for letters in topic.batches(selection, None if file is desk.out else progress):
-        file.write("".join(map(form.line, desk.mask.letters(letters))))
+        file.lines(map(form.line, desk.mask.letters(letters)), form.end)
         sums.add_all(letters)
         number += len(letters)
-        if file is desk.out:
-            file.flush()
     progress.clear()
     return number

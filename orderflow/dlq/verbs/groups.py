@@ -42,7 +42,6 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     look = Look(
         window,
         desk.width,
-        desk.colour,
         with_sums=sums.wanted.sum is not None,
         folded=desk.width is not None and not args.all_groups,
     )
@@ -80,7 +79,7 @@ def _lines(rows: List[Group], about: Overview, look: Look, sums: Sums) -> Iterat
         return
     yield from sum_lines.left_out_line(sums)
     yield from group_lines(rows, look, now_ms())
-    yield from sum_lines.owner_lines(sums, look.width, look.colour)
+    yield from sum_lines.owner_lines(sums, look.width)
     first = rows[0]
     if look.width is not None and first.kind.fingerprint != OTHERS:
         mark = first.kind.fingerprint[: digits_of(rows)]

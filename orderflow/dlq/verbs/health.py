@@ -56,7 +56,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if desk.json:
         desk.say(to_json(health_row(facts, found, most_age_ms)))
     else:
-        for line in health_lines(facts, found, most_age_ms, desk.width, desk.colour):
+        for line in health_lines(facts, found, most_age_ms, desk.width):
             desk.say(line)
     return found.exit_code
 

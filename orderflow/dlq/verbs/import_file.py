@@ -2,23 +2,29 @@
 
 import argparse
 import contextlib
+import io
 import shutil
 import tempfile
-from typing import Iterator, List, Optional, TextIO, Tuple
+from array import array
+from typing import Iterator, List, NamedTuple, Optional, TextIO, Tuple
 
 from orderflow.cli.run import standard_input
 from orderflow.dlq.confirmation import confirm
-from orderflow.dlq.desk import Desk
+from orderflow.dlq.dating import Dating, dating_of
+from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.output import files
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.listing import plural
 from orderflow.exits import CommandError, Refused, UsageError
 from orderflow.kafka import topics
-from orderflow.kafka.transactions import Transactions
-from orderflow.model.records import Outgoing
+from orderflow.kafka.transactions import RecordsRefused, Transactions
+from orderflow.model.records import NO_TIME_MS, Outgoing
+from orderflow.model.time_spans import write_span
 
 STDIN = "-"
 MOST_FAULTS_TOLD = 10
+USUALLY_KEPT_MS = 86_400_000
+"""Of what is older, it is said where nobody can know how long the topic keeps it."""
 TRANSACTION_TIMEOUT_MS = 60_000
 """An import is one transaction: some million lines fit, and after a kill readers wait no longer than this."""
 
@@ -34,31 +40,77 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.file == STDIN and not args.yes:
         raise UsageError("import from stdin leaves nobody to ask: say --yes")
     with _opened(args.file) as file:
-        number = _check(file, args.file, desk.dlq_topic)
+        times = _check(file, args.file, desk.dlq_topic)
+        number = len(times)
         if not number:
             desk.note("nothing to import")
             return 0
-        topics.require_kafka(desk.client)
+        desk.require_kafka()
         topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
+        dated = _dated(desk, times)
         confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
         file.seek(0)
-        _send_all(desk, file)
+        try:
+            _send_all(desk, file, dated)
+        except RecordsRefused as refusal:
+            raise Refused(_refused_lines(args.file, refusal)) from refusal
     if desk.signals.requested:
         desk.note("stopped: nothing was sent")
         return desk.signals.exit_code
     told = f"{plural(number, 'dead letter')} imported into {desk.dlq_topic}"
-    desk.say(to_json({"topic": desk.dlq_topic, "imported": number}) if desk.json else told)
+    row = {"topic": desk.dlq_topic, "imported": number, "dated_anew": dated.anew}
+    desk.result(to_json(row) if desk.json else told)
     return 0
+
+
+def _refused_lines(name: str, refusal: RecordsRefused) -> str:
+    """Kafka may refuse a whole batch for one, so these are the lines among which it is."""
+    lines = list(refusal.reasons.items())
+    told = [f"  {name}:{line}: {reason}" for line, reason in lines[:MOST_FAULTS_TOLD]]
+    return "\n".join([f"nothing was sent: Kafka refuses {plural(len(lines), 'line')}", *told])
+
+
+class Dated(NamedTuple):
+    """How the times of a file are sent."""
+
+    dating: Dating
+    now_ms: int
+    anew: int
+    """How many get the time of the import."""
+
+
+def _dated(desk: Desk, times: "array[int]") -> Dated:
+    """Say which are dated anew, since the topic would delete or refuse them; or that nobody can know."""
+    settings, now = topics.settings_of(desk.client, desk.dlq_topic), now_ms()
+    known = [None if at_ms == NO_TIME_MS else at_ms for at_ms in times]
+    dating = dating_of(settings)
+    anew = sum(dating.time_for(at_ms, now) not in (at_ms, NO_TIME_MS) for at_ms in known)
+    if anew:
+        kept = "" if dating.keeps_ms is None else f", as it keeps records for {write_span(dating.keeps_ms)}"
+        desk.note(
+            f"{anew:,} get the time of this import: with their own, {desk.dlq_topic} would refuse them "
+            f"or delete them soon{kept}"
+        )
+    oldest = min((at_ms for at_ms in known if at_ms is not None), default=now)
+    if not settings and now - oldest > USUALLY_KEPT_MS:
+        desk.note(
+            f"the settings of {desk.dlq_topic} cannot be read: if it keeps records for less than "
+            f"{write_span(now - oldest)}, it deletes the oldest of these soon"
+        )
+    return Dated(dating, now, anew)
 
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[TextIO]:
     """The file, which can be read twice, also if it comes from stdin."""
     if path == STDIN:
-        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as copy:
-            shutil.copyfileobj(standard_input(), copy)
-            copy.seek(0)
-            yield copy
+        with tempfile.TemporaryFile() as copy:
+            try:
+                shutil.copyfileobj(standard_input().buffer, copy)
+                copy.seek(0)
+            except OSError as error:
+                raise CommandError(f"cannot keep what comes from stdin: {error.strerror}") from error
+            yield io.TextIOWrapper(copy, encoding="utf-8", newline="")
         return
     try:
         file = open(path, encoding="utf-8", newline="")  # noqa: SIM115 - closed below, once it could be opened
@@ -68,18 +120,19 @@ def _opened(path: str) -> Iterator[TextIO]:
         yield file
 
 
-def _check(file: TextIO, name: str, topic: str) -> int:
-    """How many lines there are. Raises Refused, with the first faults, unless every one of them is good."""
-    number, faults = 0, 0
+def _check(file: TextIO, name: str, topic: str) -> "array[int]":
+    """The time of each line. Raises Refused, with the first faults, unless every one of them is good."""
+    times, faults = array("q"), 0
     told: List[str] = []
     for place, line, fault in _lines(file, topic):
-        number += line is not None
+        if line is not None:
+            times.append(NO_TIME_MS if line.timestamp_ms is None else line.timestamp_ms)
         faults += fault is not None
         if fault is not None and len(told) < MOST_FAULTS_TOLD:
             told.append(f"  {name}:{place}: {fault}")
     if faults:
-        raise Refused("\n".join([f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told]))
-    return number
+        raise Refused(f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told)
+    return times
 
 
 def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], Optional[str]]]:
@@ -96,15 +149,18 @@ def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], 
         raise Refused("nothing was sent: the file is not UTF-8 text") from error
 
 
-def _send_all(desk: Desk, file: TextIO) -> None:
+def _send_all(desk: Desk, file: TextIO, dated: Dated) -> None:
     """All lines in one transaction, so that a broken import leaves nothing behind."""
     partitions = topics.partition_count(desk.client, desk.dlq_topic)
     name = f"{desk.dlq_topic}-import"
-    transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS)
+    rooms = [topics.max_message_bytes(desk.client, desk.dlq_topic) or topics.DEFAULT_MAX_BYTES]
+    transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS, rooms)
     transactions.open()
-    for _, record, _ in _lines(file, desk.dlq_topic):
+    for line, record, _ in _lines(file, desk.dlq_topic):
         if record is not None:
-            transactions.send(record._replace(partition=(record.partition or 0) % partitions))
+            at_ms = dated.dating.time_for(record.timestamp_ms, dated.now_ms)
+            partition = (record.partition or 0) % partitions
+            transactions.send(record._replace(partition=partition, timestamp_ms=at_ms), line)
         if desk.signals.requested:
             return transactions.abort()
     transactions.commit()

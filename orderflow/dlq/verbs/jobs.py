@@ -9,11 +9,9 @@ from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.replay import flags as replay_flags
 from orderflow.dlq.replay import text as replay_text
 from orderflow.dlq.replay.fates import Fates
+from orderflow.dlq.replay.resuming import find_job, resume
 from orderflow.dlq.topic import audit_topics, warn_of_policies
-from orderflow.dlq.verbs import replay
 from orderflow.exits import OK, UsageError
-from orderflow.kafka import topics
-from orderflow.model.text import escape
 
 ACTIONS = ("list", "show", "resume")
 
@@ -33,8 +31,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.what != "list" and args.job is None:
         raise UsageError(f"{args.what} which job? `jobs` lists them")
     if args.what == "resume":
-        return replay.resume(desk, args.job, args)
-    topics.require_kafka(desk.client)
+        return resume(desk, args.job, args)
+    desk.require_kafka()
     warn_of_policies(desk)
     return _show(desk, args.job) if args.what == "show" else _list(desk)
 
@@ -49,8 +47,7 @@ def _list(desk: Desk) -> int:
 
 
 def _show(desk: Desk, name: str) -> int:
-    job = replay.find_job(desk, name)
-    fates = Fates(desk)
+    job, fates = find_job(desk, name), Fates(desk)
     came_back, became = fates.came_back(job), fates.of(job)
     if desk.json:
         rows = [fate.row(back) for fate, back in became]
@@ -60,5 +57,5 @@ def _show(desk: Desk, name: str) -> int:
         desk.say(line)
     for fate, back in became:
         for title, text in fate.rows(back):
-            desk.say(f"{title:<12}{escape(text)}")
+            desk.say(f"{title:<12}{text}")
     return OK

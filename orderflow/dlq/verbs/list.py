@@ -34,6 +34,6 @@ def say_sums(desk: Desk, sums: Sums) -> None:
     if not sums.asked:
         return
     is_json = desk.json
-    told = sum_lines.lines(sums, desk.width, desk.colour)
+    told = sum_lines.lines(sums, desk.width)
     for line in [to_json({"total": sum_lines.sums_row(sums)})] if is_json else told:
         desk.say(line)

@@ -10,6 +10,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import portrait
 from orderflow.dlq.output.envelope import envelope, to_json
 from orderflow.dlq.output.portrait import Shown
+from orderflow.dlq.pointer import AGREES, compare, doubt
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, places_of, selected
 from orderflow.dlq.topic import Topic, audit_topics
@@ -48,7 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Dead letters in full: those at the given places, else those that are selected."""
     what = _what(desk, args)
-    if what.raw and desk.out.isatty():
+    if what.raw and desk.out.is_terminal:
         raise CommandError("--raw writes the bytes as they are, so not to a terminal: redirect the output")
     with Topic(desk) as topic:
         for place, letter in enumerate(_asked_for(topic, what)):
@@ -80,8 +81,7 @@ def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
     if what.raw:
         if desk.mask.names:
             raise CommandError("--raw writes the whole value, of which fields are hidden: --unmask asks")
-        desk.out.flush()
-        desk.out.buffer.write(letter.record.value or b"")
+        desk.out.data(letter.record.value or b"")
         return
     if desk.json:
         for each in _story(topic, letter) if what.history else [letter]:
@@ -108,12 +108,14 @@ def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, AuditEntry]:
 def look_closer(desk: Desk, letter: Letter) -> Shown:
     """Decode the value; where the dead letter does not carry the source's, try to fetch it there."""
     looked = letter.told.value_is_original is False and letter.told.topic is not None
-    fetched = fetch_source(desk, letter) if looked else None
+    found = fetch_source(desk, letter) if looked else None
+    comparison = compare(letter, found) if found else AGREES
+    fetched = None if comparison.differs else found
     value = fetched.value if fetched else letter.record.value
     inspection = desk.decoder.inspect(value)
     if desk.mask.names and inspection.order is not None:
         inspection = inspection._replace(order=desk.mask.order(inspection.order))
-    return Shown(desk.mask.letter(letter), inspection, fetched, looked)
+    return Shown(desk.mask.letter(letter), inspection, fetched, looked, doubt(comparison))
 
 
 def fetch_source(desk: Desk, letter: Letter) -> Optional[Record]:

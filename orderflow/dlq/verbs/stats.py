@@ -35,7 +35,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if desk.json:
         desk.say(to_json({**row, **sum_lines.sums_row(sums)}))
         return desk.signals.exit_code
-    added = sum_lines.lines(sums, desk.width, desk.colour)
+    added = sum_lines.lines(sums, desk.width)
     for line in (*totals_lines(row, now_ms(), desk.width), *added):
         desk.say(line)
     return desk.signals.exit_code

@@ -1,14 +1,12 @@
 """The verb `tail`: the last few dead letters, then each new one, and the alarm for new kinds of failure."""
 
 import argparse
-import shlex
-import subprocess
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from confluent_kafka import KafkaError
 
+from orderflow.cli.command import Command
 from orderflow.cli.status import Outage
-from orderflow.cli.terminal import complain, is_terminal
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
@@ -31,7 +29,7 @@ class Tail(NamedTuple):
     exit_at_end: bool = False
     new_groups: bool = False
     """Only kinds of failure that were never seen before."""
-    command: Optional[str] = None
+    command: Optional[Command] = None
     """Run for each dead letter that is shown after the start, which it gets as JSON on its input."""
 
 
@@ -50,7 +48,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """The last few dead letters, then each new one, until stopped."""
-    how = Tail(selected(desk, args), args.exit, args.new_groups, args.exec)
+    command = None if args.exec is None else Command("--exec", args.exec)
+    how = Tail(selected(desk, args), args.exit, args.new_groups, command)
     outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
     with Topic(desk, error_cb=lambda error: _on_error(outage, error)) as topic:
         if how.exit_at_end:
@@ -137,26 +136,19 @@ def _first_of_each(letters: Sequence[Letter], known: Dict[str, None]) -> List[Le
 
 
 def _ring(desk: Desk, times: int) -> None:
-    if times and is_terminal(desk.err):
-        desk.err.write("\a")
-        desk.err.flush()
+    if times and desk.err.can_rewrite:
+        desk.err.bell()
 
 
-def _run_for(desk: Desk, command: Optional[str], letters: Sequence[Letter]) -> None:
-    """Run the command for each; that it fails is told, and following goes on.
-
-    It is split like a shell would, but no shell runs it, and nothing of a record becomes part of it.
-    """
+def _run_for(desk: Desk, command: Optional[Command], letters: Sequence[Letter]) -> None:
+    """Run the command for each; that it fails is told, and following goes on."""
     for letter in letters if command else ():
-        text = to_json(envelope(desk.mask.letter(letter))) + "\n"
-        try:
-            done = subprocess.run(
-                shlex.split(command or ""), input=text.encode(), stdout=desk.err, check=False
-            )
-            if done.returncode:
-                complain(desk.err, f"--exec ended with {done.returncode} for {letter.position}")
-        except OSError as error:
-            complain(desk.err, f"--exec cannot be run: {error.strerror}")
+        if desk.signals.requested:
+            return
+        data = (to_json(envelope(desk.mask.letter(letter))) + "\n").encode()
+        fault = command and command.run(data, desk.err.descriptor, lambda: desk.signals.requested)
+        if fault:
+            desk.err.complain(f"{fault} for {letter.position}")
 
 
 def _watch(topic: Topic, outage: Outage, got_some: bool) -> None:

@@ -11,18 +11,19 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
-from orderflow.dlq.output.listing import columns, plural, shown_bytes
+from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.sums import Sums
 from orderflow.exits import CommandError
-from orderflow.kafka import ledger_pages, topics
+from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.text import shown_bytes
 
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 
@@ -60,7 +61,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
         needs_records = bool(selection.filters) or sums.asked or not args.summary
@@ -74,12 +75,12 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     return desk.signals.exit_code
 
 
-def summary_of(desk: Desk) -> List[str]:
+def summary_of(desk: Desk, width: int) -> List[str]:
     """The summary alone, in lines, for a screen."""
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, Selection())
     rows = list(_without_records(held))
-    lines = summary_lines(_due(rows), now_ms(), desk.width, colour=False)
+    lines = summary_lines(_due(rows), now_ms(), width)
     return [_overview(desk, held, len(rows)), *_remarks(held), *lines]
 
 
@@ -197,13 +198,13 @@ def _text_lines(
 ) -> Iterator[str]:
     yield _overview(desk, held, len(rows))
     yield from _remarks(held)
-    yield from summary_lines(_due(rows), now_ms(), desk.width, desk.colour)
-    yield from sum_lines.lines(sums, desk.width, desk.colour)
+    yield from summary_lines(_due(rows), now_ms(), desk.width)
+    yield from sum_lines.lines(sums, desk.width)
     if not rows or is_summary:
         return
     table: List[Tuple[str, ...]] = [("POSITION", "ATTEMPTS", "DUE", "PUBLISHED", "KEY", "ORDER")]
     table += [_cells(row) for row in rows]
-    yield from columns(table, desk.width, desk.colour)
+    yield from columns(table, desk.width)
 
 
 def _overview(desk: Desk, held: Sequence[Held], waiting: int) -> str:

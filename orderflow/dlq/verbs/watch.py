@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any, List, Tuple
 
+from orderflow.cli.output import Notes
 from orderflow.cli.values import ValueType, argument
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.health import verdict
@@ -56,7 +57,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         return _serve(desk, *args.web)
     if desk.width is None and not args.in_browser:
         raise UsageError("watch needs a terminal; groups, list and health write to a pipe")
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     topics.require_topic(desk.client, desk.dlq_topic, "consumer.py creates it when it starts")
     app = build(desk, selection)
     app.run()
@@ -69,7 +70,7 @@ def build(desk: Desk, selection: Any) -> Any:
     from orderflow.dlq.watch.model import Model
     from orderflow.dlq.watch.reading import Reading
 
-    quiet = desk._replace(err=io.StringIO(), colour=False)  # notes would be written across the screen
+    quiet = desk._replace(err=Notes(io.StringIO()))  # notes would be written across the screen
     model = Model(desk.mask, threading.Lock())
     looks = Looks(
         lambda position, width: _letter(quiet, position),
@@ -100,11 +101,11 @@ def _letter(desk: Desk, position: str) -> List[str]:
 
 def _health(desk: Desk, width: int) -> List[str]:
     facts = health.facts_of(desk)
-    return list(health_lines(facts, verdict(facts, MOST_AGE_MS), MOST_AGE_MS, width, colour=False))
+    return list(health_lines(facts, verdict(facts, MOST_AGE_MS), MOST_AGE_MS, width))
 
 
 def _waiting(desk: Desk, width: int) -> List[str]:
-    return waiting.summary_of(desk._replace(width=width))
+    return waiting.summary_of(desk, width)
 
 
 def _serve(desk: Desk, host: str, port: int) -> int:

@@ -8,10 +8,10 @@ from orderflow.dlq.grouping import MOST_GROUPS, Group, Groups
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import Mask
 from orderflow.dlq.output.group_table import frame_text
-from orderflow.dlq.output.listing import shown_bytes, summary
+from orderflow.dlq.output.listing import summary
 from orderflow.dlq.tally import Unresolved, short_length
 from orderflow.dlq.timeline import Window
-from orderflow.model.text import escape
+from orderflow.model.text import escape, shown_bytes
 
 LATEST, FEWEST, MOST_KEPT = 100, 10, 20_000
 """Dead letters of a group that can be looked through, fewer of each where there are many groups; the verbs

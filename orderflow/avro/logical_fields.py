@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from uuid import UUID
 
 from orderflow.avro.schema import MAX_DECIMAL_DIGITS
+from orderflow.model.moments import LocalTimestampNanos, TimestampNanos, offset
 from orderflow.model.text import escape
 
 Read = Callable[[Any], Any]
@@ -138,8 +139,8 @@ def _moment(shape: str, unit: str) -> Read:
             found = _EPOCH + timedelta(microseconds=units * 1_000_000 // per_s)
         except OverflowError:
             raise _refusal(value, f"is out of range in {word}") from None
-        if unit == "nanos":  # Python has no type for them
-            return units
+        if unit == "nanos":
+            return TimestampNanos(units) if shape == "timestamp" else LocalTimestampNanos(units)
         if shape == "time":
             if not 0 <= units < 86400 * per_s:
                 raise _refusal(value, f"is no time of day in {word}")
@@ -164,7 +165,7 @@ def _units(value: Any, shape: str, unit: str) -> int:
         whole = datetime.fromisoformat(f"{day or '1970-01-01'}T{clock}:{second or '00'}")
     except ValueError:
         raise _refusal(value, f"is not {_EXAMPLES[shape]}") from None
-    since = whole.replace(tzinfo=timezone.utc) - _EPOCH - _offset(zone)
+    since = whole.replace(tzinfo=timezone.utc) - _EPOCH - offset(zone)
     return (since.days * 86400 + since.seconds) * per_s + fraction_ns * per_s // 1_000_000_000
 
 
@@ -173,10 +174,3 @@ _EXAMPLES = {
     "timestamp": "a time such as 2026-11-28T12:30:00Z",
     "local-timestamp": "a local time such as 2026-11-28T12:30:00",
 }
-
-
-def _offset(zone: Optional[str]) -> timedelta:
-    if zone is None or zone == "Z":
-        return timedelta()
-    hours, minutes = int(zone[1:3]), int(zone[-2:])
-    return timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)

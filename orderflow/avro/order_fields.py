@@ -11,9 +11,10 @@ import struct
 from decimal import Decimal, InvalidOperation
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
 from orderflow.avro.schema import definitions, describe, kind_of
+from orderflow.model.json_text import require_shallow, whole_number
 from orderflow.model.text import escape
-from orderflow.produce.logical_fields import base64_bytes, logical_type, quoted
 
 Read = Callable[[Any], Any]
 
@@ -38,34 +39,33 @@ class Field(NamedTuple):
 
 def fields_of(schema: Mapping[str, Any]) -> List[Field]:
     """The fields of an Avro record schema, given in fastavro's form."""
-    return _Types(definitions(schema)).fields(schema["fields"])
+    return Types(definitions(schema)).fields(schema["fields"])
 
 
-def defaults_of(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """The value of each field that has a default, by name."""
-    return {field.name: field.default for field in fields_of(schema) if not field.required}
-
-
-class _Types:
+class Types:
     """The parsers for every type of one schema."""
 
     def __init__(self, named: Dict[str, Any]) -> None:
         self._named = named
 
     def fields(self, definitions_of_fields: List[Any]) -> List[Field]:
+        """The fields of a record, as files see them."""
         return [self._field(field) for field in definitions_of_fields]
 
     def _field(self, field: Any) -> Field:
         spelling = self.spelling(field["type"])
-        if "default" not in field:
+        try:
+            default = self._default(field["type"], field["default"])
+        except (LookupError, ValueError, TypeError, AttributeError):
+            # It has no default, or one that is no value of its type, such as "" for a UUID.
             return Field(field["name"], spelling, True, None)
-        default = self._default(field["type"], field["default"])
         if not (_is_string(field["type"]) or kind_of(field["type"]) == "union"):  # those take an empty cell
             read = spelling.from_text
             spelling = spelling._replace(from_text=lambda text: read(text) if text else default)
         return Field(field["name"], spelling, False, default)
 
     def spelling(self, part: Any) -> Spelling:
+        """How files spell a part of the schema."""
         part = self._named.get(part, part) if isinstance(part, str) else part
         kind = kind_of(part)
         logical = logical_type(part)
@@ -126,7 +126,9 @@ class _Types:
         part = self._named.get(part, part) if isinstance(part, str) else part
         kind = kind_of(part)
         if kind == "union":
-            return next(self._default(branch, default) for branch in part if _could_be(branch, default))
+            branches = [self._named.get(each, each) if isinstance(each, str) else each for each in part]
+            fitting = [branch for branch in branches if _could_be(branch, default)]
+            return self._default(fitting[0], default)
         if kind in ("bytes", "fixed"):
             raw = default.encode("latin-1")
             if isinstance(part, dict) and part.get("logicalType") == "decimal":
@@ -225,12 +227,11 @@ class LongNumber:
 
 def json_value(text: str) -> Any:
     """The value of a JSON text, with no duplicate name and no rounded number. Raises ValueError."""
+    require_shallow(text)
     try:
-        return _decode(text)
+        return _decode(text) if len(text) < _LONG_TEXT else _decode_long(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
 
 
 def _object(pairs: Any) -> Dict[str, Any]:
@@ -248,6 +249,9 @@ def _float(text: str) -> Any:
 
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
 """Created once: json.loads would create one for each line."""
+_decode_long = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=whole_number).decode
+_LONG_TEXT = 4_000
+"""Only a text of this size can hold a number that takes long to read."""
 
 _SAFE_DIGITS = 15
 """A decimal of at most this many digits survives a round trip through a double."""

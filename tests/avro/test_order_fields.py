@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, load_schema, single_object_prefix
-from orderflow.produce.order_fields import Field, fields_of
+from orderflow.avro.order_fields import Field, fields_of
 from orderflow.produce.order_file import BadLine, Item, OrderFile
 
 

@@ -1,0 +1,53 @@
+"""How soon a consumer that is started calls orders that are new to it."""
+
+import json
+import sys
+import time
+from typing import Any, List, NamedTuple, Set
+
+from benchmarks.rig import Process, Rig, eventually, finish, lines_of
+from benchmarks.work import NEW, Job
+
+ORDERS = 50
+
+
+class Started(NamedTuple):
+    """A consumer that was started and has called the new orders."""
+
+    process: Process
+    first_s: float
+    """From the assignment, as the group's coordinator shows it, to the first call for a new order."""
+
+
+def start_with_new(rig: Rig, todo: Job, number: int, handler: str, **environ: str) -> Started:
+    """Send new orders, start a consumer, and wait until it has called them. `number`: how often before."""
+    calls = rig.folder / f"{todo.group}-{number}.calls"
+    send(rig, todo.topic, f"{NEW}{number}")
+    dead = {member.member_id for member in _members(rig, todo.group)}
+    unused = rig.folder / "unused"
+    process = rig.start_ours(todo, unused, handler=handler, BENCH_CALLS=str(calls), **environ)
+    try:
+        assigned_s = eventually(lambda: _assigned_s(rig, todo.group, dead), 60, "an assignment", 0.01)
+        eventually(lambda: len(lines_of(calls)) >= ORDERS, 60, "the new orders")
+    except BaseException:
+        process.kill()
+        raise
+    return Started(process, float(lines_of(calls)[0]) - float(assigned_s))
+
+
+def send(rig: Rig, topic: str, prefix: str, orders: int = ORDERS, per_s: int = 1000) -> None:
+    """Send orders at a steady rate, and wait until they are there."""
+    schedule = {"brokers": rig.brokers, "topic": topic, "per_s": per_s, "orders": orders, "prefix": prefix}
+    sender = rig.start([sys.executable, "-m", "benchmarks.sender", json.dumps(schedule)], {}, "sender")
+    finish(sender, 60 + orders / per_s)
+
+
+def _assigned_s(rig: Rig, group: str, dead: Set[str]) -> float:
+    """The time, if a member that is not one of the dead has a partition by now."""
+    members = [member for member in _members(rig, group) if member.member_id not in dead]
+    has_partition = any(member.assignment.topic_partitions for member in members)
+    return time.monotonic() if has_partition else 0.0
+
+
+def _members(rig: Rig, group: str) -> List[Any]:
+    return list(rig.admin.describe_consumer_groups([group])[group].result(10).members)

@@ -1,0 +1,54 @@
+"""The scripts' flags: a parser that helps who mistypes one, and whose words are as safe as all others."""
+
+import argparse
+import platform
+import sys
+from typing import Any, List, NoReturn, Optional, Sequence, Tuple
+
+from orderflow.cli.output import Notes, Output
+from orderflow.model.text import did_you_mean, escape, without_passwords
+from orderflow.version import VERSION
+
+
+def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser whose help starts with the first line of `doc` and ends with commands to copy."""
+    epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
+    parser = _Parser(
+        description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
+    )
+    told = f"%(prog)s of orderflow {VERSION}, Python {platform.python_version()}"
+    parser.add_argument("--version", action="version", version=told, help="show the version and end")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what an unknown flag may have meant, and repeats no password of what was typed elsewhere."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Optional[Sequence[str]] = None, namespace: Any = None
+    ) -> Tuple[argparse.Namespace, List[str]]:
+        """What argparse calls for the script, and for a verb with what is left for it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            flag = unknown[0].partition("=")[0]
+            hint = did_you_mean(flag, known) if flag.startswith("--") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse calls for a wrong flag."""
+        super().error(escape(without_passwords(message)))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """What argparse calls for help, usage and errors, of which each line is ours."""
+        to_stdout = file is sys.stdout
+        out = Output(sys.stdout) if to_stdout else Notes(sys.stderr)
+        out.lines(message.rstrip("\n").split("\n") if message else [])
+
+
+class _HelpFormat(argparse.RawDescriptionHelpFormatter):
+    """Help of a fixed width, whatever the terminal, so that the documents can quote it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)

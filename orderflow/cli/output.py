@@ -1,0 +1,203 @@
+"""The one way out for text: whatever a script writes to stdout or stderr goes through here.
+
+So no text from a topic, a file, a server or the command line can control a terminal or forge a line, no
+character can be one that the terminal lacks, and no full disk or closed stream ends in a traceback. What
+controls the terminal (colour, the status line, the bell) has a method of its own.
+"""
+
+import codecs
+import os
+import select
+from contextlib import suppress
+from typing import Callable, Iterable, Optional, TextIO
+
+from orderflow.cli.terminal import can_rewrite, columns_of, has_colour, program
+from orderflow.exits import CommandError
+from orderflow.model.text import Heading, escape, unencodable, without_passwords
+
+CLEAR_LINE = "\r\x1b[K"
+_BOLD, _PLAIN, _BELL = "\x1b[1m", "\x1b[0m", "\a"
+_ESCAPED = "orderflow.escaped"
+
+codecs.register_error(_ESCAPED, unencodable)
+
+
+class ReaderLeft(Exception):
+    """The reader of a pipe has seen enough, as with `| head`."""
+
+
+class Output:
+    """Data for stdout: whole lines, written at once.
+
+    Raises ReaderLeft or CommandError if they cannot be written: lost data is never a success.
+    """
+
+    name = "stdout"
+
+    def __init__(self, stream: TextIO, is_closed: bool = False) -> None:
+        """`is_closed`: the script was started without it, and `stream` only stands in."""
+        self._stream = stream
+        self._is_closed = is_closed
+        self._send_bytes = _closed if is_closed else _sender(stream)
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self.lost: Optional[OSError] = None
+        """Why something could not be written; None if everything was."""
+
+    @property
+    def descriptor(self) -> Optional[int]:
+        """Of the file behind it, for a child process; None if there is none."""
+        return None if self._is_closed else _descriptor_of(self._stream)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it is a terminal, of whatever abilities."""
+        return self._stream.isatty()
+
+    @property
+    def can_rewrite(self) -> bool:
+        """Whether it is a terminal that can rewrite a line."""
+        return can_rewrite(self._stream)
+
+    @property
+    def colour(self) -> bool:
+        """Whether it may get colour."""
+        return has_colour(self._stream)
+
+    @property
+    def width(self) -> Optional[int]:
+        """Columns of the terminal as it is now; None for anything else."""
+        return columns_of(self._stream) if self.is_terminal else None
+
+    @property
+    def reader_left(self) -> bool:
+        """Whether it is a pipe whose reader has gone."""
+        return isinstance(self.lost, BrokenPipeError)
+
+    def line(self, text: str) -> None:
+        """Write one line."""
+        self.lines([text])
+
+    def lines(self, texts: Iterable[str], end: str = "\n") -> None:
+        """Write lines, all at once."""
+        self._write("".join([self._shown(text) + end for text in texts]))
+
+    def data(self, data: bytes) -> None:
+        """Write bytes as they are. A terminal never gets any."""
+        if self.is_terminal:
+            raise CommandError("bytes are not written to a terminal: redirect the output")
+        self._send(data)
+
+    def result(self, text: str) -> None:
+        """Write the line that tells what was done. Never raises: it is done even if nobody can read that."""
+        with suppress(ReaderLeft, CommandError):
+            self.line(text)
+
+    def _shown(self, text: str) -> str:
+        """A line as it is written. Only a heading, which is a type and no text, gets colour."""
+        bold = isinstance(text, Heading) and self.colour
+        return f"{_BOLD}{escape(text)}{_PLAIN}" if bold else escape(text)
+
+    def _write(self, text: str) -> None:
+        self._send(text.encode(self._encoding, _ESCAPED))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._send_bytes(data)
+        except OSError as error:
+            self.lost = error
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeft from error
+        raise CommandError(self.complaint(error)) from error
+
+    def complaint(self, error: OSError) -> str:
+        """What to say about a loss."""
+        return f"cannot write to {self.name}: {error.strerror or error}"
+
+
+class Notes(Output):
+    """Everything else, for stderr. Never raises: work that is under way matters more than telling of it."""
+
+    name = "stderr"
+
+    def complain(self, *lines: str) -> None:
+        """An error, after the script's name. A line break within a line is data."""
+        first, *others = map(without_passwords, lines or ("",))
+        self.lines([f"{program()}: {first}", *others])
+
+    def status(self, text: str) -> None:
+        """Show a line in place of the one before, on a terminal that can."""
+        self._write(CLEAR_LINE + escape(text))
+
+    def clear(self) -> None:
+        """Take that line away again."""
+        self._write(CLEAR_LINE)
+
+    def prompt(self, text: str) -> None:
+        """A question, with the cursor left behind it."""
+        self._write(escape(text))
+
+    def interject(self, text: str) -> None:
+        """A line in the midst of other work, in whose status line's place it may have to stand.
+
+        It never waits, as everything else does while a pager does not read or a terminal is held by Ctrl-S.
+        """
+        if _has_room(self.descriptor):
+            self._write((CLEAR_LINE if self.can_rewrite else "") + escape(text) + "\n")
+
+    def bell(self) -> None:
+        """Ring."""
+        self._write(_BELL)
+
+    def _refuse(self, error: OSError) -> None:
+        pass
+
+
+# --- Streams ---
+
+
+def _sender(stream: TextIO) -> Callable[[bytes], None]:
+    """What writes to the file behind the stream, without a buffer that could fail later; else to itself."""
+    descriptor = _descriptor_of(stream)
+    if descriptor is None:
+        return lambda data: _send_text(stream, data)
+    with suppress(OSError, ValueError):
+        stream.flush()
+    return lambda data: write_all(descriptor, data)
+
+
+def _descriptor_of(stream: TextIO) -> Optional[int]:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _has_room(descriptor: Optional[int]) -> bool:
+    """Whether a line can be written without waiting."""
+    if descriptor is None:
+        return True
+    with suppress(OSError, ValueError):
+        return bool(select.select((), (descriptor,), (), 0)[1])
+    return False
+
+
+def _send_text(stream: TextIO, data: bytes) -> None:
+    stream.write(data.decode(getattr(stream, "encoding", None) or "utf-8"))
+    stream.flush()
+
+
+def _closed(data: bytes) -> None:
+    raise OSError("it is closed")
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, or raise OSError."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # another process that shares the pipe or terminal made it non-blocking
+            select.select((), (descriptor,), ())

@@ -1,0 +1,149 @@
+"""Several consumers as one command: one status line, one metrics port and one stop for all of them."""
+
+import os
+import time
+from typing import Callable, Dict, Optional, Sequence
+
+from orderflow.cli.signals import StopSignals
+from orderflow.cli.status import StatusLine
+from orderflow.cli.terminal import program
+from orderflow.consume.events import line_of
+from orderflow.consume.figures import Figures, Health, ProcessFigures, total
+from orderflow.consume.metrics import STALE_S, Metrics
+from orderflow.consume.process_figures import process_figures
+from orderflow.consume.progress import Account
+from orderflow.consume.status_text import status_text
+from orderflow.consume.streams import HandlerStreams
+from orderflow.supervise.crew import Crew, own_command
+from orderflow.supervise.link import SUPERVISED
+from orderflow.supervise.output import Passage
+from orderflow.supervise.report import ENDED, Report
+from orderflow.supervise.supervisor import Living, Plan, State, Supervisor
+
+SERVE_EVERY_S = 1.0
+
+
+def run_processes(
+    argv: Sequence[str],
+    processes: int,
+    shutdown_timeout_s: float,
+    metrics: Optional[Metrics],
+    streams: HandlerStreams,
+) -> int:
+    """Run this command as so many processes until all are done or asked to stop; returns the exit code."""
+    status = StatusLine(streams.err)
+    crew = Crew(own_command(argv), SUPERVISED, Passage(status.clear).line)
+
+    def end_at_once(code: int) -> None:
+        crew.kill()
+        os._exit(code)
+
+    together = Together(streams, status, _nobody if metrics is None else metrics.show)
+    with StopSignals(streams.err, end_at_once) as stop:
+        crew.suspend_with_us()
+        code = Supervisor(crew, Plan(processes, shutdown_timeout_s), stop, together, time.monotonic).run()
+    together.sum_up()
+    return code
+
+
+def _nobody(figures: Figures) -> None:
+    """No port was asked for."""
+
+
+class Together:
+    """Shows all processes as one consumer."""
+
+    def __init__(self, streams: HandlerStreams, status: StatusLine, serve: Callable[[Figures], None]) -> None:
+        """`serve` gets the figures once a second."""
+        self._streams = streams
+        self._status = status
+        self._serve = serve
+        self._serve_at_s = 0.0
+        self._of_ended = Figures(consumers=0)
+        self._left_waiting: Dict[int, int] = {}
+        """By partition: the orders that waited when its last owner ended."""
+        self._began_s = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Print a line of our own."""
+        self._status.note(f"{program()}: {line}")
+
+    def show(self, found: State) -> None:
+        """The status line if it is due, the metrics once a second."""
+        if self._status.due():
+            self._status.show(self._text(found))
+        lost = self._streams.take_loss()
+        if lost is not None:
+            self._status.note(line_of("output_lost", {"detail": lost}))
+        if time.monotonic() >= self._serve_at_s:
+            self._serve_at_s = time.monotonic() + SERVE_EVERY_S
+            self._serve(self._page(found))
+
+    def _text(self, found: State) -> str:
+        working = sum(bool(each.report.state) for each in found.living)
+        few = f"{working} of {found.wanted} running  " if working < found.wanted else ""
+        again = f"restarts {found.restarts}  " if found.restarts else ""
+        return few + again + status_text(self._figures(found.living), time.monotonic() - self._began_s)
+
+    def _figures(self, living: Sequence[Living]) -> Figures:
+        return total([self._of_ended, *(figures_of(each.report) for each in living)])
+
+    def _page(self, found: State) -> Figures:
+        """What Prometheus and probes get: the supervisor counts as a part of its consumers."""
+        ours = Figures(consumers=0, process=process_figures(), health=health_of(found))
+        return self._figures(found.living).plus(ours)._replace(process_restarts=found.restarts)
+
+    def has_left(self) -> bool:
+        """Whether stdout or stderr was a pipe whose reader has gone."""
+        return self._streams.reader_left
+
+    def count_ended(self, report: Report) -> None:
+        """A process has ended, and this was its last report."""
+        self._of_ended = self._of_ended.plus(counted(figures_of(report)))
+        if report.state == ENDED:
+            self._left_waiting.update({number: waiting for number, (_, waiting) in report.partitions.items()})
+
+    def sum_up(self) -> None:
+        """The account of the run, as of one consumer."""
+        self._status.clear()
+        done = Account(
+            self._of_ended.processed,
+            sum(self._of_ended.dead_lettered.values()),
+            sum(self._of_ended.retries.values()),
+            sum(self._left_waiting.values()),
+        )
+        if any(done):
+            self._status.note(done.line(time.monotonic() - self._began_s))
+
+
+# --- sums ---
+
+
+def figures_of(report: Report) -> Figures:
+    """The figures that a process has sent; none of them before it has begun."""
+    return Figures.of_json(report.figures) if report.figures else Figures(consumers=0)
+
+
+def counted(figures: Figures) -> Figures:
+    """What stays counted when its process has ended; its partitions are with the living by then."""
+    return Figures(
+        consumers=0,
+        processed=figures.processed,
+        dead_lettered=figures.dead_lettered,
+        retries=figures.retries,
+        restarts=figures.restarts,
+        rebalances=figures.rebalances,
+        calls=figures.calls,
+        settlements=figures.settlements,
+        process=ProcessFigures(cpu_s=figures.process.cpu_s),
+    )
+
+
+def health_of(found: State) -> Health:
+    """What the processes cannot say of themselves: that they are missing, or silent."""
+    missing = found.wanted - sum(bool(each.report.state) for each in found.living)
+    silent = [each for each in found.living if each.report.state and each.silent_s > STALE_S]
+    return Health(
+        tuple(f"process {each.number} has reported nothing for {each.silent_s:.0f} s" for each in silent),
+        (f"{missing} of {found.wanted} processes are still to start",) if missing else (),
+    )

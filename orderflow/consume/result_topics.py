@@ -1,0 +1,78 @@
+"""The topics that handlers choose for their results: whether they exist, and how much they accept."""
+
+import threading
+import time
+from typing import Callable, Dict, NamedTuple, Optional, Sequence
+
+from orderflow.consume.outbox import DEFAULT_MAX_BYTES
+from orderflow.errors import TopicUnusable
+from orderflow.exits import CommandError
+
+ASK_AGAIN_S = 1.0
+"""How long a topic that cannot be used is not asked for again."""
+MOST_KNOWN = 1_000
+
+
+class _Known(NamedTuple):
+    max_bytes: int
+    fault: Optional[TopicUnusable] = None
+    until_s: float = float("inf")
+
+
+class ResultTopics:
+    """Looks at each topic before the first result goes there: Kafka's client would wait for it to appear.
+
+    Threads may ask at the same time.
+    """
+
+    def __init__(
+        self,
+        exists: Callable[[str], bool],
+        max_bytes: Callable[[str], Optional[int]],
+        sizes: Sequence[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`exists` may raise CommandError. `sizes`: the largest records that our own topics accept."""
+        self._exists = exists
+        self._max_bytes = max_bytes
+        self._batch_bytes = min(DEFAULT_MAX_BYTES, *sizes)
+        self._most_bytes = max(DEFAULT_MAX_BYTES, *sizes)
+        self._clock = clock
+        self._known: Dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def limit_of(self, topic: str) -> int:
+        """The largest record that the topic accepts. Raises TopicUnusable."""
+        known = self._known.get(topic)
+        if known is None or known.until_s <= self._clock():
+            with self._lock:
+                known = self._look(topic)
+        if known.fault is not None:
+            raise TopicUnusable(str(known.fault), known.fault.reason)
+        return known.max_bytes
+
+    def _look(self, topic: str) -> _Known:
+        known = self._known.get(topic)
+        if known is not None and known.until_s > self._clock():  # another thread was quicker
+            return known
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        known = self._known[topic] = self._asked(topic)
+        return known
+
+    def _asked(self, topic: str) -> _Known:
+        again_s = self._clock() + ASK_AGAIN_S
+        try:
+            if not self._exists(topic):
+                fault = TopicUnusable(f"topic {topic}, which the handler chose for a result, does not exist")
+                return _Known(0, fault, again_s)
+        except CommandError:  # Kafka is away, or does not let us look: sending will tell
+            return _Known(self._batch_bytes, None, again_s)
+        limit = self._max_bytes(topic)
+        if limit is not None and limit < self._batch_bytes:
+            # The client fills batches up to one size for all topics, and Kafka's limit is one for batches.
+            what = f"topic {topic} accepts at most {limit} bytes at a time, and a batch may have"
+            advice = f"{self._batch_bytes}: raise its max.message.bytes"
+            fault = TopicUnusable(f"{what} {advice}", "publish.small_topic")
+            return _Known(0, fault, again_s)
+        return _Known(self._batch_bytes if limit is None else min(limit, self._most_bytes))

@@ -1,0 +1,127 @@
+"""Carries out what was confirmed: opens the job, sends, and goes on after an outage of Kafka."""
+
+import argparse
+import time
+from typing import Optional
+
+from orderflow.cli.status import Outage
+from orderflow.dlq import audit
+from orderflow.dlq.audit import Job
+from orderflow.dlq.audit_topic import read_jobs, taken_over_by
+from orderflow.dlq.confirmation import confirm
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.replay import sending as replayer
+from orderflow.dlq.replay import text as replay_text
+from orderflow.dlq.replay.outlook import Bench, Outlook
+from orderflow.dlq.replay.request import to_json as request_to_json
+from orderflow.dlq.replay.sending import Sending, Sent, new_job_id, who
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.topic import audit_topics
+from orderflow.exits import INCOMPLETE, OK, CommandError, KafkaUnreachable, TopicMissing
+from orderflow.kafka import topics
+from orderflow.kafka.reader import Unreadable
+from orderflow.kafka.transactions import Fenced, Interrupted, Transactions, transactional_id
+from orderflow.model.text import escape
+
+AGAIN_S = 0.5
+"""Between two looks whether all topics can be read again."""
+STILL_AT_WORK_MS = 60_000
+"""A job that is running and was changed since then is probably still at work."""
+
+
+def confirm_and_send(bench: Bench, selection: Selection, outlook: Outlook, args: argparse.Namespace) -> int:
+    """Ask, then send as a new job."""
+    desk, request = bench.desk, bench.request
+    # What cannot be recorded must not be sent.
+    topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
+    _warn_of_others(desk)
+    confirm(desk, replay_text.question(outlook, request.rate_per_s), args.yes)
+    at_ms = now_ms()
+    job = Job(
+        new_job_id(),
+        audit.REPLAYED,
+        who(),
+        at_ms,
+        at_ms,
+        audit.RUNNING,
+        outlook.to_send,
+        0,
+        request=request_to_json(request),
+        reason=args.reason,
+        target=goal(outlook),
+    )
+    return send_job(bench, selection, job)
+
+
+def goal(outlook: Outlook) -> Optional[str]:
+    """The one topic that it all goes to; None where there are several."""
+    return next(iter(outlook.by_target)) if len(outlook.by_target) == 1 else None
+
+
+def send_job(bench: Bench, selection: Selection, job: Job) -> int:
+    """Send, and after an outage of Kafka go on, unless someone else has taken over meanwhile."""
+    desk = bench.desk
+    outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    sending = _open(bench, job)
+    while True:
+        try:
+            return _tell_end(desk, sending, sending.run(selection))
+        except Interrupted as error:
+            outage.lost(str(error))
+            sending = _open_again(bench, sending)
+            outage.back()
+
+
+def _open(bench: Bench, job: Job) -> Sending:
+    """Fence others, then read the states anew: by then all that anyone sent is settled."""
+    desk = bench.desk
+    replayer.at_gap("confirmed")
+    name = transactional_id(desk.dlq_topic)
+    transactions = Transactions(desk.client, name, desk.note, rooms=bench.rooms())
+    transactions.open()
+    replayer.at_gap("fenced")
+    bench.read_states(job.id)
+    bench.pass_over(audit.refused_places(job))
+    replayer.at_gap("states read")
+    # By the marks in Kafka, not by the job's record: they are what counts.
+    return Sending(bench, job._replace(done=bench.states.done.count), transactions)
+
+
+def _open_again(bench: Bench, sending: Sending) -> Sending:
+    """Return when Kafka is back. Raises CommandError when asked to stop, Fenced if someone was quicker.
+
+    A broker that answers may still know no leader of a partition, or not all topics.
+    """
+    desk = bench.desk
+    while True:
+        try:
+            topics.require_kafka(desk.client)
+            _refuse_if_taken_over(desk, sending)
+            return _open(bench, sending.job)
+        except (KafkaUnreachable, Unreadable, TopicMissing) as error:
+            if desk.signals.requested:
+                raise CommandError(f"Kafka is still away; {sending.how_to_go_on()}") from error
+        time.sleep(AGAIN_S)
+
+
+def _refuse_if_taken_over(desk: Desk, sending: Sending) -> None:
+    other = taken_over_by(audit_topics(desk), sending.job)
+    if other is not None:
+        raise Fenced(f"job {other.id} of {other.by} has taken over; {sending.how_to_go_on()}")
+
+
+def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:
+    not_sent = max(0, sent.job.total - sent.job.done)
+    row = to_json(replay_text.job_row(sent.job))
+    desk.result(row if desk.json else replay_text.end_line(sent.job, not_sent, sent.took_s))
+    if desk.signals.requested:
+        desk.note(f"stopped: {sending.how_to_go_on()}")
+        return desk.signals.exit_code
+    return INCOMPLETE if sent.refused else OK
+
+
+def _warn_of_others(desk: Desk) -> None:
+    for job in read_jobs(audit_topics(desk)):
+        if job.status == audit.RUNNING and now_ms() - job.changed_ms < STILL_AT_WORK_MS:
+            desk.note(f"job {escape(job.id)} of {escape(job.by)} is running: to go on here stops it there")

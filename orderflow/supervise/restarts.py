@@ -1,0 +1,20 @@
+"""The back-off between the death of a process and the start of its successor."""
+
+FIRST_S, LONGEST_S = 1.0, 30.0
+QUIET_S = 60.0
+"""A process that lived this long was well: its death is the first one again."""
+
+
+class Restarts:
+    """The deaths of one process after the other."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._delay_s = 0.0
+
+    def delay_s(self, lived_s: float) -> float:
+        """Count a death after this long a life; returns how long to wait before the next start."""
+        self.count += 1
+        is_first = not self._delay_s or lived_s >= QUIET_S
+        self._delay_s = FIRST_S if is_first else min(LONGEST_S, 2 * self._delay_s)
+        return self._delay_s

@@ -1,0 +1,196 @@
+"""The test kit tells what a consumer would have done, without Kafka and without waiting."""
+
+import asyncio
+import contextlib
+import random
+from typing import Any, Dict, Iterator, List
+
+import pytest
+
+from orderflow import InvalidOrder, Publish, RejectOrder, RetryLater
+from orderflow.avro.encoder import Unencodable
+from orderflow.avro.schema_store import load_file
+from orderflow.consume.handler import Delivery, HandlerUnusable, load
+from orderflow.produce.made_up import made_up_orders
+from orderflow.testing import Fate, deliver
+from tests.support.pipeline import ROOT
+from tests.support.scenes import SCENES
+
+ORDER = {
+    "order_id": "A-1",
+    "customer_id": "C-1",
+    "product_id": "CD",
+    "quantity": 2,
+    "price": 9.5,
+    "timestamp": 1_764_000_000_000,
+}
+Order = Dict[str, Any]
+
+
+def one(handler: Any, order: Any = ORDER, **settings: Any) -> Fate:
+    (fate,) = deliver(handler, [order], **settings)
+    return fate
+
+
+def test_a_processed_order_has_its_results() -> None:
+    """As they would be published: under the order's key."""
+
+    def charge(order: Order) -> Any:
+        return {"total": order["quantity"] * order["price"]}
+
+    fate = one(charge)
+
+    assert (fate.processed, fate.attempts, fate.retries, fate.dead_letter) == (True, 1, 0, None)
+    assert [(result.key, result.json()) for result in fate.results] == [(b"A-1", {"total": 19.0})]
+
+
+def test_a_retry_is_told_with_its_failure_and_its_wait() -> None:
+    """The back-off of the settings, with nothing added by chance."""
+
+    def third_time_lucky(order: Order, delivery: Delivery) -> None:
+        if delivery.attempt < 3:
+            raise TimeoutError("no answer")
+
+    fate = one(third_time_lucky, retry_backoff_s=5)
+
+    assert (fate.processed, fate.attempts, fate.retries, fate.waited_s) == (True, 3, 2, 15.0)
+    assert [failure.message for failure in fate.failures] == ["no answer", "no answer"]
+
+
+def failing(order: Order) -> None:
+    raise KeyError("discount")
+
+
+@pytest.mark.parametrize(("max_retries", "waited_s"), [(0, 0.0), (3, 35.0), (10, 390.0)])
+def test_an_order_that_always_fails_is_dead_lettered_after_its_retries(
+    max_retries: int, waited_s: float
+) -> None:
+    """It is no outage: each order stands for itself."""
+    fate = one(failing, max_retries=max_retries)
+
+    assert (fate.attempts, fate.waited_s) == (max_retries + 1, waited_s)
+    assert fate.dead_lettered == "process.retries_exhausted"
+    assert fate.dead_letter is not None
+    assert (fate.dead_letter.error_class, fate.dead_letter.message) == ("KeyError", "'discount'")
+
+
+def test_a_rejected_order_is_dead_lettered_at_once() -> None:
+    def reject(order: Order) -> None:
+        raise RejectOrder("too dear", reason="process.too_dear")
+
+    assert (one(reject).dead_lettered, one(reject).attempts) == ("process.too_dear", 1)
+
+
+def test_hours_of_waiting_cost_no_time() -> None:
+    def closed(order: Order) -> None:
+        raise RetryLater("closed for the night", after=12 * 3600)
+
+    assert one(closed).waited_s == 3 * 12 * 3600
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"junk", "decode.framing"),
+        (b"", "decode.empty"),
+        (None, "decode.empty"),
+        ({**ORDER, "quantity": 0}, "validate.quantity"),
+    ],
+)
+def test_what_is_no_order_never_reaches_the_handler(value: Any, reason: str) -> None:
+    assert one(failing, value).dead_lettered == reason
+
+
+def test_rules_of_ones_own_judge_first() -> None:
+    def check(order: Order) -> None:
+        if order["price"] > 9:
+            raise InvalidOrder("price", "is too high")
+
+    assert one(failing, rules=check).dead_lettered == "validate.price"
+
+
+def test_another_schema_needs_its_path_only() -> None:
+    """Decimals, dates and nested records arrive as they would from Kafka."""
+    path = ROOT / "examples" / "shipments" / "shipment.avsc"
+    seen: List[Order] = []
+    made = next(made_up_orders(load_file(path).schema, random.Random(1)))
+    fate = one(lambda order: seen.append(order), made, schema=path, key="tracking_number")
+
+    assert fate.processed
+    assert seen == [made]
+
+
+def test_an_order_that_does_not_fit_the_schema_is_a_fault_of_the_test() -> None:
+    """Nothing of the kind could have been published."""
+    with pytest.raises(Unencodable, match="price"):
+        one(failing, {**ORDER, "price": "dear"})
+
+
+def test_a_handler_that_a_consumer_would_refuse_is_refused() -> None:
+    with pytest.raises(HandlerUnusable, match="neither"):
+        one(lambda order, delivery, more: None)
+
+
+def test_each_order_has_a_delivery_id_of_its_own_that_survives_its_retries() -> None:
+    ids: List[str] = []
+
+    def note(order: Order, delivery: Delivery) -> None:
+        ids.append(delivery.id)
+        if delivery.attempt == 1:
+            raise OSError
+
+    deliver(note, [ORDER, ORDER])
+
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_it_tells_what_the_specification_says(name: str) -> None:
+    """The same scenes that are played to a real consumer."""
+    scene = SCENES[name]
+    fate = one(lambda order, delivery: scene.does(delivery.attempt))
+
+    assert (fate.attempts, fate.dead_lettered) == (scene.expected.calls, scene.expected.reason)
+
+
+def test_a_shipped_example_is_tested_in_one_line() -> None:
+    """The bug of the demo: more CDs than its table of discounts has entries."""
+    charge = load(f"{ROOT}/examples/checkout.py:charge")
+    few, many = deliver(charge, [ORDER, {**ORDER, "quantity": 12}])
+
+    assert few.results[0].json()["charged"] == 19.0
+    assert many.dead_lettered == "process.retries_exhausted"
+
+
+def test_a_factory_is_opened_once_and_closed_at_the_end() -> None:
+    """What it opens is shared by all orders, as in a consumer."""
+    story: List[str] = []
+
+    @contextlib.contextmanager
+    def shop() -> Iterator[Any]:
+        story.append("opened")
+        yield lambda order: story.append("called")
+        story.append("closed")
+
+    deliver(shop, [ORDER, ORDER])
+
+    assert story == ["opened", "called", "called", "closed"]
+
+
+def test_an_async_handler_runs_on_an_event_loop() -> None:
+    """With its retries, and its results with topic and headers."""
+
+    async def charge(order: Order, delivery: Delivery) -> Any:
+        await asyncio.sleep(0)
+        if delivery.attempt == 1:
+            raise TimeoutError("no answer")
+        return [Publish({"paid": True}), Publish("x", topic="mails", key="k", headers={"a": "b"})]
+
+    fate = one(charge)
+
+    assert (fate.attempts, fate.waited_s) == (2, 5.0)
+    assert [(result.topic, result.key) for result in fate.results] == [
+        ("orders-processed", b"A-1"),
+        ("mails", b"k"),
+    ]
+    assert ("a", b"b") in fate.results[1].headers
