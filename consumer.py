@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports that take their time
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import random
 import socket
@@ -23,17 +24,16 @@ import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.cli.arguments import arguments
+from orderflow.cli.log import JSON
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import Outage, StatusLine
 from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
-from orderflow.consume.event_counts import EventCounts
+from orderflow.consume.event_log import readable
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.events import EVENTS, line_of
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -44,6 +44,7 @@ from orderflow.consume.handler import (
     require_usable,
     telling,
 )
+from orderflow.consume.kafka_outage import KafkaOutage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.life_cycle import LifeCycle
@@ -60,19 +61,20 @@ from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
 from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.retry import Policy
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.service import End, Outlets, Service
 from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
-from orderflow.consume.world import World
+from orderflow.consume.world import Report, World
 from orderflow.exits import FAILED, CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.orders import OrderRules
-from orderflow.model.text import escape
 from orderflow.supervise.link import SUPERVISED, Link, join
+from orderflow.version import VERSION
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -123,12 +125,10 @@ SETTINGS = (
     "schema_registry_url",
     "metrics_port",
     "metrics_address",
+    "log_format",
+    "log_level",
 )
 GC_THRESHOLD = 50_000
-NO_TOPIC_ID = (
-    "this Kafka is older than 2.8 and has no topic ids: delivery.id is built from an order's position alone, "
-    "and is reused if the topic is deleted and recreated"
-)
 ASK_AGAIN_S = 1.0
 BATCH_FRAME_BYTES = 12
 """`max.message.bytes` limits a batch including its log header."""
@@ -140,15 +140,32 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     settings = config.load(flags)
     link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        if settings.processes is not None and link is None:
-            return run_processes(
-                argv, settings.processes, settings.shutdown_timeout_s, _metrics(settings), streams
-            )
-        return _consume(settings, flags, streams, link)
+        log = RunLog(streams.err, settings.log_format, settings.log_level)
+        try:
+            if settings.processes is not None and link is None:
+                metrics = _metrics(settings)
+                return run_processes(
+                    argv, settings.processes, settings.shutdown_timeout_s, metrics, streams, log
+                )
+            return _consume(settings, flags, streams, log, link)
+        except CommandError as error:
+            if settings.log_format != JSON:
+                raise
+            log.report("failed", detail=str(error))
+            return error.exit_code
+        except Exception:  # a bug keeps its traceback, but each line has to be an object
+            if settings.log_format != JSON:
+                raise
+            logging.getLogger("orderflow").exception("this is a bug of the toolkit")
+            return FAILED
 
 
 def _consume(
-    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
+    settings: config.Settings,
+    flags: argparse.Namespace,
+    streams: HandlerStreams,
+    log: RunLog,
+    link: Optional[Link],
 ) -> int:
     life = _handler(settings, streams.err)
     decoder = _decoder(settings, streams.err)
@@ -158,12 +175,13 @@ def _consume(
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
-    with StopSignals(streams.err) as stop:
+    with StopSignals(streams.err, is_silent=settings.log_format == JSON) as stop:
         stop.limit(settings.shutdown_timeout_s)
         if link is not None:
             link.on_stop(stop.request)
-        parts = Parts(settings, conf, decoder, streams, link)
+        parts = Parts(settings, conf, decoder, streams, log, link)
         try:
+            _banner(settings, flags, log.report)
             return _run(life, parts, flags, stop)
         finally:
             parts.recovery.close()
@@ -278,8 +296,26 @@ def _metrics(settings: config.Settings) -> Optional[Metrics]:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
-def _readable(key: Optional[bytes]) -> str:
-    return "none" if key is None else key.decode("utf-8", "backslashreplace")
+def _banner(settings: config.Settings, flags: argparse.Namespace, report: Report) -> None:
+    """Log what begins, and where its settings come from."""
+    report(
+        "started",
+        version=VERSION,
+        brokers=settings.bootstrap_servers,
+        topic=settings.orders_topic,
+        group=settings.consumer_group,
+        handler=settings.handler or "process() of consumer.py",
+        guarantee=settings.guarantee,
+        workers=settings.workers,
+        max_retries=settings.max_retries,
+        backoff_s=settings.retry_backoff_s,
+        backoff_max_s=settings.retry_backoff_max_s,
+        dead_letter_topic=settings.dlq_topic,
+        results_topic=settings.processed_topic,
+    )
+    origins = config.origins(flags)
+    if origins:
+        report("settings", settings=origins)
 
 
 class Parts:
@@ -291,6 +327,7 @@ class Parts:
         conf: Dict[str, Any],
         decoder: OrderDecoder,
         streams: HandlerStreams,
+        log: RunLog,
         link: Optional[Link] = None,
     ) -> None:
         self.link = link
@@ -299,8 +336,7 @@ class Parts:
         self.conf = conf
         self.decoder = decoder
         self.streams = streams
-        self.status = StatusLine(streams.err)
-        self.counts = EventCounts()
+        self.log = log
         self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -316,17 +352,17 @@ class Parts:
         if flags.verbose:
             handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
-        outage = Outage(self.status.note, settings.bootstrap_servers)
+        outage = KafkaOutage(settings.bootstrap_servers, time.monotonic, self.report)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler, loop), watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
-        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
+        monitor = Monitor(ends, self.log.counts, lambda: watch.is_kafka_lost, self.world)
         if self.link is None:
-            self.progress = Display(engine, monitor, self.status, metrics)
+            self.progress = Display(engine, monitor, self.log, metrics)
         else:
-            self.progress = Reports(engine, monitor, self.counts, self.link)
+            self.progress = Reports(engine, monitor, self.log.counts, self.link)
         monitor.start(self.progress.watched)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
@@ -380,7 +416,7 @@ class Parts:
         settings, decoder = self.settings, self.decoder
         topic_id = self.orders.learn()
         if topic_id is None:
-            self.status.note(f"warn {NO_TOPIC_ID}")
+            self.report("no_topic_ids")
         return Business(
             order_reader(decoder),
             handler,
@@ -410,7 +446,7 @@ class Parts:
         group, partitions = settings.consumer_group, self.orders.partitions
         found = ledger_topic(self.conf, settings.ledger_topic, partitions, group)
         if found.problem is not None:
-            self.status.note(f"warn {found.problem}")
+            self.report("no_ledger_topic", detail=found.problem)
             require_few_retries(settings.max_retries, settings.ledger_topic)
         return found.topic
 
@@ -422,17 +458,20 @@ class Parts:
             raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 
     def _tell(self, delivery: Delivery) -> None:
-        """Print a line for a processed order."""
-        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
-        self.status.note(escape(f"done {place} key {_readable(delivery.key)}"))
+        """Log a processed order."""
+        self.report(
+            "order_done",
+            topic=delivery.topic,
+            partition=delivery.partition,
+            offset=delivery.offset,
+            key=readable(delivery.key),
+        )
 
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Count and print an event of the engine."""
-        self.counts.note(event, fields)
-        if EVENTS[event].severity != "debug":
-            self.status.note(line_of(event, fields))
+        """Log an event of the engine."""
+        self.log.report(event, **fields)
         if self.progress is not None:
             self.progress.heard(event)
 

@@ -81,6 +81,7 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("import",), "from a file of export", "import_file"),
     Verb(("erase",), "what Kafka holds of a key, deleted as far as it can", "erase"),
     Verb(("jobs",), "past replays: list, show, resume", "jobs"),
+    Verb(("serve",), "dead letters as a stock, for Prometheus", "serve"),
 )
 
 

@@ -148,8 +148,8 @@ ROWS: Sequence[Row] = (
                 "At the limit of a partition it takes in no more.",
                 "bytes",
                 (
-                    (_by_partition("orders_queued_bytes"), "queued"),
-                    (_by_partition("orders_queued_bytes_limit"), "limit"),
+                    (_by_partition("orders_waiting_bytes"), "queued"),
+                    (_by_partition("orders_waiting_bytes_limit"), "limit"),
                 ),
             ),
         ),

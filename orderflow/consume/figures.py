@@ -25,9 +25,9 @@ class PartitionReading(NamedTuple):
     """Orders given to worker threads."""
     queued: int = 0
     """Orders that queue behind a waiting one or one in flight with their key."""
-    queued_bytes: int = 0
+    waiting_bytes: int = 0
     queued_limit: int = 0
-    queued_bytes_limit: int = 0
+    waiting_bytes_limit: int = 0
     waiting_limit: int = 0
     is_restored: bool = False
     holds: Tuple[str, ...] = ()
@@ -76,10 +76,10 @@ class PartitionFigures(NamedTuple):
     waiting: int = 0
     in_flight: int = 0
     queued: int = 0
-    queued_bytes: int = 0
+    waiting_bytes: int = 0
     waiting_limit: int = 0
     queued_limit: int = 0
-    queued_bytes_limit: int = 0
+    waiting_bytes_limit: int = 0
     unseen: Optional[int] = None
     """None while the end of its log, or what is committed, is not known yet."""
     oldest_unseen_s: float = 0.0

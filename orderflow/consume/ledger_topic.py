@@ -31,7 +31,8 @@ def ledger_topic(conf: Mapping[str, Any], name: str, partitions: int, group: str
         topics.ensure_topics(conf, [topics.ledger(name, partitions)])
         count, missing = topics.partition_count(conf, name), topics.missing_rights(conf, name)
     except TopicMissing as absent:
-        return Look(None, f"{absent}\nuntil then {FEW}")
+        told = " ".join(str(absent).split())
+        return Look(None, f"{told}; until then, {FEW}")
     except CommandError as denied:
         return Look(None, f"{denied}; without it, {FEW}")
     if missing:

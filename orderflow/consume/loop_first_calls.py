@@ -21,6 +21,9 @@ from orderflow.consume.workers import Finished
 from orderflow.errors import Failure, is_permanent
 from orderflow.model.records import Message
 
+AT_ONCE = 16
+"""Turns that are begun together once a call was found waiting: the next ones mostly wait as well."""
+
 
 class LoopFirstCalls(FirstCalls):
     """Makes the first call of each order on the event loop, one batch at a time.
@@ -43,6 +46,8 @@ class LoopFirstCalls(FirstCalls):
         """Whether the loop is going to look for a call that waits."""
         self._crash: Optional[BaseException] = None
         self._is_over = threading.Event()
+        """No order of the batch is called any more. Until then the loop's thread may touch the engine."""
+        self._is_over.set()
         self._pid = os.getpid()
 
     def call(self, records: List[Message]) -> List[Message]:
@@ -65,8 +70,8 @@ class LoopFirstCalls(FirstCalls):
         self._taken = self._undone = 0
         self._permanent, self._waiting = [], {}  # calls of the last batch that still wait keep theirs
         self._crash = None
-        self._is_over.clear()
         self._successes = Successes(records)
+        self._is_over.clear()
 
     # --- in the loop's thread, while the polling thread waits ------------------------------------
 
@@ -79,13 +84,12 @@ class LoopFirstCalls(FirstCalls):
     def _look(self) -> None:
         """Runs once the turn's call waits for something, or once the turn has ended."""
         self._is_watched = False
-        message = self._called
-        if message is None:
+        if self._called is None:
             return
         try:
-            partition = self._note_waiting(message)
-            if self._may_go_on(partition):
-                self._calls.on_loop.run_turn(self._turn)
+            if self._may_go_on(self._note_waiting(self._called)):
+                for _ in range(min(AT_ONCE, self._calls.free_workers)):
+                    self._calls.on_loop.run_turn(self._turn)
             else:
                 self._end()
         except BaseException as crash:  # noqa: BLE001 - raised again in the polling thread
@@ -110,7 +114,10 @@ class LoopFirstCalls(FirstCalls):
     async def _turn(self) -> Optional[Finished]:
         """Call one order after the other. Returns the outcome of a call that had to wait."""
         try:
-            return await self._call_in_turn()
+            # If the last turn's call has not ended, it waits for something.
+            if self._called is not None and not self._may_go_on(self._note_waiting(self._called)):
+                self._end()
+            return None if self._is_over.is_set() else await self._call_in_turn()
         except BaseException as crash:  # noqa: BLE001 - raised again in the polling thread
             self._end(crash)
             return None

@@ -21,7 +21,9 @@ class LoopWatch:
         blocked_s = self._loop.blocked_s()
         if blocked_s < BLOCKED_S or self._world.clock() < self._quiet_until_s:
             return
-        self._quiet_until_s = self._world.clock() + TOLD_EVERY_S
         frame = self._loop.frame()
         where = None if frame is None else frame_in(frame)
-        self._world.report("loop_blocked", for_s=blocked_s, where=where or "code outside the handler")
+        if where is None:  # the whole process stood still, or the codec waits for the registry
+            return
+        self._quiet_until_s = self._world.clock() + TOLD_EVERY_S
+        self._world.report("loop_blocked", for_s=blocked_s, where=where)

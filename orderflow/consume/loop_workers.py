@@ -185,10 +185,8 @@ class LoopWorkers:
         """A call that was cancelled for taking too long has failed of that."""
         is_overdue = number in self._overdue
         self._overdue.discard(number)
-        if not isinstance(finished.error, asyncio.CancelledError):
-            return finished
         _forget_cancellation(self._workers[number])
-        if not is_overdue:
+        if not is_overdue or not isinstance(finished.error, asyncio.CancelledError):
             return finished
         error = TimeoutError(f"not done within {self._timeout_s:g} s (HANDLER_TIMEOUT), so it was cancelled")
         return finished._replace(error=error.with_traceback(finished.error.__traceback__))

@@ -5,13 +5,11 @@ import time
 from typing import Callable, Dict, Optional, Sequence
 
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import StatusLine
-from orderflow.cli.terminal import program
-from orderflow.consume.events import line_of
 from orderflow.consume.figures import Figures, Health, ProcessFigures, total
 from orderflow.consume.metrics import STALE_S, Metrics
 from orderflow.consume.process_figures import process_figures
 from orderflow.consume.progress import Account
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.status_text import status_text
 from orderflow.consume.streams import HandlerStreams
 from orderflow.supervise.crew import Crew, own_command
@@ -29,16 +27,16 @@ def run_processes(
     shutdown_timeout_s: float,
     metrics: Optional[Metrics],
     streams: HandlerStreams,
+    log: RunLog,
 ) -> int:
     """Run this command as so many processes until all are done or asked to stop; returns the exit code."""
-    status = StatusLine(streams.err)
-    crew = Crew(own_command(argv), SUPERVISED, Passage(status.clear).line)
+    crew = Crew(own_command(argv), SUPERVISED, Passage(log.status.clear).line)
 
     def end_at_once(code: int) -> None:
         crew.kill()
         os._exit(code)
 
-    together = Together(streams, status, _nobody if metrics is None else metrics.show)
+    together = Together(streams, log, _nobody if metrics is None else metrics.show)
     with StopSignals(streams.err, end_at_once) as stop:
         crew.suspend_with_us()
         code = Supervisor(crew, Plan(processes, shutdown_timeout_s), stop, together, time.monotonic).run()
@@ -53,10 +51,10 @@ def _nobody(figures: Figures) -> None:
 class Together:
     """Shows all processes as one consumer."""
 
-    def __init__(self, streams: HandlerStreams, status: StatusLine, serve: Callable[[Figures], None]) -> None:
+    def __init__(self, streams: HandlerStreams, log: RunLog, serve: Callable[[Figures], None]) -> None:
         """`serve` gets the figures once a second."""
         self._streams = streams
-        self._status = status
+        self._status, self._report = log.status, log.report
         self._serve = serve
         self._serve_at_s = 0.0
         self._of_ended = Figures(consumers=0)
@@ -66,7 +64,7 @@ class Together:
 
     def say(self, line: str) -> None:
         """Print a line of our own."""
-        self._status.note(f"{program()}: {line}")
+        self._report("supervisor", text=line)
 
     def show(self, found: State) -> None:
         """The status line if it is due, the metrics once a second."""
@@ -74,7 +72,7 @@ class Together:
             self._status.show(self._text(found))
         lost = self._streams.take_loss()
         if lost is not None:
-            self._status.note(line_of("output_lost", {"detail": lost}))
+            self._report("output_lost", detail=lost)
         if time.monotonic() >= self._serve_at_s:
             self._serve_at_s = time.monotonic() + SERVE_EVERY_S
             self._serve(self._page(found))
@@ -113,7 +111,7 @@ class Together:
             sum(self._left_waiting.values()),
         )
         if any(done):
-            self._status.note(done.line(time.monotonic() - self._began_s))
+            self._report("ended", **done._asdict(), took_s=time.monotonic() - self._began_s)
 
 
 # --- sums ---

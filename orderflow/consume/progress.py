@@ -3,13 +3,13 @@
 import time
 from typing import Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
 from orderflow.consume.engine import Engine
 from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.figures import Figures
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.status_text import status_text
 from orderflow.supervise.link import Link
 from orderflow.supervise.report import BEGAN, ENDED, WORKING, Report
@@ -43,12 +43,10 @@ class Progress(Protocol):
 class Display:
     """The terminal, and the metrics port if there is one."""
 
-    def __init__(
-        self, engine: Engine, monitor: Monitor, status: StatusLine, metrics: Optional[Metrics]
-    ) -> None:
+    def __init__(self, engine: Engine, monitor: Monitor, log: RunLog, metrics: Optional[Metrics]) -> None:
         self._engine = engine
         self._monitor = monitor
-        self._status = status
+        self._status, self._report = log.status, log.report
         self._metrics = metrics
         self._began_s = time.monotonic()
 
@@ -60,8 +58,25 @@ class Display:
         """The status line, if it is due."""
         if self._status.due():
             processed = self._engine.settling.counts.processed
-            figures = self._monitor.figures._replace(processed=processed)
-            self._status.show(status_text(figures, time.monotonic() - self._began_s))
+            self._tell(self._monitor.figures._replace(processed=processed))
+
+    def _tell(self, figures: Figures) -> None:
+        """In place on a terminal; elsewhere in the log."""
+        text = status_text(figures, time.monotonic() - self._began_s)
+        if self._status.is_live:
+            return self._status.show(text)
+        self._status.logged()
+        self._report(
+            "progress",
+            text=text,
+            processed=figures.processed,
+            dead_lettered=sum(figures.dead_lettered.values()),
+            waiting=figures.waiting,
+            in_flight=figures.in_flight,
+            queued=figures.queued,
+            unseen=figures.unseen,
+        )
+        return None
 
     def watched(self, figures: Figures) -> None:
         """Prometheus gets the figures of now."""
@@ -79,7 +94,7 @@ class Display:
         """One line."""
         processed, dead_lettered = self._engine.settling.counts
         done = Account(processed, dead_lettered, self._engine.retries, self._engine.waiting)
-        self._status.note(done.line(time.monotonic() - self._began_s))
+        self._report("ended", **done._asdict(), took_s=time.monotonic() - self._began_s)
 
 
 class Reports:

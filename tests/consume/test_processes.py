@@ -3,10 +3,11 @@
 import io
 from typing import Callable, List
 
+from orderflow.cli.log import TEXT
 from orderflow.cli.output import Notes
-from orderflow.cli.status import StatusLine
 from orderflow.consume.figures import Figures, Health, PartitionFigures, ProcessFigures
 from orderflow.consume.processes import Together, counted, health_of
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.streams import HandlerStreams
 from orderflow.supervise.report import ENDED, NOTHING, WORKING, Report
 from orderflow.supervise.supervisor import Living, State
@@ -56,7 +57,8 @@ class Watched:
     def __init__(self, show: Callable[[Figures], None] = lambda figures: None) -> None:
         self.screen = Screen()
         notes = Notes(self.screen)
-        self.together = Together(HandlerStreams(notes), StatusLine(notes, Later()), show)
+        log = RunLog(notes, TEXT, "info", Later())
+        self.together = Together(HandlerStreams(notes), log, show)
 
     def line(self, *living: Living, wanted: int, restarts: int = 0) -> str:
         """The status line."""
