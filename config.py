@@ -84,6 +84,7 @@ class Settings:
     max_waiting_bytes: int
     max_order_bytes: int
     dead_letter_stack: bool
+    masked_fields: Optional[Tuple[str, ...]]
     metrics_port: Optional[int]
     metrics_address: str
     log_format: str
@@ -125,6 +126,14 @@ class Setting(NamedTuple):
     def flag(self) -> str:
         """`--max-retries` for MAX_RETRIES; `--bootstrap-servers` for KAFKA_BOOTSTRAP_SERVERS."""
         return "--" + re.sub("^KAFKA_", "", self.env).lower().replace("_", "-")
+
+
+def _masked_fields(text: str) -> Tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError(f"{name!r} is no name of a field")
+    return tuple(names)
 
 
 def _folder(given: str) -> Path:
@@ -311,6 +320,13 @@ SETTINGS: Tuple[Setting, ...] = (
         "false",
         BOOLEAN,
         "true: dead letters carry the handler's stack trace",
+    ),
+    Setting(
+        "masked_fields",
+        "MASKED_FIELDS",
+        None,
+        ValueType("NAMES", _masked_fields),
+        "fields of the order, and `key`, that dlq_handler.py hides in all its output: `customer_id,key`",
     ),
     Setting(
         "metrics_port",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple
 
 from orderflow.cli.arguments import arguments
 from orderflow.cli.output import Notes, Output
+from orderflow.cli.pager import paged, pager_of
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.exits import CommandError, UsageError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from orderflow.avro.schema import Schema
     from orderflow.avro.schema_store import SchemaStore
     from orderflow.dlq.desk import Desk
+    from orderflow.dlq.masking import Mask
     from orderflow.model.orders import OrderRules
 
 EXAMPLES = (
@@ -55,6 +57,8 @@ class Verb(NamedTuple):
     names: Tuple[str, ...]
     meaning: str
     file: str
+    paged: bool = False
+    """Whether long output goes through the user's pager."""
 
     def load(self) -> Any:
         """Its module, with `add_flags` and `run`."""
@@ -63,15 +67,19 @@ class Verb(NamedTuple):
 
 VERBS: Tuple[Verb, ...] = (
     Verb(("tail",), "follow new failures, the last ten first", "tail"),
-    Verb(("list", "ls"), "one line for each dead letter", "list"),
-    Verb(("groups",), "kinds of failure: how often, when, an example", "groups"),
-    Verb(("show",), "one dead letter in full", "show"),
-    Verb(("stats",), "totals, failures by hour, retention", "stats"),
-    Verb(("waiting",), "orders that wait for a retry now", "waiting"),
+    Verb(("list", "ls"), "one line for each dead letter", "list", paged=True),
+    Verb(("groups",), "kinds of failure: how often, when, an example", "groups", paged=True),
+    Verb(("show",), "one dead letter in full", "show", paged=True),
+    Verb(("stats",), "totals, failures by hour, retention", "stats", paged=True),
+    Verb(("health",), "is all well? one verdict, 0, 1 or 5", "health", paged=True),
+    Verb(("report",), "one page of it all, as a file", "report"),
+    Verb(("watch",), "one live screen over all of it", "watch"),
+    Verb(("waiting",), "orders that wait for a retry now", "waiting", paged=True),
     Verb(("replay", "redrive", "retry"), "send them again, exactly once", "replay"),
     Verb(("discard",), "mark as resolved, or take that back", "discard"),
     Verb(("export",), "lossless to a file, or CSV", "export"),
     Verb(("import",), "from a file of export", "import_file"),
+    Verb(("erase",), "what Kafka holds of a key, deleted as far as it can", "erase"),
     Verb(("jobs",), "past replays: list, show, resume", "jobs"),
     Verb(("serve",), "dead letters as a stock, for Prometheus", "serve"),
 )
@@ -80,11 +88,15 @@ VERBS: Tuple[Verb, ...] = (
 def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = parse(argv)
+    pager = pager_of(out) if args.paged else None
     import config
 
     settings = config.load(args)
-    with StopSignals(err) as signals:
-        return int(args.run(open_desk(args, settings, out, err, signals), args))
+    from orderflow.dlq.unmasking import unmasked
+
+    with StopSignals(err) as signals, paged(out, pager) as shown:
+        desk = open_desk(args, settings, shown, err, signals)
+        return int(args.run(unmasked(desk) if args.unmask else desk, args))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -135,8 +147,9 @@ def _add_flags(parser: argparse.ArgumentParser, verb: Verb) -> None:
     module.add_flags(parser)
     selection_flags.add_flags(parser)
     parser.add_argument("-J", "--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--unmask", action="store_true", help="show what MASKED_FIELDS hides, after asking")
     config.add_flags(parser, SETTINGS, topic="dlq_topic")
-    parser.set_defaults(run=module.run)
+    parser.set_defaults(run=module.run, paged=verb.paged)
 
 
 def open_desk(
@@ -163,7 +176,22 @@ def open_desk(
         err=err,
         signals=signals,
         json=args.json,
+        mask=_mask(settings, store.reader),
     )
+
+
+def _mask(settings: "config.Settings", schema: "Schema") -> "Mask":
+    """What is hidden. The key is a field of the order, so it is hidden with that field."""
+    from orderflow.dlq.masking import KEY, Mask
+    from orderflow.model.text import did_you_mean
+
+    names, known = (
+        frozenset(settings.masked_fields or ()),
+        [field["name"] for field in schema.parsed["fields"]],
+    )
+    for name in sorted(names.difference(known, (KEY,))):  # hiding nothing by mistake would show everything
+        raise UsageError(f"MASKED_FIELDS: an order has no field {name}{did_you_mean(name, [*known, KEY])}")
+    return Mask(names | {KEY} if settings.order_key in names else names)
 
 
 def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]:

@@ -10,7 +10,7 @@ INCOMPLETE = 3
 REFUSED = 4
 """Not confirmed, the plan no longer matches, or a preflight check refused."""
 TRIPPED = 5
-"""Stopped by the outage brake or a canary."""
+"""Stopped by the outage brake or a canary, or a person is needed."""
 INTERRUPTED = 130
 TERMINATED = 143
 

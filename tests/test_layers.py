@@ -29,13 +29,15 @@ FLOORS: Floors = (
 
 DLQ_FLOORS: Floors = (
     ("verbs",),
-    ("replay",),
-    ("output", "topic", "confirmation", "selection_flags"),
+    ("replay", "watch"),
+    ("output", "topic", "unmasking", "sum_flags"),
+    ("selection_flags", "grouping", "confirmation"),
+    ("sums",),
     ("selection", "audit_topic", "tally", "stock", "desk", "dating"),
-    ("audit", "where", "pointer"),
+    ("audit", "where", "timeline", "health", "masking", "pointer"),
     ("letter",),
     ("explain",),
-    ("dialects",),
+    ("dialects", "frames"),
 )
 """The same inside `dlq`, over its folders and the files beside them."""
 
@@ -77,18 +79,33 @@ PURE = (
     "dlq.dating",
     "dlq.dialects",
     "dlq.explain",
+    "dlq.frames",
+    "dlq.grouping",
+    "dlq.health",
     "dlq.letter",
+    "dlq.masking",
     "dlq.output.envelope",
+    "dlq.output.erasure",
+    "dlq.output.group_table",
+    "dlq.output.health_lines",
     "dlq.output.listing",
+    "dlq.output.narrow",
+    "dlq.output.page",
     "dlq.output.portrait",
+    "dlq.output.report",
+    "dlq.output.sum_lines",
     "dlq.output.times",
+    "dlq.output.waiting_lines",
     "dlq.pointer",
     "dlq.replay.judge",
     "dlq.replay.origin",
     "dlq.replay.staleness",
     "dlq.selection",
     "dlq.stock",
+    "dlq.sums",
     "dlq.tally",
+    "dlq.timeline",
+    "dlq.watch.model",
     "dlq.where",
     "errors",
     "exits",
@@ -156,8 +173,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
 }
 """The parts of the engine that the others lean on, and all that each may lean on."""
 
-READS_ENVIRONMENT = ("config", "orderflow.cli.terminal")
-"""Settings are read in one place; the terminal's own NO_COLOR and TERM in another."""
+READS_ENVIRONMENT = ("config", "orderflow.cli.pager", "orderflow.cli.terminal")
+"""Settings are read in one place; the terminal's own NO_COLOR and TERM, and PAGER, in others."""
 
 WRITES_TEXT = {
     "orderflow.cli.output": "the one way out",

@@ -72,6 +72,12 @@ class PrivateFile:
         return CommandError(f"cannot write {self.path}: {error.strerror}; nothing of it was kept")
 
 
+def write_private(path: str, text: str) -> None:
+    """A whole new file at once: it is there with all of its text, or not at all. Raises CommandError."""
+    with PrivateFile(path) as file:
+        file.lines([text], end="")
+
+
 def _give_name(part: str, path: str) -> None:
     """A link is never made in place of a file that is there."""
     try:

@@ -8,6 +8,7 @@ from orderflow.cli.output import Notes, Output
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
+from orderflow.dlq.masking import Mask
 from orderflow.kafka import topics
 
 QUICK_S = 0.3
@@ -32,6 +33,8 @@ class Desk(NamedTuple):
     err: Notes
     signals: StopSignals
     json: bool
+    mask: Mask = Mask()
+    """What is hidden in everything that is shown."""
 
     @property
     def width(self) -> Optional[int]:

@@ -52,6 +52,7 @@ class Dialect(NamedTuple):
     cause_class: Names = ()
     message: Names = ()
     cause_message: Names = ()
+    frame: Names = ()
     stack: Names = ()
     refine: Optional[Refine] = None
 
@@ -92,11 +93,13 @@ def _refine_own(facts: Facts, record: Record, values: Values) -> Facts:
         return text_of(_pick(values, (name,), False))
 
     left_out = frozenset((text(own.LEFT_OUT) or "").split(","))
+    cause = text(own.CAUSE)
     mark = text(own.FINGERPRINT) or ""
     return {
+        "cause_class": None if cause is None else cause.split(":", 1)[0],
         "root_class": None,  # the class is already that of what failed
         "root_message": None,
-        "fingerprint": mark if own.FINGERPRINT_FORM.fullmatch(mark) else None,
+        "mark": mark if own.FINGERPRINT_FORM.fullmatch(mark) else None,
         "retryable": {"true": True, "false": False}.get(text(own.RETRYABLE) or ""),
         "first_failed_at_ms": number(own.FIRST_FAILED_AT),
         "failed_at_ms": number(own.FAILED_AT),
@@ -214,6 +217,7 @@ OWN = Dialect(
     stage=(own.STAGE,),
     error_class=(own.CLASS,),
     message=(own.MESSAGE,),
+    frame=(own.FRAME,),
     stack=(own.STACK,),
     refine=_refine_own,
 )

@@ -1,5 +1,6 @@
 """Reads a dead letter of any dialect: where it came from, why it died, what is the source's own."""
 
+import hashlib
 import re
 from typing import Callable, Dict, NamedTuple, Optional, Set, Tuple
 
@@ -16,6 +17,7 @@ from orderflow.dlq.dialects import (
     decimal_of,
     text_of,
 )
+from orderflow.dlq.frames import CAUSED_BY, frame_of, names_the_bug
 from orderflow.model import dead_letter as own
 from orderflow.model.records import Headers, Record
 
@@ -43,7 +45,12 @@ class Explanation(NamedTuple):
     root_message: Optional[str] = None
     """Its first line."""
     stack: Optional[str] = None
+    frame: Optional[str] = None
+    """Where the application failed, as a header names it, else by the stack trace."""
     fingerprint: str = ""
+    """Of its kind of failure, the same for all of a kind whoever wrote them, and when."""
+    mark: Optional[str] = None
+    """The fingerprint that its header carries, which an older version worked out in another way."""
     retryable: Optional[bool] = None
     first_failed_at_ms: Optional[int] = None
     failed_at_ms: Optional[int] = None
@@ -76,7 +83,7 @@ def explain(record: Record) -> Explanation:
     if dialect.refine:
         facts.update(dialect.refine(facts, record, values))
     facts.update(_without_headers(facts, record, values))
-    facts["fingerprint"] = facts.get("fingerprint") or _fingerprint(facts)
+    facts["fingerprint"] = _fingerprint(facts)
     return Explanation(**facts)
 
 
@@ -177,6 +184,7 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
         "earlier_failures": _sets(dialect, values) - 1 if dialect.offset else None,
     }
     facts["root_class"], facts["root_message"] = _root(facts, text(dialect.cause_message))
+    facts["frame"] = text(dialect.frame) or frame_of(facts["stack"])
     return facts
 
 
@@ -190,7 +198,20 @@ def _fingerprint(facts: Facts) -> str:
     told_by_cause = facts["root_class"] is not None
     message = facts["root_message"] if told_by_cause else facts["message"]
     kind = facts["root_class"] if told_by_cause else facts["error_class"]
-    return own.fingerprint(facts["reason"], facts["stage"], kind, message)
+    classes = (kind,) if told_by_cause or not facts["cause_class"] else (kind, facts["cause_class"])
+    return fingerprint_of((facts["reason"], facts["stage"], *classes), message, facts["frame"])
+
+
+def fingerprint_of(kind: Tuple[Optional[str], ...], message: Optional[str], frame: Optional[str]) -> str:
+    """16 hex digits that failures of a kind share: reason, stage and classes of errors, and where they began.
+
+    Where no frame is known, what the message says decides, and where only one of a library is, both do.
+    """
+    if frame is None:
+        return own.fingerprint(kind[0], kind[1], "\0".join(filter(None, kind[2:])), message)
+    where = f"@{frame}" if names_the_bug(frame) else f"@{frame} {own.normalised(message or '')}"
+    text = "\0".join((*(part or "" for part in kind), where))
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
 BINARY_LENGTHS = (4, 8)
@@ -217,7 +238,6 @@ def _sets(dialect: Dialect, values: Values) -> int:
     return min(len(values[name]) for name in dialect.complete)
 
 
-CAUSED_BY = "\nCaused by: "
 ERROR_LINE = re.compile(r"(?P<kind>[\w.$]+)(?:: (?P<message>.*))?\Z")
 
 

@@ -1,17 +1,19 @@
 """A dead letter as an operator's verbs see it: read at once, explained only as far as it is asked."""
 
 import re
-from functools import lru_cache
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.dialects import DIALECTS, OWN, decimal_of
-from orderflow.dlq.explain import Explanation, explain
+from orderflow.dlq.explain import Explanation, explain, fingerprint_of
+from orderflow.dlq.frames import frame_of
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.model.dead_letter import (
+    CAUSE,
     CLASS,
     CLIENT,
     FINGERPRINT,
     FINGERPRINT_FORM,
+    FRAME,
     HEADERS_LEFT_OUT,
     LEFT_OUT,
     MESSAGE,
@@ -57,6 +59,8 @@ class FailureKind(NamedTuple):
     """The innermost cause where one is told."""
     topic: Optional[str] = None
     """The source's."""
+    frame: Optional[str] = None
+    """Where the application failed."""
 
 
 Detail = Tuple[Optional[str], Optional[int], Optional[int]]
@@ -106,6 +110,12 @@ class Letter:
     def fingerprint(self) -> str:
         """16 hex digits that failures of one kind share."""
         return self.kind.fingerprint
+
+    @property
+    def mark(self) -> Optional[str]:
+        """The fingerprint that it carries, under which an older version showed it."""
+        value = self.own_values.get(FINGERPRINT)
+        return value.decode("ascii") if value is not None and _MARK.fullmatch(value) else None
 
     @property
     def carries_key(self) -> bool:
@@ -172,22 +182,43 @@ def _own_values(record: Record) -> Values:
 def _own_kind(values: Values) -> Optional[FailureKind]:
     """The short way; None where anything is not as we write it."""
     try:
-        if PARTITION in values and OFFSET in values:
-            return _kind_of(values[FINGERPRINT], values[REASON], values[STAGE], values[CLASS], values[TOPIC])
+        if PARTITION not in values or OFFSET not in values:
+            return None
+        told = (values[FINGERPRINT], values[REASON], values[STAGE], values[CLASS], values[TOPIC])
+        frame = values.get(FRAME) or _frame_bytes(values.get(STACK))
+        key = (*told, values[CAUSE].split(b":", 1)[0] if CAUSE in values else None, frame)
+        return _KINDS.get(key) or _learn(key, values[MESSAGE])
     except (AttributeError, KeyError, TypeError, ValueError):
-        pass
-    return None
+        return None
 
 
-@lru_cache(2_000)
-def _kind_of(
-    mark: bytes, reason: bytes, stage: bytes, error_class: bytes, topic: bytes
-) -> Optional[FailureKind]:
-    """Looked up mostly: most dead letters are of a few kinds. Raises what values of another sort raise."""
+_KINDS: Dict[Tuple[Any, ...], FailureKind] = {}
+"""Looked up mostly: most dead letters are of a few kinds. The mark in a header stands for the message, which
+it was worked out from, so that no message has to be normalised twice."""
+MOST_KINDS = 5_000
+
+
+def _learn(key: Tuple[Any, ...], message: bytes) -> Optional[FailureKind]:
+    """Raises what values of another sort raise."""
+    mark, *labels = key
     if not _MARK.fullmatch(mark):
         return None
-    text = mark.decode("ascii")
-    return FailureKind(OWN.name, text, reason.decode(), stage.decode(), error_class.decode(), topic.decode())
+    reason, stage, error_class, topic, cause, where = (_text(label) for label in labels)
+    kind = (reason, stage, error_class) if cause is None else (reason, stage, error_class, cause)
+    text = fingerprint_of(kind, message.decode(), where)
+    if len(_KINDS) >= MOST_KINDS:
+        _KINDS.clear()
+    return _KINDS.setdefault(key, FailureKind(OWN.name, text, reason, stage, error_class, topic, where))
+
+
+def _text(label: Optional[bytes]) -> Optional[str]:
+    return None if label is None else label.decode()
+
+
+def _frame_bytes(stack: Optional[bytes]) -> Optional[bytes]:
+    """The frame in a stack trace, for dead letters without a header of it."""
+    frame = frame_of(stack.decode()) if stack else None
+    return None if frame is None else frame.encode()
 
 
 def _own_detail(values: Values) -> Optional[Detail]:
@@ -203,7 +234,8 @@ def _own_detail(values: Values) -> Optional[Detail]:
 
 def _kind(told: Explanation) -> FailureKind:
     error_class = told.error_class if told.root_class is None else told.root_class
-    return FailureKind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+    of_kind = (told.reason, told.stage, error_class, told.topic, told.frame)
+    return FailureKind(told.dialect, told.fingerprint, *of_kind)
 
 
 def _detail(told: Explanation) -> Detail:

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import partial
 from math import inf
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -193,7 +194,12 @@ def _groups(prefixes: Sequence[str]) -> List[Filter]:
         if not re.fullmatch(r"[0-9a-fA-F]{1,16}", prefix):
             raise SelectionError(f"-g {prefix}: a group is 1 to 16 hex digits, as `groups` shows it")
     lower = tuple(prefix.lower() for prefix in prefixes)
-    return [lambda letter: letter.fingerprint.startswith(lower)] if lower else []
+    return [lambda letter: _is_of(letter, lower)] if lower else []
+
+
+def _is_of(letter: Letter, prefixes: Tuple[str, ...]) -> bool:
+    """By its group, or by the fingerprint that it carries, which is what older versions showed."""
+    return letter.fingerprint.startswith(prefixes) or (letter.mark or "-").startswith(prefixes)
 
 
 def _states(wanted: Sequence[str]) -> List[Filter]:
@@ -268,16 +274,27 @@ META: Dict[str, Callable[[Letter], Any]] = {
 
 
 def _by_condition(text: str, order_fields: Sequence[str]) -> Filter:
-    fields = frozenset(order_fields)
-    names = [*fields, *(f"{name}." for name in fields), *META]
+    names, lookup_in = names_in(order_fields)
     try:
         test = where.condition(text, names)
     except where.WhereError as error:
         raise SelectionError(f"--where {quoted(text)}: {error}") from None
+    return lambda letter: test(lookup_in(letter))
+
+
+LookupIn = Callable[[Letter], where.Lookup]
+
+
+def names_in(order_fields: Sequence[str]) -> Tuple[List[str], LookupIn]:
+    """The names that may be asked of a dead letter, and what looks them up in one."""
+    fields = frozenset(order_fields)
+    names = [*fields, *(f"{name}." for name in fields), *META]
 
     def value_of(letter: Letter, name: str) -> Any:
-        if name in fields or name.split(".")[0] in fields:
+        if name in fields:
+            return None if letter.order is None else letter.order.get(name)
+        if name.split(".")[0] in fields:
             return where.field(letter.order, name)
         return META[name](letter)
 
-    return lambda letter: test(lambda name: value_of(letter, name))
+    return names, lambda letter: partial(value_of, letter)

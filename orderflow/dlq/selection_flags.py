@@ -4,6 +4,7 @@ import argparse
 from typing import List, Sequence, Tuple
 
 from orderflow.cli.values import argument, whole
+from orderflow.dlq import where
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import STATES
 from orderflow.dlq.selection import Selection, SelectionError, Wanted, at_places, selection
@@ -57,9 +58,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--where",
         dest="where",
         metavar="COND",
-        text="on the order, as 'price * quantity > 400 and not customer_id ~ \"TEST-*\"': = <> < <= > >=, "
-        "~ and !~ (glob), in (…), is null, and, or, not, + - * / %%",
+        text="on the order, as 'price * quantity > 400 and not customer_id ~ \"TEST-*\"'; see below",
     )
+    parser.add_argument_group("conditions and sums", where.GRAMMAR)
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
@@ -97,5 +98,9 @@ def _place_of(desk: Desk, text: str) -> Place:
     except ValueError as error:
         raise UsageError(f"{error}, as `list` and `show` print it") from None
     if topic not in (None, desk.dlq_topic):
-        raise UsageError(f"{text} is not in {desk.dlq_topic}: choose the topic with --dlq-topic {topic}")
+        where = f"source.partition = {partition} and source.offset = {offset}"
+        raise UsageError(
+            f"{text} is not in {desk.dlq_topic}: choose the topic with --dlq-topic {topic}, or find the dead "
+            f"letter of an order with --where '{where}'"
+        )
     return partition, offset

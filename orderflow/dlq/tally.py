@@ -1,15 +1,15 @@
-"""Counts of dead letters: by group, by hour, by what they tell. Memory is bounded however many there are."""
+"""Counts of dead letters: by hour, by what they tell. Memory is bounded however many there are."""
 
 from collections import Counter
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Optional, Tuple, Union
 
-from orderflow.dlq.letter import NEW, FailureKind, Letter
+from orderflow.dlq.letter import NEW, Letter
+from orderflow.dlq.timeline import Window
 from orderflow.kafka.positions import Range
 
-MOST_GROUPS = 5_000
-"""Kinds of failure that are told apart; what comes after is counted together, so that memory is bounded."""
 MOST_LABELS = 5_000
-"""The same for combinations of reason, source topic and the like in totals."""
+"""Combinations of reason, source topic and the like that are told apart; memory is bounded."""
+MOST_SHORTENED = 5_000
 SHORTEST = 4
 """Hex digits of a fingerprint that are shown where they suffice."""
 OTHERS = "others"
@@ -17,55 +17,11 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 
 
-class Window(NamedTuple):
-    """A span of time in equal parts. Times are epoch milliseconds."""
-
-    begin_ms: int
-    end_ms: int
-    parts: int = 8
-
-    def part(self, at_ms: int) -> Optional[int]:
-        """Which part the time falls in, or None outside."""
-        if not self.begin_ms <= at_ms < self.end_ms:
-            return None
-        return (at_ms - self.begin_ms) * self.parts // (self.end_ms - self.begin_ms)
-
-
 def window_of(wanted: Range, parts: int, now_ms: int) -> Window:
     """What a chart spans: what was asked for, else the last day."""
     end_ms = now_ms if wanted.until_ms is None else wanted.until_ms
     begin_ms = end_ms - DAY_MS if wanted.since_ms is None else min(wanted.since_ms, end_ms - 1)
     return Window(begin_ms, end_ms + 1, parts)
-
-
-class Group:
-    """One kind of failure: how often, when, and what the first of them said."""
-
-    def __init__(self, kind: FailureKind, message: Optional[str], parts: int) -> None:
-        self.kind = kind
-        self.message = message
-        """That of the first."""
-        self.count = 0
-        self.first_ms: Optional[int] = None
-        self.last_ms: Optional[int] = None
-        self.parts = [0] * parts
-
-    def add(self, at_ms: Optional[int], part: Optional[int]) -> None:
-        """Count one more that died at this time, in this part of the window."""
-        self.count += 1
-        if part is not None:
-            self.parts[part] += 1
-        if at_ms is not None:
-            self.first_ms = at_ms if self.first_ms is None or at_ms < self.first_ms else self.first_ms
-            self.last_ms = at_ms if self.last_ms is None or at_ms > self.last_ms else self.last_ms
-
-    def take(self, other: "Group") -> None:
-        """Count another group as part of this one."""
-        self.count += other.count
-        self.parts = [ours + theirs for ours, theirs in zip(self.parts, other.parts)]
-        times = [self.first_ms, self.last_ms, other.first_ms, other.last_ms]
-        known = [at_ms for at_ms in times if at_ms is not None]
-        self.first_ms, self.last_ms = min(known, default=None), max(known, default=None)
 
 
 class Unresolved:
@@ -86,47 +42,6 @@ class Unresolved:
         if at_ms is not None and (self.oldest_ms is None or at_ms < self.oldest_ms):
             self.oldest_ms = at_ms
         return True
-
-
-ANY_OTHER = FailureKind("none", OTHERS)
-
-
-def _weight(group: Group) -> Tuple[int, bool]:
-    """The more frequent, then those that tell what they died of."""
-    return group.count, group.kind.reason is not None or group.kind.error_class is not None
-
-
-class Groups:
-    """All kinds of failure among the dead letters that were added."""
-
-    def __init__(self, window: Window) -> None:
-        self.window = window
-        self._groups: Dict[str, Group] = {}
-
-    def add(self, letter: Letter) -> None:
-        """Count one dead letter in its group."""
-        at_ms = letter.record.timestamp_ms
-        group = self._groups.get(letter.kind.fingerprint) or self._new(letter)
-        group.add(at_ms, None if at_ms is None else self.window.part(at_ms))
-
-    def rows(self) -> List[Group]:
-        """The groups, the most frequent first, then the latest."""
-        return sorted(self._groups.values(), key=lambda group: (-group.count, -(group.last_ms or 0)))
-
-    def _new(self, letter: Letter) -> Group:
-        if len(self._groups) >= MOST_GROUPS:
-            self._fold()
-        group = Group(letter.kind, letter.detail[0], self.window.parts)
-        return self._groups.setdefault(group.kind.fingerprint, group)
-
-    def _fold(self) -> None:
-        """Count the smaller half together, so that many kinds of one record each displace no frequent one."""
-        others = self._groups.pop(OTHERS, None) or Group(ANY_OTHER, None, self.window.parts)
-        by_weight = sorted(self._groups.values(), key=_weight, reverse=True)
-        kept = (MOST_GROUPS - 1) // 2 or 1
-        for group in by_weight[kept:]:
-            others.take(group)
-        self._groups = {group.kind.fingerprint: group for group in [*by_weight[:kept], others]}
 
 
 class Totals:
@@ -207,7 +122,7 @@ class Shortener:
 
     def short(self, fingerprint: str) -> str:
         """The first digits that no other fingerprint seen before begins with."""
-        if len(self._owners) > MOST_GROUPS:
+        if len(self._owners) > MOST_SHORTENED:
             return fingerprint
         for length in range(SHORTEST, len(fingerprint)):
             owner = self._owners.setdefault(fingerprint[:length], fingerprint)

@@ -25,6 +25,7 @@ import operator
 import re
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import (
     Any,
     Callable,
@@ -46,8 +47,15 @@ Lookup = Callable[[str], Any]
 Condition = Callable[[Lookup], bool]
 Value = Callable[[Lookup], Any]
 Number = Union[int, float]
-Expression = Callable[[Lookup], Optional[Number]]
+Expression = Callable[[Lookup], Optional[Decimal]]
 
+GRAMMAR = """\
+  COND:  TEST, also with and, or, not and parentheses
+  TEST:  EXPR = EXPR (also <> < <= > >=), EXPR ~ 'GLOB' or !~, EXPR [not] in (VALUE, ...), EXPR is [not] null
+  EXPR:  a number, 'text', true, false, a field of the order as price or to.city, a name of the JSON output as
+         error.reason, and what is calculated of them with + - * / % and parentheses
+  A test with null, or of a number with a text, is false. --sum adds EXPR up in decimal: 19.99 is 19.99."""
+"""For help texts."""
 MOST_CHARACTERS = 100_000
 MOST_DIGITS = 100
 DEEPEST = 50
@@ -68,9 +76,29 @@ def condition(text: str, names: Collection[str]) -> Condition:
 
 
 def expression(text: str, names: Collection[str]) -> Expression:
-    """The result of a calculation, as `price * quantity`; None where it is no number. Raises `WhereError`."""
+    """The result of a calculation, as `price * quantity`; None where it is no number. Raises `WhereError`.
+
+    It is calculated in decimal: a float counts as the shortest decimal number that it prints as, so that
+    19.99 is 19.99, and sums of money come out as they would on paper.
+    """
     translation = _Translator(text, names).translate()
-    return _number_of(_Builder(translation).value(_parsed(translation)))
+    value: Expression = _DecimalBuilder(translation).value(_parsed(translation))
+    return value
+
+
+def names_used(text: str, names: Collection[str]) -> FrozenSet[str]:
+    """The names in a condition or a calculation. Raises `WhereError`."""
+    operands = _Translator(text, names).translate().operands
+    return frozenset(operand.name for operand in operands if isinstance(operand, _Name))
+
+
+def name(text: str, names: Collection[str]) -> Value:
+    """The value of one name, as `customer_id`. Raises `WhereError`."""
+    translation = _Translator(text, names).translate()
+    operand = translation.operands[0]
+    if translation.python != "v0" or not isinstance(operand, _Name):
+        raise WhereError("expected one name and nothing else")
+    return _read(operand)
 
 
 # --- Words ---
@@ -476,12 +504,47 @@ def _float(value: Any) -> Optional[Number]:
     return float(value) if type(value) is Decimal else value if _kind(value) == "number" else None
 
 
-def _number_of(value: Value) -> Expression:
-    def number(lookup: Lookup) -> Optional[Number]:
-        found = value(lookup)
-        return found if _kind(found) == "number" else None
+# --- What is calculated in decimal: None is the one value there that is no finite number ---
 
-    return number
+
+@lru_cache(maxsize=10_000)
+def _decimal(number: Union[int, float]) -> Optional[Decimal]:
+    """The number as its shortest decimal form says. Cached, since prices are much alike."""
+    return Decimal(repr(number)) if math.isfinite(number) else None
+
+
+def _in_decimal(value: Value) -> Value:
+    def read(lookup: Lookup) -> Optional[Decimal]:
+        found = value(lookup)
+        kind = type(found)
+        if kind is float or kind is int:
+            return _decimal(found)
+        return found if kind is Decimal and found.is_finite() else None
+
+    return read
+
+
+def _calculated_in_decimal(calculate: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
+    def value(lookup: Lookup) -> Optional[Decimal]:
+        left, right = one(lookup), other(lookup)
+        if left is None or right is None:
+            return None
+        try:
+            result: Decimal = calculate(left, right)
+        except ArithmeticError:
+            return None
+        return result
+
+    return value
+
+
+DECIMAL_CALCULATIONS: Dict[Type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+}
 
 
 # --- From Python's tree ---
@@ -516,12 +579,18 @@ class _Builder:
     def value(self, node: ast.expr) -> Value:
         """Something that is compared or calculated with."""
         if isinstance(node, ast.Name):
-            return _read(self._operands[int(node.id[1:])])
+            return self._leaf(self._operands[int(node.id[1:])])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
             return self._signed(node.operand, -1 if isinstance(node.op, ast.USub) else 1)
         if isinstance(node, ast.BinOp) and type(node.op) in CALCULATIONS:
-            return _calculated(CALCULATIONS[type(node.op)], self.value(node.left), self.value(node.right))
+            return self._calculation(node)
         raise WhereError(f"expected a value, found a condition at character {self._place(node)}")
+
+    def _leaf(self, operand: _Operand) -> Value:
+        return _read(operand)
+
+    def _calculation(self, node: ast.BinOp) -> Value:
+        return _calculated(CALCULATIONS[type(node.op)], self.value(node.left), self.value(node.right))
 
     def _signed(self, node: ast.expr, sign: int) -> Value:
         value = self.value(node)
@@ -546,6 +615,21 @@ class _Builder:
 
     def _place(self, node: ast.expr) -> int:
         return self._places[node.col_offset] + 1
+
+
+class _DecimalBuilder(_Builder):
+    """The same for calculations in decimal."""
+
+    def _leaf(self, operand: _Operand) -> Value:
+        return _in_decimal(_read(operand))
+
+    def _calculation(self, node: ast.BinOp) -> Value:
+        calculate = DECIMAL_CALCULATIONS[type(node.op)]
+        return _calculated_in_decimal(calculate, self.value(node.left), self.value(node.right))
+
+    def _signed(self, node: ast.expr, sign: int) -> Value:
+        value, factor = self.value(node), Decimal(sign)
+        return _calculated_in_decimal(operator.mul, lambda lookup: factor, value)
 
 
 def _all_of(parts: Sequence[Condition]) -> Condition:

@@ -1,7 +1,7 @@
 """Kafka as every part uses it: clients, topics, reading, transactions.
 
 To read: topics (whether Kafka answers, and the topics are there), positions and reader (a topic read
-without a group), log_ends (where a topic ends, whether or not it is read), transactions (all of it or
-nothing, one sender at a time), client_properties (what users may set), ledger_pages (lists of what waits),
-refusals (what a failed connection says).
+without a group), log_ends (where a topic ends, whether or not it is read), group_view (what a group has done
+of a topic), transactions (all of it or nothing, one sender at a time), client_properties (what users may
+set), ledger_pages (lists of what waits), refusals (what a failed connection says).
 """

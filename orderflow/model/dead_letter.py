@@ -188,19 +188,29 @@ FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
 TOKEN_WITH_DIGIT = re.compile(r"(?<![\w.\-+@$#%])[\w.\-+@$#%]*\d[\w.:\-+@$#%]*")
 BYTES_IN_HEX = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2})+\b")
 OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
+EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+HEX_RUN = re.compile(r"\b[0-9a-fA-F]{8,}\b")
+QUOTED = re.compile(
+    r"""(?<!\w)[bBrRuU]?(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|“[^”\n]*”|‘[^’\n]*’|«[^»\n]*»)(?!\w)"""
+)
 RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
 NORMALISED_LENGTH = 1024
-"""Characters of a message that decide its kind; the rest is detail."""
+"""Characters of a message that are looked at; the rest is detail."""
+DECIDING_LENGTH = 160
+"""Characters of what is left of it that decide its kind."""
 
 
 def normalised(message: str) -> str:
     """The message, with everything blanked out that differs between failures of the same kind.
 
-    That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses), bytes in hex
-    and the identities of objects; a list of such words counts as one.
+    That is each word with a digit in it (numbers, order ids, UUIDs, clock times, addresses), quoted text,
+    e-mail addresses, runs of hex digits and the identities of objects; a list of them counts as one.
     """
     text = OBJECT_IDENTITY.sub("@#", BYTES_IN_HEX.sub("#", message[:NORMALISED_LENGTH]))
-    return RUN_OF_BLANKS.sub("#", TOKEN_WITH_DIGIT.sub("#", text))
+    # Up to here as it was at first: a dead letter's own fingerprint decides what is left of its message.
+    text = RUN_OF_BLANKS.sub("#", TOKEN_WITH_DIGIT.sub("#", text))
+    text = QUOTED.sub("#", HEX_RUN.sub("#", EMAIL.sub("#", text)))
+    return RUN_OF_BLANKS.sub("#", text)[:DECIDING_LENGTH]
 
 
 Payload = Tuple[Optional[bytes], Optional[bytes], Headers, Tuple[str, ...]]

@@ -95,7 +95,7 @@ def test_json_keys_are_stable(letters: Handler) -> None:
 
     assert list(row) == ENVELOPE + PAYLOAD + OURS
     assert list(row["source"]) == ["topic", "partition", "offset", "timestamp"]
-    assert list(row["error"]) == ["reason", "stage", "class", "cause", "message"]
+    assert list(row["error"]) == ["reason", "stage", "class", "cause", "message", "frame"]
     assert row["payload"]["quantity"] == 0
     assert (row["key"], row["tstype"], row["state"], row["replays"]) == ("O-0", "create", "new", None)
     assert row["source"] == {"topic": "orders", "partition": 0, "offset": 0, "timestamp": T0_MS}
@@ -227,10 +227,11 @@ def test_hostile_text_never_reaches_the_terminal(fresh: Callable[..., Handler]) 
 
 def test_a_terminal_gets_a_heading_and_lines_that_fit(letters: Handler) -> None:
     """On a terminal there is a heading and nothing wraps; colour only where it is wanted."""
-    shown = letters.run_in_terminal("list", columns=60)
+    shown, wide = letters.run_in_terminal("list", columns=60), letters.run_in_terminal("list")
     groups, plain = letters.run_in_terminal("groups"), letters.run_in_terminal("groups", NO_COLOR="1")
 
-    assert shown.lines[0].startswith("POSITION")
+    assert shown.lines[0].startswith("TIME      POSITION")
+    assert wide.lines[0].startswith("POSITION")
     assert max(len(line) for line in shown.lines) == 60
     assert "\x1b[" in groups.out
     assert "\x1b" not in plain.out + letters.run_in_terminal("groups", TERM="dumb").out
@@ -240,14 +241,32 @@ def test_a_terminal_gets_a_heading_and_lines_that_fit(letters: Handler) -> None:
 
 
 def test_groups(letters: Handler) -> None:
-    """The most frequent first, with an example and the next command to type."""
+    """The most frequent first, since when, with an example and the next commands to type."""
     run = letters.run_in_terminal("groups", "--since", "2026-11-25T00:00:00Z", columns=120, NO_COLOR="1")
 
     assert run.lines[0].startswith(f"{letters.topic}  1 partition  12 unresolved of 12  oldest ")
-    assert run.lines[1].split()[:3] == ["GROUP", "COUNT", "LAST"]
+    assert run.lines[1].split()[:3] == ["GROUP", "COUNT", "FIRST"]
     assert [line.split()[1] for line in run.lines[2:5]] == ["8", "3", "1"]
-    assert run.lines[2].endswith("process   process.failed     OutOfStock: no stock for order 0")
-    assert run.lines[5].startswith("next: python dlq_handler.py replay -g ")
+    assert run.lines[2].endswith("process.failed     OutOfStock: no stock for order 0")
+    assert run.lines[5] == "next: python dlq_handler.py show 0:0"
+    assert run.lines[6].startswith("then: python dlq_handler.py replay -g ")
+
+
+def test_sums_and_whose_they_are(letters: Handler) -> None:
+    """In decimal, with what could not be added, on every verb that shows many."""
+    asked = ("--sum", "price * quantity", "--by", "customer_id")
+    groups, listed = letters.run("groups", *asked), letters.run("list", *asked)
+    stats = letters.run("stats", "--json", *asked).rows[0]
+    export = letters.run("export", *asked)
+
+    assert "12 unresolved of 12  sum 137.5  oldest" in groups.lines[0]
+    assert groups.lines[1] == "not in the sum: 1 cannot be decoded"
+    whose = ["CUSTOMER_ID    COUNT    SUM", "C-1               11  137.5", "(not carried)      1      0"]
+    assert groups.lines[-3:] == whose
+    assert listed.lines[-5] == "sum 137.5 of price * quantity over 11 orders"
+    assert listed.lines[-3:] == whose
+    assert stats["sum"]["total"] == "137.5"
+    assert (len(export.lines), export.err.splitlines()[0]) == (12, listed.lines[-5])
 
 
 def test_groups_as_json(letters: Handler) -> None:
@@ -264,6 +283,7 @@ def test_groups_as_json(letters: Handler) -> None:
         "dialect",
         "error",
         "source_topic",
+        "example",
     ]
     assert (rows[0]["first_ts"], rows[0]["last_ts"]) == (T0_MS, T0_MS + 7 * 60_000)
     assert rows[0]["error"]["reason"] == "process.failed"

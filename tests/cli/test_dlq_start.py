@@ -44,7 +44,7 @@ def test_a_verb_imports_itself_alone() -> None:
 @pytest.mark.parametrize("verb", dlq_handler.VERBS, ids=lambda verb: verb.names[0])
 def test_every_name_leads_to_its_verb(verb: dlq_handler.Verb) -> None:
     """Each name of a verb, and each of its other names, parses to the verb's own `run`."""
-    needed = {"import": ["file"]}.get(verb.names[0], [])
+    needed = {"import": ["file"], "report": ["file"]}.get(verb.names[0], [])
 
     runs = {dlq_handler.parse([name, *needed]).run for name in verb.names}
 

@@ -357,6 +357,7 @@ def test_what_we_write_is_what_we_read() -> None:
         message="no sku",
         stack="KeyError: 'sku'",
         fingerprint=own.fingerprint("process.failed", "process", "KeyError", "no sku"),
+        mark=own.fingerprint("process.failed", "process", "KeyError", "no sku"),
         retryable=True,
         first_failed_at_ms=1_700_000_000_000,
         failed_at_ms=1_700_000_035_000,

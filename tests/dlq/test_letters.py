@@ -5,6 +5,7 @@ from typing import Any, Optional, Tuple
 import pytest
 
 from orderflow.dlq.letter import Detail, FailureKind, Letter
+from orderflow.dlq.selection import Wanted, selection
 from orderflow.errors import Failure, Undecodable
 from orderflow.model import dead_letter as own
 from orderflow.model.dead_letter import Circumstances, Shrink, dead_letter
@@ -28,7 +29,8 @@ def the_long_way(one: Letter) -> Tuple[FailureKind, Detail]:
     error_class, message = (
         (told.root_class, told.root_message) if told.root_class else (told.error_class, told.message)
     )
-    kind = FailureKind(told.dialect, told.fingerprint, told.reason, told.stage, error_class, told.topic)
+    of_kind = (told.reason, told.stage, error_class, told.topic, told.frame)
+    kind = FailureKind(told.dialect, told.fingerprint, *of_kind)
     return kind, (message, told.partition, told.offset)
 
 
@@ -52,6 +54,19 @@ def test_headers_that_we_do_not_write_go_the_long_way(name: str, value: Optional
     assert own.FINGERPRINT_FORM.fullmatch(one.fingerprint)
     assert one.fingerprint == one.told.fingerprint
     assert (one.kind, one.detail) == the_long_way(one)
+
+
+@pytest.mark.parametrize("stack", [None, 'Traceback\n  File "/app/shop/prices.py", line 21, in total\n'])
+def test_an_older_fingerprint_still_finds_its_group(stack: Optional[str]) -> None:
+    """What an older version showed is kept, and found; the group is the one of its kind today."""
+    sent = dead_letter(SOURCE, FAILURE._replace(stack=stack), ABOUT, "d").headers
+    old = letter([(name, b"00ab" * 4 if name == own.FINGERPRINT else value) for name, value in sent])
+    new = letter(sent)
+
+    assert old.mark == "00ab" * 4
+    assert old.kind == new.kind
+    for digits in ("00ab", new.fingerprint[:4]):
+        assert selection(Wanted(groups=[digits]), [], 0).takes(old)
 
 
 def test_another_systems_death_after_ours_is_theirs() -> None:

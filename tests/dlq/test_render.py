@@ -1,27 +1,29 @@
 """What dead letters look like: safe, short, and the same for everyone."""
 
-from typing import Any, List, Optional
+from decimal import Decimal
+from typing import Any, List, Optional, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import Inspection
+from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.output import portrait, times
 from orderflow.dlq.output.envelope import envelope, plain, to_json
+from orderflow.dlq.output.group_table import Look, group_lines
 from orderflow.dlq.output.listing import (
     LetterLines,
     Overview,
     Retention,
-    group_lines,
     overview,
     sparkline,
     summary,
 )
 from orderflow.dlq.output.portrait import Shown
 from orderflow.dlq.output.times import clock, clock_ms
-from orderflow.dlq.tally import Groups, Window
+from orderflow.dlq.sums import Amount
 from orderflow.errors import Undecodable
 from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION, REASON, TOPIC
 from orderflow.model.records import Headers, Record
@@ -147,21 +149,49 @@ def test_lines_fit_the_terminal() -> None:
     assert len(LetterLines(width=80).line(one)) == 80
 
 
-def test_table_of_groups() -> None:
-    """Columns as wide as they need to be, counts to the right."""
-    groups = Groups(Window(NOW_MS - DAY_MS, NOW_MS + 1))
-    for mark, number in (("7f3a0000", 12), ("c01d0000", 1)):
-        for _ in range(number):
+def groups_of(*kinds: Tuple[str, int], frame: Optional[str] = None) -> Groups:
+    groups = Groups()
+    for mark, number in kinds:
+        for minute in range(number):
             place: Headers = [(TOPIC, b"orders"), (PARTITION, b"0"), (OFFSET, b"0")]
             one = letter([*place, (MESSAGE, b"sku"), (REASON, b"process.failed"), (CLIENT, b"here")])
-            one._kind = FailureKind("orderflow", mark, "process.failed", "process", "KeyError", "orders")
-            groups.add(one)
+            one.record = one.record._replace(timestamp_ms=NOW_MS - minute * 60_000)
+            kind = ("orderflow", mark, "process.failed", "process", "KeyError", "orders", frame)
+            one._kind = FailureKind(*kind)
+            groups.add(one, Amount(Decimal("2.50")))
+    return groups
 
-    assert list(group_lines(groups, NOW_MS, None, colour=False)) == [
-        "GROUP  COUNT  LAST    24H       STAGE    REASON",
-        "7f3a      12  0s ago  ▁▁▁▁▁▁▁█  process  process.failed  KeyError: sku",
-        "c01d       1  0s ago  ▁▁▁▁▁▁▁█  process  process.failed  KeyError: sku",
+
+def table(groups: Groups, width: Optional[int] = None, **look: Any) -> List[str]:
+    return list(group_lines(groups.rows(), Look(groups.window(12), width, **look), NOW_MS))
+
+
+def test_table_of_groups() -> None:
+    """Since when, until when and how it went, of the time that the incident took, counts to the right."""
+    assert table(groups_of(("7f3a0000", 12), ("c01d0000", 1), frame="shop/prices.py:21 in total")) == [
+        "GROUP  COUNT  FIRST    LAST    23:49-00:00   REASON          AT                 ERROR",
+        "7f3a      12  11m ago  0s ago  ████████████  process.failed  shop/prices.py:21  KeyError: sku",
+        "c01d       1  0s ago   0s ago  ▁▁▁▁▁▁▁▁▁▁▁█  process.failed  shop/prices.py:21  KeyError: sku",
     ]
+
+
+def test_table_of_groups_on_a_narrow_screen() -> None:
+    """At 80 columns there is room for where it failed and with what."""
+    assert table(groups_of(("7f3a0000", 12), frame="shop/prices.py:21 in total"), 80, with_sums=True) == [
+        "GROUP  COUNT    SUM  FIRST    LAST    23:49-00:00   ERROR",
+        "7f3a      12  30.00  11m ago  0s ago  ████████████  shop/prices.py:21  KeyError…",
+    ]
+
+
+def test_small_groups_are_a_line_on_a_screen_alone() -> None:
+    """A pipe keeps everything."""
+    groups = groups_of(("aaaa0000", 999), *((f"{number:08x}", 1) for number in range(16, 50)))
+
+    assert len(table(groups)) == 36
+    assert len(table(groups, 80, folded=True)) == 17
+    assert table(groups, 80, folded=True)[-1] == (
+        "and 20 smaller groups with 20 dead letters: --all-groups lists them"
+    )
 
 
 def test_hex_dump_is_bounded() -> None:

@@ -157,7 +157,7 @@ class Handler:
     def __init__(self, bootstrap_servers: str, topic: str, folder: Path) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
-        self._folder = folder
+        self.folder = folder
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")},
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
@@ -166,7 +166,12 @@ class Handler:
             "PYTHONIOENCODING": "utf-8",
             "TERM": "xterm",
             "COLUMNS": "",
+            "PAGER": "cat",
         }
+
+    def setting(self, **environ: str) -> None:
+        """From now on, with these settings too."""
+        self._environ.update(environ)
 
     def command(self, *args: str) -> List[str]:
         """The command line of a run."""
@@ -176,7 +181,7 @@ class Handler:
         """Run to the end, with pipes."""
         done = subprocess.run(
             self.command(*args),
-            cwd=self._folder,
+            cwd=self.folder,
             env={**self._environ, **environ},
             capture_output=True,
             timeout=60,
@@ -186,14 +191,14 @@ class Handler:
 
     def start(self, *args: str) -> "Started":
         """Start, with pipes."""
-        return Started(self.command(*args), self._folder, self._environ)
+        return Started(self.command(*args), self.folder, self._environ)
 
     def run_in_terminal(self, *args: str, columns: int = 100, **environ: str) -> Run:
         """Run to the end with a terminal for output and errors, which come back together."""
         control, terminal = pty.openpty()
         environ = {**self._environ, "COLUMNS": str(columns), **environ}
         streams: Any = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-        process = subprocess.Popen(self.command(*args), cwd=self._folder, env=environ, **streams)
+        process = subprocess.Popen(self.command(*args), cwd=self.folder, env=environ, **streams)
         os.close(terminal)
         shown = _read_all(control)
         return Run(process.wait(30), PROGRESS.sub("", shown.replace("\r\n", "\n")), "")

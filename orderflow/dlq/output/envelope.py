@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Dict, Optional
 
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.masking import is_masked
 from orderflow.model.json_text import DEEPEST
 from orderflow.model.moments import written
 
@@ -29,9 +30,12 @@ def to_json(value: Any) -> str:
 
 
 def envelope(letter: Letter) -> Json:
-    """One dead letter whole: nothing of the record is lost, and what it does not carry is null."""
+    """One dead letter whole: nothing of the record is lost, and what it does not carry is null.
+
+    Of one with hidden fields the bytes are missing, so that nobody imports it for the whole.
+    """
     record, told = letter.record, letter.told
-    return {
+    row = {
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
@@ -57,12 +61,17 @@ def envelope(letter: Letter) -> Json:
             "class": told.error_class,
             "cause": told.root_class,
             "message": told.message,
+            "frame": told.frame,
         },
         "fingerprint": told.fingerprint,
         "state": letter.state,
         "replays": told.replay_count,
         "headers_left_out": told.headers_left_out,
     }
+    return {name: row[name] for name in row if name not in BYTES} if is_masked(letter) else row
+
+
+BYTES = ("key_b64", "payload_b64")
 
 
 TOO_DEEP = "(nested too deeply)"

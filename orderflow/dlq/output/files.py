@@ -31,7 +31,7 @@ def json_line(letter: Letter) -> str:
 COLUMNS: Tuple[Tuple[str, Callable[[Dict[str, Any]], Any]], ...] = (
     ("position", lambda row: f"{row['partition']}:{row['offset']}"),
     ("died", lambda row: clock_ms(row["ts"])),
-    ("key", lambda row: row["key"] if row["key"] is not None else row["key_b64"]),
+    ("key", lambda row: row["key"] if row["key"] is not None else row.get("key_b64")),
     ("state", lambda row: row["state"]),
     ("reason", lambda row: row["error"]["reason"]),
     ("stage", lambda row: row["error"]["stage"]),

@@ -4,38 +4,18 @@ All text of a record goes through `escape`.
 """
 
 from functools import lru_cache
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
-from orderflow.dlq.tally import NOT_CARRIED, Group, Groups, Shortener, Totals, short_length
+from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
 from orderflow.model.text import Heading, escape, shown_bytes
 
 Lines = Iterator[str]
 
 
 # --- JSON: kcat's envelope, made lossless, and ours beside it ---
-
-
-def group_row(group: Group, groups: Groups) -> Json:
-    """One group as an object."""
-    kind = group.kind
-    return {
-        "fingerprint": kind.fingerprint,
-        "count": group.count,
-        "first_ts": group.first_ms,
-        "last_ts": group.last_ms,
-        "window": {"from_ts": groups.window.begin_ms, "to_ts": groups.window.end_ms, "counts": group.parts},
-        "dialect": kind.dialect,
-        "error": {
-            "reason": kind.reason,
-            "stage": kind.stage,
-            "class": kind.error_class,
-            "message": group.message,
-        },
-        "source_topic": kind.topic,
-    }
 
 
 class Retention(NamedTuple):
@@ -184,19 +164,25 @@ class Overview(NamedTuple):
     oldest_ms: Optional[int]
     """Of the unresolved ones."""
     retention: Retention
+    sum: Optional[str] = None
+    """What the groups below add up to, where it was asked for."""
 
 
-def overview(about: Overview, now_ms: int) -> str:
+NARROW = 100
+"""Columns of a terminal below which only what matters most is shown."""
+
+
+def overview(about: Overview, now_ms: int, width: Optional[int] = None) -> str:
     """`orders-dlq  1 partition  1,284 unresolved of 1,900  oldest 19h  first expiry in 6d 5h`."""
-    parts = [
-        about.topic,
-        plural(about.partitions, "partition"),
-        f"{about.unresolved:,} unresolved of {about.total:,}",
-    ]
+    is_narrow = width is not None and width < NARROW
+    parts = [about.topic] if is_narrow else [about.topic, plural(about.partitions, "partition")]
+    parts.append(f"{about.unresolved:,} unresolved of {about.total:,}")
+    if about.sum is not None:
+        parts.append(f"sum {about.sum}")
     if about.oldest_ms is not None:
-        parts.append(f"oldest {age(max(0, now_ms - about.oldest_ms))}")
+        parts += [] if is_narrow else [f"oldest {age(max(0, now_ms - about.oldest_ms))}"]
         parts.append(expiry(about.retention, about.oldest_ms, now_ms))
-    return "  ".join(parts)
+    return fit("  ".join(parts), width)
 
 
 def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
@@ -209,45 +195,16 @@ def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
     return f"first expiry in {countdown(due_ms - now_ms)}" if due_ms > now_ms else "first expiry is due"
 
 
-def group_lines(groups: Groups, now_ms: int, width: Optional[int], colour: bool) -> Lines:
-    """The table of groups."""
-    rows = groups.rows()
-    digits = short_length(group.kind.fingerprint for group in rows)
-    span = _span(groups.window.end_ms - groups.window.begin_ms)
-    table: List[Tuple[str, ...]] = [("GROUP", "COUNT", "LAST", span, "STAGE", "REASON", "")]
-    table += [_group_cells(group, digits, now_ms) for group in rows]
-    yield from columns(table, width, colour)
-
-
-def _span(span_ms: int) -> str:
-    """What a sparkline covers, for its heading: `24H`, `7D`."""
-    hours = round(span_ms / 3_600_000)
-    return age(span_ms).upper() if hours < 1 or hours > 48 else f"{hours}H"
-
-
-def _group_cells(group: Group, digits: int, now_ms: int) -> Tuple[str, ...]:
-    kind = group.kind
-    return (
-        kind.fingerprint[:digits],
-        f"{group.count:,}",
-        ago(group.last_ms, now_ms),
-        sparkline(group.parts),
-        escape(kind.stage or "-"),
-        escape(kind.reason or "-"),
-        summary(kind.error_class, group.message),
-    )
-
-
-def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], colour: bool) -> Lines:
-    """Columns as wide as their widest cell; the second one, a count, to the right."""
+def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], right: Sequence[int] = (1,)) -> Lines:
+    """Columns as wide as their widest cell; the numbers, at the places in `right`, to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*table)]
     for place, row in enumerate(table):
         cells = [
-            cell.rjust(size) if at == 1 else cell.ljust(size)
+            cell.rjust(size) if at in right else cell.ljust(size)
             for at, (cell, size) in enumerate(zip(row, widths))
         ]
         line = fit("  ".join(cells).rstrip(), width)
-        yield Heading(line) if colour and place == 0 else line
+        yield line if place else Heading(line)
 
 
 def totals_lines(row: Json, now_ms: int, width: Optional[int]) -> Lines:

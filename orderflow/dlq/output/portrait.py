@@ -6,6 +6,7 @@ from orderflow.avro.codec import Inspection
 from orderflow.dlq.audit import AuditEntry
 from orderflow.dlq.explain import Explanation, created_ms, recognise
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.masking import is_masked
 from orderflow.dlq.output.envelope import plain, to_json
 from orderflow.dlq.output.listing import Lines, fit, plural, summary
 from orderflow.dlq.output.times import ago, clock, clock_ms
@@ -32,11 +33,12 @@ class Shown(NamedTuple):
     """Why what was found is not shown, or not certain to be the source."""
 
 
-def show_lines(shown: Shown, now_ms: int, with_stack: bool = False) -> Lines:
-    """Everything about one dead letter, for people."""
+def show_lines(shown: Shown, now_ms: int, with_stack: bool = False, with_diagnostics: bool = False) -> Lines:
+    """Everything about one dead letter, for people: what happened first, then where, then to what."""
     letter, told = shown.letter, shown.letter.told
     record = letter.record
     yield f"{escape(record.topic)}:{letter.position}  {letter.state}"
+    yield from _error(told)
     yield from _field("died", f"{clock_ms(record.timestamp_ms)}  {ago(record.timestamp_ms, now_ms)}")
     yield from _field("from", _origin(told))
     yield from _field(
@@ -44,7 +46,6 @@ def show_lines(shown: Shown, now_ms: int, with_stack: bool = False) -> Lines:
     )
     yield from _field("attempts", _or_not(told.attempts))
     yield from _failure_times(told)
-    yield from _error(told)
     yield from _field("fingerprint", told.fingerprint)
     yield from _field("dialect", told.dialect + (f"  {escape(told.component)}" if told.component else ""))
     yield from _replays(told)
@@ -52,7 +53,7 @@ def show_lines(shown: Shown, now_ms: int, with_stack: bool = False) -> Lines:
         yield from _field("note", told.note)
     yield from _field("key", _key(record))
     yield from _value(shown)
-    yield from _headers(record)
+    yield from _headers(record, with_diagnostics)
     if with_stack:
         yield from _stack(told.stack)
 
@@ -82,6 +83,8 @@ def _failure_times(told: Explanation) -> Lines:
 def _error(told: Explanation) -> Lines:
     retryable = {True: "  retryable", False: "  permanent", None: ""}[told.retryable]
     yield from _field("error", f"{_or_not(told.reason)}  stage {_or_not(told.stage)}{retryable}")
+    if told.frame:
+        yield from _field("at", escape(told.frame))
     yield from _field("class", _or_not(told.error_class))
     if told.root_class and told.root_class != told.error_class:
         cause = escape(told.root_class) + (f": {escape(told.root_message)}" if told.root_message else "")
@@ -120,6 +123,10 @@ def _value(shown: Shown) -> Lines:
         yield from _field("value", "; ".join(["not in the dead letter", *filter(None, told)]))
         if shown.fetched is None:
             return
+    if is_masked(shown.letter):
+        yield from _field("" if shown.looked else "value", "without what is hidden; --unmask asks")
+        yield from _fields(shown.inspection.order or {})
+        return
     size = "null (tombstone)" if record.value is None else plural(len(record.value), "byte")
     schema = f"  {escape(shown.inspection.schema)}" if shown.inspection.schema else ""
     yield from _field("" if shown.looked else "value", size + schema)
@@ -157,12 +164,15 @@ def hex_dump(value: bytes) -> Lines:
         yield f"{'':<{COLUMN}}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
 
 
-def _headers(record: Record) -> Lines:
+def _headers(record: Record, with_diagnostics: bool) -> Lines:
     headers, dialect = record.headers, recognise(record.headers, created_ms(record))
     own = [header for header in headers if not dialect.is_diagnostic(header[0])]
     diagnostic = [header for header in headers if dialect.is_diagnostic(header[0])]
     yield from _header_list("headers", own)
-    yield from _header_list("diagnostics", diagnostic)
+    if with_diagnostics or not diagnostic:
+        yield from _header_list("diagnostics", diagnostic)
+    else:
+        yield from _field("diagnostics", f"{plural(len(diagnostic), 'header')}: --headers lists them")
 
 
 MOST_OF_A_HEADER = 120

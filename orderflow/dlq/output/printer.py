@@ -1,24 +1,35 @@
 """Prints dead letters a line each, as the output asks for it: a table, plain lines or JSON."""
 
-from typing import Callable, Sequence
+from typing import Callable, List, Sequence, Tuple
 
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
-from orderflow.dlq.output.listing import LetterLines, fit
+from orderflow.dlq.output.listing import NARROW, LetterLines, fit
+from orderflow.dlq.output.narrow import NarrowLines
+
+LinesOf = Callable[[Sequence[Letter]], List[str]]
 
 
 def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
     """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
-    lines = LetterLines()
-    if heading and desk.width is not None and not desk.json:
-        desk.say(fit(lines.HEADING, desk.width))
+    title, lines_of = _form(desk)
+    if heading and title:
+        desk.say(title)
 
     def show(letters: Sequence[Letter]) -> None:
-        width = desk.width  # as it is now: `tail` outlives many a window
-        if letters and desk.json:
-            desk.out.lines(to_json(envelope(letter)) for letter in letters)
-        elif letters:
-            desk.out.lines(fit(lines.line(letter), width) for letter in letters)
+        if letters:
+            desk.out.lines(lines_of(desk.mask.letters(letters)))
 
     return show
+
+
+def _form(desk: Desk) -> Tuple[str, LinesOf]:
+    """The heading, and what makes lines, as wide as the terminal is then: `tail` outlives many a window."""
+    if desk.json:
+        return "", lambda letters: [to_json(envelope(letter)) for letter in letters]
+    narrow, wide, width = NarrowLines(), LetterLines(), desk.width
+    if width is not None and width < NARROW:
+        return fit(narrow.HEADING, width), lambda letters: narrow.lines(letters, desk.width)
+    title = "" if width is None else fit(wide.HEADING, width)
+    return title, lambda letters: [fit(wide.line(letter), desk.width) for letter in letters]

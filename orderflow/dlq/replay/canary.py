@@ -1,12 +1,13 @@
 """Waits for what becomes of the first few replayed orders, before the rest is sent."""
 
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
+from orderflow.dlq.replay.returned import some_of
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
@@ -43,6 +44,8 @@ class CanaryResult(NamedTuple):
 
     passed: bool
     told: str
+    returned: Tuple[Record, ...] = ()
+    """Dead letters that its orders became, if it tripped for that."""
 
 
 def await_canary(
@@ -52,15 +55,18 @@ def await_canary(
     if not sent.moved:
         return CanaryResult(False, f"the canary tripped: none of it went to {sent.target}, which is watched")
     began_s, back = time.monotonic(), 0
+    returned: List[Record] = []
     with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(client, group) as members:
         marks = dict(sent.dlq_ends)
         while not stop():
             passed = members.has_passed(sent)  # before the count: both stand in one transaction
-            back += sum(_is_of(record, sent.job) for record in _new_records(reader, marks))
+            again = [record for record in _new_records(reader, marks) if _is_of(record, sent.job)]
+            back += len(again)
+            some_of(again, returned)
             share = back / max(1, sent.size)
             if back and share >= canary.stop_if_back:
                 told = f"the canary tripped: {count(back)} of {count(sent.size)} came back"
-                return CanaryResult(False, told)
+                return CanaryResult(False, told, tuple(returned))
             if passed:
                 took = duration(time.monotonic() - began_s)
                 return CanaryResult(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")

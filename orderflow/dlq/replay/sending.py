@@ -25,6 +25,7 @@ from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
 from orderflow.dlq.replay.rate import Pace
 from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
+from orderflow.dlq.replay.returned import returned_lines
 from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
@@ -228,7 +229,8 @@ class Sending:
             return
         if not outcome.passed:
             self._conclude(lambda: audit.TRIPPED)
-            raise Tripped(outcome.told)
+            why = returned_lines(outcome.returned, desk.decoder.decode, desk.mask)
+            raise Tripped(outcome.told, *why)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)
 

@@ -3,15 +3,14 @@
 import argparse
 
 from orderflow.cli.values import TOPIC, argument
-from orderflow.dlq.audit import Job
-from orderflow.dlq.audit_topic import read_entries, read_jobs
+from orderflow.dlq.audit_topic import read_jobs
 from orderflow.dlq.desk import Desk
-from orderflow.dlq.letter import FAILED_AGAIN
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.replay import flags as replay_flags
 from orderflow.dlq.replay import text as replay_text
+from orderflow.dlq.replay.fates import Fates
 from orderflow.dlq.replay.resuming import find_job, resume
-from orderflow.dlq.topic import audit_topics, states_now, warn_of_policies
+from orderflow.dlq.topic import audit_topics, warn_of_policies
 from orderflow.exits import OK, UsageError
 
 ACTIONS = ("list", "show", "resume")
@@ -48,19 +47,15 @@ def _list(desk: Desk) -> int:
 
 
 def _show(desk: Desk, name: str) -> int:
-    job = find_job(desk, name)
-    came_back = _came_back(desk, job)
+    job, fates = find_job(desk, name), Fates(desk)
+    came_back, became = fates.came_back(job), fates.of(job)
     if desk.json:
-        desk.say(to_json({**replay_text.job_row(job), "came_back": came_back}))
+        rows = [fate.row(back) for fate, back in became]
+        desk.say(to_json({**replay_text.job_row(job), "came_back": came_back, "became": rows}))
         return OK
     for line in replay_text.job_lines(job, came_back):
         desk.say(line)
+    for fate, back in became:
+        for title, text in fate.rows(back):
+            desk.say(f"{title:<12}{text}")
     return OK
-
-
-def _came_back(desk: Desk, job: Job) -> int:
-    """How many of what it sent are dead letters again."""
-    states = states_now(desk)
-    entries = (entry for entry in read_entries(audit_topics(desk)) if entry.job == job.id)
-    places = {(entry.partition, entry.offset) for entry in entries}
-    return sum(states.of(*place) == FAILED_AGAIN for place in places)

@@ -30,12 +30,16 @@ class Show(NamedTuple):
     stack: bool = False
     history: bool = False
     raw: bool = False
+    headers: bool = False
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of show, beside the selection."""
     parser.add_argument("positions", nargs="*", metavar="POSITION", help=POSITIONS)
     parser.add_argument("--stack", action="store_true", help="with the stack trace, if it carries one")
+    parser.add_argument(
+        "--headers", dest="with_headers", action="store_true", help="with its diagnostic headers, as they are"
+    )
     parser.add_argument("--history", action="store_true", help="with its earlier deaths, if it was replayed")
     parser.add_argument(
         "--raw", action="store_true", help="the bytes of its value, nothing else; not to a terminal"
@@ -60,7 +64,7 @@ def _what(desk: Desk, args: argparse.Namespace) -> Show:
     places = places_of(desk, args.positions)
     if not places and chosen.is_everything:
         raise UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
-    return Show(places, chosen, args.stack, args.history, args.raw)
+    return Show(places, chosen, args.stack, args.history, args.raw, args.with_headers)
 
 
 def _asked_for(topic: Topic, what: Show) -> Iterator[Letter]:
@@ -75,16 +79,18 @@ def _asked_for(topic: Topic, what: Show) -> Iterator[Letter]:
 
 def _show_one(desk: Desk, topic: Topic, letter: Letter, what: Show) -> None:
     if what.raw:
+        if desk.mask.names:
+            raise CommandError("--raw writes the whole value, of which fields are hidden: --unmask asks")
         desk.out.data(letter.record.value or b"")
         return
     if desk.json:
         for each in _story(topic, letter) if what.history else [letter]:
-            desk.say(to_json(envelope(each)))
+            desk.say(to_json(envelope(desk.mask.letter(each))))
         return
-    for line in portrait.show_lines(_look_closer(desk, letter), now_ms(), what.stack):
+    for line in portrait.show_lines(look_closer(desk, letter), now_ms(), what.stack, what.headers):
         desk.say(line)
     if what.history:
-        story = _story(topic, letter)
+        story = list(desk.mask.letters(_story(topic, letter)))
         for line in portrait.history_lines(story, _entries_of(desk, story)):
             desk.say(line)
 
@@ -99,14 +105,17 @@ def _entries_of(desk: Desk, letters: List[Letter]) -> Dict[str, AuditEntry]:
         return {}
 
 
-def _look_closer(desk: Desk, letter: Letter) -> Shown:
+def look_closer(desk: Desk, letter: Letter) -> Shown:
     """Decode the value; where the dead letter does not carry the source's, try to fetch it there."""
     looked = letter.told.value_is_original is False and letter.told.topic is not None
     found = fetch_source(desk, letter) if looked else None
     comparison = compare(letter, found) if found else AGREES
     fetched = None if comparison.differs else found
     value = fetched.value if fetched else letter.record.value
-    return Shown(letter, desk.decoder.inspect(value), fetched, looked, doubt(comparison))
+    inspection = desk.decoder.inspect(value)
+    if desk.mask.names and inspection.order is not None:
+        inspection = inspection._replace(order=desk.mask.order(inspection.order))
+    return Shown(desk.mask.letter(letter), inspection, fetched, looked, doubt(comparison))
 
 
 def fetch_source(desk: Desk, letter: Letter) -> Optional[Record]:

@@ -145,7 +145,7 @@ def _run_for(desk: Desk, command: Optional[Command], letters: Sequence[Letter]) 
     for letter in letters if command else ():
         if desk.signals.requested:
             return
-        data = (to_json(envelope(letter)) + "\n").encode()
+        data = (to_json(envelope(desk.mask.letter(letter))) + "\n").encode()
         fault = command and command.run(data, desk.err.descriptor, lambda: desk.signals.requested)
         if fault:
             desk.err.complain(f"{fault} for {letter.position}")

@@ -6,13 +6,17 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
 from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
+from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
+from orderflow.dlq.sums import Sums
 from orderflow.exits import CommandError
 from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
@@ -47,20 +51,37 @@ class Waiting(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """None but the selection."""
+    """The flags of waiting, beside the selection."""
+    parser.add_argument(
+        "--summary", action="store_true", help="how many are due when, without a line for each"
+    )
+    sum_flags.add_flags(parser)
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
-    selection = selected(desk, args)
+    selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
     desk.require_kafka()
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
-        rows = [row for row in _rows(desk, reader, held) if _is_chosen(row, selection)]
+        needs_records = bool(selection.filters) or sums.asked or not args.summary
+        found = _rows(desk, reader, held) if needs_records else _without_records(held)
+        rows = [row for row in found if _is_chosen(row, selection)]
     rows = rows[: selection.limit]
-    for line in _json_lines(desk, rows) if desk.json else _text_lines(desk, held, rows):
+    sums.add_all([row.letter for row in rows if row.letter is not None])
+    rows = [row._replace(letter=row.letter and desk.mask.letter(row.letter)) for row in rows]
+    for line in (_json_lines if desk.json else _text_lines)(desk, held, rows, sums, args.summary):
         desk.say(line)
     return desk.signals.exit_code
+
+
+def summary_of(desk: Desk, width: int) -> List[str]:
+    """The summary alone, in lines, for a screen."""
+    with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
+        held = read_commits(desk, reader, Selection())
+    rows = list(_without_records(held))
+    lines = summary_lines(_due(rows), now_ms(), width)
+    return [_overview(desk, held, len(rows)), *_remarks(held), *lines]
 
 
 def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]:
@@ -120,7 +141,18 @@ def _rows(desk: Desk, reader: Reader, held: Sequence[Held]) -> Iterator[Waiting]
         for entry in commit.entries:
             record = records.get(entry.offset)
             letter = None if record is None else Letter(record, desk.decoder.decode)
-            yield Waiting(one.partition, entry, (commit.written_at_s + entry.delay_s) * 1000, letter)
+            yield Waiting(one.partition, entry, _due_ms(one, entry), letter)
+
+
+def _without_records(held: Sequence[Held]) -> Iterator[Waiting]:
+    """The same without looking at the orders, which takes a seek for each."""
+    for one in held:
+        for entry in one.commit.entries if one.commit else ():
+            yield Waiting(one.partition, entry, _due_ms(one, entry), None)
+
+
+def _due_ms(one: Held, entry: Entry) -> int:
+    return 0 if one.commit is None else (one.commit.written_at_s + entry.delay_s) * 1000
 
 
 def _is_chosen(row: Waiting, selection: Selection) -> bool:
@@ -128,8 +160,20 @@ def _is_chosen(row: Waiting, selection: Selection) -> bool:
     return not selection.filters if row.letter is None else selection.takes(row.letter)
 
 
-def _json_lines(desk: Desk, rows: Sequence[Waiting]) -> Iterator[str]:
-    return (to_json(_object(desk, row)) for row in rows)
+def _json_lines(
+    desk: Desk, held: Sequence[Held], rows: Sequence[Waiting], sums: Sums, is_summary: bool
+) -> Iterator[str]:
+    if is_summary:
+        braked = [one.partition for one in held if one.commit is not None and one.commit.braked]
+        yield to_json({**summary_row(_due(rows), braked, now_ms()), **sum_lines.sums_row(sums)})
+        return
+    yield from (to_json(_object(desk, row)) for row in rows)
+    if sums.asked:
+        yield to_json({"total": sum_lines.sums_row(sums)})
+
+
+def _due(rows: Sequence[Waiting]) -> List[Due]:
+    return [Due(row.partition, row.entry.attempts, row.due_ms, row.entry.has_followers) for row in rows]
 
 
 def _object(desk: Desk, row: Waiting) -> Dict[str, Any]:
@@ -149,14 +193,18 @@ def _object(desk: Desk, row: Waiting) -> Dict[str, Any]:
     }
 
 
-def _text_lines(desk: Desk, held: Sequence[Held], rows: Sequence[Waiting]) -> Iterator[str]:
+def _text_lines(
+    desk: Desk, held: Sequence[Held], rows: Sequence[Waiting], sums: Sums, is_summary: bool
+) -> Iterator[str]:
     yield _overview(desk, held, len(rows))
     yield from _remarks(held)
-    if not rows:
+    yield from summary_lines(_due(rows), now_ms(), desk.width)
+    yield from sum_lines.lines(sums, desk.width)
+    if not rows or is_summary:
         return
     table: List[Tuple[str, ...]] = [("POSITION", "ATTEMPTS", "DUE", "PUBLISHED", "KEY", "ORDER")]
     table += [_cells(row) for row in rows]
-    yield from columns(table, desk.width, desk.colour)
+    yield from columns(table, desk.width)
 
 
 def _overview(desk: Desk, held: Sequence[Held], waiting: int) -> str:

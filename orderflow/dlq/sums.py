@@ -1,0 +1,188 @@
+"""Sums over orders, as `price * quantity`, and who they belong to. Money is added in decimal, exactly."""
+
+from decimal import Decimal
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+
+from orderflow.dlq import where
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.selection import SelectionError, names_in
+
+MOST_OWNERS = 50_000
+"""Customers, or whatever is asked for, that are told apart; the smaller half is then counted together."""
+ZERO = Decimal(0)
+
+
+class Amount(NamedTuple):
+    """What one order adds, or why it adds nothing."""
+
+    value: Optional[Decimal]
+    decoded: bool = True
+
+
+class Sum:
+    """Orders counted and added up, with those that could not be added."""
+
+    __slots__ = ("count", "no_number", "total", "undecodable")
+
+    def __init__(self) -> None:
+        self.count = 0
+        """All of them, added or not."""
+        self.total = ZERO
+        self.undecodable = 0
+        self.no_number = 0
+
+    def add(self, amount: Amount) -> None:
+        """Count one order."""
+        self.count += 1
+        if amount.value is not None:
+            self.total += amount.value
+        elif amount.decoded:
+            self.no_number += 1
+        else:
+            self.undecodable += 1
+
+    def take(self, other: "Sum") -> None:
+        """Count all of another one as part of this one."""
+        self.count += other.count
+        self.total += other.total
+        self.undecodable += other.undecodable
+        self.no_number += other.no_number
+
+    @property
+    def left_out(self) -> int:
+        """Orders that are counted, but not in the total."""
+        return self.undecodable + self.no_number
+
+
+class Wanted(NamedTuple):
+    """What to add up and whom by, as it was typed."""
+
+    sum: Optional[str] = None
+    by: Optional[str] = None
+
+
+class Owners(NamedTuple):
+    """Whose orders they are: the largest, and all others together."""
+
+    first: List[Tuple[Any, Sum]]
+    others: Optional[Sum]
+    number_of_others: int
+    is_complete: bool
+    """Whether all were told apart; otherwise early ones of the small may be missing in what they are."""
+
+
+class Sums:
+    """Adds up what was asked for, over all dead letters that it is given."""
+
+    def __init__(self, wanted: Wanted, order_fields: Sequence[str]) -> None:
+        names, lookup_in = names_in(order_fields)
+        self.wanted = wanted
+        self.all = Sum()
+        self._owners: Dict[Any, Sum] = {}
+        self._folded: Optional[Sum] = None
+        self._folded_number = 0
+        self._amount = _expression("--sum", wanted.sum, names)
+        self._by = _name("--by", wanted.by, names)
+        used = _names_used(wanted, names)
+        self._lookup_in = _in_the_order if used <= frozenset(order_fields) else lookup_in
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is to be added up at all."""
+        return self.wanted != Wanted()
+
+    def add(self, letter: Letter) -> Amount:
+        """Count one, and what it adds."""
+        lookup = self._lookup_in(letter)
+        amount = self._amount_of(letter, lookup)
+        self.all.add(amount)
+        if self._by is not None:
+            owner = _label(self._by(lookup))
+            found = self._owners.get(owner)
+            if found is None:
+                found = self._new_owner(owner)
+            found.add(amount)
+        return amount
+
+    def add_all(self, letters: Sequence[Letter]) -> None:
+        """Count all of these, if anything is to be added up."""
+        if self.asked:
+            for letter in letters:
+                self.add(letter)
+
+    def owners(self, most: int) -> Owners:
+        """The largest by sum where there is one, else by count."""
+        ranked = sorted(self._owners.items(), key=_rank)
+        others = [one for _, one in ranked[most:]] + ([self._folded] if self._folded else [])
+        rest = Sum()
+        for one in others:
+            rest.take(one)
+        number = max(0, len(ranked) - most) + self._folded_number
+        return Owners(ranked[:most], rest if number else None, number, self._folded is None)
+
+    def _amount_of(self, letter: Letter, lookup: where.Lookup) -> Amount:
+        if self._amount is None:
+            return NOTHING
+        value = self._amount(lookup)
+        if value is None:
+            return UNDECODABLE if letter.order is None else NOT_A_NUMBER
+        return Amount(value)
+
+    def _new_owner(self, owner: Any) -> Sum:
+        if len(self._owners) >= MOST_OWNERS:
+            self._fold()
+        return self._owners.setdefault(owner, Sum())
+
+    def _fold(self) -> None:
+        ranked = sorted(self._owners.items(), key=_rank)
+        kept = len(ranked) // 2
+        self._folded = self._folded or Sum()
+        for _, one in ranked[kept:]:
+            self._folded.take(one)
+        self._folded_number += len(ranked) - kept
+        self._owners = dict(ranked[:kept])
+
+
+def _in_the_order(letter: Letter) -> where.Lookup:
+    """The short way, where nothing but fields of the order is asked for."""
+    order = letter.order
+    return _nothing if order is None else order.get
+
+
+def _nothing(name: str) -> None:
+    return None
+
+
+def _names_used(wanted: Wanted, names: Sequence[str]) -> FrozenSet[str]:
+    texts = [text for text in wanted if text is not None]
+    return frozenset().union(*(where.names_used(text, names) for text in texts))
+
+
+NOTHING, NOT_A_NUMBER, UNDECODABLE = Amount(ZERO), Amount(None), Amount(None, decoded=False)
+
+
+def _rank(owner: Tuple[Any, Sum]) -> Tuple[Decimal, int, str]:
+    return -owner[1].total, -owner[1].count, str(owner[0])
+
+
+def _label(value: Any) -> Any:
+    """A value that can be told apart from others; a list or an object as its text."""
+    return value if value is None or isinstance(value, (str, int, float, Decimal)) else str(value)
+
+
+def _expression(flag: str, text: Optional[str], names: Sequence[str]) -> Optional[where.Expression]:
+    if text is None:
+        return None
+    try:
+        return where.expression(text, names)
+    except where.WhereError as error:
+        raise SelectionError(f"{flag} {text!r}: {error}") from None
+
+
+def _name(flag: str, text: Optional[str], names: Sequence[str]) -> Optional[Callable[[where.Lookup], Any]]:
+    if text is None:
+        return None
+    try:
+        return where.name(text, names)
+    except where.WhereError as error:
+        raise SelectionError(f"{flag} {text!r}: {error}") from None

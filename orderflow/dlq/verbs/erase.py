@@ -1,0 +1,165 @@
+"""The verb `erase`: finds what Kafka holds of one key, and deletes as much of it as Kafka can."""
+
+import argparse
+from typing import Any, Dict, List, Tuple
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from orderflow.dlq.confirmation import confirm
+from orderflow.dlq.desk import Desk, Progress
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.output.erasure import Holding, Trace, all_lines, holding_row
+from orderflow.dlq.output.listing import plural
+from orderflow.exits import OK, CommandError, Refused, UsageError
+from orderflow.kafka import topics
+from orderflow.kafka.client_properties import started
+from orderflow.kafka.group_view import GroupView, View
+from orderflow.kafka.positions import Range
+from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.kafka.refusals import missing_right
+
+TIMEOUT_S = 30.0
+ASK_S = 5.0
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of erase; of the selection it takes `--key`."""
+    parser.add_argument(
+        "--topic", dest="topics", action="append", metavar="TOPIC", help="look there too; may be repeated"
+    )
+    parser.add_argument(
+        "--tombstone", action="store_true", help="in compacted topics: publish that the key has no value"
+    )
+    parser.add_argument(
+        "--delete-up-to-it",
+        action="store_true",
+        help="in other topics: delete every record up to the last one with the key",
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """Without --tombstone or --delete-up-to-it it only looks."""
+    if len(args.keys) != 1:
+        raise UsageError("erase what? Give one --key")
+    key = args.keys[0].encode("utf-8", "surrogateescape")
+    desk.require_kafka()
+    names = list(dict.fromkeys([desk.orders_topic, desk.dlq_topic, *(args.topics or ())]))
+    holdings = [_look(desk, name, key) for name in names]
+    if desk.signals.requested:
+        return desk.signals.exit_code
+    for line in map(to_json, map(holding_row, holdings)) if desk.json else all_lines(holdings):
+        desk.say(line)
+    held = [one for one in holdings if one.traces]
+    if args.tombstone:
+        _tombstone(desk, [one for one in held if one.is_compacted and one.values], key, args.yes)
+    if args.delete_up_to_it:
+        _delete(desk, [one for one in held if not one.is_compacted], args.yes)
+    return OK
+
+
+def _look(desk: Desk, topic: str, key: bytes) -> Holding:
+    """Read all of the topic: a record with the key may stand in any partition."""
+    found: Dict[int, Trace] = {}
+    others: Dict[int, int] = {}
+    progress = Progress(desk.err, f"of {topic} read")
+    with Reader(consumer_config(desk.client, desk.consumer_group), topic) as reader:
+        spans = reader.spans(Range())
+        progress.expect(sum(span.end - span.begin for span in spans))
+        lows = {span.partition: span.begin for span in spans}
+        for batch in reader.read(spans, lambda: desk.signals.requested):
+            for record in batch:
+                number = record.partition
+                if record.key != key:
+                    others[number] = others.get(number, 0) + 1
+                    continue
+                before = found.get(number) or Trace(number, lows[number], 0, 0, 0, None, 0)
+                has_value = record.value is not None
+                found[number] = before._replace(
+                    last=record.offset,
+                    values=before.values + has_value,
+                    tombstones=before.tombstones + (not has_value),
+                    newest_ms=max(before.newest_ms or 0, record.timestamp_ms or 0) or None,
+                    others=others.get(number, 0),
+                )
+            progress.add(len(batch))
+    progress.clear()
+    settings = topics.settings_of(desk.client, topic)
+    retention = settings.get("retention.ms")
+    traces = tuple(found[number] for number in sorted(found))
+    if topic == desk.orders_topic:
+        traces = _with_undone(desk, traces)
+    policy = settings.get("cleanup.policy")
+    return Holding(topic, traces, policy, None if retention is None else int(retention))
+
+
+def _with_undone(desk: Desk, traces: Tuple[Trace, ...]) -> Tuple[Trace, ...]:
+    """How much of the orders before each trace the group has still to be done with."""
+    view = GroupView(desk.client, desk.consumer_group, desk.orders_topic, ASK_S).look()
+    if view.committed is None:
+        raise CommandError(f"cannot tell what is processed: {'; '.join(view.unknown)}")
+    return tuple(one._replace(undone=_undone(one, view)) for one in traces)
+
+
+def _undone(trace: Trace, view: View) -> int:
+    committed = (view.committed or {}).get(trace.partition)
+    if committed is None:
+        return trace.last + 1 - trace.low
+    commit = view.commits.get(trace.partition)
+    done = committed.offset if commit is None or not commit.is_complete else commit.next
+    waiting = sum(entry.offset <= trace.last for entry in commit.entries) if commit else 0
+    return max(0, trace.last + 1 - max(done, trace.low)) + waiting
+
+
+def _tombstone(desk: Desk, holdings: List[Holding], key: bytes, yes: bool) -> None:
+    if not holdings:
+        desk.note("no compacted topic holds a value of this key: no tombstone was published")
+        return
+    names = ", ".join(one.topic for one in holdings)
+    confirm(desk, f"publish a tombstone for this key in {names}?", yes)
+    producer: Any = started(Producer, {**desk.client, "enable.idempotence": True})
+    failures: List[str] = []
+
+    def on_delivery(error: Any, message: Any) -> None:
+        if error is not None:
+            right = missing_right(error, "WRITE", message.topic())
+            failures.append(f"{message.topic()}: {error.str()}{right}")
+
+    for one in holdings:
+        for trace in one.traces:  # where the values are, whoever chose the partition
+            producer.produce(one.topic, None, key, trace.partition, on_delivery=on_delivery)
+    left = producer.flush(TIMEOUT_S)
+    if failures or left:
+        raise CommandError(f"not every tombstone was published: {'; '.join(failures) or 'no answer'}")
+    desk.note(f"tombstones published in {names}; the values go when Kafka compacts closed segments")
+
+
+def _delete(desk: Desk, holdings: List[Holding], yes: bool) -> None:
+    if not holdings:
+        desk.note("no topic that is not compacted holds this key: nothing was deleted")
+        return
+    for one in holdings:
+        if one.undone:
+            raise Refused(
+                f"nothing was deleted: {one.undone:,} offsets of {one.topic} before it are not processed yet"
+            )
+    others = sum(trace.others for one in holdings for trace in one.traces)
+    names = ", ".join(one.topic for one in holdings)
+    confirm(desk, f"delete from {names} up to the last record with the key, {others:,} others with it?", yes)
+    admin: Any = started(AdminClient, desk.client)
+    for one in holdings:
+        places = [TopicPartition(one.topic, partition, end) for partition, end in one.ends.items()]
+        for place, future in admin.delete_records(places, request_timeout=TIMEOUT_S).items():
+            _deleted(place, future)
+    desk.note(f"deleted from {names}, with {plural(others, 'other record')}")
+
+
+def _deleted(place: TopicPartition, future: Any) -> None:
+    try:
+        future.result()
+    except KafkaException as error:
+        reason = error.args[0]
+        right = missing_right(reason, "DELETE", place.topic)
+        where = f"{place.topic}-{place.partition}"
+        raise CommandError(f"cannot delete from {where}: {reason.str()}{right}") from error

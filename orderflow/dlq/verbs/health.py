@@ -1,0 +1,140 @@
+"""The verb `health`: one verdict on consumers and dead letters, with an exit code, within three seconds."""
+
+import argparse
+import time
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+
+from orderflow.dlq.audit import RESTORED
+from orderflow.dlq.audit_topic import read_entries
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.health import GROWTH_MS, DeadLetters, Facts, Group, Partition, verdict
+from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.output.health_lines import health_lines, health_row
+from orderflow.dlq.output.listing import Retention
+from orderflow.dlq.topic import audit_topics
+from orderflow.exits import CommandError, KafkaUnreachable, UsageError
+from orderflow.kafka import topics
+from orderflow.kafka.group_view import Ends, GroupView, View
+from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.model.time_spans import FORMS, read_span
+
+CONNECT_S = 1.2
+ANSWER_S = 1.0
+READ_S = 0.8
+"""For the dead letters that are looked at one by one. All of it together keeps the promise of 3 s."""
+MOST_ENTRIES = 100_000
+"""Entries of the audit topic that can be read in time."""
+
+
+class Unresolved(NamedTuple):
+    """The dead letters that nobody has decided about, as far as they could be read in time."""
+
+    number: int
+    oldest_ms: Optional[int]
+    is_complete: bool
+    expired: int
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of health. The selection does not apply."""
+    parser.add_argument(
+        "--max-age", default="5m", metavar="SPAN", help=f"how old an unseen order may get: {FORMS} (5m)"
+    )
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """0: all well, 1: cannot tell, 5: something needs a person."""
+    most_age_ms = read_span(args.max_age)
+    if most_age_ms is None:
+        raise UsageError(f"--max-age {args.max_age}: give a span as {FORMS}")
+    try:
+        topics.require_kafka(desk.client, CONNECT_S)
+    except KafkaUnreachable as error:
+        raise CommandError(f"cannot tell: {error}") from error
+    facts = facts_of(desk)
+    found = verdict(facts, most_age_ms)
+    if desk.json:
+        desk.say(to_json(health_row(facts, found, most_age_ms)))
+    else:
+        for line in health_lines(facts, found, most_age_ms, desk.width):
+            desk.say(line)
+    return found.exit_code
+
+
+def facts_of(desk: Desk) -> Facts:
+    """All that can be found out in time."""
+    asking = GroupView(desk.client, desk.consumer_group, desk.orders_topic, ANSWER_S)
+    view = asking.look()
+    partitions = _partitions(view)
+    if partitions is not None and view.committed is not None:
+        times = asking.times({one.number: one.next for one in partitions if one.next < one.stable})
+        partitions = [one._replace(oldest_unseen_ms=times.get(one.number)) for one in partitions]
+    unknown: List[str] = []
+    dead_letters = _dead_letters(desk, asking, unknown)
+    members = None if view.members is None else len(view.members)
+    group = Group(desk.consumer_group, view.state, members, view.committed is not None)
+    told = (*asking.unknown, *unknown)
+    return Facts(now_ms(), desk.orders_topic, group, partitions, dead_letters, told)
+
+
+def _partitions(view: View) -> Optional[List[Partition]]:
+    if view.ends is None:
+        return None
+    owners = {number: one.client_id for one in view.members or () for number in one.partitions}
+    return [_partition(number, ends, view, owners.get(number)) for number, ends in sorted(view.ends.items())]
+
+
+def _partition(number: int, ends: Ends, view: View, owner: Optional[str]) -> Partition:
+    committed = (view.committed or {}).get(number)
+    offset = None if committed is None else committed.offset
+    return Partition(number, *ends, offset, view.commits.get(number), owner)
+
+
+def _dead_letters(desk: Desk, asking: GroupView, unknown: List[str]) -> DeadLetters:
+    ends = asking.ends_of(desk.dlq_topic)
+    if ends is None:
+        return DeadLetters(None, False, None, None, None)
+    recent = asking.dead_since(desk.dlq_topic, now_ms() - GROWTH_MS)
+    found = None
+    try:
+        found = _unresolved(desk, asking, ends)
+    except CommandError as error:
+        unknown.append(f"which dead letters are resolved: {error}")
+    if found is None:
+        return DeadLetters(None, False, None, recent, None)
+    retention = Retention.of(topics.numbers_set(desk.client, desk.dlq_topic, ANSWER_S))
+    expiry_ms = retention.first_expiry_ms(found.oldest_ms)
+    return DeadLetters(found.number, found.is_complete, found.oldest_ms, recent, expiry_ms, found.expired)
+
+
+def _unresolved(desk: Desk, asking: GroupView, ends: Dict[int, Ends]) -> Unresolved:
+    """Those without an entry that resolves them. Raises CommandError where that cannot be found out."""
+    resolved = _resolved(desk, asking)
+    deadline_s = time.monotonic() + READ_S
+    spans = [Span(partition, one.low, one.stable) for partition, one in ends.items()]
+    count = 0
+    oldest_ms: Optional[int] = None
+    with Reader(consumer_config(desk.client, desk.consumer_group), desk.dlq_topic) as reader:
+        for batch in reader.read(spans, lambda: time.monotonic() > deadline_s):
+            for record in batch:
+                if (record.partition, record.offset) in resolved:
+                    continue
+                count += 1
+                at_ms = record.timestamp_ms
+                oldest_ms = at_ms if oldest_ms is None else min(oldest_ms, at_ms or oldest_ms)
+    expired = sum(one.low for one in ends.values())
+    decided = sum(offset < ends[partition].low for partition, offset in resolved if partition in ends)
+    is_complete = time.monotonic() <= deadline_s
+    return Unresolved(count, oldest_ms, is_complete, max(0, expired - decided))
+
+
+def _resolved(desk: Desk, asking: GroupView) -> Set[Tuple[int, int]]:
+    """The places of the dead letters that were replayed or discarded."""
+    if topics.topic_id(desk.client, desk.audit_topic, ANSWER_S) is None:
+        return set()
+    ends = asking.ends_of(desk.audit_topic)
+    size = sum(one.high - one.low for one in (ends or {}).values())
+    if ends is None or size > MOST_ENTRIES:
+        raise CommandError(f"{desk.audit_topic} has {size:,} entries, too many to read in time")
+    last = {(one.partition, one.offset): one.action for one in read_entries(audit_topics(desk))}
+    return {place for place, action in last.items() if action != RESTORED}

@@ -1,0 +1,102 @@
+"""The verb `report`: one page for the morning after, in a file that only its owner may read."""
+
+import argparse
+from collections import Counter
+from typing import Counter as CounterOf
+from typing import Dict, Iterator, List, Optional
+
+from orderflow.cli.private_file import write_private
+from orderflow.dlq import sum_flags
+from orderflow.dlq.audit_topic import read_jobs
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.grouping import MOST_GROUPS, Groups
+from orderflow.dlq.output.listing import Retention, plural
+from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
+from orderflow.dlq.replay.fates import Fates
+from orderflow.dlq.selection import Selection
+from orderflow.dlq.selection_flags import selected, wanted_of
+from orderflow.dlq.sums import NOTHING, Sums
+from orderflow.dlq.tally import OTHERS, Unresolved
+from orderflow.dlq.timeline import Window
+from orderflow.dlq.topic import Topic, audit_topics
+from orderflow.exits import CommandError
+
+MOST_JOBS = 50
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of report, beside the selection."""
+    parser.add_argument("file", metavar="FILE.html", help="the page; it must not exist yet")
+    sum_flags.add_flags(parser)
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """Read everything that is selected, in whatever state it is, and write the page."""
+    selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
+    groups, totals = Groups(desk.mask), Unresolved()
+    states: Dict[str, CounterOf[str]] = {}
+    with Topic(desk) as topic:
+        _count(topic, selection, groups, states, totals, sums)
+        retention = Retention.of(topic.settings())
+    if desk.signals.requested:
+        return desk.signals.exit_code
+    stories = [GroupStory(group, states.get(group.kind.fingerprint, {})) for group in groups.rows()]
+    window = groups.window(1)
+    notes: List[str] = []
+    incident = Incident(
+        desk.dlq_topic,
+        now_ms(),
+        _filters(args),
+        stories,
+        sum(states.values(), Counter()),
+        window,
+        sums,
+        list(_jobs(desk, window, notes)),
+        retention.first_expiry_ms(totals.oldest_ms),
+        notes,
+    )
+    write_private(args.file, report(incident))
+    desk.note(f"{plural(totals.count, 'dead letter')} in {args.file}")
+    return desk.signals.exit_code
+
+
+def _count(
+    topic: Topic,
+    selection: Selection,
+    groups: Groups,
+    states: Dict[str, CounterOf[str]],
+    totals: Unresolved,
+    sums: Sums,
+) -> None:
+    for letters in topic.read_all(selection):
+        for letter in letters:
+            totals.add(letter)
+            groups.add(letter, sums.add(letter) if sums.asked else NOTHING)
+            mark = letter.kind.fingerprint
+            if mark not in states and len(states) >= MOST_GROUPS:
+                mark = OTHERS
+            states.setdefault(mark, Counter())[letter.state] += 1
+
+
+def _filters(args: argparse.Namespace) -> str:
+    """What was typed to select, and nothing else of the command: it may hold passwords."""
+    typed = wanted_of(args)._asdict()
+    return "  ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else ', '.join(map(str, value))}"
+        for name, value in {**typed, "limit": None if typed["limit"] is None else str(typed["limit"])}.items()
+        if value
+    )
+
+
+def _jobs(desk: Desk, window: Optional[Window], notes: List[str]) -> Iterator[JobStory]:
+    """The jobs since the incident began, the first one first."""
+    try:
+        begin_ms = 0 if window is None else window.begin_ms
+        jobs = [job for job in read_jobs(audit_topics(desk)) if job.changed_ms >= begin_ms]
+        fates = Fates(desk)
+    except CommandError as error:
+        notes.append(f"What was done cannot be told: {error}")
+        return
+    for job in reversed(jobs[:MOST_JOBS]):
+        became = [row for fate, back in fates.of(job) for row in fate.rows(back)]
+        yield JobStory(job, became)

@@ -1,0 +1,120 @@
+"""The verb `watch`: one live screen over groups, dead letters, partitions and what waits."""
+
+import argparse
+import importlib.util
+import io
+import shlex
+import sys
+import threading
+from pathlib import Path
+from typing import Any, List, Tuple
+
+from orderflow.cli.output import Notes
+from orderflow.cli.values import ValueType, argument
+from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.health import verdict
+from orderflow.dlq.output.health_lines import health_lines
+from orderflow.dlq.output.portrait import show_lines
+from orderflow.dlq.selection_flags import selected
+from orderflow.dlq.topic import Topic
+from orderflow.dlq.verbs import health, show, waiting
+from orderflow.exits import CommandError, UsageError
+from orderflow.kafka import topics
+
+SCRIPT = Path(__file__).resolve().parents[3] / "dlq_handler.py"
+NEEDED = "python -m pip install -r requirements-watch.txt"
+MOST_AGE_MS = 300_000
+
+
+def _address(text: str) -> Tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError("must be HOST:PORT, as 127.0.0.1:8090")
+    return host.strip("[]"), int(port)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of watch, beside the selection."""
+    parser.add_argument(
+        "--web",
+        type=argument(ValueType("HOST:PORT", _address)),
+        metavar="HOST:PORT",
+        help="serve the same to a browser, without a log-in: as 127.0.0.1:8090",
+    )
+
+    parser.add_argument("--in-browser", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(desk: Desk, args: argparse.Namespace) -> int:
+    """Until it is quit."""
+    selection = selected(desk, args)
+    if desk.json:
+        raise UsageError("watch has no --json: groups, list and health have")
+    for module in ("textual", *(("textual_serve",) if args.web else ())):
+        if importlib.util.find_spec(module) is None:
+            raise CommandError(f"watch needs {module.replace('_', '-')}: {NEEDED}")
+    if args.web:
+        return _serve(desk, *args.web)
+    if desk.width is None and not args.in_browser:
+        raise UsageError("watch needs a terminal; groups, list and health write to a pipe")
+    desk.require_kafka()
+    topics.require_topic(desk.client, desk.dlq_topic, "consumer.py creates it when it starts")
+    app = build(desk, selection)
+    app.run()
+    return int(app.return_code or 0)
+
+
+def build(desk: Desk, selection: Any) -> Any:
+    """The app, with everything that it asks."""
+    from orderflow.dlq.watch.app import Command, Looks, Watch
+    from orderflow.dlq.watch.model import Model
+    from orderflow.dlq.watch.reading import Reading
+
+    quiet = desk._replace(err=Notes(io.StringIO()))  # notes would be written across the screen
+    model = Model(desk.mask, threading.Lock())
+    looks = Looks(
+        lambda position, width: _letter(quiet, position),
+        lambda width: _health(quiet, width),
+        lambda width: _waiting(quiet, width),
+    )
+    command = Command([sys.executable, str(SCRIPT)], settings_typed(sys.argv[1:]))
+    return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command)
+
+
+def settings_typed(words: List[str]) -> List[str]:
+    """What was typed for `watch` besides its name and `--web`: the verbs are run with the same."""
+    left, skip = [], False
+    for word in words:
+        if skip or word == "watch" or word.startswith("--web") or word == "--in-browser":
+            skip = word == "--web"
+            continue
+        left.append(word)
+    return left
+
+
+def _letter(desk: Desk, position: str) -> List[str]:
+    partition, offset = (int(part) for part in position.split(":"))
+    with Topic(desk) as topic:
+        shown = show.look_closer(desk, topic.at(partition, offset))
+    return list(show_lines(shown, now_ms(), with_stack=True))
+
+
+def _health(desk: Desk, width: int) -> List[str]:
+    facts = health.facts_of(desk)
+    return list(health_lines(facts, verdict(facts, MOST_AGE_MS), MOST_AGE_MS, width))
+
+
+def _waiting(desk: Desk, width: int) -> List[str]:
+    return waiting.summary_of(desk, width)
+
+
+def _serve(desk: Desk, host: str, port: int) -> int:
+    """The same app for a browser: a process for each visitor, whose screen is the page."""
+    from textual_serve.server import Server
+
+    words = [sys.executable, str(SCRIPT), "watch", "--in-browser", *settings_typed(sys.argv[1:])]
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        desk.note(f"anyone who reaches {host}:{port} sees dead letters: there is no log-in")
+    desk.note(f"http://{host}:{port} until Ctrl-C")
+    Server(shlex.join(words), host=host, port=port, title="orderflow watch").serve()
+    return 0

@@ -1,0 +1,117 @@
+"""Dead letters and waiting orders on a narrow screen: what matters, in 80 columns."""
+
+import re
+from typing import Any, List, Optional
+
+import pytest
+
+from orderflow.avro.codec import Inspection
+from orderflow.dlq.letter import Letter
+from orderflow.dlq.output.narrow import NarrowLines
+from orderflow.dlq.output.portrait import Shown, show_lines
+from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
+from orderflow.errors import Undecodable
+from orderflow.model.records import Record, read_position
+from tests.support.dlq_tools import T0_MS, ours
+
+DAY_MS = 86_400_000
+STACK = 'Traceback:\n  File "/app/shop/stock.py", line 21, in take\napp.OutOfStock: no stock\n'
+
+
+def decode(value: Optional[bytes]) -> Any:
+    raise Undecodable("not an order", "decode.framing")
+
+
+def letter(number: int, **changes: Any) -> Letter:
+    sent = ours(number, **changes)
+    record = Record("dlq", 0, number, sent.timestamp_ms, "CreateTime", sent.key, sent.value, sent.headers)
+    return Letter(record, decode)
+
+
+def test_a_line_says_when_where_which_and_what() -> None:
+    """Time, position, group, key, and the error with its place, within 80 columns."""
+    (_, line) = NarrowLines().lines([letter(3, stack=STACK)], 80)
+
+    assert re.fullmatch(
+        r"00:03:00  0:3 {7}[0-9a-f]{4}   O-3 {9}stock\.py:21  OutOfStock: no .*", line.replace("shop/", "")
+    )
+    assert len(line) <= 80
+
+
+def test_the_day_stands_above_once() -> None:
+    """A divider where a day begins, and nowhere else."""
+    lines = NarrowLines()
+    told = lines.lines([letter(1), letter(2)], 80)
+    told += lines.lines([letter(3), letter(4, died_ms=T0_MS + DAY_MS)], 80)
+
+    assert [place for place, line in enumerate(told) if line.startswith("──")] == [0, 4]
+    assert told[0].startswith("── 2026-11-25 UTC ─")
+    assert {len(told[0]), len(told[4])} == {80}
+
+
+@pytest.mark.parametrize("key", [b"\x1b[2J", b"\xff" * 50, "\u202egrün".encode(), b"k" * 300])
+def test_whatever_a_key_holds_the_line_is_safe_and_fits(key: bytes) -> None:
+    """Hostile text stays text, and a long one takes no more than its column."""
+    for line in NarrowLines().lines([letter(1, key=key, message="\x1b[2J {}")], 80):
+        assert line.isprintable()
+        assert len(line) <= 80
+
+
+def portrait(with_diagnostics: bool) -> List[str]:
+    shown = Shown(letter(3, stack=STACK), Inspection(None, None, None, None, ValueError("x")), None, False)
+    return list(show_lines(shown, T0_MS, with_diagnostics=with_diagnostics))
+
+
+def test_show_begins_with_what_went_wrong_and_where() -> None:
+    """The error and its frame stand before anything else; what it is made of is asked for."""
+    lines = portrait(with_diagnostics=False)
+
+    assert [line.split()[0] for line in lines[1:5]] == ["error", "at", "class", "message"]
+    assert lines[2].endswith("shop/stock.py:21 in take")
+    assert lines[-1] == "diagnostics  17 headers: --headers lists them"
+    assert any("orders.dlq.reason = process.failed" in line for line in portrait(with_diagnostics=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0:3",
+        "dlq:0:3",
+        "dlq-0-3",
+        portrait(False)[0].split()[0],
+        letter(3).position,
+        letter(3).record.position,
+    ],
+)
+def test_every_position_that_is_printed_can_be_typed(text: str) -> None:
+    """Whatever screen it is copied from."""
+    topic, partition, offset = read_position(text)
+
+    assert (partition, offset) == (0, 3)
+    assert topic in (None, "dlq")
+
+
+WAITING = [
+    Due(0, 1, T0_MS - 300_000, False),
+    Due(0, 3, T0_MS + 30_000, True),
+    Due(2, 2, T0_MS + 600_000, False),
+    Due(2, 2, T0_MS + 9_000_000, False),
+]
+
+
+def test_waiting_orders_are_summed_up_by_partition_and_time() -> None:
+    """How many are due when; times at which none is due take no room."""
+    assert list(summary_lines(WAITING, T0_MS, 80)) == [
+        "PARTITION  WAITING  OVERDUE  IN 1M  IN 10M  LATER  ATTEMPTS  NEXT",
+        "0                2        1      1       0      0  1 to 3    now",
+        "2                2        0      0       1      1  2 to 2    in 10m",
+    ]
+    row = summary_row(WAITING, [2], T0_MS)
+    assert row["due"] == {"overdue": 1, "now": 0, "in 1m": 1, "in 10m": 1, "in 1h": 0, "later": 1}
+    assert [one["braked"] for one in row["partitions"]] == [False, True]
+    assert row["partitions"][0]["with_followers"] == 1
+
+
+def test_nothing_waits() -> None:
+    """Then there is nothing to sum up."""
+    assert list(summary_lines([], T0_MS, 80)) == []

@@ -1,0 +1,177 @@
+"""The live screen as a person uses it: keys, at 80x24. Needs Textual, which is optional."""
+
+import asyncio
+from typing import Any, Awaitable, Callable, List, Optional
+
+import pytest
+
+pytest.importorskip("textual")
+
+from textual.widgets import DataTable, Static
+
+from orderflow.dlq.watch.app import Command, Looks, Watch
+from orderflow.exits import CommandError
+from tests.dlq.test_watch_model import filled, letters
+
+
+class Still:
+    """A feed that has read everything."""
+
+    trouble: Optional[str] = None
+    read = expected = 11
+
+    def __init__(self) -> None:
+        self.told: List[str] = []
+
+    def start(self) -> None:
+        """It has begun long ago."""
+        self.told.append("start")
+
+    def stop(self) -> None:
+        """Nothing runs."""
+        self.told.append("stop")
+
+    def reload(self) -> None:
+        """Somebody asked."""
+        self.told.append("reload")
+
+
+def _letter(position: str, width: int) -> List[str]:
+    return [f"letter {position} [bold]x"]
+
+
+def _health(width: int) -> List[str]:
+    raise CommandError("cannot tell: Kafka does not answer")
+
+
+class Acting(Watch):
+    """Writes down what it would step aside for."""
+
+    acted: List[Any] = []
+
+    def act(self, *verb: str) -> None:
+        """Only write it down."""
+        self.acted.append(verb)
+
+
+def app() -> Acting:
+    looks = Looks(
+        lambda position, width: [f"letter {position} [bold]x"], _health, lambda width: ["3 waiting"]
+    )
+    made = Acting("orders-dlq", filled(), Still(), looks, Command(["dlq"]))
+    made.acted = []
+    return made
+
+
+def driven(steps: Callable[[Acting, Any], Awaitable[None]]) -> Acting:
+    """Run the app at 80x24 and do this in it."""
+    made = app()
+
+    async def run() -> None:
+        async with made.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            await steps(made, pilot)
+
+    asyncio.run(run())
+    return made
+
+
+def rows(made: Watch) -> List[List[str]]:
+    table = made.screen.query_one(DataTable)
+    return [[str(cell) for cell in table.get_row_at(at)] for at in range(table.row_count)]
+
+
+def text(made: Watch, name: str) -> str:
+    widget = made.screen.query_one(name, Static)
+    return str(widget.render())
+
+
+def test_groups_letters_and_one_in_full() -> None:
+    """Enter looks deeper, Escape comes back, and the foot says what to type for the same."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        assert [row[1] for row in rows(made)] == ["8", "2"]
+        assert text(made, "#head").startswith("orders-dlq  10 unresolved of 11")
+        assert text(made, "#foot").startswith("python dlq_handler.py list -g ")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert rows(made)[0][1] == "0:7"
+        assert text(made, "#foot") == "python dlq_handler.py show 0:7"
+        await pilot.press("down", "enter")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert text(made, "#text") == "letter 0:6 [bold]x"
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert [row[1] for row in rows(made)] == ["8", "2"]
+
+    driven(steps)
+
+
+def test_a_filter_is_typed_and_ended() -> None:
+    """It holds while it is typed, stays with Enter, and goes with Escape."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        await pilot.press("slash", *"positive")
+        await pilot.pause()
+        assert [row[1] for row in rows(made)] == ["2"]
+        await pilot.press("enter")
+        await pilot.pause()
+        assert [row[1] for row in rows(made)] == ["2"]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert [row[1] for row in rows(made)] == ["8", "2"]
+
+    driven(steps)
+
+
+def test_what_arrives_is_shown_and_the_cursor_stays() -> None:
+    """A row that grows does not move the cursor to another group."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        await pilot.press("down")
+        chosen = made.screen.chosen()  # type: ignore[attr-defined]
+        made.known.add(
+            letters(*range(20, 40), reason="validate.quantity", message="quantity must be positive")
+        )
+        await pilot.pause(1.0)
+        assert [row[1] for row in rows(made)] == ["22", "8"]
+        assert made.screen.chosen() == chosen  # type: ignore[attr-defined]
+
+    driven(steps)
+
+
+def test_replay_and_discard_are_the_verbs_own() -> None:
+    """The screen steps aside for their dry run and question; it writes nothing itself."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        await pilot.press("r")
+        await pilot.press("d", *"test", "enter")
+        await pilot.pause()
+
+    acted = driven(steps).acted
+
+    assert [verb[:2] for verb in acted] == [("replay", "-g"), ("discard", "-g")]
+    assert acted[1][3:] == ("--reason", "test")
+
+
+def test_other_screens_and_trouble_there() -> None:
+    """What cannot be found out is said where it would stand."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        await pilot.press("p")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert text(made, "#text") == "cannot tell: Kafka does not answer"
+        assert text(made, "#foot") == "python dlq_handler.py health"
+        await pilot.press("escape", "w")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        assert text(made, "#text") == "3 waiting"
+        await pilot.press("escape", "s")
+        await pilot.pause()
+        assert text(made, "#head").endswith("by last")
+        await pilot.press("q")
+
+    made = driven(steps)
+    assert made.reading.told == ["start", "stop"]  # type: ignore[attr-defined]
