@@ -65,8 +65,9 @@ def test_a_stop_ends_all_cleanly_and_the_port_speaks_for_all(strict_shop: NewSho
     """Ctrl-C: said once, 130, nothing called twice; before that, one page of metrics adds up all of them."""
     (port,) = free_ports(1)
     shop = strict_shop(METRICS_PORT=str(port)).create(partitions=2)
-    shop.put(rows(200))
     running = shop.consume("works", "--processes", "2", *MORTAL)
+    eventually(lambda: "[2] info partition" in running.err, why=running.describe)
+    shop.put(rows(200))
     eventually(lambda: len(pids(shop)) == 2 and _processed(port) == 200.0, why=running.describe)
     running.send(signal.SIGINT)
     ended = running.wait(40)
@@ -91,6 +92,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.chaos
 def test_a_consumer_too_many_says_so(strict_shop: NewShop) -> None:
     """It stands by until another one ends, which is not a fault."""
     shop = strict_shop().create(partitions=1)
