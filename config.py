@@ -80,6 +80,8 @@ class Settings:
     dead_letter_stack: bool
     metrics_port: Optional[int]
     metrics_address: str
+    log_format: str
+    log_level: str
     schema_registry_url: Optional[str]
     schema_registry_user_info: Optional[str] = field(repr=False)
     schema_registry_ca_location: Optional[str]
@@ -283,6 +285,20 @@ SETTINGS: Tuple[Setting, ...] = (
         "address that METRICS_PORT listens on; 0.0.0.0: every address of this machine",
     ),
     Setting(
+        "log_format",
+        "LOG_FORMAT",
+        "text",
+        one_of("text", "json"),
+        "text or json: how the log on stderr is written; json is one object a line",
+    ),
+    Setting(
+        "log_level",
+        "LOG_LEVEL",
+        "info",
+        one_of("debug", "info", "warning", "error"),
+        "the least level that is logged: debug, info, warning or error",
+    ),
+    Setting(
         "schema_registry_url",
         "SCHEMA_REGISTRY_URL",
         None,
@@ -405,6 +421,38 @@ def load(
     if values["audit_topic"] is None:
         values["audit_topic"] = _default_audit_topic(values)
     return Settings(client=client, **values)
+
+
+def origins(
+    flags: Union[argparse.Namespace, Mapping[str, Any]],
+    environ: Optional[Mapping[str, str]] = None,
+    dotenv_path: str = ".env",
+) -> List[str]:
+    """What is not at its default and where that was said, as `WORKERS=4 (flag)`. Of secrets only the name.
+
+    For settings that `load` accepts.
+    """
+    given: Mapping[str, Any] = vars(flags) if isinstance(flags, argparse.Namespace) else flags
+    environment = _Layer("the environment", os.environ if environ is None else environ)
+    layers = [_flag_layer(given), environment, _dotenv_layer(dotenv_path, [])]
+    layers = [layer._replace(label=_SHORT.get(layer.label, layer.label)) for layer in layers]
+    told = [origin for setting in SETTINGS for origin in _origin(setting, layers)]
+    properties = {name: layer.label for layer in reversed(layers) for name in _properties_in(layer, [])}
+    properties.update((pair.partition("=")[0], "flag") for pair in given.get("client") or [])
+    return [*told, *(f"{name} ({label})" for name, label in properties.items())]
+
+
+_SHORT = {"the command line": "flag", "the environment": "environment"}
+
+
+def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:
+    for layer in layers:
+        given = layer.values.get(setting.env)
+        if given == setting.default or (given is None and setting.env + _FILE not in layer.values):
+            continue
+        is_told = given is not None and _shown(setting, given) == repr(given)
+        return [f"{setting.env}={given} ({layer.label})" if is_told else f"{setting.env} ({layer.label})"]
+    return []
 
 
 def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:

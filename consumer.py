@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before the imports that take their time
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import random
 import socket
@@ -23,17 +24,17 @@ import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader, refuse_unruly
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.cli.arguments import arguments
+from orderflow.cli.log import JSON
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import Outage, StatusLine
 from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Connections, Engine, Sending, Settings
-from orderflow.consume.event_counts import EventCounts
-from orderflow.consume.events import EVENTS, line_of
+from orderflow.consume.event_log import readable
 from orderflow.consume.handler import Delivery, Handler, HandlerUnusable, load, require_usable, wants_delivery
+from orderflow.consume.kafka_outage import KafkaOutage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
@@ -45,17 +46,19 @@ from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.results import require_outcome
 from orderflow.consume.retry import Policy
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.service import End, Outlets, Service
 from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
-from orderflow.consume.world import World
-from orderflow.exits import CommandError, UsageError
+from orderflow.consume.world import Report, World
+from orderflow.exits import FAILED, CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.log_ends import LogEnds
-from orderflow.model.text import escape
 from orderflow.supervise.link import SUPERVISED, Link, join
+from orderflow.supervise.supervisor import Plan
+from orderflow.version import VERSION
 
 
 def process(order: Dict[str, Any]) -> Any:
@@ -100,12 +103,10 @@ SETTINGS = (
     "schema_registry_url",
     "metrics_port",
     "metrics_address",
+    "log_format",
+    "log_level",
 )
 GC_THRESHOLD = 50_000
-NO_TOPIC_ID = (
-    "this Kafka is older than 2.8 and has no topic ids: delivery.id is built from an order's position alone, "
-    "and is reused if the topic is deleted and recreated"
-)
 ASK_AGAIN_S = 1.0
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 BATCH_FRAME_BYTES = 12
@@ -118,15 +119,34 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     settings = config.load(flags)
     link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        if settings.processes is not None and link is None:
-            return run_processes(
-                argv, settings.processes, settings.shutdown_timeout_s, _metrics(settings), streams
-            )
-        return _consume(settings, flags, streams, link)
+        log = RunLog(streams.err, settings.log_format, settings.log_level, _is_watched(link))
+        try:
+            if settings.processes is not None and link is None:
+                plan = Plan(settings.processes, settings.shutdown_timeout_s)
+                return run_processes(argv, plan, _metrics(settings), streams, log)
+            return _consume(settings, flags, streams, log, link)
+        except CommandError as error:
+            if settings.log_format != JSON:
+                raise
+            log.report("failed", detail=str(error))
+            return error.exit_code
+        except Exception:  # a bug keeps its traceback, but each line has to be an object
+            if settings.log_format != JSON:
+                raise
+            logging.getLogger("orderflow").exception("this is a bug of the toolkit")
+            return FAILED
+
+
+def _is_watched(link: Optional[Link]) -> Optional[bool]:
+    return None if link is None else link.is_watched
 
 
 def _consume(
-    settings: config.Settings, flags: argparse.Namespace, streams: HandlerStreams, link: Optional[Link]
+    settings: config.Settings,
+    flags: argparse.Namespace,
+    streams: HandlerStreams,
+    log: RunLog,
+    link: Optional[Link],
 ) -> int:
     handler = _handler(settings)
     conf = config.client_config(settings)
@@ -135,13 +155,15 @@ def _consume(
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     _ensure_topics(conf, settings)
-    with StopSignals(streams.err) as stop:
+    with StopSignals(streams.err, is_silent=settings.log_format == JSON) as stop:
         stop.limit(settings.shutdown_timeout_s)
         if link is not None:
             link.on_stop(stop.request)
-        parts = Parts(settings, conf, streams, link)
+        parts = Parts(settings, conf, streams, log, link)
         try:
             service = parts.service(handler, flags, stop)
+            if link is None or link.number == 1:
+                _banner(settings, flags, log.report)
             _collect_less_often()
             return service.run()
         finally:
@@ -215,22 +237,45 @@ def _metrics(settings: config.Settings) -> Optional[Metrics]:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
 
 
-def _told(handler: Handler, status: StatusLine) -> Handler:
-    """Wrap the handler to print a line for each processed order."""
+def _told(handler: Handler, report: Report) -> Handler:
+    """Wrap the handler to log each processed order."""
     both = wants_delivery(handler)
 
     def told(order: Dict[str, Any], delivery: Delivery) -> Any:
         result = handler(order, delivery) if both else handler(order)
         require_outcome(result)
-        place = f"{delivery.topic}-{delivery.partition}-{delivery.offset}"
-        status.note(escape(f"done {place} key {_readable(delivery.key)}"))
+        report(
+            "order_done",
+            topic=delivery.topic,
+            partition=delivery.partition,
+            offset=delivery.offset,
+            key=readable(delivery.key),
+        )
         return result
 
     return told
 
 
-def _readable(key: Optional[bytes]) -> str:
-    return "none" if key is None else key.decode("utf-8", "backslashreplace")
+def _banner(settings: config.Settings, flags: argparse.Namespace, report: Report) -> None:
+    """Log what begins, and where its settings come from."""
+    report(
+        "started",
+        version=VERSION,
+        brokers=settings.bootstrap_servers,
+        topic=settings.orders_topic,
+        group=settings.consumer_group,
+        handler=settings.handler or "process() of consumer.py",
+        guarantee=settings.guarantee,
+        workers=settings.workers,
+        max_retries=settings.max_retries,
+        backoff_s=settings.retry_backoff_s,
+        backoff_max_s=settings.retry_backoff_max_s,
+        dead_letter_topic=settings.dlq_topic,
+        results_topic=settings.processed_topic,
+    )
+    origins = config.origins(flags)
+    if origins:
+        report("settings", settings=origins)
 
 
 class Parts:
@@ -241,6 +286,7 @@ class Parts:
         settings: config.Settings,
         conf: Dict[str, Any],
         streams: HandlerStreams,
+        log: RunLog,
         link: Optional[Link] = None,
     ) -> None:
         self.link = link
@@ -248,8 +294,7 @@ class Parts:
         self.settings = settings
         self.conf = conf
         self.streams = streams
-        self.status = StatusLine(streams.err)
-        self.counts = EventCounts()
+        self.log = log
         self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -261,19 +306,19 @@ class Parts:
         settings = self.settings
         metrics = None if self.link is not None else _metrics(settings)
         if flags.verbose:
-            handler = _told(handler, self.status)
+            handler = _told(handler, self.report)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
-        outage = Outage(self.status.note, settings.bootstrap_servers)
+        outage = KafkaOutage(settings.bootstrap_servers, time.monotonic, self.report)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         engine, session = self._engine(self._business(handler), watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
-        monitor = Monitor(ends, self.counts, lambda: watch.is_kafka_lost, self.world)
+        monitor = Monitor(ends, self.log.counts, lambda: watch.is_kafka_lost, self.world)
         if self.link is None:
-            self.progress = Display(engine, monitor, self.status, metrics)
+            self.progress = Display(engine, monitor, self.log, metrics)
         else:
-            self.progress = Reports(engine, monitor, self.counts, self.link)
+            self.progress = Reports(engine, monitor, self.log.counts, self.link)
         monitor.start(self.progress.watched)
         drain = (lambda: self._drain(session)) if flags.until_drained else None
         return Service(
@@ -324,7 +369,7 @@ class Parts:
         settings, decoder = self.settings, _decoder(self.settings)
         topic_id = self.orders.learn()
         if topic_id is None:
-            self.status.note(f"warn {NO_TOPIC_ID}")
+            self.report("no_topic_ids")
         return Business(
             order_reader(decoder),
             handler,
@@ -358,10 +403,8 @@ class Parts:
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Count and print an event of the engine."""
-        self.counts.note(event, fields)
-        if EVENTS[event].severity != "debug":
-            self.status.note(line_of(event, fields))
+        """Log an event, and tell whoever follows the run."""
+        self.log.report(event, **fields)
         if self.progress is not None:
             self.progress.heard(event)
 

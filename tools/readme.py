@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import config
 from orderflow.consume.catalogue import METRICS
+from orderflow.consume.event_log import rows as events
 from orderflow.consume.intake_states import WHY
 from tools.local_kafka import LocalKafka
 
@@ -27,6 +28,8 @@ DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
 SHOWS_SHARED_FLAGS = "dlq_handler.py list"
 SHARED_FLAGS = "selection ("
 """Where the flags begin that all verbs have. They are shown once."""
+_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", re.M)
+"""The time of a line in a log, which is left out: it tells nothing, and makes lines too long to read."""
 LINES_SHOWN = 20
 """Of one command's output; what is longer is cut in the middle."""
 
@@ -107,11 +110,21 @@ def stops_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def events_table() -> str:
+    """All events of the consumer, with the fields that each has in JSON."""
+    rows = ["| Event | In text | Level | Fields | Meaning |", "|---|---|---|---|---|"]
+    for event in events():
+        fields = ", ".join(f"`{field}`" for field in event.fields)
+        rows.append(f"| `{event.name}` | {event.word} | {event.level} | {fields} | {_cell(event.meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
 _TABLES: Dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "modules": modules_table,
     "metrics": metrics_table,
     "stops": stops_table,
+    "events": events_table,
 }
 
 
@@ -155,7 +168,7 @@ def _run(command: str, environ: Mapping[str, str]) -> Step:
 def _shown(step: Step) -> str:
     if step.code != 0:
         raise SystemExit(f"`{step.command}` ends with {step.code}:\n{step.output}")
-    lines = step.output.splitlines()
+    lines = _TIME.sub("", step.output).splitlines()
     if len(lines) > LINES_SHOWN:
         lines = [*lines[: LINES_SHOWN - 4], "...", *lines[-3:]]
     return "\n".join([f"$ {step.command}", *lines, ""])

@@ -1,6 +1,6 @@
 """What any command-line program needs, whatever it does.
 
 Reading order: run (from arguments to exit code), arguments (the parser of flags), output (the one way out for
-text), signals (requests to stop), status (progress) and terminal, values (parsing settings and flags),
+text), signals (requests to stop), status (progress) and terminal, log, values (parsing settings and flags),
 private_file, command, port and exposition (what Prometheus sees).
 """

@@ -136,10 +136,14 @@ class StopSignals:
     terminates it wants it to end.
     """
 
-    def __init__(self, err: Notes, at_once: Callable[[int], Any] = os._exit) -> None:
-        """`at_once` ends the process with this exit code, after the second signal."""
+    def __init__(self, err: Notes, at_once: Callable[[int], Any] = os._exit, is_silent: bool = False) -> None:
+        """`at_once` ends the process with this exit code, after the second signal.
+
+        `is_silent`: somebody else says that the request was heard.
+        """
         self._err = err
         self._at_once = at_once
+        self._is_silent = is_silent
         self._has_heard = False
         """Whether a signal has arrived, so that the next one means at once."""
         self.signal: Optional[int] = None
@@ -199,6 +203,8 @@ class StopSignals:
             self._at_once(128 + number)
         self._has_heard = True
         self.request(number)
+        if self._is_silent:
+            return
         name = signal.Signals(number).name
         self._err.interject(f"{program()}: stopping ({name}); again to stop at once")
 

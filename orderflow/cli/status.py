@@ -14,13 +14,18 @@ class StatusLine:
     """Progress of long work: one line rewritten in place on a terminal, else a plain line every 10 s."""
 
     def __init__(
-        self, err: Notes, clock: Callable[[], float] = time.monotonic, plain_every_s: float = 10.0
+        self,
+        err: Notes,
+        clock: Callable[[], float] = time.monotonic,
+        plain_every_s: float = 10.0,
+        is_plain: bool = False,
     ) -> None:
+        """`is_plain`: as if it were no terminal."""
         self._err = err
         self._clock = clock
         self._lock = threading.RLock()
         """Other threads have something to note too, and a line must not be torn into another."""
-        self._live = err.can_rewrite
+        self._live = err.can_rewrite and not is_plain
         self._every_s = 0.2 if self._live else plain_every_s
         self._due = clock() + self._every_s
         self._shown: Optional[str] = None
@@ -30,6 +35,15 @@ class StatusLine:
     def abandoned(self) -> bool:
         """Whether nobody can read the output any more: finish what has begun, then end."""
         return self._err.reader_left
+
+    @property
+    def is_live(self) -> bool:
+        """Whether progress is a line that is rewritten; otherwise it may as well be logged."""
+        return self._live
+
+    def logged(self) -> None:
+        """The progress that was due went into the log."""
+        self._due = self._clock() + self._every_s
 
     def due(self) -> bool:
         """Whether it is time to show progress again. Cheap, so build the text only if it is due."""

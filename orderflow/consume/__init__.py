@@ -15,8 +15,9 @@ In reading order:
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
 - handler, workers, forked, results, streams: what a handler is given, where it runs, what it may return
 - engine, world: how the parts are put together
-- service, kafka_watch, membership, client_config, client_errors: a run from start to end
-- watchdog, failing, drain, events: observers
+- service, kafka_watch, kafka_outage, membership, client_config, client_errors: a run from start to end
+- watchdog, failing, drain: observers
+- events, event_log, run_log: what is logged
 - figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
 - monitor, liveness, process_figures, health: who puts them together, beside the loop
 - status_text, catalogue, progress, metrics: how they are shown

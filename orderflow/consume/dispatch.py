@@ -51,7 +51,7 @@ class Dispatch:
         self._session = session
         self._watchdog = watchdog
         self._world = world
-        self.durations = Durations()
+        self.durations = Durations(SUCCEEDED, FAILED)
         """How long settlements took, by whether Kafka accepted them."""
         self._thread = Workers(1, self._send)
         self._progress = Progress(False, 0.0, 0.0, 0.0)

@@ -4,7 +4,7 @@ Plain numbers, written by the thread that measures. Whoever shows them takes a c
 """
 
 from bisect import bisect_left
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 from orderflow.errors import RegistryUnavailable, RetryLater, is_permanent
 from orderflow.model.metric import BOUNDS_S, Histogram
@@ -13,18 +13,24 @@ SUCCEEDED, FAILED, REJECTED, POSTPONED = "succeeded", "failed", "rejected", "pos
 """Outcomes of a call: done, to be retried or given up, not worth a retry, asked for later by the handler."""
 
 
+BUCKETS = len(BOUNDS_S) + 1
+LAP_S = 0.0002
+"""Calls shorter than this are timed together, since to time each would cost up to a twentieth of it."""
+
+
 class Durations:
     """Durations by outcome."""
 
-    def __init__(self) -> None:
-        self._counts: Dict[str, Dict[int, int]] = {}
-        self._sums_s: Dict[str, float] = {}
+    def __init__(self, *outcomes: str) -> None:
+        """These outcomes are told from the start, also before there is one."""
+        self._counts: Dict[str, List[int]] = {name: [0] * BUCKETS for name in outcomes}
+        self._sums_s: Dict[str, float] = dict.fromkeys(outcomes, 0.0)
 
     def add(self, outcome: str, seconds: float, times: int = 1) -> None:
         """Something took this long, this many times."""
         counts = self._counts.get(outcome)
         if counts is None:
-            counts = self._counts[outcome] = dict.fromkeys(range(len(BOUNDS_S) + 1), 0)
+            counts = self._counts[outcome] = [0] * BUCKETS
             self._sums_s[outcome] = 0.0
         counts[bisect_left(BOUNDS_S, seconds)] += times
         self._sums_s[outcome] += seconds * times
@@ -32,14 +38,14 @@ class Durations:
     def histograms(self) -> Dict[str, Histogram]:
         """A copy, by outcome."""
         sums_s = dict(self._sums_s)
-        return {name: Histogram(tuple(self._counts[name].values()), sum_s) for name, sum_s in sums_s.items()}
+        return {name: Histogram(tuple(self._counts[name]), sum_s) for name, sum_s in sums_s.items()}
 
 
 class CallTimes(Durations):
     """How long handler calls took, decoding and validation included."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(SUCCEEDED, FAILED, REJECTED, POSTPONED)
         self._usual_s = 0.0
         """What a call of the last series took on average."""
 
@@ -52,15 +58,18 @@ class CallTimes(Durations):
     def succeeded(self, calls: int, seconds: float) -> None:
         """A series of calls took this long together.
 
-        The clock is read once for a series of short calls. If the series took longer than usual, a single
-        long call among them is the likely reason, and must not vanish in the average.
+        If it took longer than usual, a single long call in it is the likely reason, and must not vanish in
+        the average.
         """
         if calls <= 0:
             return
         mean_s = seconds / calls
-        usual_s = min(self._usual_s, mean_s) if calls > 1 else mean_s
-        self.add(SUCCEEDED, usual_s, calls - 1)
-        self.add(SUCCEEDED, max(0.0, seconds - usual_s * (calls - 1)))
+        if calls > 1:
+            usual_s = min(self._usual_s, mean_s)
+            self.add(SUCCEEDED, usual_s, calls - 1)
+            self.add(SUCCEEDED, max(0.0, seconds - usual_s * (calls - 1)))
+        else:
+            self.add(SUCCEEDED, seconds)
         self._usual_s = mean_s
 
     def lap(self, now_s: float) -> "Lap":
@@ -76,10 +85,11 @@ class Lap:
         self._at_s = now_s
         self._done = 0
 
-    def passed(self, done: int, now_s: float) -> None:
-        """So many calls of the batch have succeeded by now."""
+    def passed(self, done: int, now_s: float) -> float:
+        """So many calls of the batch have succeeded by now. Returns when to say so again, at the earliest."""
         self._times.succeeded(done - self._done, now_s - self._at_s)
         self._done, self._at_s = done, now_s
+        return now_s + LAP_S
 
     def failed(self, error: BaseException, now_s: float) -> None:
         """A call raised this; calls that succeeded since the clock was last read had their share."""

@@ -3,12 +3,11 @@
 Event names are stable: alert on them.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
-from orderflow.model.text import escape
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
@@ -21,15 +20,8 @@ class Event(NamedTuple):
     """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
-    """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
-
-
-def line_of(name: str, fields: Dict[str, Any]) -> str:
-    """The line to print for an event, free of control characters."""
-    event = EVENTS[name]
-    return escape(f"{event.severity} {event.line(**fields)}")
 
 
 def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:

@@ -65,7 +65,7 @@ class FirstCalls:
         look_every, lap = self._pace.look_every, self._outcomes.call_times.lap(began_s)
         rejected: List[Tuple[Message, Failure]] = []
         taken = undone = 0
-        next_look = 1
+        next_look, lap_at_s = 1, 0.0
         for taken, message in enumerate(records, 1):
             if busy and message.key() in busy and queue(message):
                 undone += 1
@@ -99,7 +99,8 @@ class FirstCalls:
                     self._outcomes.key_brake.succeeded(message.key())
             if taken >= next_look:
                 now_s = clock()
-                lap.passed(taken - undone - len(rejected), now_s)
+                if now_s >= lap_at_s:
+                    lap_at_s = lap.passed(taken - undone - len(rejected), now_s)
                 if now_s >= until_s:
                     break
                 next_look += look_every

@@ -72,7 +72,7 @@ class Surroundings(NamedTuple):
     is_careful: bool = False
     """Orders are called with care, because an owner died."""
     is_calling: bool = False
-    """Handler calls are running."""
+    """Handler calls are running, or were lately."""
 
 
 class Change(NamedTuple):

@@ -5,7 +5,7 @@ the log, which it asks for, also while the loop is in a handler call that takes 
 """
 
 import threading
-from typing import Callable, Dict, Iterable, Optional, Protocol
+from typing import Callable, Dict, Iterable, NamedTuple, Optional, Protocol, Set
 
 from orderflow.consume.arrivals import Arrivals
 from orderflow.consume.event_counts import EventCounts
@@ -21,10 +21,13 @@ LOOK_EVERY_S = 1.0
 LAST_LOOK_S = 1.0
 """How long to wait for the last look to end: a report may be stuck if nobody reads our stderr."""
 ENDS_EVERY_S = 2.0
+ENDS_AFTER_FAILURE_S = (2.0, 30.0)
+"""Before a leader that did not answer is asked again: doubled each time, up to the second."""
 STILL_S = 1.0
 """A loop that has not turned for this long is in a call, or waits, or hangs."""
 HANGS_AFTER_S = 6.0
 """No step takes this long, apart from handler calls and requests to Kafka."""
+CALLED_LATELY_S = 5.0
 NEVER_RETURNS_S = 600.0
 """An outage of Kafka need not end the process, but a client that never returns from a call must."""
 
@@ -64,6 +67,7 @@ class Monitor:
         self._reading = Reading()
         self._read_at_s: Optional[float] = None
         self._idle_at_s = world.clock()
+        self._called_at_s = -CALLED_LATELY_S
         self._figures = Figures()
         self._is_ended = threading.Event()
         self._thread: Optional[threading.Thread] = None
@@ -117,7 +121,11 @@ class Monitor:
     def _surroundings(self, reading: Reading, is_lost: bool) -> Surroundings:
         self._loop.look()
         is_careful = any(each.careful for each in reading.partitions.values())
-        is_calling = self._loop.is_calling or reading.oldest_call_at_s is not None
+        now_s = self._world.clock()
+        if self._loop.is_calling or reading.oldest_call_at_s is not None:
+            self._called_at_s = now_s
+        # Between two long calls none is running, which does not mean that they are over.
+        is_calling = now_s - self._called_at_s < CALLED_LATELY_S
         return Surroundings(is_lost, self._loop.hangs is not None, is_careful, is_calling)
 
     def _report(self, change: Change) -> None:
@@ -206,22 +214,47 @@ class Monitor:
         return self._figures
 
 
+class _Unanswered(NamedTuple):
+    delay_s: float
+    ask_at_s: float
+
+
 class _KnownEnds:
     """The ends of the log, as far as they are known."""
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._known: Dict[int, int] = {}
+        self._asked: Set[int] = set()
         self._ask_at_s = 0.0
+        self._unanswered: Dict[int, _Unanswered] = {}
+        """Partitions whose leader did not answer. It would cost a CPU to insist."""
 
     def look(self, assigned: Iterable[int], is_kafka_lost: bool, now_s: float) -> None:
         """Take the answers, and ask again if it is time. Asks nothing while Kafka is away."""
-        was_asking = self._ends.is_asking
-        self._known.update(self._ends.take())
-        if is_kafka_lost or was_asking or now_s < self._ask_at_s:
+        if self._ends.is_asking:
             return
-        self._ask_at_s = now_s + ENDS_EVERY_S
-        self._ends.ask(assigned)
+        self._take(now_s)
+        if not is_kafka_lost and now_s >= self._ask_at_s:
+            self._ask_at_s = now_s + ENDS_EVERY_S
+            self._asked = {number for number in assigned if now_s >= self._due_s(number)}
+            self._ends.ask(self._asked)
+
+    def _take(self, now_s: float) -> None:
+        answers, asked = self._ends.take(), self._asked
+        self._known.update(answers)
+        self._asked = set()
+        for number in answers:
+            self._unanswered.pop(number, None)
+        first_s, longest_s = ENDS_AFTER_FAILURE_S
+        for number in asked - set(answers):
+            before = self._unanswered.get(number)
+            delay_s = first_s if before is None else min(longest_s, 2 * before.delay_s)
+            self._unanswered[number] = _Unanswered(delay_s, now_s + delay_s)
+
+    def _due_s(self, number: int) -> float:
+        unanswered = self._unanswered.get(number)
+        return 0.0 if unanswered is None else unanswered.ask_at_s
 
     def of(self, number: int, reading: PartitionReading) -> Optional[int]:
         """The end of this partition: that of the last fetch while it is fetched from, if that is further."""

@@ -1,4 +1,4 @@
-"""The text of the status line: how a run goes, and first of all why it does not. Pure."""
+"""The text of the status line: how a run goes, and first of all why it does not."""
 
 from typing import Dict, List, Mapping, Tuple
 

@@ -47,6 +47,7 @@ class LogEnds:
 
 def _end(answer: Any) -> Iterable[int]:
     try:
-        return [answer.result(0).offset]
+        offset: int = answer.result(0).offset
     except KafkaException:
         return []
+    return [offset] if offset >= 0 else []

@@ -87,7 +87,7 @@ def test_outcomes_of_calls(error: BaseException, outcomes: List[str]) -> None:
     times = CallTimes()
     times.failed(error, 0.1)
 
-    assert list(times.histograms()) == outcomes
+    assert [name for name, each in times.histograms().items() if any(each.counts)] == outcomes
 
 
 def test_histograms_add_up() -> None:

@@ -152,6 +152,23 @@ def test_ends_are_asked_for_every_two_seconds_and_never_twice_at_a_time() -> Non
     assert len(life.ends.asked) <= asked + 1
 
 
+def test_a_partition_without_a_leader_keeps_no_other_from_being_known() -> None:
+    """It is asked for again after a while, since to wait for it costs a CPU; the others as often as ever."""
+    topic = Topic(2)
+    life = Watched(topic, works)
+    life.ends.leaderless.add(1)
+    life.run(21.0)
+
+    assert 8 <= sum(0 in asked for asked in life.ends.asked)
+    assert 3 <= sum(1 in asked for asked in life.ends.asked) <= 4
+
+    life.ends.leaderless.clear()
+    life.run(17.0)
+    before = len(life.ends.asked)
+    life.run(6.0)
+    assert all(asked == {0, 1} for asked in life.ends.asked[before:])
+
+
 # --- what is in hand
 
 
@@ -204,6 +221,7 @@ def test_what_became_of_orders_is_counted_by_reason() -> None:
         "succeeded": 1,
         "failed": 4,
         "rejected": 2,
+        "postponed": 0,
     }
     assert sum(figures.settlements["succeeded"].counts) >= 4
 
@@ -224,6 +242,8 @@ def test_every_call_is_timed_once(workers: int) -> None:
     assert figures.processed == 200
     assert {name: sum(each.counts) for name, each in figures.calls.items()} == {
         "succeeded": 200,
+        "failed": 0,
+        "rejected": 0,
         "postponed": len(calls) - 200,
     }
 
@@ -399,6 +419,20 @@ def test_a_slow_call_in_the_loop_is_seen_from_outside() -> None:
     assert figures.stops[0].reason == "handler"
     assert figures.longest_call_s == pytest.approx(8.0)
     assert figures.health.not_ready == ()
+
+
+def test_a_partition_behind_long_calls_is_stopped_without_a_break() -> None:
+    """Between two calls of other partitions none is running for a moment."""
+    clock, reports = Clock(), []
+    world = World(clock, clock.time_of_day, lambda: 0.0, lambda event, **fields: reports.append(event))
+    monitor = Monitor(ScriptedEnds(Topic()), EventCounts(), lambda: False, world)
+    behind = AT_WORK._replace(partitions={0: READY._replace(end=9)})
+    for number in range(60):
+        call = behind._replace(oldest_call_at_s=clock() if number % 3 else None)
+        looked(monitor, clock, call, 1)
+
+    assert monitor.figures.stops[0].reason == "handler"
+    assert reports == ["intake_stopped"]
 
 
 def test_the_longest_call_of_the_workers_is_known() -> None:

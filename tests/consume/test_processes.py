@@ -1,12 +1,15 @@
 """Several processes shown as one consumer: sums, the status line, and the account at the end."""
 
 import io
-from typing import Callable, List
+import logging
+from typing import Callable, Iterator, List
+
+import pytest
 
 from orderflow.cli.output import Notes
-from orderflow.cli.status import StatusLine
 from orderflow.consume.figures import Figures, Health, PartitionFigures, ProcessFigures
 from orderflow.consume.processes import Together, counted, health_of
+from orderflow.consume.run_log import RunLog
 from orderflow.consume.streams import HandlerStreams
 from orderflow.supervise.report import ENDED, NOTHING, WORKING, Report
 from orderflow.supervise.supervisor import Living, State
@@ -28,6 +31,16 @@ def working(figures: Figures, number: int = 1, silent_s: float = 0.0) -> Living:
 
 
 STARTING = Living(2, NOTHING)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A log takes over all that is logged in the process, which ends with the test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = before, level
 
 
 class Screen(io.StringIO):
@@ -56,7 +69,7 @@ class Watched:
     def __init__(self, show: Callable[[Figures], None] = lambda figures: None) -> None:
         self.screen = Screen()
         notes = Notes(self.screen)
-        self.together = Together(HandlerStreams(notes), StatusLine(notes, Later()), show)
+        self.together = Together(HandlerStreams(notes), RunLog(notes, "text", "info", clock=Later()), show)
 
     def line(self, *living: Living, wanted: int, restarts: int = 0) -> str:
         """The status line."""
@@ -98,7 +111,7 @@ def test_the_account_adds_up_all_that_was_done() -> None:
     watched.together.sum_up()
 
     account = watched.screen.getvalue()
-    assert account.startswith("processed 3,000, dead-lettered 6, retries 90, in ")
+    assert " info processed 3,000, dead-lettered 6, retries 90, in " in account
     assert account.endswith("; 3 still waiting, to be resumed at the next start\n")
 
 

@@ -10,6 +10,8 @@ class ScriptedEnds:
 
     def __init__(self, topic: Topic) -> None:
         self.is_silent = False
+        self.leaderless: Set[int] = set()
+        """Partitions for which nobody answers."""
         self.asked: List[Set[int]] = []
         """Every request."""
         self._topic = topic
@@ -23,7 +25,8 @@ class ScriptedEnds:
     def ask(self, partitions: Iterable[int]) -> None:
         """Ask for these."""
         self.asked.append(set(partitions))
-        self._answers = {number: self._topic.high[number] for number in partitions}
+        led = set(partitions) - self.leaderless
+        self._answers = {number: self._topic.high[number] for number in led}
 
     def take(self) -> Dict[int, int]:
         """The answers since the last call."""

@@ -207,7 +207,7 @@ PARSERS: Dict[str, Callable[[List[str]], Any]] = {
 
 def _commands(text: str) -> Iterator[Tuple[str, str]]:
     outside = re.sub(r"<!-- generated.*?<!-- end -->", "", text, flags=re.S)
-    return iter(re.findall(rf"\bpython ({'|'.join(PARSERS)})\.py ?([^`\n;|]*)", outside))
+    return iter(re.findall(rf"\bpython ({'|'.join(PARSERS)})\.py ?((?:(?! 2>)[^`\n;|])*)", outside))
 
 
 def test_commands_are_found() -> None:
@@ -292,6 +292,10 @@ def _renamed(output: str, names: Dict[str, str]) -> str:
     return output
 
 
+OWN_SETTINGS = "info set:"
+"""The line of the consumer's log that tells of settings: here those of the test."""
+
+
 def _shapes(output: str) -> Set[str]:
     """The kinds of line in an output, without what differs from run to run: numbers, ids, times, bars.
 
@@ -299,4 +303,5 @@ def _shapes(output: str) -> Set[str]:
     """
     words = re.sub(r"\S*[0-9]\S*|[▁-█]+|\([^)]*\)", "", output)
     lines = [" ".join(line.split()) for line in words.splitlines()]
+    lines = [line for line in lines if not line.startswith(OWN_SETTINGS)]
     return set(lines[-1:] if "..." in lines else lines)

@@ -1,0 +1,172 @@
+"""The catalogue of all events of the consumer, and what is logged of each.
+
+Those of the engine are in events.py. Here are those of a run: how it begins, goes on and ends.
+"""
+
+import inspect
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from orderflow.cli.terminal import count, duration
+from orderflow.consume.events import EVENTS, Event
+from orderflow.errors import Failure
+from orderflow.model.log_entry import WORD_LEVELS, LogEntry
+from orderflow.model.records import Message, Record
+from orderflow.model.text import escape
+
+# --- the run ---
+
+
+def _started(
+    version: str,
+    brokers: str,
+    topic: str,
+    group: str,
+    handler: str,
+    guarantee: str,
+    workers: int,
+    max_retries: int,
+    backoff_s: float,
+    backoff_max_s: float,
+    dead_letter_topic: str,
+    results_topic: Optional[str],
+) -> str:
+    threads = f", {workers} workers" if workers > 1 else ""
+    apart = f"{max_retries} retries {backoff_s:g} to {backoff_max_s:g} s apart"
+    results = "" if results_topic is None else f", results to {results_topic}"
+    return (
+        f"orderflow {version}: {handler} for {topic} at {brokers}, group {group}, {guarantee}{threads}; "
+        f"{apart if max_retries else 'no retries'}, dead letters to {dead_letter_topic}{results}"
+    )
+
+
+def _ended(processed: int, dead_lettered: int, retries: int, waiting: int, took_s: float) -> str:
+    left = f"; {count(waiting)} still waiting, to be resumed at the next start" if waiting else ""
+    return (
+        f"processed {count(processed)}, dead-lettered {count(dead_lettered)}, "
+        f"retries {count(retries)}, in {duration(took_s)}{left}"
+    )
+
+
+RUN_EVENTS: Mapping[str, Event] = {
+    "started": Event(
+        "info", "the consumer has begun: as what, and what becomes of orders that fail", _started
+    ),
+    "settings": Event(
+        "info",
+        "what is not at its default, and where that was said; never a secret",
+        lambda settings: "set: " + ", ".join(settings),
+    ),
+    "no_topic_ids": Event(
+        "warn",
+        "the broker is older than 2.8",
+        lambda: (
+            "this Kafka is older than 2.8 and has no topic ids: delivery.id is built from an order's "
+            "position alone, and is reused if the topic is deleted and recreated"
+        ),
+    ),
+    "order_done": Event(
+        "info",
+        "an order was processed; logged with -v",
+        lambda topic, partition, offset, key: f"done {topic}-{partition}-{offset} key {key}",
+    ),
+    "progress": Event(
+        "info",
+        "how it goes, every 10 s where there is no terminal",
+        lambda text, processed, dead_lettered, waiting, in_flight, queued, unseen: text,
+    ),
+    "kafka_lost": Event(
+        "ERROR",
+        "no broker is reached",
+        lambda brokers, detail: f"Kafka at {brokers} is lost ({detail}); trying until it is back",
+    ),
+    "kafka_back": Event(
+        "info",
+        "a broker is reached again",
+        lambda brokers, for_s: f"Kafka at {brokers} is back after {duration(for_s)}",
+    ),
+    "stopping": Event(
+        "info",
+        "a signal has asked the consumer to stop",
+        lambda signal: f"stopping (signal {signal}): finishing what is running",
+    ),
+    "process": Event(
+        "warn",
+        "a process of --processes has ended, or could not be started",
+        lambda process, detail: f"process {process} {detail}",
+    ),
+    "ended": Event("info", "the consumer has ended as it should", _ended),
+    "failed": Event("ERROR", "the consumer ends with an error", lambda detail: detail),
+}
+"""Every event of a run."""
+
+ALL: Mapping[str, Event] = {**RUN_EVENTS, **EVENTS}
+
+# --- what is logged ---
+
+EXPANDED: Mapping[str, Sequence[str]] = {
+    "record": ("topic", "partition", "offset", "key"),
+    "failure": ("reason", "stage", "error_class", "error"),
+}
+"""Fields for an order and a failure, which events are given as a whole."""
+
+
+def entry_of(name: str, fields: Mapping[str, Any]) -> LogEntry:
+    """What to log of an event."""
+    event = ALL[name]
+    return LogEntry(name, event.severity, event.line(**fields), _expanded(fields))
+
+
+def line_of(name: str, fields: Mapping[str, Any]) -> str:
+    """The line of an event for people, without its time."""
+    entry = entry_of(name, fields)
+    return escape(f"{entry.word} {entry.line}")
+
+
+def _expanded(fields: Mapping[str, Any]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for name, value in fields.items():
+        if name == "record":
+            found.update(zip(EXPANDED[name], _place(value)))
+        elif isinstance(value, Failure):
+            found.update(zip(EXPANDED[name], (value.reason, value.stage, value.error_class, value.message)))
+        else:
+            found[name] = value
+    return found
+
+
+def _place(record: Union[Record, Message]) -> Sequence[Any]:
+    if isinstance(record, Record):
+        return record.topic, record.partition, record.offset, readable(record.key)
+    return record.topic(), record.partition(), record.offset(), readable(record.key())
+
+
+def readable(key: Optional[bytes]) -> Optional[str]:
+    """A key as text; bytes that are no text are written as escapes."""
+    return None if key is None else key.decode("utf-8", "backslashreplace")
+
+
+# --- the documents ---
+
+
+class Row(NamedTuple):
+    """An event as the documents list it."""
+
+    name: str
+    word: str
+    level: str
+    fields: Sequence[str]
+    meaning: str
+
+
+def rows() -> List[Row]:
+    """All events, in the order of the catalogue."""
+    return [
+        Row(name, event.severity, WORD_LEVELS[event.severity], _fields(event), event.meaning)
+        for name, event in ALL.items()
+    ]
+
+
+def _fields(event: Event) -> Sequence[str]:
+    return [
+        field for name in inspect.signature(event.line).parameters for field in EXPANDED.get(name, (name,))
+    ]

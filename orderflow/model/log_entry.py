@@ -1,0 +1,32 @@
+"""What a script logs: an event with a name and fields for machines, and a line for people."""
+
+from typing import Any, Mapping, NamedTuple
+
+LEVELS = ("debug", "info", "warning", "error")
+"""From the least to the gravest."""
+
+WORD_LEVELS: Mapping[str, str] = {
+    "debug": "debug",
+    "retry": "info",
+    "dead": "warning",
+    "info": "info",
+    "warn": "warning",
+    "ERROR": "error",
+}
+"""The words that lines begin with, and their levels. Two say more than their level would."""
+
+
+class LogEntry(NamedTuple):
+    """One thing to log."""
+
+    event: str
+    """Stable: alert on it."""
+    word: str
+    """One of WORD_LEVELS."""
+    line: str
+    fields: Mapping[str, Any] = {}
+
+    @property
+    def level(self) -> str:
+        """One of LEVELS."""
+        return WORD_LEVELS[self.word]
