@@ -72,6 +72,7 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("export",), "lossless to a file, or CSV", "export"),
     Verb(("import",), "from a file of export", "import_file"),
     Verb(("jobs",), "past replays: list, show, resume", "jobs"),
+    Verb(("serve",), "dead letters as a stock, for Prometheus", "serve"),
 )
 
 

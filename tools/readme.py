@@ -21,6 +21,8 @@ import config
 from orderflow.consume.catalogue import METRICS
 from orderflow.consume.event_log import rows as events
 from orderflow.consume.intake_states import WHY
+from orderflow.dlq.stock import METRICS as STOCK_METRICS
+from orderflow.model.metric import Metric
 from tools.local_kafka import LocalKafka
 
 README = ROOT / "README.md"
@@ -96,8 +98,17 @@ def _help_of(command: str) -> str:
 
 def metrics_table() -> str:
     """All metrics of the consumer, a row each, from the catalogue."""
+    return _table_of(METRICS)
+
+
+def stock_table() -> str:
+    """The same of dead letters."""
+    return _table_of(STOCK_METRICS)
+
+
+def _table_of(metrics: Sequence[Metric]) -> str:
     rows = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
-    for metric in METRICS:
+    for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.meaning)} |")
     return "\n".join(rows) + "\n"
@@ -123,6 +134,7 @@ _TABLES: Dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "modules": modules_table,
     "metrics": metrics_table,
+    "stock": stock_table,
     "stops": stops_table,
     "events": events_table,
 }

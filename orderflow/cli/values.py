@@ -102,6 +102,19 @@ URL = ValueType("URL", _url)
 USER_INFO = ValueType("USER:PASSWORD", _user_info)
 
 
+_LISTEN_AT = re.compile(r"(?:[^\s:\[\]/]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})")
+
+
+def _listen_at(text: str) -> str:
+    match = _LISTEN_AT.fullmatch(text)
+    if not match or not 1 <= int(match.group(1)) <= 65535:
+        raise ValueError("must be address:port, such as 127.0.0.1:9311 or 0.0.0.0:9311")
+    return text
+
+
+LISTEN_AT = ValueType("ADDRESS:PORT", _listen_at)
+
+
 def text(metavar: str) -> ValueType:
     """Any text."""
     return ValueType(metavar, str)

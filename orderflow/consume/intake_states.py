@@ -8,6 +8,8 @@ from orderflow.consume.figures import PartitionReading, Stop
 class Why(NamedTuple):
     """A reason to take in nothing."""
 
+    short: str
+    """For a status line."""
     words: str
     next_step: str
     """What a person does about it."""
@@ -15,41 +17,52 @@ class Why(NamedTuple):
 
 WHY: Dict[str, Why] = {
     "kafka_lost": Why(
+        "Kafka lost",
         "no broker is reached",
         "look at Kafka and the network; the consumer goes on by itself when one is back",
     ),
     "restoring": Why(
+        "restoring",
         "it was just assigned, and what is committed is being read",
         "nothing for a few seconds; after that, the lines `restoring is delayed` say what Kafka answers",
     ),
     "blocked": Why(
+        "Kafka refuses",
         "Kafka does not accept what is finished",
         "see the lines `cannot forward` or `not settled`: a right, a topic or a replica is missing",
     ),
     "outage": Why(
+        "outage brake",
         "nearly every order fails (outage brake)",
         "repair what the handler calls; one order a second is tried, and the first two that succeed end it",
     ),
     "full": Why(
+        "ledger full",
         "its ledger is full of waiting orders",
         "see why they wait: `dlq_handler.py waiting`, and the lines `retry`. The rest stays in Kafka",
     ),
     "registry": Why(
-        "the schema registry does not answer", "look at the registry; nothing is dead-lettered meanwhile"
+        "registry down",
+        "the schema registry does not answer",
+        "look at the registry; nothing is dead-lettered meanwhile",
     ),
     "stuck": Why(
+        "loop hangs",
         "the consumer's loop hangs",
         "`/livez` names the place; restart the process, and report the line",
     ),
     "careful": Why(
+        "careful",
         "orders that may have ended a process are called first",
         "nothing: it takes seconds. If it comes again, an order ends the process, and will be dead-lettered",
     ),
     "handler": Why(
+        "slow handler",
         "handler calls take long",
         "see `orders_longest_call_seconds` and `orders_handler_seconds`; more WORKERS or more processes",
     ),
     "undelivered": Why(
+        "not delivered",
         "the Kafka client delivers nothing, though there is something",
         "see whether the partition has a leader; if it has, restart the process and report it",
     ),
