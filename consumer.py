@@ -74,6 +74,7 @@ from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.orders import OrderRules
 from orderflow.supervise.link import SUPERVISED, Link, join
+from orderflow.supervise.supervisor import Plan
 from orderflow.version import VERSION
 
 
@@ -140,13 +141,11 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     settings = config.load(flags)
     link = join(flags.supervised)
     with HandlerStreams(err) as streams:
-        log = RunLog(streams.err, settings.log_format, settings.log_level)
+        log = RunLog(streams.err, settings.log_format, settings.log_level, _is_watched(link))
         try:
             if settings.processes is not None and link is None:
-                metrics = _metrics(settings)
-                return run_processes(
-                    argv, settings.processes, settings.shutdown_timeout_s, metrics, streams, log
-                )
+                plan = Plan(settings.processes, settings.shutdown_timeout_s)
+                return run_processes(argv, plan, _metrics(settings), streams, log)
             return _consume(settings, flags, streams, log, link)
         except CommandError as error:
             if settings.log_format != JSON:
@@ -158,6 +157,10 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
                 raise
             logging.getLogger("orderflow").exception("this is a bug of the toolkit")
             return FAILED
+
+
+def _is_watched(link: Optional[Link]) -> Optional[bool]:
+    return None if link is None else link.is_watched
 
 
 def _consume(
@@ -181,7 +184,8 @@ def _consume(
             link.on_stop(stop.request)
         parts = Parts(settings, conf, decoder, streams, log, link)
         try:
-            _banner(settings, flags, log.report)
+            if link is None or link.number == 1:
+                _banner(settings, flags, log.report)
             return _run(life, parts, flags, stop)
         finally:
             parts.recovery.close()
@@ -470,7 +474,7 @@ class Parts:
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
-        """Log an event of the engine."""
+        """Log an event, and tell whoever follows the run."""
         self.log.report(event, **fields)
         if self.progress is not None:
             self.progress.heard(event)

@@ -95,6 +95,11 @@ RUN_EVENTS: Mapping[str, Event] = {
         "a signal has asked the consumer to stop",
         lambda signal: f"stopping (signal {signal}): finishing what is running",
     ),
+    "process": Event(
+        "warn",
+        "a process of --processes has ended, or could not be started",
+        lambda process, detail: f"process {process} {detail}",
+    ),
     "ended": Event("info", "the consumer has ended as it should", _ended),
     "failed": Event("ERROR", "the consumer ends with an error", lambda detail: detail),
 }

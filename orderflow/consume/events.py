@@ -20,7 +20,6 @@ class Event(NamedTuple):
     """A kind of event: its severity, its meaning, and how to build its line from its fields."""
 
     severity: str
-    """`debug`: not printed, but told to a supervisor."""
     meaning: str
     line: Callable[..., str]
 

@@ -8,7 +8,7 @@ from orderflow.cli.signals import StopSignals
 from orderflow.consume.figures import Figures, Health, ProcessFigures, total
 from orderflow.consume.metrics import STALE_S, Metrics
 from orderflow.consume.process_figures import process_figures
-from orderflow.consume.progress import Account
+from orderflow.consume.progress import show_progress
 from orderflow.consume.run_log import RunLog
 from orderflow.consume.status_text import status_text
 from orderflow.consume.streams import HandlerStreams
@@ -19,27 +19,25 @@ from orderflow.supervise.report import ENDED, Report
 from orderflow.supervise.supervisor import Living, Plan, State, Supervisor
 
 SERVE_EVERY_S = 1.0
+SIGNALLED = 128
+"""Exit codes above this are those of signals."""
 
 
 def run_processes(
-    argv: Sequence[str],
-    processes: int,
-    shutdown_timeout_s: float,
-    metrics: Optional[Metrics],
-    streams: HandlerStreams,
-    log: RunLog,
+    argv: Sequence[str], plan: Plan, metrics: Optional[Metrics], streams: HandlerStreams, log: RunLog
 ) -> int:
-    """Run this command as so many processes until all are done or asked to stop; returns the exit code."""
-    crew = Crew(own_command(argv), SUPERVISED, Passage(log.status.clear).line)
+    """Run this command as several processes until all are done or asked to stop; returns the exit code."""
+    is_watched, passage = streams.err.can_rewrite, Passage(log.status.clear)
+    crew = Crew(own_command(argv), f"{SUPERVISED}={{}},{{}},{is_watched:d}", passage.line)
 
     def end_at_once(code: int) -> None:
         crew.kill()
         os._exit(code)
 
     together = Together(streams, log, _nobody if metrics is None else metrics.show)
-    with StopSignals(streams.err, end_at_once) as stop:
+    with StopSignals(streams.err, end_at_once, is_silent=not is_watched) as stop:
         crew.suspend_with_us()
-        code = Supervisor(crew, Plan(processes, shutdown_timeout_s), stop, together, time.monotonic).run()
+        code = Supervisor(crew, plan, stop, together, time.monotonic).run()
     together.sum_up()
     return code
 
@@ -54,34 +52,41 @@ class Together:
     def __init__(self, streams: HandlerStreams, log: RunLog, serve: Callable[[Figures], None]) -> None:
         """`serve` gets the figures once a second."""
         self._streams = streams
-        self._status, self._report = log.status, log.report
+        self._log = log
         self._serve = serve
         self._serve_at_s = 0.0
+        self._has_begun = False
         self._of_ended = Figures(consumers=0)
         self._left_waiting: Dict[int, int] = {}
         """By partition: the orders that waited when its last owner ended."""
         self._began_s = time.monotonic()
 
-    def say(self, line: str) -> None:
-        """Print a line of our own."""
-        self._report("supervisor", text=line)
+    def say(self, number: int, what: str) -> None:
+        """Log what has become of a process."""
+        self._log.report("process", process=number, detail=what)
+
+    def stopping(self, code: int) -> None:
+        """A signal asks for it, where the exit code is one of a signal."""
+        if code > SIGNALLED:
+            self._log.report("stopping", signal=code - SIGNALLED)
 
     def show(self, found: State) -> None:
         """The status line if it is due, the metrics once a second."""
-        if self._status.due():
-            self._status.show(self._text(found))
+        if self._log.status.due():
+            figures = self._figures(found.living)
+            show_progress(self._log, figures, self._text(found, figures))
         lost = self._streams.take_loss()
         if lost is not None:
-            self._report("output_lost", detail=lost)
+            self._log.report("output_lost", detail=lost)
         if time.monotonic() >= self._serve_at_s:
             self._serve_at_s = time.monotonic() + SERVE_EVERY_S
             self._serve(self._page(found))
 
-    def _text(self, found: State) -> str:
+    def _text(self, found: State, figures: Figures) -> str:
         working = sum(bool(each.report.state) for each in found.living)
         few = f"{working} of {found.wanted} running  " if working < found.wanted else ""
         again = f"restarts {found.restarts}  " if found.restarts else ""
-        return few + again + status_text(self._figures(found.living), time.monotonic() - self._began_s)
+        return few + again + status_text(figures, time.monotonic() - self._began_s)
 
     def _figures(self, living: Sequence[Living]) -> Figures:
         return total([self._of_ended, *(figures_of(each.report) for each in living)])
@@ -97,26 +102,22 @@ class Together:
 
     def count_ended(self, report: Report) -> None:
         """A process has ended, and this was its last report."""
+        self._has_begun = self._has_begun or bool(report.state)
         self._of_ended = self._of_ended.plus(counted(figures_of(report)))
         if report.state == ENDED:
             self._left_waiting.update({number: waiting for number, (_, waiting) in report.partitions.items()})
 
     def sum_up(self) -> None:
         """The account of the run, as of one consumer."""
-        self._status.clear()
-        done = Account(
-            self._of_ended.processed,
-            sum(self._of_ended.dead_lettered.values()),
-            sum(self._of_ended.retries.values()),
-            sum(self._left_waiting.values()),
-        )
-        if any(done):
-            self._report(
+        self._log.status.clear()
+        done = self._of_ended
+        if self._has_begun:
+            self._log.report(
                 "ended",
                 processed=done.processed,
-                dead_lettered=done.dead_lettered,
-                retries=done.retries,
-                waiting=done.waiting,
+                dead_lettered=sum(done.dead_lettered.values()),
+                retries=sum(done.retries.values()),
+                waiting=sum(self._left_waiting.values()),
                 took_s=time.monotonic() - self._began_s,
             )
 

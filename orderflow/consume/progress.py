@@ -1,9 +1,8 @@
 """Shows how a run goes: on the terminal and to Prometheus, or to the supervisor of several processes."""
 
 import time
-from typing import Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
-from orderflow.cli.terminal import count, duration
 from orderflow.consume.engine import Engine
 from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.figures import Figures
@@ -33,6 +32,9 @@ class Progress(Protocol):
     def heard(self, event: str) -> None:
         """The engine has reported this event."""
 
+    def stopping(self, number: Optional[int]) -> None:
+        """The run was asked to stop, as by this signal."""
+
     def leave(self) -> None:
         """The run is over, in whatever way."""
 
@@ -41,12 +43,12 @@ class Progress(Protocol):
 
 
 class Display:
-    """The terminal, and the metrics port if there is one."""
+    """The terminal or the log, and the metrics port if there is one."""
 
     def __init__(self, engine: Engine, monitor: Monitor, log: RunLog, metrics: Optional[Metrics]) -> None:
         self._engine = engine
         self._monitor = monitor
-        self._status, self._report = log.status, log.report
+        self._log = log
         self._metrics = metrics
         self._began_s = time.monotonic()
 
@@ -56,27 +58,10 @@ class Display:
 
     def show(self) -> None:
         """The status line, if it is due."""
-        if self._status.due():
+        if self._log.status.due():
             processed = self._engine.settling.counts.processed
-            self._tell(self._monitor.figures._replace(processed=processed))
-
-    def _tell(self, figures: Figures) -> None:
-        """In place on a terminal; elsewhere in the log."""
-        text = status_text(figures, time.monotonic() - self._began_s)
-        if self._status.is_live:
-            return self._status.show(text)
-        self._status.logged()
-        self._report(
-            "progress",
-            text=text,
-            processed=figures.processed,
-            dead_lettered=sum(figures.dead_lettered.values()),
-            waiting=figures.waiting,
-            in_flight=figures.in_flight,
-            queued=figures.queued,
-            unseen=figures.unseen,
-        )
-        return None
+            figures = self._monitor.figures._replace(processed=processed)
+            show_progress(self._log, figures, status_text(figures, time.monotonic() - self._began_s))
 
     def watched(self, figures: Figures) -> None:
         """Prometheus gets the figures of now."""
@@ -86,22 +71,43 @@ class Display:
     def heard(self, event: str) -> None:
         """It has its own line."""
 
+    def stopping(self, number: Optional[int]) -> None:
+        """Log it."""
+        self._log.report("stopping", signal=number)
+
     def leave(self) -> None:
         """Take the status line away."""
-        self._status.clear()
+        self._log.status.clear()
 
     def sum_up(self) -> None:
         """One line."""
         processed, dead_lettered = self._engine.settling.counts
-        done = Account(processed, dead_lettered, self._engine.retries, self._engine.waiting)
-        self._report(
+        self._log.report(
             "ended",
-            processed=done.processed,
-            dead_lettered=done.dead_lettered,
-            retries=done.retries,
-            waiting=done.waiting,
+            processed=processed,
+            dead_lettered=dead_lettered,
+            retries=self._engine.retries,
+            waiting=self._engine.waiting,
             took_s=time.monotonic() - self._began_s,
         )
+
+
+def show_progress(log: RunLog, figures: Figures, text: str) -> None:
+    """Show it in place on a terminal, else log it."""
+    if log.status.is_live:
+        return log.status.show(text)
+    log.status.logged()
+    log.report(
+        "progress",
+        text=text,
+        processed=figures.processed,
+        dead_lettered=sum(figures.dead_lettered.values()),
+        waiting=figures.waiting,
+        in_flight=figures.in_flight,
+        queued=figures.queued,
+        unseen=figures.unseen,
+    )
+    return None
 
 
 class Reports:
@@ -141,6 +147,9 @@ class Reports:
             self._look()
             self._send(self._figures())
 
+    def stopping(self, number: Optional[int]) -> None:
+        """Nothing: the supervisor has asked for it."""
+
     def leave(self) -> None:
         """Nothing: a run that fails has no last word."""
 
@@ -164,22 +173,3 @@ class Reports:
 
     def _send(self, figures: Figures) -> None:
         self._link.send(Report(self._state, figures.as_json(), self._partitions, self._suspects))
-
-
-class Account(NamedTuple):
-    """What was done in a run, and what is left."""
-
-    processed: int
-    dead_lettered: int
-    retries: int
-    waiting: int
-
-    def line(self, took_s: float) -> str:
-        """The summary of the run."""
-        left = (
-            f"; {count(self.waiting)} still waiting, to be resumed at the next start" if self.waiting else ""
-        )
-        return (
-            f"processed {count(self.processed)}, dead-lettered {count(self.dead_lettered)}, "
-            f"retries {count(self.retries)}, in {duration(took_s)}{left}"
-        )

@@ -1,7 +1,7 @@
 """The log of one run of the consumer: every event is counted, and written above the status line."""
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from orderflow.cli.log import JSON, Log
 from orderflow.cli.output import Notes
@@ -14,12 +14,20 @@ class RunLog:
     """Takes every event of a run, from any thread."""
 
     def __init__(
-        self, err: Notes, form: str, level: str, clock: Callable[[], float] = time.monotonic
+        self,
+        err: Notes,
+        form: str,
+        level: str,
+        is_watched: Optional[bool] = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """From now on, what anybody logs in this process comes out here."""
+        """From now on, what anybody logs in this process comes out here.
+
+        `is_watched`: whether it ends up on a terminal, where `err` itself does not tell.
+        """
         self.counts = EventCounts()
         self.status = StatusLine(err, clock, is_plain=form == JSON)
-        self._log = Log(self.status.note, form, level, err.is_terminal)
+        self._log = Log(self.status.note, form, level, err.can_rewrite if is_watched is None else is_watched)
         self._log.begin()
 
     def report(self, event: str, **fields: Any) -> None:

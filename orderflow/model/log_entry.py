@@ -13,7 +13,7 @@ WORD_LEVELS: Mapping[str, str] = {
     "warn": "warning",
     "ERROR": "error",
 }
-"""The words that lines begin with, and their levels. "retry" and "dead" say more than their level would."""
+"""The words that lines begin with, and their levels. Two say more than their level would."""
 
 
 class LogEntry(NamedTuple):

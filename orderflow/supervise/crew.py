@@ -108,7 +108,7 @@ class Crew:
     """All processes that run."""
 
     def __init__(self, command: Sequence[str], flag: str, out: Print) -> None:
-        """`command` is repeated for each process, with `flag` saying which one it is, and its link."""
+        """`command` is repeated for each process; `flag` is filled with its number and that of its link."""
         self._command = list(command)
         self._flag = flag
         self._out = out
@@ -120,7 +120,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         with theirs:
             popen = subprocess.Popen(
-                [*self._command, self._flag, f"{number},{theirs.fileno()}"],
+                [*self._command, self._flag.format(number, theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -39,17 +39,21 @@ class Passage:
     def __init__(self, make_room: Callable[[], None]) -> None:
         """`make_room` removes the status line."""
         self._make_room = make_room
-        self._has_numbers = False
-        """Whether each line starts with the number of its process: since a second one has spoken."""
+        self._has_several = False
+        """Whether a second one has spoken, so that it matters which one says what."""
 
     def line(self, number: int, line: bytes, is_error: bool) -> None:
-        """Print a line of process number `number`."""
-        self._has_numbers = self._has_numbers or number > 1
+        """Print a line of process number `number`, with that number if it is for people.
+
+        What handlers print to stdout may be data for another program, and so is a line of JSON.
+        """
+        self._has_several = self._has_several or number > 1
+        has_number = self._has_several and is_error and not line.startswith(b"{")
         stream = sys.stderr if is_error else sys.stdout
         text = line.decode(stream.encoding or "utf-8", "backslashreplace")
         self._make_room()
         with contextlib.suppress(OSError):
-            stream.write(f"[{number}] {text}\n" if self._has_numbers else f"{text}\n")
+            stream.write(f"[{number}] {text}\n" if has_number else f"{text}\n")
             stream.flush()
 
 

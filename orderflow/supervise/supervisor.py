@@ -62,8 +62,11 @@ class Stop(Protocol):
 class Audience(Protocol):
     """Whoever watches."""
 
-    def say(self, line: str) -> None:
-        """Tell this."""
+    def say(self, number: int, what: str) -> None:
+        """Tell what has become of this process."""
+
+    def stopping(self, code: int) -> None:
+        """All processes are asked to stop; those that do end with this code."""
 
     def show(self, state: "State") -> None:
         """Show how it goes; called several times a second."""
@@ -240,7 +243,7 @@ class Supervisor:
             self._say(slot, obituary(ending))
 
     def _say(self, slot: Slot, what: str) -> None:
-        self._audience.say(f"process {slot.number} {what}")
+        self._audience.say(slot.number, what)
 
     # --- stopping --------------------------------------------------------------------------------
 
@@ -258,6 +261,7 @@ class Supervisor:
 
     def _begin_stop(self, code: int) -> None:
         self._stop_code = code
+        self._audience.stopping(code)
         self._codes.append(code)
         self._kill_at_s = self._clock() + self._plan.shutdown_timeout_s + GRACE_S
         for slot in self._slots:

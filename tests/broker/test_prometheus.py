@@ -25,7 +25,7 @@ JOB = "orders"
 AT_ONCE = [(r"for: \w+", "for: 0s")]
 HASTENED = [*AT_ONCE, ("> (120|300)", "> 1"), (r"\[10m:1m\]", "[10s:1s]"), (r"\[6h\]", "[1m]")]
 """Rules that would take minutes to ring ring within seconds."""
-SILENT_IN_HEALTH = ("orders_intake_stopped_seconds", "orders_settlement_seconds")
+SILENT_IN_HEALTH = ("orders_intake_stopped_seconds", "orders_settlement_seconds", "orders_retries_total")
 """Asked for by graphs that are empty while nothing of this kind has happened."""
 
 

@@ -37,6 +37,7 @@ SAMPLES: Dict[str, Any] = {
     "max_bytes": 750,
     "detail": "Broker: not available",
     "step": "settling",
+    "process": 2,
     "version": "1.0",
     "brokers": "localhost:9092",
     "topic": "orders",

@@ -1,9 +1,11 @@
 """Several processes shown as one consumer: sums, the status line, and the account at the end."""
 
 import io
-from typing import Callable, List
+import logging
+from typing import Callable, Iterator, List
 
-from orderflow.cli.log import TEXT
+import pytest
+
 from orderflow.cli.output import Notes
 from orderflow.consume.figures import Figures, Health, PartitionFigures, ProcessFigures
 from orderflow.consume.processes import Together, counted, health_of
@@ -29,6 +31,16 @@ def working(figures: Figures, number: int = 1, silent_s: float = 0.0) -> Living:
 
 
 STARTING = Living(2, NOTHING)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A log takes over all that is logged in the process, which ends with the test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = before, level
 
 
 class Screen(io.StringIO):
@@ -57,8 +69,7 @@ class Watched:
     def __init__(self, show: Callable[[Figures], None] = lambda figures: None) -> None:
         self.screen = Screen()
         notes = Notes(self.screen)
-        log = RunLog(notes, TEXT, "info", Later())
-        self.together = Together(HandlerStreams(notes), log, show)
+        self.together = Together(HandlerStreams(notes), RunLog(notes, "text", "info", clock=Later()), show)
 
     def line(self, *living: Living, wanted: int, restarts: int = 0) -> str:
         """The status line."""
@@ -100,7 +111,7 @@ def test_the_account_adds_up_all_that_was_done() -> None:
     watched.together.sum_up()
 
     account = watched.screen.getvalue()
-    assert account.partition(" info ")[2].startswith("processed 3,000, dead-lettered 6, retries 90, in ")
+    assert " info processed 3,000, dead-lettered 6, retries 90, in " in account
     assert account.endswith("; 3 still waiting, to be resumed at the next start\n")
 
 

@@ -17,12 +17,13 @@ from orderflow.supervise.link import SUPERVISED
 from orderflow.supervise.report import ENDED
 from tests.support.pipeline import ROOT, eventually
 
+FLAG = f"{SUPERVISED}={{}},{{}},0"
 PROLOGUE = f"""
 import os, signal, subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from orderflow.supervise import link
 from orderflow.supervise.report import ENDED, WORKING, Report
-ours = link.join(sys.argv[-1])
+ours = link.join(sys.argv[-1].partition("=")[2])
 """
 
 Heard = List[Tuple[int, bytes, bool]]
@@ -34,7 +35,7 @@ class Stage:
     def __init__(self, script: str) -> None:
         self.heard: Heard = []
         command = [sys.executable, "-c", PROLOGUE + textwrap.dedent(script)]
-        self.crew = Crew(command, SUPERVISED, lambda *line: self.heard.append(line))
+        self.crew = Crew(command, FLAG, lambda *line: self.heard.append(line))
 
     def until(self, condition: Callable[[], object]) -> None:
         """Listen until the condition holds."""
@@ -186,7 +187,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from orderflow.supervise.crew import Crew
 command = [sys.executable, "-c", sys.argv[1]]
-crew = Crew(command, "--supervised", lambda number, line, is_error: print(line.decode(), flush=True))
+crew = Crew(command, {FLAG!r}, lambda number, line, is_error: print(line.decode(), flush=True))
 crew.start(1)
 while True:
     crew.wait(1.0)
@@ -221,7 +222,7 @@ SUSPENDED = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from orderflow.supervise.crew import Crew
-crew = Crew([sys.executable, "-c", sys.argv[1]], "--supervised", lambda *line: None)
+crew = Crew([sys.executable, "-c", sys.argv[1]], {FLAG!r}, lambda *line: None)
 process = crew.start(1)
 crew.suspend_with_us()
 print(process.pid, flush=True)

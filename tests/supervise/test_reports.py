@@ -40,15 +40,16 @@ def test_a_line_without_end_is_passed_on_in_pieces() -> None:
 
 
 def test_each_line_goes_where_the_process_sent_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the number of its process where there are several."""
+    """With the number of its process where there are several, unless it is data for another program."""
     passage = Passage(lambda: None)
     passage.line(1, b"the first is alone", is_error=True)
     passage.line(2, b"info partition 1 is ready", is_error=True)
+    passage.line(2, b'{"event":"ready"}', is_error=True)
     passage.line(1, "caf\u00e9 \xff".encode("latin-1"), is_error=False)
 
     printed = capsys.readouterr()
-    assert printed.err == "the first is alone\n[2] info partition 1 is ready\n"
-    assert printed.out == "[1] caf\\xe9 \\xff\n"
+    assert printed.err == 'the first is alone\n[2] info partition 1 is ready\n{"event":"ready"}\n'
+    assert printed.out == "caf\\xe9 \\xff\n"
 
 
 def test_the_status_line_makes_room_for_each_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,7 @@ class Stage:
         self.children: Dict[int, List[ScriptedChild]] = {}
         self.started: List[Tuple[int, float]] = []
         self.said: List[str] = []
+        self.stopped_with: List[int] = []
         self.shown: List[State] = []
 
     def run(self) -> int:
@@ -114,9 +115,13 @@ class Stage:
 
     # --- who watches
 
-    def say(self, line: str) -> None:
+    def say(self, number: int, what: str) -> None:
         """Keep it."""
-        self.said.append(line)
+        self.said.append(f"process {number} {what}")
+
+    def stopping(self, code: int) -> None:
+        """Keep the code."""
+        self.stopped_with.append(code)
 
     def show(self, state: State) -> None:
         """Keep it."""
@@ -249,7 +254,7 @@ def test_a_stop_is_passed_on_once(code: int) -> None:
 
     assert stage.run() == code
     assert [child.orders for each in stage.children.values() for child in each] == [["stop"], ["stop"]]
-    assert stage.said == []
+    assert (stage.said, stage.stopped_with) == ([], [code])
 
 
 def test_one_that_waits_for_its_restart_is_not_started_any_more() -> None:

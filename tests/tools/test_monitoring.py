@@ -12,6 +12,7 @@ import yaml
 
 import dlq_handler
 from orderflow.consume.catalogue import METRICS
+from orderflow.dlq import stock
 from orderflow.model.metric import HISTOGRAM
 from tests.conftest import missing
 from tools import dashboard, jvm, prometheus
@@ -129,7 +130,7 @@ def named() -> Set[str]:
 
 def test_every_metric_that_is_asked_for_exists() -> None:
     """In the consumer's catalogue; of a histogram, its buckets."""
-    told = {metric.name for metric in METRICS}
+    told = {metric.name for metric in [*METRICS, *stock.METRICS]}
     told |= {f"{metric.name}_bucket" for metric in METRICS if metric.kind == HISTOGRAM}
 
     assert named() - told == set()

@@ -207,7 +207,7 @@ PARSERS: Dict[str, Callable[[List[str]], Any]] = {
 
 def _commands(text: str) -> Iterator[Tuple[str, str]]:
     outside = re.sub(r"<!-- generated.*?<!-- end -->", "", text, flags=re.S)
-    return iter(re.findall(rf"\bpython ({'|'.join(PARSERS)})\.py ?([^`\n;|]*)", outside))
+    return iter(re.findall(rf"\bpython ({'|'.join(PARSERS)})\.py ?((?:(?! 2>)[^`\n;|])*)", outside))
 
 
 def test_commands_are_found() -> None:
