@@ -4,13 +4,21 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
 
 from tests.support.pipeline import Pipeline
 
 COMMANDS = (("producer.py",), ("consumer.py",), ("dlq_handler.py", "list"))
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Children are hung up by SIGHUP even where the tests themselves were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
