@@ -38,16 +38,15 @@ def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
         assert "`make kafka` or `docker compose up -d`" in finished.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stop_while_kafka_does_not_answer_ends_it_at_once(
-    number: int, topic: Callable[..., str], tmp_path: Path
+    topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """Not when the time for an answer is over. Each has a server of its own, which takes it and is silent."""
     shop = Pipeline("", topic, tmp_path)
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in COMMANDS]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     everyone = [shop.start(*command, "-b", where) for command, where in zip(COMMANDS, addresses)]
-    for server, running in zip(servers, everyone):
+    for server, running, number in zip(servers, everyone, (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)):
         with server:
             server.settimeout(60)
             connection, _ = server.accept()
