@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, Callable, List, Sequence, TextIO
+from typing import Any, Callable, Iterator, List, Sequence, TextIO
 
 import pytest
 
@@ -218,6 +218,14 @@ with StopSignals(err) as stop:
     out.line("clean")
     return stop.exit_code
 """
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Children are hung up by SIGHUP even where the tests themselves were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def signalled(numbers: Sequence[int], stubborn: bool = False) -> "subprocess.CompletedProcess[str]":

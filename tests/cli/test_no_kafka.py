@@ -4,13 +4,21 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
 
 from tests.support.pipeline import Pipeline
 
 COMMANDS = (("producer.py",), ("consumer.py",), ("dlq_handler.py", "list"))
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Children are hung up by SIGHUP even where the tests themselves were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
@@ -30,16 +38,15 @@ def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
         assert "`make kafka` or `docker compose up -d`" in finished.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stop_while_kafka_does_not_answer_ends_it_at_once(
-    number: int, topic: Callable[..., str], tmp_path: Path
+    topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """Not when the time for an answer is over. Each has a server of its own, which takes it and is silent."""
     shop = Pipeline("", topic, tmp_path)
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in COMMANDS]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     everyone = [shop.start(*command, "-b", where) for command, where in zip(COMMANDS, addresses)]
-    for server, running in zip(servers, everyone):
+    for server, running, number in zip(servers, everyone, (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)):
         with server:
             server.settimeout(60)
             connection, _ = server.accept()

@@ -13,7 +13,7 @@ import termios
 import textwrap
 from fcntl import ioctl
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, Iterator, List, Sequence
 
 import pytest
 
@@ -27,6 +27,14 @@ BUSY = (
 
 It prints a line when the call is under way: another thread does, since the call lets others run.
 """
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Children are hung up by SIGHUP even where the tests themselves were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def started(body: str, *prefix: str, **options: Any) -> "subprocess.Popen[str]":

@@ -24,9 +24,8 @@ TIMESTAMP_TYPES = {"CreateTime": "create", "LogAppendTime": "logappend", None: "
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON, printable ASCII only: DEL is ASCII too."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("\x7f", "\\u007f")
+    """One line of JSON, printable ASCII only."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def envelope(letter: Letter) -> Json:

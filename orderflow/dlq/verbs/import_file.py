@@ -53,7 +53,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         try:
             _send_all(desk, file, dated)
         except RecordsRefused as refusal:
-            raise Refused(_refused_lines(args.file, refusal)) from refusal
+            raise Refused(*_refused_lines(args.file, refusal)) from refusal
     if desk.signals.requested:
         desk.note("stopped: nothing was sent")
         return desk.signals.exit_code
@@ -63,11 +63,11 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     return 0
 
 
-def _refused_lines(name: str, refusal: RecordsRefused) -> str:
+def _refused_lines(name: str, refusal: RecordsRefused) -> List[str]:
     """Kafka may refuse a whole batch for one, so these are the lines among which it is."""
     lines = list(refusal.reasons.items())
     told = [f"  {name}:{line}: {reason}" for line, reason in lines[:MOST_FAULTS_TOLD]]
-    return "\n".join([f"nothing was sent: Kafka refuses {plural(len(lines), 'line')}", *told])
+    return [f"nothing was sent: Kafka refuses {plural(len(lines), 'line')}", *told]
 
 
 class Dated(NamedTuple):
