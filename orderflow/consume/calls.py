@@ -34,6 +34,8 @@ class Calls:
         """When the current slice of calls ends."""
         self.orphans: Dict[int, int] = {}
         """Calls still running for partitions that were revoked or are being restored, by partition."""
+        self.keeps_one_free = False
+        """An order waits for a worker that is free, so none is given orders ahead."""
         self._is_stopping = False
         self._held: List[Task] = []
         """Orders whose key has run as far as it may before a settlement."""
@@ -184,13 +186,22 @@ class Calls:
     @property
     def has_free_worker(self) -> bool:
         """Whether a call submitted now would start soon."""
-        return self._workers is None or self._workers.in_flight < self._workers.most
+        return self._workers is None or (self._has_slot(self._workers) and not self.keeps_one_free)
+
+    @staticmethod
+    def _has_slot(workers: Union[Workers, LoopWorkers]) -> bool:
+        return workers.in_flight < workers.most
+
+    def keep_one_free(self, wanted: bool) -> None:
+        """Give out nothing until a worker is free, or no longer."""
+        self.keeps_one_free = wanted
 
     def may_retry(self, shares: bool) -> bool:
         """Whether another order that is due may be called; `shares`: there are fresh orders as well."""
         if self._workers is None:
             return True
-        return self.has_free_worker and (not shares or len(self._retries) < self._share.most_retries)
+        has_turn = not shares or len(self._retries) < self._share.most_retries
+        return has_turn and self._has_slot(self._workers)
 
     def collect(self, timeout_s: float) -> None:
         """Process the calls the workers have finished, waiting up to `timeout_s` for the first."""

@@ -48,15 +48,21 @@ class DueCalls:
         return self._rest.begin(now_s - began_s, now_s)
 
     def _call_due(self) -> None:
+        room = min(FIRST_CHUNK, self._calls.free_workers)
+        if self._calls.keeps_one_free and not room:
+            return
         guarded: List[Task] = []
         for task in self._due():
-            if task.head.careful:
-                guarded.append(task)
-            else:
+            if not task.head.careful:
                 self._calls.retry(*task)
-        if guarded:
-            room = min(FIRST_CHUNK, self._calls.free_workers)
-            self._careful.postpone(guarded[room:])
+                continue
+            guarded.append(task)
+            if len(guarded) >= room:
+                break
+        # Orders are announced only where they start at once, and busy workers are given orders ahead.
+        self._calls.keep_one_free(bool(guarded) and not room)
+        self._careful.postpone(guarded[room:])
+        if guarded[:room]:
             self._careful.call_announced(guarded[:room])
 
     def _due(self) -> Iterator[Task]:

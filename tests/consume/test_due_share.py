@@ -156,3 +156,39 @@ def test_retries_in_flight_are_as_many_as_take_their_share(
 ) -> None:
     """By how long both take: of 64 workers with 256 calls in flight."""
     assert most == most_retries(64, 256, retry_s, fresh_s)
+
+
+def _die_with_orders_waiting(topic: Topic, orders: int) -> None:
+    """A process ends without a stop, so the next one is careful with what waits."""
+    life = Life(topic, Shop(topic, 0.0))
+    topic.fill(orders)
+    life.until(lambda: _waiting(life) == orders and life.engine.settling.is_idle)
+    life.step(5)
+
+
+def test_what_is_to_be_called_carefully_later_keeps_its_place() -> None:
+    """After a death, orders are announced some at a time: the others that are due are not put off."""
+    topic = Topic()
+    _die_with_orders_waiting(topic, 400)
+    topic.clock.pass_by(2 * CLOSED_S)
+    shop = Shop(topic, 0.0)
+    shop.is_open = True
+    life = Life(topic, shop)
+    life.until(lambda: bool(shop.calls))
+    waiting = list(life.engine.assignment.ready[0].ledger.waiting())
+    assert 100 < len(waiting) < 400
+    assert 1 == len({head.due_s for head in waiting}), "some were put off"
+
+
+def test_workers_call_what_needs_a_free_worker_while_fresh_orders_are_there() -> None:
+    """After a death, orders that waited start only where a worker is free, and workers get orders ahead."""
+    topic, shop = Topic(), BusyShop(takes_long=False)
+    _die_with_orders_waiting(topic, 40)
+    shop.is_open = True
+    _put_fresh(topic, 2_500)
+    life = Life(topic, shop, workers=4)
+    life.until(lambda: shop.calls.count("fresh") == 2_500)
+    _put_fresh(topic, 2_000)
+    topic.clock.pass_by(2 * CLOSED_S)
+    life.until(lambda: shop.calls.count("retry") == 40 or shop.calls.count("fresh") > 4_400, steps=50_000)
+    assert 40 == shop.calls.count("retry")
