@@ -8,7 +8,7 @@ from confluent_kafka.admin import AclBinding, AdminClient
 from tests.support.pipeline import ROOT
 
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0]
+COMMANDS = next(block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "acl --" in block)
 SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
 
 
