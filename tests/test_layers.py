@@ -192,6 +192,8 @@ WRITES_TEXT = {
 
 JOINS_LINES = {
     "orderflow.exits": "the text of an error for whoever does not print it",
+    "orderflow.cli.log": "a formatter of the standard library returns one text; what it joins is escaped",
+    "orderflow.dlq.watch.app": "a widget takes one text",
     "orderflow.cli.arguments": "argparse takes an epilog as one text",
     "orderflow.avro.strict_reader": "Python's source",
 }

@@ -18,6 +18,7 @@ from orderflow.cli.output import Notes
 from orderflow.cli.terminal import program
 from orderflow.exits import OK
 
+HANGUP = getattr(signal, "SIGHUP", None)
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -113,8 +114,7 @@ class _Ears:
 
 def _wanted() -> List[int]:
     """Those to hear. `nohup` ignores SIGHUP for its command, which is then not asked to stop by it."""
-    hangup = getattr(signal, "SIGHUP", None)
-    return [n for n in STOPPING if n != hangup or signal.getsignal(n) is not signal.SIG_IGN]
+    return [n for n in STOPPING if n != HANGUP or signal.getsignal(n) is not signal.SIG_IGN]
 
 
 _EARS = _Ears()
@@ -199,6 +199,8 @@ class StopSignals:
 
     def hear(self, number: int) -> None:
         """A signal has arrived."""
+        if self._has_heard and number == HANGUP == self.signal:
+            return  # when a terminal is closed, both the system and the shell send one
         if self._has_heard or self._can_end:
             self._at_once(128 + number)
         self._has_heard = True

@@ -186,11 +186,8 @@ class Calls:
     @property
     def has_free_worker(self) -> bool:
         """Whether a call submitted now would start soon."""
-        return self._workers is None or (self._has_slot(self._workers) and not self.keeps_one_free)
-
-    @staticmethod
-    def _has_slot(workers: Union[Workers, LoopWorkers]) -> bool:
-        return workers.in_flight < workers.most
+        workers = self._workers
+        return workers is None or (workers.in_flight < workers.most and not self.keeps_one_free)
 
     def keep_one_free(self, wanted: bool) -> None:
         """Give out nothing until a worker is free, or no longer."""
@@ -201,7 +198,7 @@ class Calls:
         if self._workers is None:
             return True
         has_turn = not shares or len(self._retries) < self._share.most_retries
-        return has_turn and self._has_slot(self._workers)
+        return has_turn and self._workers.in_flight < self._workers.most
 
     def collect(self, timeout_s: float) -> None:
         """Process the calls the workers have finished, waiting up to `timeout_s` for the first."""

@@ -89,7 +89,6 @@ RUN_EVENTS: Mapping[str, Event] = {
         "the list of waiting orders has to fit into commit metadata",
         lambda detail: detail,
     ),
-    "supervisor": Event("info", "what the supervisor of several processes does", lambda text: text),
     "stopping": Event(
         "info",
         "a signal has asked the consumer to stop",

@@ -30,6 +30,10 @@ CONFIG: Dict[str, Any] = {
 }
 
 
+DENSE: Dict[str, Any] = {"fetch.message.max.bytes": 1_048_576, "queued.min.messages": 10_000}
+"""Where nearly all is read through, larger fetches take a tenth of the time."""
+
+
 class Found(NamedTuple):
     """What one poll found in one partition."""
 
@@ -49,6 +53,11 @@ class _Search:
         self.through = self.through_from = through
         self.end = end
         self.place = self.target() or 0
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the wanted offsets stand so close that most of the log between them is read."""
+        return len(self.lone) > 1 and (self.lone[-1] - self.lone[0]) < READ_ON * len(self.lone)
 
     def target(self) -> Optional[int]:
         """The next wanted offset, or None if there is none left."""
@@ -119,7 +128,8 @@ class Recovery:
         if search.target() is None:
             return
         if self._consumer is None:
-            self._consumer = Consumer(self._config)
+            is_dense = through is not None or search.is_dense
+            self._consumer = Consumer({**self._config, **(DENSE if is_dense else {})})
         self._searches[partition] = search
         self._consumer.incremental_assign([self._place(partition)])
 

@@ -111,4 +111,4 @@ def _without(header: Header, words: List[bytes]) -> Header:
 
 
 def _no_value(value: Optional[bytes]) -> Any:
-    raise Undecodable("some of its fields are hidden, and its value with them", "decode.masked")
+    raise Undecodable("some of its fields are hidden, and its value with them", "show.masked")

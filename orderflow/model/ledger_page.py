@@ -88,6 +88,14 @@ def write_page(key: bytes, heading: Heading, entries: List[bytes], key_hashes: L
     return body + CHECK.pack(crc32(body, crc32(key)))
 
 
+def number_of(value: Optional[bytes]) -> int:
+    """The number that a page bears, without a look at the rest; -1 if it is none."""
+    if value is None or len(value) < HEADER.size or not value.startswith(MAGIC):
+        return -1
+    number: int = HEADER.unpack_from(value)[1]
+    return number
+
+
 def read_page(key: bytes, value: Optional[bytes]) -> Optional[Page]:
     """The page in a record; None if it is none of ours, or damaged."""
     try:
