@@ -81,11 +81,13 @@ class Service:
 
     def _work(self) -> int:
         self._progress.begin()
+        leave_by_s: Optional[float] = None
         try:
             code = self._step_until_done()
+            leave_by_s = time.monotonic() + self._shutdown_timeout_s
             self._monitor.stopping()
             self._watch.require_same_topic()
-            self._loop.finish_calls(time.monotonic() + max(0.0, self._shutdown_timeout_s - LEAVING_S))
+            self._loop.finish_calls(max(time.monotonic(), leave_by_s - LEAVING_S))
             return code
         except BaseException as crash:
             end_if_forked(self._pid, crash)
@@ -95,9 +97,15 @@ class Service:
                 raise CommandError(EXITED) from crash
             raise
         finally:
-            self._watchdog.idle()
-            self._session.close()
+            self._leave(leave_by_s)
             self._monitor.end()
+
+    def _leave(self, by_s: Optional[float]) -> None:
+        """Leave the group by then (monotonic clock; None: there was no shutdown), or end the process."""
+        left_s = self._shutdown_timeout_s if by_s is None else by_s - time.monotonic()
+        self._watchdog.leaving(max(LEAVING_S, left_s))
+        self._session.close()
+        self._watchdog.left()
 
     def _step_until_done(self) -> int:
         drain = None if self._drain is None else self._drain()

@@ -1,4 +1,4 @@
-"""Ends the process when a handler call never returns.
+"""Ends the process when a handler call, or the client's good-bye to its group, never returns.
 
 After the restart, the "open" mark in the committed metadata leads to careful calls.
 """
@@ -28,6 +28,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
         self._armed_until_s = 0.0
+        self._is_leaving = False
 
     def busy(self) -> None:
         """A call has started or finished: restart the time-out."""
@@ -44,6 +45,8 @@ class Watchdog:
 
     def _arm(self) -> None:
         """Postpone faulthandler's timer: whoever gets here holds the GIL, so it is not stuck."""
+        if self._is_leaving:
+            return
         now_s = time.monotonic()
         if now_s > self._armed_until_s - self.timeout_s - GRACE_S / 2:
             faulthandler.dump_traceback_later(self.timeout_s + GRACE_S, exit=True, file=self._dump_to)
@@ -55,6 +58,22 @@ class Watchdog:
         if self._armed_until_s:
             faulthandler.cancel_dump_traceback_later()
             self._armed_until_s = 0.0
+
+    def leaving(self, within_s: float) -> None:
+        """The client is about to leave its group: end the process if that takes longer.
+
+        What is asked of the client in the last rebalance callback is never answered if its side of the group
+        has ended by then, and it waits without a time-out, in part without letting go of the GIL (librdkafka
+        issue 4041; met with 2.16). So only faulthandler's timer can help.
+        """
+        self.idle()
+        self._is_leaving = True
+        faulthandler.dump_traceback_later(within_s, exit=True, file=self._dump_to)
+
+    def left(self) -> None:
+        """The client has left its group."""
+        self._is_leaving = False
+        faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
         while True:

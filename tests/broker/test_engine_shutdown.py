@@ -5,8 +5,8 @@ from typing import Callable
 
 import pytest
 
-from tests.support.engine_tools import Shop, rows
-from tests.support.pipeline import Finished, Running, eventually
+from tests.support.engine_tools import MORTAL, Shop, rows
+from tests.support.pipeline import ROOT, Finished, Running, eventually
 
 pytestmark = pytest.mark.broker
 NewShop = Callable[..., Shop]
@@ -111,3 +111,19 @@ def test_during_a_rebalance_it_leaves_at_once(strict_shop: NewShop) -> None:
 
     assert_clean(shop)
     assert shop.assert_account_closes().processed == 1500
+
+
+def test_a_client_that_never_leaves_its_group_keeps_the_process_no_longer_than_allowed(shop: NewShop) -> None:
+    """It shows where it hangs and ends; the order that was done is not called again."""
+    stuck = shop(SHUTDOWN_TIMEOUT="6").create()
+    stuck.put(rows(20))
+    running = stuck.start("consumer.py", "--handler", f"{ROOT}/tests/support/stuck_client.py:works", *MORTAL)
+    eventually(lambda: [told.offset for told in stuck.told().values()] == [20], why=running.describe)
+    began_s = time.monotonic()
+    finished = running.stop()
+
+    assert finished.code == 1, running.describe()
+    assert time.monotonic() - began_s < 8
+    assert "in close" in finished.err and "in _leave" in finished.err
+    stuck.drain("works")
+    assert stuck.calls() == []

@@ -90,6 +90,21 @@ def test_a_call_that_holds_the_interpreter_ends_the_process(hang: str, road: str
     assert "Timeout" in ended.err and 'File "<string>"' in ended.err
 
 
+def test_a_client_that_never_leaves_its_group_ends_the_process() -> None:
+    """Whatever is settled meanwhile and says that no call runs, it does not postpone that end."""
+    ended = run("watchdog.leaving(0.5)\nwatchdog.idle()\nctypes.PyDLL(None).sleep(30)\nprint('returned')")
+
+    assert (1, "") == (ended.code, ended.out)
+    assert "Timeout" in ended.err and 'File "<string>"' in ended.err
+
+
+def test_a_client_that_has_left_its_group_is_waited_for_no_longer() -> None:
+    """What comes after it takes its time."""
+    ended = run("watchdog.leaving(0.3)\nwatchdog.left()\nctypes.PyDLL(None).sleep(1)\nprint('returned')")
+
+    assert (0, "returned\n", "") == ended
+
+
 STDERR_LOST = {
     "closed": "os.close(2)",
     "replaced": "import io; sys.stderr = io.StringIO()",
