@@ -57,6 +57,7 @@ def good(count: int) -> List[Tuple[str, str]]:
     return [(f"G{number}", "C1") for number in range(count)]
 
 
+@pytest.mark.chaos
 def test_what_is_unseen_is_true_while_nothing_is_fetched(shop: NewShop) -> None:
     """A full ledger pauses the partition; what is published then is unseen, and is processed in the end."""
     port = free_port()

@@ -18,9 +18,12 @@ NewPipeline = Callable[..., Pipeline]
 CALLS_OF_A_BATCH = 40
 """A batch ends after 200 ms of handler time; a call takes 5 ms below."""
 
+LONG = pytest.mark.chaos
+"""Left to `make chaos`, so that `make test` stays short."""
+
 
 @pytest.mark.broker
-@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize("guarantee", ["exactly-once", pytest.param("at-least-once", marks=LONG)])
 def test_killed_consumers_lose_nothing_and_double_nothing(pipeline: NewPipeline, guarantee: str) -> None:
     """Real orders, two consumers, a handler that fails for 2 % of them, kill -9 at random moments."""
     shop = pipeline(GUARANTEE=guarantee, CALL_S="0.0005")
@@ -70,7 +73,7 @@ def test_attempts_survive_kill_9(pipeline: NewPipeline) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("handler", ["poison_kills", "poison_crashes"])
+@pytest.mark.parametrize("handler", [pytest.param("poison_kills", marks=LONG), "poison_crashes"])
 def test_an_order_that_kills_the_process_is_dead_lettered(pipeline: NewPipeline, handler: str) -> None:
     """Under a plain restart loop it uses up its budget, even as the group's first order; no other suffers."""
     shop = pipeline(MAX_RETRIES="1", RETRY_BACKOFF="0.1")
@@ -109,6 +112,7 @@ def test_a_result_has_the_partition_of_its_order(pipeline: NewPipeline) -> None:
     assert len(set(partitions.values())) == 3
 
 
+@LONG
 @pytest.mark.broker
 def test_two_consumers_share_the_work(pipeline: NewPipeline) -> None:
     """Both get partitions; a stop of one in the middle repeats nothing, and a handover at most one batch."""

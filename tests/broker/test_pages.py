@@ -18,7 +18,9 @@ pytestmark = pytest.mark.broker
 
 ORDERS = 3_000
 """Three of five fail at first: more than commit metadata lists."""
-LONG = {"RETRY_BACKOFF": "3", "RETRY_BACKOFF_MAX": "3", "MAX_RETRIES": "unlimited"}
+LONG = pytest.mark.chaos
+"""Left to `make chaos`, so that `make test` stays short."""
+PATIENT = {"RETRY_BACKOFF": "3", "RETRY_BACKOFF_MAX": "3", "MAX_RETRIES": "unlimited"}
 
 
 def begun(made: Shop, orders: int = ORDERS) -> Running:
@@ -52,10 +54,10 @@ def recreate(made: Shop, **config: str) -> None:
     admin.create_topics([NewTopic(name, 1, -1, config=settings)])[name].result(20)
 
 
-@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+@pytest.mark.parametrize("guarantee", ["exactly-once", pytest.param("at-least-once", marks=LONG)])
 def test_over_a_thousand_wait_through_a_kill(shop: NewShop, guarantee: str) -> None:
     """Nothing is called again that was committed, attempts go on counting, and each order is done once."""
-    made = shop(GUARANTEE=guarantee, **LONG)
+    made = shop(GUARANTEE=guarantee, **PATIENT)
     running = begun(made)
     listed = made.told()[0]
     running.kill()
@@ -75,7 +77,7 @@ def test_over_a_thousand_wait_through_a_kill(shop: NewShop, guarantee: str) -> N
 
 def test_a_list_that_is_gone_loses_no_order(shop: NewShop) -> None:
     """The ledger topic was deleted: all from the committed offset on is called again, which is said."""
-    made = shop(**LONG)
+    made = shop(**PATIENT)
     begun(made).kill()
     recreate(made, cleanup_policy="compact")
     made.end_trouble()
@@ -98,6 +100,7 @@ def test_a_ledger_topic_that_deletes_is_refused(shop: NewShop) -> None:
     assert f"kafka-configs.sh --alter --entity-type topics --entity-name {ledger_topic(made)}" in finished.err
 
 
+@LONG
 def test_without_the_right_to_write_pages_it_works_within_the_metadata(strict_shop: NewShop) -> None:
     """That is said once; what waits is limited, nothing is lost, and more than 30 retries are refused."""
     made = strict_shop(RETRY_BACKOFF="0.5", RETRY_BACKOFF_MAX="0.5").create()
@@ -121,7 +124,7 @@ def test_without_the_right_to_write_pages_it_works_within_the_metadata(strict_sh
 
 def test_a_right_that_is_taken_away_stops_the_intake_and_loses_nothing(strict_shop: NewShop) -> None:
     """A page that Kafka refuses holds everything until it is allowed again; no call is repeated."""
-    made = strict_shop(**{**LONG, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
+    made = strict_shop(**{**PATIENT, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
     running = begun(made)
     deny_writing(made.client, ledger_topic(made))
     eventually(lambda: "cannot forward" in running.err, why=running.describe)
@@ -152,7 +155,7 @@ def test_a_topic_that_takes_small_records_limits_what_waits(shop: NewShop) -> No
 
 def test_the_operators_tool_reads_the_page(shop: NewShop) -> None:
     """`waiting` lists all of them, and says where the list stands."""
-    made = shop(**{**LONG, "RETRY_BACKOFF": "600", "RETRY_BACKOFF_MAX": "600"})
+    made = shop(**{**PATIENT, "RETRY_BACKOFF": "600", "RETRY_BACKOFF_MAX": "600"})
     running = begun(made)
     finished = made.succeed("dlq_handler.py", "waiting")
     running.kill()
@@ -181,6 +184,7 @@ def _found(client: Dict[str, Any], topic: str, number: int, base: int) -> Any:
         pages.close()
 
 
+@LONG
 def test_a_page_is_found_wherever_it_stands(kafka: Kafka, topic: Any) -> None:
     """Behind thousands of others' pages, markers of transactions and aborted pages; a missing one is not."""
     name = topic("waiting")

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests.broker.test_engine_rebalance import assert_survives_storm
-from tests.broker.test_pages import LONG, recreate
+from tests.broker.test_pages import PATIENT, recreate
 from tests.chaos.test_engine_rebalance import PROTOCOLS
 from tests.support.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
 from tests.support.pipeline import eventually
@@ -40,7 +40,7 @@ def strict_kafka() -> Iterator[LocalKafka]:
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_any_node_may_die_while_pages_are_written(kafka: LocalKafka, shop: NewShop, guarantee: str) -> None:
     """Three of five orders wait, and each node is killed in turn."""
-    tested = shop(GUARANTEE=guarantee, **{**LONG, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
+    tested = shop(GUARANTEE=guarantee, **{**PATIENT, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
     tested.create(partitions=3).begin_trouble()
     running = tested.consume("most_fail")
     for node in kafka.nodes:
@@ -67,7 +67,7 @@ def test_a_storm_of_members_loses_and_doubles_no_page(
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_compaction_at_its_fastest_takes_no_page_that_is_needed(strict_shop: NewShop, guarantee: str) -> None:
     """Segments of a tenth of a second, cleaned at once, and a kill -9 every few seconds."""
-    tested = strict_shop(GUARANTEE=guarantee, **{**LONG, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
+    tested = strict_shop(GUARANTEE=guarantee, **{**PATIENT, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
     tested.create().begin_trouble()
     recreate(
         tested,

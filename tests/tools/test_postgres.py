@@ -124,6 +124,7 @@ def has_charged(database: LocalPostgres, orders: int) -> bool:
     return number_of(database) >= orders
 
 
+@pytest.mark.chaos
 @pytest.mark.broker
 def test_kills_of_the_consumer_and_of_the_database_charge_no_order_twice(
     tables: LocalPostgres, pipeline: Callable[..., Pipeline]
