@@ -7,6 +7,7 @@ import inspect
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from orderflow.cli.terminal import count, duration
+from orderflow.cli.values import UNLIMITED
 from orderflow.consume.events import EVENTS, Event
 from orderflow.errors import Failure
 from orderflow.model.log_entry import WORD_LEVELS, LogEntry
@@ -31,7 +32,8 @@ def _started(
     results_topic: Optional[str],
 ) -> str:
     threads = f", {workers} workers" if workers > 1 else ""
-    apart = f"{max_retries} retries {backoff_s:g} to {backoff_max_s:g} s apart"
+    times = "unlimited" if max_retries >= UNLIMITED else str(max_retries)
+    apart = f"{times} retries {backoff_s:g} to {backoff_max_s:g} s apart"
     results = "" if results_topic is None else f", results to {results_topic}"
     return (
         f"orderflow {version}: {handler} for {topic} at {brokers}, group {group}, {guarantee}{threads}; "

@@ -7,6 +7,7 @@ import pytest
 
 import config
 from orderflow.cli.log import JsonLines
+from orderflow.cli.values import UNLIMITED
 from orderflow.consume.event_log import ALL, RUN_EVENTS, entry_of, rows
 from orderflow.consume.events import EVENTS
 from orderflow.model.log_entry import WORD_LEVELS
@@ -62,6 +63,12 @@ def test_the_banner_says_where_each_setting_comes_from(tmp_path: Any) -> None:
     found = config.origins({"workers": "8"}, {"MAX_RETRIES": "6"}, str(dotenv))
 
     assert found == ["MAX_RETRIES=6 (environment)", "WORKERS=8 (flag)"]
+
+
+def test_retries_without_end_are_called_unlimited() -> None:
+    """Not by the number that stands for them."""
+    fields = {**fields_of("started"), "max_retries": UNLIMITED}
+    assert "; unlimited retries " in entry_of("started", fields).line
 
 
 def test_no_secret_is_told() -> None:
