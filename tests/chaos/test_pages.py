@@ -80,7 +80,7 @@ def test_compaction_at_its_fastest_takes_no_page_that_is_needed(strict_shop: New
     tested.put(rows(2_000))
     for life in range(1, 6):
         running = tested.consume("most_fail", *MORTAL, *INSTANCE)
-        eventually(lambda told=running: told.err.count("\nretry") > 3_000, 60, running.describe)  # type: ignore[misc]
+        eventually(lambda told=running: told.err.count("Z retry ") > 3_000, 60, running.describe)  # type: ignore[misc]
         running.kill()
         assert "page of" not in running.err, (life, running.describe())
     tested.end_trouble()
