@@ -14,7 +14,6 @@ from orderflow.consume.outcomes import Outcomes
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import FIRST_CHUNK, LARGEST_CHUNK, Partition, Task
 from orderflow.consume.slices import Slices
-from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
 from orderflow.model.records import Message
 
@@ -122,7 +121,7 @@ class CarefulCalls:
         careful = partition.admit_carefully()
         if intake.queues(message):
             return []
-        head = partition.ledger.admit(message, message.offset(), message.key(), size=size_of(message))
+        head = partition.admit(message)
         head.call_carefully(careful)
         intake.stop_if_full(partition, message)
         return [Task(partition, head)]

@@ -14,7 +14,6 @@ from orderflow.consume.outcomes import REGISTRY_RETRY_S, Business, Outcomes, tol
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.results import PLAIN, require_outcome
-from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
 from orderflow.model.records import Message
@@ -130,7 +129,7 @@ class FirstCalls:
             self._wait_for_registry(partition, message.offset(), error)
             return False
         self._count_successes(partition.number, place)
-        head = partition.ledger.admit(message, message.offset(), message.key(), size=size_of(message))
+        head = partition.admit(message)
         self._calls.follow(partition, self._outcomes.failed(partition, head, error))
         self._intake.stop_if_full(partition, message)
         return self._outcomes.outage.holds(partition.number)
@@ -157,7 +156,7 @@ class FirstCalls:
         if self._intake.queues(message):
             return
         partition = self._intake.partition_of(message)
-        head = partition.ledger.admit(message, message.offset(), message.key(), size=size_of(message))
+        head = partition.admit(message)
         self._calls.start(partition, head)
         self._intake.stop_if_full(partition, message)
 

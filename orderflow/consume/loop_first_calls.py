@@ -44,6 +44,7 @@ class LoopFirstCalls(FirstCalls):
         """The calls that wait for something, by the order's place in the batch."""
         self._is_watched = False
         """Whether the loop is going to look for a call that waits."""
+        self._lap = self._outcomes.call_times.lap(self._world.clock())
         self._crash: Optional[BaseException] = None
         self._is_over = threading.Event()
         """No order of the batch is called any more. Until then the loop's thread may touch the engine."""
@@ -59,7 +60,9 @@ class LoopFirstCalls(FirstCalls):
         if self._crash is not None:
             raise self._crash
         self._successes.end_at(self._taken)
-        self._outcomes.processed(self._taken - self._undone - len(self._permanent))
+        done = self._taken - self._undone - len(self._permanent)
+        self._lap.passed(done, self._world.clock())
+        self._outcomes.processed(done)
         self._outcomes.reject(self._permanent)
         self._pace.gave_out(self._taken)
         left = records[self._taken :]
@@ -71,6 +74,7 @@ class LoopFirstCalls(FirstCalls):
         self._permanent, self._waiting = [], {}  # calls of the last batch that still wait keep theirs
         self._crash = None
         self._successes = Successes(records)
+        self._lap = self._outcomes.call_times.lap(self._world.clock())
         self._is_over.clear()
 
     # --- in the loop's thread, while the polling thread waits ------------------------------------
@@ -103,7 +107,7 @@ class LoopFirstCalls(FirstCalls):
 
     def _note_waiting(self, message: Message) -> Partition:
         partition = self._intake.partition_of(message)
-        head = partition.ledger.admit(message, message.offset(), message.key())
+        head = partition.admit(message)
         self._called = None
         self._undone += 1
         self._waiting[self._taken] = self._calls.note_in_flight(partition, head)
@@ -163,6 +167,7 @@ class LoopFirstCalls(FirstCalls):
                 self._called = None
                 if isinstance(error, SystemExit):
                     raise
+                self._lap.failed(error, clock())
                 if is_permanent(error):
                     self._permanent.append((message, self._rejected(error, place)))
                 else:

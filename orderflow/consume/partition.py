@@ -6,8 +6,10 @@ from orderflow.consume.head import Head
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.pages import Pages
 from orderflow.consume.statement import Statement, first_form
+from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
 from orderflow.model.commit_metadata import PageName, Stand, second_form
+from orderflow.model.records import Message
 
 TELL_OF_PAGE_S = 60.0
 """After so long without a page, the next one is told again."""
@@ -53,6 +55,10 @@ class Partition:
 
     def __repr__(self) -> str:
         return f"<partition {self.number}>"
+
+    def admit(self, message: Message) -> Head:
+        """List a record as a head in flight. Its key must not have a head yet."""
+        return self.ledger.admit(message, message.offset(), message.key(), size=size_of(message))
 
     # --- running calls ---------------------------------------------------------------------------
 
@@ -110,9 +116,10 @@ class Partition:
         """
         stand = self._stand(world, clean, braked, reach)
         text, fits = first_form(self.ledger, stand, world.clock())
-        self._is_on_page = not (self._pages is None or fits or not self.ledger.heads)
-        if self._pages is None or not self._is_on_page:
+        if self._pages is None or fits or not self.ledger.heads:
+            self._is_on_page = False
             return Statement(stand.base, text)
+        self._is_on_page = True
         name, page = self._pages.new_page(self.ledger, stand, world)
         self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Set, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Set
 
 import pytest
 
@@ -15,6 +15,8 @@ from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.loop_workers import LoopWorkers
 from orderflow.consume.partition import Task
 from orderflow.consume.retry import Policy
+from orderflow.consume.waiting_bytes import size_of
+from tests.consume.test_engine_handlers import fates
 from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
 
 Order = Dict[str, Any]
@@ -35,13 +37,6 @@ def live() -> Iterator[NewLife]:
     yield begin
     for life in begun:
         life.close()
-
-
-def fates(life: Life) -> List[Tuple[bytes, str]]:
-    """The dead letters, by value, and the reason code of each."""
-    letters = life.topic.of(DEAD_LETTERS)
-    reasons = ((dict(letter.headers)["orders.dlq.reason"] or b"").decode() for letter in letters)
-    return sorted(zip((letter.value or b"" for letter in letters), reasons))
 
 
 # --- every order has one outcome
@@ -109,6 +104,45 @@ def test_as_many_calls_run_at_a_time_as_there_are_workers(live: NewLife, workers
     live(topic, handler, workers=workers).drain()
 
     assert workers == most[0]
+
+
+def test_orders_that_wait_hold_their_memory_however_their_call_began(live: NewLife) -> None:
+    """Those whose first call waited for something too: MAX_WAITING_BYTES bounds them all."""
+    topic = Topic()
+    topic.fill(50)
+
+    async def handler(order: Order) -> None:
+        await asyncio.sleep(0)
+        if int(order["value"].split(b":")[1]) % 5 == 0:
+            raise ConnectionError
+
+    life = live(topic, handler, workers=8)
+    life.until(lambda: 0 in life.engine.assignment.ready)
+    ledger = life.engine.assignment.ready[0].ledger
+    life.until(lambda: len(list(ledger.waiting())) == ledger.unfinished == 10)
+
+    assert ledger.held.bytes == sum(size_of(head.record) for head in ledger.waiting())
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_every_call_is_timed_whether_it_waits_or_not(live: NewLife, wait: bool) -> None:
+    """By outcome: what the metrics tell of an async handler's calls adds up to them."""
+    topic = Topic()
+    topic.fill(30)
+
+    async def handler(order: Order) -> None:
+        if wait:
+            await asyncio.sleep(0)
+        number = int(order["value"].split(b":")[1])
+        if number % 3 == 1:
+            raise RejectOrder("no")
+        if number == 3:
+            raise ConnectionError
+
+    life = live(topic, handler, workers=8).drain()
+
+    timed = {name: sum(each.counts) for name, each in life.engine.reading().calls.items() if any(each.counts)}
+    assert timed == {"succeeded": 19, "rejected": 10, "failed": 4}
 
 
 @WORKERS
