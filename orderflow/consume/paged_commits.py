@@ -50,6 +50,7 @@ class PagedCommits:
         self._pages.cancel(numbers)
         for number in numbers:
             self._wanted.pop(number, None)
+            self._looks.pop(number, None)
         self._without_topic -= numbers
 
     def start(self, number: int, base: int, commit: Commit) -> None:
@@ -58,8 +59,10 @@ class PagedCommits:
         try:
             self._pages.start(number, wanted)
         except KafkaException as error:
+            if error.args[0].code() not in NO_SUCH_TOPIC:
+                raise
             looks = self._looks[number] = self._looks.get(number, 0) + 1
-            if error.args[0].code() not in NO_SUCH_TOPIC or looks < MOST_LOOKS:
+            if looks < MOST_LOOKS:
                 raise
             self._without_topic.add(number)
         self._looks.pop(number, None)
