@@ -449,6 +449,7 @@ def _help(setting: Setting) -> str:
 _PREFIX = "KAFKA_"
 _FILE = "_FILE"
 _COMMAND_LINE = "the command line"
+_ENVIRONMENT = "the environment"
 
 
 class _Layer(NamedTuple):
@@ -467,10 +468,9 @@ def load(
 
     Raises ConfigError with every fault found, each naming the setting and its source.
     """
-    given: Mapping[str, Any] = vars(flags) if isinstance(flags, argparse.Namespace) else flags
+    given = _by_name(flags)
     faults: List[str] = []
-    environment = _Layer("the environment", os.environ if environ is None else environ)
-    layers = [_flag_layer(given), environment, _dotenv_layer(dotenv_path, faults)]
+    layers = _layers(given, environ, dotenv_path, faults)
     values = {setting.name: _value(setting, layers, faults) for setting in SETTINGS}
     client = _client_properties(given.get("client") or [], layers, faults)
     _check_together(values, faults)
@@ -493,17 +493,18 @@ def origins(
 
     For settings that `load` accepts.
     """
-    given: Mapping[str, Any] = vars(flags) if isinstance(flags, argparse.Namespace) else flags
-    environment = _Layer("the environment", os.environ if environ is None else environ)
-    layers = [_flag_layer(given), environment, _dotenv_layer(dotenv_path, [])]
-    layers = [layer._replace(label=_SHORT.get(layer.label, layer.label)) for layer in layers]
+    given = _by_name(flags)
+    layers = [
+        layer._replace(label=_SHORT.get(layer.label, layer.label))
+        for layer in _layers(given, environ, dotenv_path, [])
+    ]
     told = [origin for setting in SETTINGS for origin in _origin(setting, layers)]
     properties = {name: layer.label for layer in reversed(layers) for name in _properties_in(layer, [])}
     properties.update((pair.partition("=")[0], "flag") for pair in given.get("client") or [])
     return [*told, *(f"{name} ({label})" for name, label in properties.items())]
 
 
-_SHORT = {"the command line": "flag", "the environment": "environment"}
+_SHORT = {_COMMAND_LINE: "flag", _ENVIRONMENT: "environment"}
 
 
 def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:
@@ -525,6 +526,18 @@ def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
     quiet = {} if "debug" in settings.client else {"log_level": 2}
     ours = {"bootstrap.servers": settings.bootstrap_servers, **CLIENT_DEFAULTS, **quiet}
     return {**ours, **overrides, **settings.client}
+
+
+def _by_name(flags: Union[argparse.Namespace, Mapping[str, Any]]) -> Mapping[str, Any]:
+    return vars(flags) if isinstance(flags, argparse.Namespace) else flags
+
+
+def _layers(
+    given: Mapping[str, Any], environ: Optional[Mapping[str, str]], dotenv_path: str, faults: List[str]
+) -> List[_Layer]:
+    """The sources of settings in their order of precedence."""
+    environment = _Layer(_ENVIRONMENT, os.environ if environ is None else environ)
+    return [_flag_layer(given), environment, _dotenv_layer(dotenv_path, faults)]
 
 
 def _flag_layer(given: Mapping[str, Any]) -> _Layer:

@@ -32,8 +32,8 @@ from orderflow.consume.client_config import Clients, as_member, consumer_config,
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
-from orderflow.consume.event_log import readable
 from orderflow.consume.event_loop import EventLoop
+from orderflow.consume.events import readable
 from orderflow.consume.handler import (
     Delivery,
     Handler,
@@ -194,7 +194,7 @@ def _consume(
 
 def _run(life: LifeCycle, parts: "Parts", flags: argparse.Namespace, stop: StopSignals) -> int:
     """Open the handler, process orders until the end, and close the handler whatever the end was."""
-    err, is_closed = parts.streams.err, False
+    err = parts.streams.err
     try:
         service = parts.service(_opened(life, err), flags, stop)
         _collect_less_often()
@@ -270,9 +270,13 @@ def _handler(settings: config.Settings, err: Notes) -> LifeCycle:
 
 def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
     """Raises UsageError where properties contradict each other, before anything is connected to."""
-    reading = consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300)
-    require_consistent(Consumer, reading)
+    require_consistent(Consumer, _reading(conf, settings))
     require_consistent(Producer, producer_config(conf, settings.consumer_group))
+
+
+def _reading(conf: Dict[str, Any], settings: config.Settings) -> Dict[str, Any]:
+    """The properties of the client that reads the orders."""
+    return consumer_config(conf, settings.consumer_group, settings.handler_timeout_s + 300)
 
 
 def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
@@ -362,7 +366,7 @@ class Parts:
         engine, session = self._engine(self._business(handler, loop), watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
-        monitor = Monitor(ends, self.log.counts, lambda: watch.is_kafka_lost, self.world)
+        monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self.world)
         if self.link is None:
             self.progress = Display(engine, monitor, self.log, metrics)
         else:
@@ -382,7 +386,7 @@ class Parts:
         """The engine, and the session that notifies it of rebalances."""
         settings = self.settings
         engines: List[Engine] = []
-        reading = consumer_config(self.conf, settings.consumer_group, settings.handler_timeout_s + 300)
+        reading = _reading(self.conf, settings)
         from_end = _from_end(reading, settings)
         transactional_id = f"{settings.consumer_group}.{self.client}-{uuid.uuid4().hex[:8]}"
         clients = Clients(

@@ -9,7 +9,7 @@ import codecs
 import os
 import select
 from contextlib import suppress
-from typing import Callable, Iterable, Optional, TextIO
+from typing import Callable, Iterable, Optional, TextIO, Union
 
 from orderflow.cli.terminal import can_rewrite, columns_of, has_colour, program
 from orderflow.exits import CommandError
@@ -46,7 +46,7 @@ class Output:
     @property
     def descriptor(self) -> Optional[int]:
         """Of the file behind it, for a child process; None if there is none."""
-        return None if self._is_closed else _descriptor_of(self._stream)
+        return None if self._is_closed else descriptor_of(self._stream)
 
     @property
     def is_terminal(self) -> bool:
@@ -160,7 +160,7 @@ class Notes(Output):
 
 def _sender(stream: TextIO) -> Callable[[bytes], None]:
     """What writes to the file behind the stream, without a buffer that could fail later; else to itself."""
-    descriptor = _descriptor_of(stream)
+    descriptor = descriptor_of(stream)
     if descriptor is None:
         return lambda data: _send_text(stream, data)
     with suppress(OSError, ValueError):
@@ -168,7 +168,8 @@ def _sender(stream: TextIO) -> Callable[[bytes], None]:
     return lambda data: write_all(descriptor, data)
 
 
-def _descriptor_of(stream: TextIO) -> Optional[int]:
+def descriptor_of(stream: TextIO) -> Optional[int]:
+    """Of the file behind a stream; None if there is none."""
     try:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
@@ -193,7 +194,7 @@ def _closed(data: bytes) -> None:
     raise OSError("it is closed")
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: Union[bytes, memoryview]) -> None:
     """Write everything, or raise OSError."""
     left = memoryview(data)
     while left:

@@ -22,17 +22,13 @@ class Durations:
     """Durations by outcome."""
 
     def __init__(self, *outcomes: str) -> None:
-        """These outcomes are told from the start, also before there is one."""
+        """There are these outcomes, which are told from the start, also before there is one."""
         self._counts: Dict[str, List[int]] = {name: [0] * BUCKETS for name in outcomes}
         self._sums_s: Dict[str, float] = dict.fromkeys(outcomes, 0.0)
 
     def add(self, outcome: str, seconds: float, times: int = 1) -> None:
         """Something took this long, this many times."""
-        counts = self._counts.get(outcome)
-        if counts is None:
-            counts = self._counts[outcome] = [0] * BUCKETS
-            self._sums_s[outcome] = 0.0
-        counts[bisect_left(BOUNDS_S, seconds)] += times
+        self._counts[outcome][bisect_left(BOUNDS_S, seconds)] += times
         self._sums_s[outcome] += seconds * times
 
     def histograms(self) -> Dict[str, Histogram]:

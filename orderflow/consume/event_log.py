@@ -8,11 +8,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 
 from orderflow.cli.terminal import count, duration
 from orderflow.cli.values import UNLIMITED
-from orderflow.consume.events import EVENTS, Event
+from orderflow.consume.events import EVENTS, Event, readable
 from orderflow.errors import Failure
 from orderflow.model.log_entry import WORD_LEVELS, LogEntry
 from orderflow.model.records import Message, Record
-from orderflow.model.text import escape
 
 # --- the run ---
 
@@ -123,17 +122,6 @@ def entry_of(name: str, fields: Mapping[str, Any]) -> LogEntry:
     return LogEntry(name, event.severity, event.line(**fields), _expanded(fields))
 
 
-def line_of(name: str, fields: Mapping[str, Any]) -> str:
-    """The line of an event for people, without its time."""
-    entry = entry_of(name, fields)
-    return escape(f"{entry.word} {entry.line}")
-
-
-def lines_of(name: str, fields: Mapping[str, Any]) -> List[str]:
-    """The line of an event and, below it, those of the traceback that some events carry."""
-    return [line_of(name, fields), *(f"  {escape(line)}" for line in fields.get("traceback", ()))]
-
-
 def _expanded(fields: Mapping[str, Any]) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for name, value in fields.items():
@@ -150,11 +138,6 @@ def _place(record: Union[Record, Message]) -> Sequence[Any]:
     if isinstance(record, Record):
         return record.topic, record.partition, record.offset, readable(record.key)
     return record.topic(), record.partition(), record.offset(), readable(record.key())
-
-
-def readable(key: Optional[bytes]) -> Optional[str]:
-    """A key as text; bytes that are no text are written as escapes."""
-    return None if key is None else key.decode("utf-8", "backslashreplace")
 
 
 # --- the documents ---

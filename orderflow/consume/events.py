@@ -50,7 +50,13 @@ def _at(failure: Failure) -> str:
 
 
 def _key(key: Optional[bytes]) -> str:
-    return "none" if key is None else _shortened(key.decode("utf-8", "backslashreplace"))
+    text = readable(key)
+    return "none" if text is None else _shortened(text)
+
+
+def readable(key: Optional[bytes]) -> Optional[str]:
+    """A key as text; bytes that are no text are written as escapes."""
+    return None if key is None else key.decode("utf-8", "backslashreplace")
 
 
 def _shortened(text: str) -> str:
@@ -58,9 +64,7 @@ def _shortened(text: str) -> str:
 
 
 def _partitions(numbers: Sequence[int]) -> str:
-    listed = ", ".join(map(str, numbers[:MOST_PARTITIONS]))
-    more = f" and {len(numbers) - MOST_PARTITIONS} more" if len(numbers) > MOST_PARTITIONS else ""
-    return f"partition{'' if len(numbers) == 1 else 's'} {listed}{more}"
+    return f"partition{'' if len(numbers) == 1 else 's'} {_listed([*map(str, numbers)], MOST_PARTITIONS)}"
 
 
 def _waiting_lost(partition: int, offset: int, more: bool) -> str:
@@ -72,8 +76,12 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
 
 
 def _orders(places: Sequence[Tuple[int, int]]) -> str:
-    more = f" and {len(places) - MOST_SUSPECTS} more" if len(places) > MOST_SUSPECTS else ""
-    return ", ".join(f"{partition}-{offset}" for partition, offset in places[:MOST_SUSPECTS]) + more
+    return _listed([f"{partition}-{offset}" for partition, offset in places], MOST_SUSPECTS)
+
+
+def _listed(words: Sequence[str], most: int) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:

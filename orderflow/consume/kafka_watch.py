@@ -66,11 +66,6 @@ class KafkaWatch:
         """Watch over this session from now on."""
         self._session = session
 
-    @property
-    def is_kafka_lost(self) -> bool:
-        """Whether no broker is reached at the moment."""
-        return self._outage.holds
-
     # --- between two steps -----------------------------------------------------------------------
 
     def look(self) -> None:

@@ -2,13 +2,12 @@
 
 from typing import Any, Mapping, NamedTuple, Optional
 
+from orderflow.consume.outbox import DEFAULT_MAX_BYTES
 from orderflow.consume.pages import LedgerTopic
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka import topics
 from orderflow.model.commit_metadata import MAX_ATTEMPTS
 
-DEFAULT_BYTES = 1_000_000
-"""Below Kafka's default `max.message.bytes` (1,048,588), with room for the batch overhead."""
 FRAME_BYTES = 12
 FEW = "no more than several hundred orders of a partition can wait at a time"
 
@@ -41,7 +40,7 @@ def ledger_topic(conf: Mapping[str, Any], name: str, partitions: int, group: str
     found = topics.settings_of(conf, name)
     _require_compaction(name, found.get("cleanup.policy"))
     most = found.get("max.message.bytes", "")
-    max_bytes = int(most) - FRAME_BYTES if most.isdecimal() else DEFAULT_BYTES
+    max_bytes = int(most) - FRAME_BYTES if most.isdecimal() else DEFAULT_MAX_BYTES
     return Look(LedgerTopic(name, count, max_bytes, group))
 
 

@@ -4,13 +4,11 @@ from typing import NamedTuple, Optional, Tuple
 
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.listing import as_entries
+from orderflow.consume.outbox import NO_TIMESTAMP
 from orderflow.consume.world import World
 from orderflow.model.commit_metadata import PageName, Stand
 from orderflow.model.ledger_page import Heading, most_heads, page_key, write_page
 from orderflow.model.records import Outgoing
-
-NO_TIMESTAMP = -1
-"""Every broker accepts this, whatever it thinks of our clock."""
 
 
 class LedgerTopic(NamedTuple):

@@ -34,7 +34,7 @@ def run_processes(
         crew.kill()
         os._exit(code)
 
-    together = Together(streams, log, _nobody if metrics is None else metrics.show)
+    together = Together(streams, log, None if metrics is None else metrics.show)
     with StopSignals(streams.err, end_at_once, is_silent=not is_watched) as stop:
         crew.suspend_with_us()
         code = Supervisor(crew, plan, stop, together, time.monotonic).run()
@@ -42,15 +42,13 @@ def run_processes(
     return code
 
 
-def _nobody(figures: Figures) -> None:
-    """No port was asked for."""
-
-
 class Together:
     """Shows all processes as one consumer."""
 
-    def __init__(self, streams: HandlerStreams, log: RunLog, serve: Callable[[Figures], None]) -> None:
-        """`serve` gets the figures once a second."""
+    def __init__(
+        self, streams: HandlerStreams, log: RunLog, serve: Optional[Callable[[Figures], None]]
+    ) -> None:
+        """`serve` gets the figures once a second; None if no port was asked for."""
         self._streams = streams
         self._log = log
         self._serve = serve
@@ -78,13 +76,12 @@ class Together:
         lost = self._streams.take_loss()
         if lost is not None:
             self._log.report("output_lost", detail=lost)
-        if time.monotonic() >= self._serve_at_s:
+        if self._serve is not None and time.monotonic() >= self._serve_at_s:
             self._serve_at_s = time.monotonic() + SERVE_EVERY_S
             self._serve(self._page(found))
 
     def _text(self, found: State, figures: Figures) -> str:
-        working = sum(bool(each.report.state) for each in found.living)
-        few = f"{working} of {found.wanted} running  " if working < found.wanted else ""
+        few = f"{found.begun} of {found.wanted} running  " if found.begun < found.wanted else ""
         again = f"restarts {found.restarts}  " if found.restarts else ""
         return few + again + status_text(figures, time.monotonic() - self._began_s)
 
@@ -147,7 +144,7 @@ def counted(figures: Figures) -> Figures:
 
 def health_of(found: State) -> Health:
     """What the processes cannot say of themselves: that they are missing, or silent."""
-    missing = found.wanted - sum(bool(each.report.state) for each in found.living)
+    missing = found.wanted - found.begun
     silent = [each for each in found.living if each.report.state and each.silent_s > STALE_S]
     return Health(
         tuple(f"process {each.number} has reported nothing for {each.silent_s:.0f} s" for each in silent),

@@ -3,7 +3,7 @@
 import re
 from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence
 
-from orderflow.consume.results import encode_result, require_outcome
+from orderflow.consume.results import encode_result, fault_of_text, require_outcome
 from orderflow.errors import ResultTooLarge, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
@@ -109,7 +109,7 @@ def _headers(given: Any) -> Headers:
 def _header(name: Any, value: Any) -> Header:
     if not isinstance(name, str):
         raise _wrong(f"Publish(headers=…): the name {_shown(name)} is not text")
-    if not name or "\0" in name or _is_broken(name):
+    if not name or "\0" in name or fault_of_text(name) is not None:
         raise _wrong(f"Publish(headers=…): {_shown(name)} cannot be a header's name")
     return name, None if value is None else _bytes(value, f"header {_shown(name)}")
 
@@ -119,17 +119,9 @@ def _bytes(given: Any, what: str) -> bytes:
         return bytes(memoryview(given))
     if not isinstance(given, str):
         raise _wrong(f"Publish: the {what} is of type {class_name_of(type(given))}; give bytes or text")
-    if _is_broken(given):
+    if fault_of_text(given) is not None:
         raise _wrong(f"Publish: the {what} holds half a surrogate pair")
     return given.encode()
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _shown(name: object) -> str:

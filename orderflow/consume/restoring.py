@@ -187,10 +187,9 @@ class Restoration:
         self._begin_reading_back(Coming(partition, complete, self._terms.care, self._world))
 
     def _read_pages(self) -> None:
-        for number, base, commit, key_hashes in self._paged.poll(READ_BACK_S) if self._paged else []:
-            self._require_room(number, commit)
-            bounds = self._session.bounds(number, BOUNDS_TIMEOUT_S)
-            self._begin_at(Complete(number, base, commit, key_hashes), bounds)
+        for complete in self._paged.poll(READ_BACK_S) if self._paged else []:
+            self._require_room(complete.number, complete.commit)
+            self._begin_at(complete, self._session.bounds(complete.number, BOUNDS_TIMEOUT_S))
 
     def _require_room(self, number: int, commit: Commit) -> None:
         """Without pages, what a page lists cannot be committed again."""

@@ -242,7 +242,8 @@ def _longer(path: str, key: object) -> str:
     return f"{path}[{shown if len(shown) <= MAX_KEY else shown[:MAX_KEY] + '…'}]"
 
 
-def _fault_of_text(value: str) -> Optional[str]:
+def fault_of_text(value: str) -> Optional[str]:
+    """What keeps a text from being encoded; None if nothing does."""
     try:
         str.encode(value)
     except UnicodeEncodeError as error:
@@ -271,7 +272,7 @@ def _fault_of_object(value: object) -> Optional[str]:
 
 
 _CHECKS: Tuple[Tuple[Type[Any], Callable[[Any], Optional[str]]], ...] = (
-    (str, _fault_of_text),
+    (str, fault_of_text),
     (float, _fault_of_float),
     (int, _fault_of_int),
 )

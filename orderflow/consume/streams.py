@@ -5,12 +5,11 @@ Only for the consumer: the other two scripts write data, and losing that has to 
 
 import contextlib
 import io
-import select
 import sys
 from types import TracebackType
 from typing import Any, Iterator, List, Optional, Type
 
-from orderflow.cli.output import Notes
+from orderflow.cli.output import Notes, descriptor_of, write_all
 
 
 class Outlet(io.FileIO):
@@ -20,18 +19,12 @@ class Outlet(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write everything, or drop the rest."""
-        left = memoryview(data).cast("B")
-        size = len(left)
+        whole = memoryview(data).cast("B")
         try:
-            while left:
-                written = super().write(left)
-                if written is None:  # another process sharing the pipe made it non-blocking
-                    select.select((), (self,), ())
-                else:
-                    left = left[written:]
+            write_all(self.fileno(), whole)
         except OSError as error:
             self.lost = error
-        return size
+        return len(whole)
 
 
 class HandlerStreams:
@@ -85,9 +78,8 @@ class HandlerStreams:
 
     def _guarded(self, stream: Any) -> Any:
         """The stream wrapped in an outlet, or unchanged if it has no file descriptor."""
-        try:
-            descriptor = stream.fileno()
-        except (OSError, ValueError, AttributeError):
+        descriptor = descriptor_of(stream)
+        if descriptor is None:
             return stream
         with contextlib.suppress(OSError):
             stream.flush()

@@ -131,10 +131,8 @@ def completed(commit: Commit, base: int, page: Page) -> Optional[Commit]:
 
 def _read(key: bytes, value: bytes) -> Page:
     magic, number, base, following, written_at_s, heads, keys = HEADER.unpack_from(value)
-    listed, hashed = (
-        HEADER.size + heads * ENTRY.size,
-        HEADER.size + heads * ENTRY.size + keys * KEY_HASH_BYTES,
-    )
+    listed = HEADER.size + heads * ENTRY.size
+    hashed = listed + keys * KEY_HASH_BYTES
     if magic != MAGIC or len(value) != hashed + CHECK.size:
         raise ValueError("not a page, or cut off")
     if CHECK.unpack_from(value, hashed)[0] != crc32(value[:hashed], crc32(key)):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from types import FrameType
-from typing import Callable, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 from orderflow.supervise import link
 from orderflow.supervise.output import Lines
@@ -31,14 +31,9 @@ Print = Callable[[int, bytes, bool], None]
 class Source(NamedTuple):
     """Something of a process to be read, and what to do with each line of it."""
 
-    file: Union[int, socket.socket]
+    descriptor: int
     lines: Lines
     take: Callable[[bytes], None]
-
-    @property
-    def descriptor(self) -> int:
-        """For the system."""
-        return self.file if isinstance(self.file, int) else self.file.fileno()
 
 
 class Process:
@@ -56,7 +51,7 @@ class Process:
         self._socket = ours
         self._files = (popen.stdout, popen.stderr)
         self.sources = [
-            Source(ours, Lines(), self._take_report),
+            Source(ours.fileno(), Lines(), self._take_report),
             Source(popen.stderr.fileno(), Lines(), lambda line: out(number, line, True)),
             Source(popen.stdout.fileno(), Lines(), lambda line: out(number, line, False)),
         ]
@@ -131,7 +126,7 @@ class Crew:
         self._processes.append(process)
         for source in process.sources:
             os.set_blocking(source.descriptor, False)
-            self._selector.register(source.file, selectors.EVENT_READ, source)
+            self._selector.register(source.descriptor, selectors.EVENT_READ, source)
         return process
 
     # --- hearing ---------------------------------------------------------------------------------
@@ -148,9 +143,9 @@ class Crew:
         """Take the last words of a process that has ended."""
         registered = self._selector.get_map()
         for source in process.sources:
-            if source.file in registered:
+            if source.descriptor in registered:
                 _read(source)
-                self._selector.unregister(source.file)
+                self._selector.unregister(source.descriptor)
         process.bury()
         self._processes.remove(process)
 

@@ -96,6 +96,11 @@ class State(NamedTuple):
     """How many should be running."""
     restarts: int
 
+    @property
+    def begun(self) -> int:
+        """How many of the living have begun."""
+        return sum(bool(each.report.state) for each in self.living)
+
 
 class Plan(NamedTuple):
     """What is wanted."""

@@ -23,7 +23,7 @@ def bucket(seconds: float) -> int:
 
 def test_a_bucket_holds_what_is_as_long_as_its_bound() -> None:
     """As Prometheus counts: `le` means less or equal; the last bucket takes the rest."""
-    durations = Durations()
+    durations = Durations(SUCCEEDED)
     for seconds in (0.0, 0.0001, 0.00011, 1e9):
         durations.add(SUCCEEDED, seconds)
 
@@ -34,7 +34,7 @@ def test_a_bucket_holds_what_is_as_long_as_its_bound() -> None:
 
 def test_a_copy_stands_still() -> None:
     """What is shown does not change under whoever reads it."""
-    durations = Durations()
+    durations = Durations(SUCCEEDED)
     durations.add(SUCCEEDED, 1.0)
     before = durations.histograms()
     durations.add(SUCCEEDED, 1.0)
@@ -92,7 +92,7 @@ def test_outcomes_of_calls(error: BaseException, outcomes: List[str]) -> None:
 
 def test_histograms_add_up() -> None:
     """Those of several processes are one."""
-    one, other = Durations(), Durations()
+    one, other = Durations(SUCCEEDED), Durations(SUCCEEDED)
     one.add(SUCCEEDED, 0.2, 3)
     other.add(SUCCEEDED, 0.2)
     together = one.histograms()[SUCCEEDED].plus(other.histograms()[SUCCEEDED])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orderflow.consume.event_log import ALL, line_of, lines_of
+from orderflow.cli.log import TextLines
+from orderflow.consume.event_log import ALL, entry_of
 from orderflow.consume.events import MESSAGE_LENGTH
 from orderflow.errors import Cause, InvalidOrder, RejectOrder, describe
 from orderflow.model.records import Record
@@ -79,6 +80,17 @@ def fields_of(name: str) -> Dict[str, Any]:
     """A sample of everything that the line of this event needs."""
     samples = {**SAMPLES, "record": RECORD if name == "dead_lettered" else Stored(41, b"ann")}
     return {field: samples[field] for field in inspect.signature(ALL[name].line).parameters}
+
+
+def lines_of(name: str, fields: Dict[str, Any]) -> List[str]:
+    """What is logged of an event, without its time."""
+    first, *others = TextLines(None).of(entry_of(name, fields), 0.0).split("\n")
+    return [first.partition(" ")[2], *others]
+
+
+def line_of(name: str, fields: Dict[str, Any]) -> str:
+    """The first of these lines."""
+    return lines_of(name, fields)[0]
 
 
 def reported() -> Iterator[Tuple[str, Set[str], str]]:

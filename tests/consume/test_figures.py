@@ -13,7 +13,7 @@ from orderflow.consume.figures import (
 
 def some_figures(number: int) -> Figures:
     """Figures in which every field says something."""
-    durations = Durations()
+    durations = Durations(SUCCEEDED)
     durations.add(SUCCEEDED, 0.1 * number)
     return Figures(
         processed=number,

@@ -56,7 +56,7 @@ def said_back(connection: socket.socket) -> bytes:
 
 def some_figures() -> Figures:
     """Figures that have something to say for every metric."""
-    calls = Durations()
+    calls = Durations(SUCCEEDED)
     calls.add(SUCCEEDED, 0.2, 3)
     calls.add(SUCCEEDED, 400.0)
     stopped = PartitionFigures(3, 2, 9, unseen=4_037, stop=Stop("full", 61.0), is_braked=True)
