@@ -11,8 +11,13 @@ def confirm(desk: Desk, question: str, yes: bool) -> None:
     """Return once it is confirmed. Raises Refused where it is not, or nobody is there to ask."""
     if yes:
         return
-    if answer(desk, f"{question} [y/N] ").lower() not in ("y", "yes"):
+    if not agrees(desk, question):
         raise Refused("nothing was sent: not confirmed")
+
+
+def agrees(desk: Desk, question: str) -> bool:
+    """Whether the operator says yes. Raises Refused where nobody can be asked."""
+    return answer(desk, f"{question} [y/N] ").lower() in ("y", "yes")
 
 
 def can_ask(desk: Desk) -> bool:

@@ -170,7 +170,7 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
         "topic": text(dialect.topic),
         "partition": number(dialect.partition),
         "offset": number(dialect.offset),
-        "timestamp_ms": _time(created_ms(record) if dialect.keeps_time else number(dialect.timestamp)),
+        "timestamp_ms": known_time(created_ms(record) if dialect.keeps_time else number(dialect.timestamp)),
         "timestamp_type": text(dialect.timestamp_type),
         "group": text(dialect.group),
         "attempts": number(dialect.attempts),
@@ -188,8 +188,8 @@ def _facts(dialect: Dialect, record: Record, values: Values) -> Facts:
     return facts
 
 
-def _time(at_ms: Optional[int]) -> Optional[int]:
-    """None for -1 too, which is how Kafka says that a record has no time."""
+def known_time(at_ms: Optional[int]) -> Optional[int]:
+    """The time; None for -1 too, which is how Kafka says that a record has no time."""
     return None if at_ms is None or at_ms < 0 else at_ms
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.dialects import DIALECTS, OWN, decimal_of
-from orderflow.dlq.explain import Explanation, explain, fingerprint_of
+from orderflow.dlq.explain import Explanation, explain, fingerprint_of, known_time
 from orderflow.dlq.frames import frame_of
 from orderflow.errors import RegistryUnavailable, Undecodable
 from orderflow.model.dead_letter import (
@@ -129,8 +129,7 @@ class Letter:
         """The source's time; None where it is not carried."""
         if not self.own_values:
             return self.told.timestamp_ms
-        at_ms = decimal_of(self.own_values.get(TIMESTAMP))
-        return None if at_ms is None or at_ms < 0 else at_ms
+        return known_time(decimal_of(self.own_values.get(TIMESTAMP)))
 
     @property
     def own_values(self) -> Values:

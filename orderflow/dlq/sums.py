@@ -1,7 +1,7 @@
 """Sums over orders, as `price * quantity`, and who they belong to. Money is added in decimal, exactly."""
 
 from decimal import Decimal
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from orderflow.dlq import where
 from orderflow.dlq.letter import Letter
@@ -10,6 +10,7 @@ from orderflow.dlq.selection import SelectionError, names_in
 MOST_OWNERS = 50_000
 """Customers, or whatever is asked for, that are told apart; the smaller half is then counted together."""
 ZERO = Decimal(0)
+T = TypeVar("T")
 
 
 class Amount(NamedTuple):
@@ -81,8 +82,8 @@ class Sums:
         self._owners: Dict[Any, Sum] = {}
         self._folded: Optional[Sum] = None
         self._folded_number = 0
-        self._amount = _expression("--sum", wanted.sum, names)
-        self._by = _name("--by", wanted.by, names)
+        self._amount = _read("--sum", wanted.sum, names, where.expression)
+        self._by = _read("--by", wanted.by, names, where.name)
         used = _names_used(wanted, names)
         self._lookup_in = _in_the_order if used <= frozenset(order_fields) else lookup_in
 
@@ -170,19 +171,12 @@ def _label(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float, Decimal)) else str(value)
 
 
-def _expression(flag: str, text: Optional[str], names: Sequence[str]) -> Optional[where.Expression]:
+def _read(
+    flag: str, text: Optional[str], names: Sequence[str], read: Callable[[str, Sequence[str]], T]
+) -> Optional[T]:
     if text is None:
         return None
     try:
-        return where.expression(text, names)
-    except where.WhereError as error:
-        raise SelectionError(f"{flag} {text!r}: {error}") from None
-
-
-def _name(flag: str, text: Optional[str], names: Sequence[str]) -> Optional[Callable[[where.Lookup], Any]]:
-    if text is None:
-        return None
-    try:
-        return where.name(text, names)
+        return read(text, names)
     except where.WhereError as error:
         raise SelectionError(f"{flag} {text!r}: {error}") from None

@@ -1,6 +1,6 @@
 """Asks before hidden fields are shown: seeing them is an act of a person, not of a script."""
 
-from orderflow.dlq.confirmation import answer, can_ask
+from orderflow.dlq.confirmation import agrees, can_ask
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.masking import Mask
 from orderflow.exits import Refused
@@ -13,6 +13,6 @@ def unmasked(desk: Desk) -> Desk:
     names = ", ".join(sorted(desk.mask.names))
     if not can_ask(desk):
         raise Refused(f"nothing was shown: there is no terminal to ask whether {names} may be seen")
-    if answer(desk, f"show {names} in clear text? [y/N] ").lower() not in ("y", "yes"):
+    if not agrees(desk, f"show {names} in clear text?"):
         raise Refused("nothing was shown: not confirmed")
     return desk._replace(mask=Mask())

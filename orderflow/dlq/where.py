@@ -539,11 +539,8 @@ def _calculated_in_decimal(calculate: Callable[[Any, Any], Any], one: Value, oth
 
 
 DECIMAL_CALCULATIONS: Dict[Type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
+    **CALCULATIONS,
+    ast.Mod: operator.mod,  # a decimal remainder has the sign of what is divided anyway
 }
 
 

@@ -17,6 +17,7 @@ from orderflow.dlq.output.listing import (
     LetterLines,
     Overview,
     Retention,
+    fit,
     overview,
     sparkline,
     summary,
@@ -146,7 +147,7 @@ def test_lines_fit_the_terminal() -> None:
     """A line that is too long ends in …, and never wraps."""
     one = letter([("x", b"y")], key=b"k" * 300)
 
-    assert len(LetterLines(width=80).line(one)) == 80
+    assert len(fit(LetterLines().line(one), 80)) == 80
 
 
 def groups_of(*kinds: Tuple[str, int], frame: Optional[str] = None) -> Groups:

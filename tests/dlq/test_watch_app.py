@@ -36,7 +36,7 @@ class Still:
         self.told.append("reload")
 
 
-def _letter(position: str, width: int) -> List[str]:
+def _letter(position: str) -> List[str]:
     return [f"letter {position} [bold]x"]
 
 
@@ -55,9 +55,7 @@ class Acting(Watch):
 
 
 def app() -> Acting:
-    looks = Looks(
-        lambda position, width: [f"letter {position} [bold]x"], _health, lambda width: ["3 waiting"]
-    )
+    looks = Looks(_letter, _health, lambda width: ["3 waiting"])
     made = Acting("orders-dlq", filled(), Still(), looks, Command(["dlq"]))
     made.acted = []
     return made

@@ -7,13 +7,12 @@ from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.listing import NARROW, Lines, columns, fit, plural, sparkline, summary
 from orderflow.dlq.output.sum_lines import decimal_text, sum_row
 from orderflow.dlq.output.times import ago, clock
-from orderflow.dlq.tally import short_length
+from orderflow.dlq.tally import DAY_MS, short_length
 from orderflow.dlq.timeline import Window
 from orderflow.model.text import escape
 
 SPARKS = 12
 """Bars of a group's chart, as wide as the heading that says what they span."""
-DAY_MS = 86_400_000
 SHORT_MS = 300_000
 """A chart of less has seconds in its heading."""
 

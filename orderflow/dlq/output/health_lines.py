@@ -4,8 +4,8 @@ from typing import List, Optional, Tuple
 
 from orderflow.dlq.health import GROWTH_MS, Facts, Partition, Verdict, trouble_of
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.listing import Lines, columns, fit, plural
-from orderflow.dlq.output.times import age, ago, countdown
+from orderflow.dlq.output.listing import Lines, columns, expiry_at, fit, plural
+from orderflow.dlq.output.times import age, ago
 from orderflow.model.text import escape
 
 MOST_PARTITIONS = 20
@@ -108,8 +108,7 @@ def _dead_letter_lines(facts: Facts) -> Lines:
     if dead.recent is not None:
         parts.append(f"about {dead.recent:,} new in {age(GROWTH_MS)}")
     if dead.first_expiry_ms is not None:
-        left_ms = dead.first_expiry_ms - facts.now_ms
-        parts.append(f"first expiry in {countdown(left_ms)}" if left_ms > 0 else "first expiry is due")
+        parts.append(expiry_at(dead.first_expiry_ms, facts.now_ms))
     yield f"dead letters  {', '.join(parts)}"
     if dead.expired_unresolved:
         yield f"expired       up to {dead.expired_unresolved:,} expired before anybody decided about them"

@@ -107,8 +107,7 @@ class LetterLines:
         f"{'FROM':<18}  {'KEY':<12}  ERROR"
     )
 
-    def __init__(self, width: Optional[int] = None) -> None:
-        self._width = width
+    def __init__(self) -> None:
         self._shortener = Shortener()
         self._shared = lru_cache(2_000)(self._new_shared)
         self._died = lru_cache(10_000)(_second)
@@ -129,8 +128,7 @@ class LetterLines:
             key.ljust(12),
             summary(kind.error_class, message),
         )
-        line = "  ".join(cells)
-        return line if self._width is None else fit(line, self._width)
+        return "  ".join(cells)
 
     def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
@@ -192,6 +190,11 @@ def expiry(retention: Retention, oldest_ms: Optional[int], now_ms: int) -> str:
     due_ms = retention.first_expiry_ms(oldest_ms)
     if due_ms is None:
         return "kept for ever"
+    return expiry_at(due_ms, now_ms)
+
+
+def expiry_at(due_ms: int, now_ms: int) -> str:
+    """The same where it is known when."""
     return f"first expiry in {countdown(due_ms - now_ms)}" if due_ms > now_ms else "first expiry is due"
 
 

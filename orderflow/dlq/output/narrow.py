@@ -7,10 +7,9 @@ from orderflow.dlq.letter import NEW, FailureKind, Letter
 from orderflow.dlq.output.group_table import frame_text
 from orderflow.dlq.output.listing import fit, summary
 from orderflow.dlq.output.times import clock
-from orderflow.dlq.tally import NOT_CARRIED, Shortener
+from orderflow.dlq.tally import DAY_MS, NOT_CARRIED, Shortener
 from orderflow.model.text import escape, shown_bytes
 
-DAY_MS = 86_400_000
 LONGEST_KEY = 14
 
 

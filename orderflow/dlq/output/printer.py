@@ -31,5 +31,9 @@ def _form(desk: Desk) -> Tuple[str, LinesOf]:
     narrow, wide, width = NarrowLines(), LetterLines(), desk.width
     if width is not None and width < NARROW:
         return fit(narrow.HEADING, width), lambda letters: narrow.lines(letters, desk.width)
-    title = "" if width is None else fit(wide.HEADING, width)
-    return title, lambda letters: [fit(wide.line(letter), desk.width) for letter in letters]
+
+    def lines_of(letters: Sequence[Letter]) -> List[str]:
+        now_wide = desk.width  # asked for once a batch, since it is asked of the terminal
+        return [fit(wide.line(letter), now_wide) for letter in letters]
+
+    return "" if width is None else fit(wide.HEADING, width), lines_of

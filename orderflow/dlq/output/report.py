@@ -61,7 +61,7 @@ def _body(title: str, incident: Incident) -> Iterator[Html]:
     span = ""
     if incident.window is not None:
         begin, end = incident.window.begin_ms, incident.window.end_ms
-        span = f"{clock(begin)[:16]} to {clock(end)[:16]} UTC ({countdown(max(0, end - begin))}). "
+        span = f"{_span(incident.window)} ({countdown(max(0, end - begin))}). "
     parts: List[str] = [f"{span}Written at {clock(incident.written_at_ms)} UTC"]
     if incident.selected:
         parts += [", of those selected by ", element("code", incident.selected)]
@@ -92,8 +92,12 @@ def _chart(incident: Incident) -> Iterator[Html]:
     yield element("h2", "When")
     counts = whole.parts(window)
     yield bars(counts, _titles(window, counts), 1080, 120)
-    ends = f"{clock(window.begin_ms)[:16]} to {clock(window.end_ms)[:16]} UTC"
-    yield element("p", f"{ends}; the highest bar is {plural(max(counts), 'dead letter')}", classes="faint")
+    highest = plural(max(counts), "dead letter")
+    yield element("p", f"{_span(window)}; the highest bar is {highest}", classes="faint")
+
+
+def _span(window: Window) -> str:
+    return f"{clock(window.begin_ms)[:16]} to {clock(window.end_ms)[:16]} UTC"
 
 
 def _titles(window: Window, counts: Sequence[int]) -> List[str]:

@@ -16,7 +16,7 @@ from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import Ends, GroupView, View
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.model.time_spans import FORMS, read_span
+from orderflow.model.time_spans import FORMS, read_span, write_span
 
 CONNECT_S = 1.2
 ANSWER_S = 1.0
@@ -24,6 +24,8 @@ READ_S = 0.8
 """For the dead letters that are looked at one by one. All of it together keeps the promise of 3 s."""
 MOST_ENTRIES = 100_000
 """Entries of the audit topic that can be read in time."""
+MOST_AGE_MS = 300_000
+"""How old an unseen order may get where nobody says."""
 
 
 class Unresolved(NamedTuple):
@@ -37,8 +39,12 @@ class Unresolved(NamedTuple):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of health. The selection does not apply."""
+    default = write_span(MOST_AGE_MS)
     parser.add_argument(
-        "--max-age", default="5m", metavar="SPAN", help=f"how old an unseen order may get: {FORMS} (5m)"
+        "--max-age",
+        default=default,
+        metavar="SPAN",
+        help=f"how old an unseen order may get: {FORMS} ({default})",
     )
 
 

@@ -4,8 +4,6 @@ import argparse
 import time
 from typing import Any, Callable, Iterable, Iterator, List, Optional
 
-from confluent_kafka import KafkaError
-
 from orderflow.cli.port import OK_STATUS, UNAVAILABLE, Page, Port
 from orderflow.cli.status import Outage
 from orderflow.cli.terminal import count
@@ -19,6 +17,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.stock import METRICS, Stock, StockFigures
 from orderflow.dlq.topic import Topic, states_now
+from orderflow.dlq.verbs.tail import note_loss, note_return
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Unreadable, consumer_config
@@ -125,14 +124,14 @@ class Serving:
         with Audit(desk) as entries:
             entries.begin()
             states = states_now(desk)
-            with Topic(desk, states.of, error_cb=self._on_error) as topic:
+            with Topic(desk, states.of, error_cb=lambda error: note_loss(self._outage, error)) as topic:
                 ends = self._read(topic)
                 self._stock.follow()
                 self._look(topic, dlq_id)
                 for records in topic.reader.follow(ends, lambda: desk.signals.requested, True):
                     self._add(map(topic.letter, records))
                     self._take(entries, states)
-                    self._watch(topic, bool(records))
+                    note_return(topic, self._outage, bool(records))
                     self._look(topic, dlq_id)
                     self._show()
 
@@ -183,23 +182,6 @@ class Serving:
         if time.monotonic() >= self._show_at_s:
             self._show_at_s = time.monotonic() + SHOW_EVERY_S
             self._board.show(self._stock.figures(now_ms(), self._retention.time_ms, is_lost))
-
-    # --- the connection --------------------------------------------------------------------------
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._outage.lost("all brokers are down")
-
-    def _watch(self, topic: Topic, got_some: bool) -> None:
-        """Notice that Kafka is back; while it is away, nothing else tells."""
-        if not self._outage.holds:
-            return
-        try:
-            if not got_some:
-                topic.reader.partitions()
-        except CommandError:
-            return
-        self._outage.back()
 
 
 class Audit:

@@ -51,14 +51,15 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     command = None if args.exec is None else Command("--exec", args.exec)
     how = Tail(selected(desk, args), args.exit, args.new_groups, command)
     outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
-    with Topic(desk, error_cb=lambda error: _on_error(outage, error)) as topic:
+    with Topic(desk, error_cb=lambda error: note_loss(outage, error)) as topic:
         if how.exit_at_end:
             return _list_last(desk, topic, how.selection)
         follow = _follow_new_groups if how.new_groups else _follow
         return follow(desk, topic, how, outage)
 
 
-def _on_error(outage: Outage, error: KafkaError) -> None:
+def note_loss(outage: Outage, error: KafkaError) -> None:
+    """What the client calls for its errors: notice that Kafka is away."""
     if error.code() == KafkaError._ALL_BROKERS_DOWN:
         outage.lost("all brokers are down")
 
@@ -91,7 +92,7 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
         show(letters)
         fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
         _run_for(desk, how.command, fresh)
-        _watch(topic, outage, got_some=bool(records))
+        note_return(topic, outage, got_some=bool(records))
     return OK if limit.reached else desk.signals.exit_code
 
 
@@ -113,7 +114,7 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
         _run_for(desk, how.command, unseen)
         if unseen and how.command is None:
             return TRIPPED
-        _watch(topic, outage, got_some=bool(records))
+        note_return(topic, outage, got_some=bool(records))
     return desk.signals.exit_code
 
 
@@ -151,7 +152,7 @@ def _run_for(desk: Desk, command: Optional[Command], letters: Sequence[Letter]) 
             desk.err.complain(f"{fault} for {letter.position}")
 
 
-def _watch(topic: Topic, outage: Outage, got_some: bool) -> None:
+def note_return(topic: Topic, outage: Outage, got_some: bool) -> None:
     """Notice that Kafka is back; while it is away, nothing else tells."""
     if not outage.holds:
         return

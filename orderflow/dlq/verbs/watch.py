@@ -20,10 +20,10 @@ from orderflow.dlq.topic import Topic
 from orderflow.dlq.verbs import health, show, waiting
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.model.records import read_position
 
 SCRIPT = Path(__file__).resolve().parents[3] / "dlq_handler.py"
 NEEDED = "python -m pip install -r requirements-watch.txt"
-MOST_AGE_MS = 300_000
 
 
 def _address(text: str) -> Tuple[str, int]:
@@ -73,7 +73,7 @@ def build(desk: Desk, selection: Any) -> Any:
     quiet = desk._replace(err=Notes(io.StringIO()))  # notes would be written across the screen
     model = Model(desk.mask, threading.Lock())
     looks = Looks(
-        lambda position, width: _letter(quiet, position),
+        lambda position: _letter(quiet, position),
         lambda width: _health(quiet, width),
         lambda width: _waiting(quiet, width),
     )
@@ -93,15 +93,15 @@ def settings_typed(words: List[str]) -> List[str]:
 
 
 def _letter(desk: Desk, position: str) -> List[str]:
-    partition, offset = (int(part) for part in position.split(":"))
+    _, partition, offset = read_position(position)
     with Topic(desk) as topic:
         shown = show.look_closer(desk, topic.at(partition, offset))
     return list(show_lines(shown, now_ms(), with_stack=True))
 
 
 def _health(desk: Desk, width: int) -> List[str]:
-    facts = health.facts_of(desk)
-    return list(health_lines(facts, verdict(facts, MOST_AGE_MS), MOST_AGE_MS, width))
+    facts, most_age_ms = health.facts_of(desk), health.MOST_AGE_MS
+    return list(health_lines(facts, verdict(facts, most_age_ms), most_age_ms, width))
 
 
 def _waiting(desk: Desk, width: int) -> List[str]:

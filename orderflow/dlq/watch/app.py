@@ -20,6 +20,7 @@ from orderflow.dlq.output.group_table import span_text
 from orderflow.dlq.output.listing import fit, sparkline
 from orderflow.dlq.output.times import ago, clock
 from orderflow.dlq.watch.model import SORTS, Model
+from orderflow.exits import CommandError
 
 REFRESH_S = 0.5
 LOOK_AGAIN_S = 5.0
@@ -30,7 +31,7 @@ Lines = Callable[[int], List[str]]
 class Looks(NamedTuple):
     """Where the screens that ask Kafka get their text."""
 
-    letter: Callable[[str, int], List[str]]
+    letter: Callable[[str], List[str]]
     """One dead letter in full, by its position."""
     health: Lines
     waiting: Lines
@@ -353,7 +354,7 @@ class LettersScreen(Listing):
         """Look at it in full."""
         chosen, look = self.chosen(), self.watch_app.looks.letter
         if chosen:
-            self.app.push_screen(TextScreen(lambda width: look(chosen, width), ("show", chosen), again=False))
+            self.app.push_screen(TextScreen(lambda width: look(chosen), ("show", chosen), again=False))
 
 
 class TextScreen(Screen[None]):
@@ -386,8 +387,6 @@ class TextScreen(Screen[None]):
         self.run_worker(self._ask, thread=True, exclusive=True, group="look")
 
     def _ask(self) -> None:
-        from orderflow.exits import CommandError
-
         try:
             told = "\n".join(self._lines(max(20, self.size.width - 2)))
         except CommandError as error:

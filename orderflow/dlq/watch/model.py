@@ -7,7 +7,7 @@ from typing import Any, ContextManager, Deque, Dict, List, NamedTuple, Optional,
 from orderflow.dlq.grouping import MOST_GROUPS, Group, Groups
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import Mask
-from orderflow.dlq.output.group_table import frame_text
+from orderflow.dlq.output.group_table import digits_of, frame_text
 from orderflow.dlq.output.listing import summary
 from orderflow.dlq.tally import Unresolved, short_length
 from orderflow.dlq.timeline import Window
@@ -49,10 +49,6 @@ class Table(NamedTuple):
 
     rows: List[GroupRow]
     window: Optional[Window]
-    shown: int
-    """Dead letters in these rows."""
-    unresolved: int
-    total: int
 
 
 class Model:
@@ -88,13 +84,12 @@ class Model:
         """The groups that hold the text somewhere, in this order."""
         with self._lock:
             groups, window = self._groups.rows(), self._groups.window(PARTS)
-            digits = short_length(group.kind.fingerprint for group in groups)
+            digits = digits_of(groups)
             rows = [_group_row(group, digits, window) for group in groups]
-            unresolved, total = self._totals.unresolved, self._totals.count
         found = [row for row in rows if needle.lower() in f"{row.digits} {row.what} {row.reason}".lower()]
         if sort != SORTS[0]:
             found.sort(key=lambda row: (row.last_ms if sort == "last" else row.first_ms) or 0, reverse=True)
-        return Table(found, window, sum(row.number for row in found), unresolved, total)
+        return Table(found, window)
 
     def counts(self) -> Unresolved:
         """How many there are in all."""
