@@ -5,6 +5,7 @@ passes in polls only, so that an hour of waiting for a retry takes milliseconds.
 """
 
 import itertools
+import threading
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
 
 from confluent_kafka import KafkaError
@@ -100,6 +101,23 @@ class Topic:
         self.sent: List[Outgoing] = []
         """Results and dead letters that readers can see."""
         self.clock = Clock()
+        self._epoch = 0
+        self._lock = threading.Lock()
+
+    def fence(self) -> int:
+        """Begin the epoch of a new process: what an earlier one has in flight is refused, as by Kafka."""
+        with self._lock:
+            self._epoch += 1
+            return self._epoch
+
+    def settle(self, epoch: int, outgoing: Sequence[Outgoing], offsets: Offsets) -> bool:
+        """Take up records and offsets, all or nothing; False for a process that was fenced off."""
+        with self._lock:
+            if epoch != self._epoch:
+                return False
+            self.sent += outgoing
+            self.committed.update(offsets)
+            return True
 
     def put(self, partition: int, key: Optional[bytes], value: Optional[bytes] = None) -> Stored:
         """Append one record; its value names its place where none is given."""
@@ -172,7 +190,7 @@ class MemorySession:
         self._on_revoke = on_revoke
         self._joining: Set[int] = set(topic.records if partitions is None else partitions)
         self._leaving: Set[int] = set()
-        self._is_member = True
+        self._epoch = topic.fence()
 
     # --- the group
 
@@ -183,10 +201,6 @@ class MemorySession:
     def assign(self, *partitions: int) -> None:
         """Have the group give partitions in the next poll."""
         self._joining.update(partitions)
-
-    def expel(self) -> None:
-        """Drop the member: whatever it settles from now on is refused."""
-        self._is_member = False
 
     # --- consuming
 
@@ -234,7 +248,7 @@ class MemorySession:
 
     def member_id(self) -> Optional[str]:
         """Its name in the group, while it is in it."""
-        return "member" if self._is_member else None
+        return "member"
 
     def partitions(self, timeout_s: float) -> List[int]:
         """Every partition of the topic."""
@@ -276,8 +290,8 @@ class MemorySession:
     # --- settling
 
     def member(self) -> Any:
-        """Who we are in the group; None where it has dropped us."""
-        return "member" if self._is_member else None
+        """Who we are in the group."""
+        return "member"
 
     def expect(self, max_dead_letter_bytes: int, max_result_bytes: Optional[int] = None) -> None:
         """Sizes make no difference here."""
@@ -303,14 +317,7 @@ class MemorySession:
         return SETTLED if held == dict(offsets) else Settlement(Outcome.NOT_COMMITTED, "aborted")
 
     def _settle(self, outgoing: Sequence[Outgoing], offsets: Offsets) -> Settlement:
-        if not self._is_member:
-            return DROPPED
-        self._take_effect(outgoing, offsets)
-        return SETTLED
-
-    def _take_effect(self, outgoing: Sequence[Outgoing], offsets: Offsets) -> None:
-        self._log.sent += outgoing
-        self._log.committed.update(offsets)
+        return SETTLED if self._log.settle(self._epoch, outgoing, offsets) else DROPPED
 
     def close(self) -> None:
         """Leave the group."""

@@ -22,7 +22,7 @@ from orderflow.consume.publications import Targets
 from orderflow.consume.reading_back import Found
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
-from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Settlement
+from orderflow.consume.settlement import SETTLED, Offsets, Settlement
 from orderflow.consume.world import World
 from orderflow.model.records import Outgoing
 from orderflow.testing.memory import (
@@ -89,12 +89,11 @@ class ScriptedSession(MemorySession):
 
     def _settle(self, outgoing: Sequence[Outgoing], offsets: Offsets) -> Settlement:
         self.sends.append((outgoing, offsets))
-        if not self._is_member:
-            return DROPPED
-        answer = self.answers.popleft() if self.answers else Answer(SETTLED, took_effect=True)
-        if answer.took_effect:
-            self._take_effect(outgoing, offsets)
-        return answer.settlement
+        if not self.answers:
+            return super()._settle(outgoing, offsets)
+        answer = self.answers.popleft()
+        settled = super()._settle(outgoing, offsets) if answer.took_effect else SETTLED
+        return answer.settlement if settled is SETTLED else settled
 
 
 class ScriptedRecovery(MemoryRecovery):
