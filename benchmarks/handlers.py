@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, Dict, Optional, Set
 
-from benchmarks.work import CALLS_A_TICK, NEW, marks
+from benchmarks.work import CALLS_A_TICK, NEW, marks, number_of
 from orderflow import RetryLater
 from orderflow.consume.handler import Delivery
 
@@ -42,7 +42,7 @@ def some_fail_first(order: Order) -> None:
 
 def some_wait(order: Order) -> None:
     """One in 20 of the first orders waits for hours, up to a limit; all others finish at once."""
-    number = int(order["order_id"].rpartition("-")[2])
+    number = number_of(order["order_id"])
     if number <= 20 * WAITING and number % 20 == 0:
         raise RetryLater(after=36_000)
     _marks.handle(order)
@@ -79,7 +79,7 @@ def tell_time(order: Order, delivery: Delivery) -> bytes:
 
 def a_share_fails(order: Order) -> bytes:
     """Fail for the same share of keys while there is trouble; else tell the order's number and its time."""
-    number = int(order["order_id"].rpartition("-")[2])
+    number = number_of(order["order_id"])
     if number % 100 < PERCENT and os.path.exists(TROUBLE):
         raise ConnectionError("what this order needs is down")
     return f"{number},{order['timestamp']}".encode()

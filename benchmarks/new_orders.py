@@ -1,7 +1,5 @@
 """How soon a consumer that is started calls orders that are new to it."""
 
-import json
-import sys
 import time
 from typing import Any, List, NamedTuple, Set
 
@@ -38,8 +36,7 @@ def start_with_new(rig: Rig, todo: Job, number: int, handler: str, **environ: st
 def send(rig: Rig, topic: str, prefix: str, orders: int = ORDERS, per_s: int = 1000) -> None:
     """Send orders at a steady rate, and wait until they are there."""
     schedule = {"brokers": rig.brokers, "topic": topic, "per_s": per_s, "orders": orders, "prefix": prefix}
-    sender = rig.start([sys.executable, "-m", "benchmarks.sender", json.dumps(schedule)], {}, "sender")
-    finish(sender, 60 + orders / per_s)
+    finish(rig.start_module("benchmarks.sender", schedule), 60 + orders / per_s)
 
 
 def _assigned_s(rig: Rig, group: str, dead: Set[str]) -> float:

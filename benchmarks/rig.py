@@ -156,6 +156,10 @@ class Rig:
         """Start a process in the bench's folder; what it says goes into a file there."""
         return Process(command, environ, self.folder, self.folder / f"{name}-{unique()}.log")
 
+    def start_module(self, module: str, argument: object) -> "Process":
+        """Start a module of the benchmarks with its argument as JSON."""
+        return self.start([sys.executable, "-m", module, json.dumps(argument)], {}, module)
+
     def verified(self, todo: Job, topic: Topic, report: Path) -> Run:
         """What a run measured, if every order was handled, dead-lettered and committed; else Void."""
         dead, committed = self.records(todo.dlq), self.committed(topic, todo.group)

@@ -124,6 +124,11 @@ class Work:
         return None
 
 
+def number_of(order_id: str) -> int:
+    """The number that an order's id ends with."""
+    return int(order_id.rpartition("-")[2])
+
+
 def decoder() -> OrderDecoder:
     """The decoder of the shipped schema."""
     schema = load_schema((ROOT / "order_schema.avsc").read_text(encoding="utf-8"))

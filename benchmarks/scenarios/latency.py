@@ -1,10 +1,9 @@
 """From the moment an order was meant to be sent until a reader of committed results has it."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
+from benchmarks.fates import percentile
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median
 from benchmarks.rig import Process, Rig, Topic, eventually, finish, lines_of, unique
@@ -32,7 +31,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
         for topology in TOPOLOGIES:
             split = _measure(rig, plan, *topology)
             found[topology].append(split)
-            p50, p99 = _percentile(split[0], 50), _percentile(split[0], 99)
+            p50, p99 = percentile(split[0], 50), percentile(split[0], 99)
             say(f"round {number + 1}: {_name(*topology)}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     rows = [
         (f"{_name(*topology)}, {part}", *(f"{_median(splits, place, at):.1f}" for at in PERCENT))
@@ -81,9 +80,9 @@ def _measure(rig: Rig, plan: Plan, guarantee: str, partitions: int) -> Split:
         "results": count,
         "path": str(path),
     }
-    reader = _module(rig, "benchmarks.result_reader", reading)
+    reader = rig.start_module("benchmarks.result_reader", reading)
     schedule = {"brokers": rig.brokers, "topic": orders, "per_s": PER_S, "orders": count, "prefix": "L"}
-    finish(_module(rig, "benchmarks.sender", schedule), plan.latency_s + 60)
+    finish(rig.start_module("benchmarks.sender", schedule), plan.latency_s + 60)
     finish(reader, 60)
     consumer.stop()
     return _split(path)
@@ -96,10 +95,6 @@ def _consumer(rig: Rig, orders: Topic, results: str, guarantee: str) -> Process:
     consumer = rig.start_ours(todo, rig.folder / "unused", *flags, handler="tell_time")
     eventually(lambda: consumer.said().count("is ready") == orders.partitions, 30, "the consumer is ready")
     return consumer
-
-
-def _module(rig: Rig, module: str, argument: object) -> Process:
-    return rig.start([sys.executable, "-m", module, json.dumps(argument)], {}, module)
 
 
 def _split(path: Path) -> Split:
@@ -118,8 +113,4 @@ def _name(guarantee: str, partitions: int) -> str:
 
 
 def _median(splits: Sequence[Split], place: int, percent: float) -> float:
-    return median(_percentile(split[place], percent) for split in splits)
-
-
-def _percentile(values: Sequence[float], percent: float) -> float:
-    return values[min(len(values) - 1, int(len(values) * percent / 100))]
+    return median(percentile(split[place], percent) for split in splits)

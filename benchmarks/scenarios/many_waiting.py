@@ -1,7 +1,5 @@
 """What many waiting orders cost a consumer: memory, settlements, a stop and a start."""
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import List, NamedTuple
@@ -119,7 +117,7 @@ def _settling_ms(rig: Rig, topic: Topic, results: str, seconds: int) -> List[flo
         "results": count,
         "path": str(path),
     }
-    reader = rig.start([sys.executable, "-m", "benchmarks.result_reader", json.dumps(reading)], {}, "reader")
+    reader = rig.start_module("benchmarks.result_reader", reading)
     send(rig, topic.name, f"{NEW}0", count, NEW_PER_S)
     finish(reader, 60)
     return sorted(_back_ms(path))

@@ -1,7 +1,5 @@
 """What the orders that never fail notice while a share of the keys fails for a while."""
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -153,8 +151,8 @@ def _measure(rig: Rig, outage: Outage, outage_s: int) -> Found:
         "keys": outage.keys,
     }
     consumer = _Consumer(rig, todo, results, outage)
-    reader = _module(rig, "benchmarks.fate_reader", reading)
-    sender = _module(rig, "benchmarks.sender", schedule)
+    reader = rig.start_module("benchmarks.fate_reader", reading)
+    sender = rig.start_module("benchmarks.sender", schedule)
     began_us = _fail(consumer, sender, outage, outage_s)
     finish(reader, 300)
     peak_mib = consumer.stop()
@@ -215,10 +213,6 @@ def _fail(consumer: _Consumer, sender: Process, outage: Outage, outage_s: int) -
     consumer.trouble.unlink()
     finish(sender, AFTER_S + 60)
     return began_us
-
-
-def _module(rig: Rig, module: str, argument: object) -> Process:
-    return rig.start([sys.executable, "-m", module, json.dumps(argument)], {}, module)
 
 
 def _found(path: Path, began_us: int, outage: Outage, count: int, peak_mib: float) -> Found:

@@ -1,7 +1,5 @@
 """How long a killed consumer's partitions are idle."""
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Dict, List, Set, Tuple
@@ -65,7 +63,7 @@ def _wait_s(rig: Rig) -> float:
 
 def _sender(rig: Rig, topic: str) -> Process:
     schedule = {"brokers": rig.brokers, "topic": topic, "per_s": PER_S, "orders": PER_S * 60, "prefix": "T"}
-    return rig.start([sys.executable, "-m", "benchmarks.sender", json.dumps(schedule)], {}, "sender")
+    return rig.start_module("benchmarks.sender", schedule)
 
 
 def _kill_and_wait_s(both: List[Process], calls: Path) -> float:

@@ -7,7 +7,7 @@ numbers would change their meaning.
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from orderflow.avro.schema import Schema, definitions, describe, kind_of
+from orderflow.avro.schema import Schema, definition_of, definitions, describe, kind_of
 
 PROMOTIONS = {
     "int": {"long", "float", "double"},
@@ -101,8 +101,8 @@ class _Comparison:
 
     def pair(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
         """The problems of reading one part as another."""
-        reader = self._reader_names.get(reader, reader) if isinstance(reader, str) else reader
-        writer = self._writer_names.get(writer, writer) if isinstance(writer, str) else writer
+        reader = definition_of(reader, self._reader_names)
+        writer = definition_of(writer, self._writer_names)
         if isinstance(writer, list):
             yield from self._written_union(reader, writer, path)
         elif isinstance(reader, list):

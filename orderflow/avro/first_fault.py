@@ -7,7 +7,7 @@ result again would not give the same bytes.
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from orderflow.avro.schema import Schema, decimal_bytes, definitions, is_free_decimal, kind_of
+from orderflow.avro.schema import Schema, decimal_bytes, definition_of, definitions, is_free_decimal, kind_of
 
 MAX_VARINT_BYTES = 10
 
@@ -73,7 +73,7 @@ class _Walk:
             raise _Found("decode.trailing_bytes", self._at, f"{left} bytes are left over after the record")
 
     def _visit(self, part: Any, name: str) -> None:
-        definition = self._named.get(part, part) if isinstance(part, str) else part
+        definition = definition_of(part, self._named)
         self.path.append(name)
         self._steps[kind_of(definition)](definition)
         self.path.pop()
@@ -84,7 +84,7 @@ class _Walk:
 
     def _union(self, part: Any) -> None:
         branch = part[self._choice("branch", len(part))]
-        definition = self._named.get(branch, branch) if isinstance(branch, str) else branch
+        definition = definition_of(branch, self._named)
         self._steps[kind_of(definition)](definition)
 
     def _choice(self, what: str, number: int) -> int:

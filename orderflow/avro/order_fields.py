@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
-from orderflow.avro.schema import definitions, describe, kind_of
+from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.json_text import require_shallow, whole_number
 from orderflow.model.text import escape
 
@@ -66,7 +66,7 @@ class Types:
 
     def spelling(self, part: Any) -> Spelling:
         """How files spell a part of the schema."""
-        part = self._named.get(part, part) if isinstance(part, str) else part
+        part = definition_of(part, self._named)
         kind = kind_of(part)
         logical = logical_type(part)
         if logical:
@@ -123,10 +123,10 @@ class Types:
 
     def _default(self, part: Any, default: Any) -> Any:
         """The value of a default, which schemas spell differently: bytes as Latin-1, times as numbers."""
-        part = self._named.get(part, part) if isinstance(part, str) else part
+        part = definition_of(part, self._named)
         kind = kind_of(part)
         if kind == "union":
-            branches = [self._named.get(each, each) if isinstance(each, str) else each for each in part]
+            branches = [definition_of(each, self._named) for each in part]
             fitting = [branch for branch in branches if _could_be(branch, default)]
             return self._default(fitting[0], default)
         if kind in ("bytes", "fixed"):

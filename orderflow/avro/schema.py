@@ -247,6 +247,11 @@ def definitions(parsed: Any) -> Dict[str, Any]:
     return {part["name"]: part for part in parts(parsed) if isinstance(part, dict) and "name" in part}
 
 
+def definition_of(part: Any, named: Dict[str, Any]) -> Any:
+    """The part, or its definition among these named types if it only names one of them."""
+    return named.get(part, part) if isinstance(part, str) else part
+
+
 def is_free_decimal(part: Any) -> bool:
     """Whether a schema part is a decimal whose length the data chooses."""
     return isinstance(part, dict) and part.get("logicalType") == "decimal" and part["type"] == "bytes"

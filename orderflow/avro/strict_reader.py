@@ -14,7 +14,7 @@ one canonical encoding, and leaves all others, however valid, to the slow path `
 import struct
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from orderflow.avro.schema import Schema, decimal_bytes, definitions, is_free_decimal, kind_of
+from orderflow.avro.schema import Schema, decimal_bytes, definition_of, definitions, is_free_decimal, kind_of
 
 Decode = Callable[[bytes], Dict[str, Any]]
 
@@ -118,7 +118,7 @@ class _Writer:
 
     def _read(self, part: Any, name: str, depth: int) -> List[str]:
         """The lines that read one part into the variable `name`."""
-        definition = self._named.get(part, part) if isinstance(part, str) else part
+        definition = definition_of(part, self._named)
         lines = self._parts[kind_of(definition)](definition, name, depth + 1)
         self._lines += len(lines)
         if self._lines > MAX_LINES or depth > MAX_NESTING:

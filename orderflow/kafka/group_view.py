@@ -4,7 +4,7 @@ What cannot be answered is left unknown, with the reason, so that one missing ri
 """
 
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -24,6 +24,7 @@ from orderflow.kafka.refusals import missing_right
 from orderflow.model.commit_metadata import Commit, read_metadata
 
 _LOOK_S = 0.1
+_Answer = TypeVar("_Answer")
 
 
 class Member(NamedTuple):
@@ -82,7 +83,7 @@ class GroupView:
         offsets = self._admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(self._group)], request_timeout=self._timeout_s
         )
-        ends = self._answer(f"what {self._topic} holds", self._topic, self._ends)
+        ends = self.ends_of(self._topic)
         found = self._answer("who consumes", self._group, lambda: self._members(described))
         committed = self._answer("what is committed", self._group, lambda: self._committed(offsets))
         state, members = found or (None, None)
@@ -103,24 +104,18 @@ class GroupView:
 
     def dead_since(self, topic: str, since_ms: int) -> Optional[int]:
         """About how many records a topic got since then; None where that cannot be found out."""
-        number: Optional[int] = self._answer(
-            f"how {topic} grows", topic, lambda: self._added(topic, since_ms)
-        )
-        return number
+        return self._answer(f"how {topic} grows", topic, lambda: self._added(topic, since_ms))
 
     def ends_of(self, topic: str) -> Optional[Dict[int, Ends]]:
-        """The offsets of another topic."""
-        found: Optional[Dict[int, Ends]] = self._answer(
-            f"what {topic} holds", topic, lambda: self._ends(topic)
-        )
-        return found
+        """The offsets of a topic."""
+        return self._answer(f"what {topic} holds", topic, lambda: self._ends(topic))
 
     @property
     def unknown(self) -> List[str]:
         """What could not be found out, and why, so far."""
         return self._unknown
 
-    def _answer(self, what: str, name: str, ask: Callable[[], Any]) -> Any:
+    def _answer(self, what: str, name: str, ask: Callable[[], _Answer]) -> Optional[_Answer]:
         try:
             return ask()
         except KafkaException as error:
@@ -130,12 +125,9 @@ class GroupView:
             return None
 
     def _members(self, described: Mapping[str, Any]) -> Tuple[str, List[Member]]:
-        try:
-            found = described[self._group].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return "never seen", []
-            raise
+        found = self._of_group(described)
+        if found is None:
+            return "never seen", []
         members = [
             Member(one.client_id, one.host.lstrip("/"), self._owned(one.assignment)) for one in found.members
         ]
@@ -146,21 +138,26 @@ class GroupView:
         return tuple(sorted(place.partition for place in places if place.topic == self._topic))
 
     def _committed(self, offsets: Mapping[str, Any]) -> Dict[int, Committed]:
-        try:
-            places = offsets[self._group].result().topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
+        found = self._of_group(offsets)
+        places = () if found is None else found.topic_partitions
         ours = [place for place in places if place.topic == self._topic and place.offset >= 0]
         return {place.partition: Committed(place.offset, place.metadata or "") for place in ours}
+
+    def _of_group(self, answers: Mapping[str, Any]) -> Any:
+        """What is told of the group; None of one that Kafka has never seen."""
+        try:
+            return answers[self._group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            raise
 
     def _commits(self, committed: Mapping[int, Committed]) -> Dict[int, Optional[Commit]]:
         told = {number: (one.offset, one.metadata) for number, one in committed.items()}
         group = Group(self._group, self._topic)
         wait_s = self._timeout_s
         pages = self._answer("what waits", self._topic, lambda: read_commits(self._conf, group, told, wait_s))
-        commits: Dict[int, Optional[Commit]] = pages or {
+        commits = pages or {
             number: read_metadata(one.metadata, one.offset) for number, one in committed.items()
         }
         self._unknown += [
@@ -170,8 +167,8 @@ class GroupView:
         ]
         return commits
 
-    def _ends(self, topic: Optional[str] = None) -> Dict[int, Ends]:
-        partitions = self._partitions(topic or self._topic)
+    def _ends(self, topic: str) -> Dict[int, Ends]:
+        partitions = self._partitions(topic)
         low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         high = self._offsets(partitions, latest)

@@ -343,7 +343,6 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
     except KafkaException as error:
         return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
     state = found.state.name.lower().replace("_", " ")
-    given = [each.assignment.topic_partitions for each in found.members]
     ours = [each for each in found.members if each.member_id == member]
     if not ours:
         detail = f"the group is {state}, with {len(found.members)} members, and this consumer is none of them"
@@ -352,8 +351,8 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
     is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
     is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
     if is_idle:
-        partitions = sum(map(len, given))
-        detail = f"{len(given)} consumers, {partitions} partition{'' if partitions == 1 else 's'}"
+        partitions = sum(len(each.assignment.topic_partitions) for each in found.members)
+        detail = f"{len(found.members)} consumers, {partitions} partition{'' if partitions == 1 else 's'}"
     return Standing(is_idle, is_settled, detail)
 
 

@@ -16,7 +16,7 @@ from faker import Faker
 
 from orderflow.avro.evolution import logical_type, value_types
 from orderflow.avro.order_fields import Types
-from orderflow.avro.schema import MAX_DECIMAL_DIGITS, Schema, definitions, kind_of
+from orderflow.avro.schema import MAX_DECIMAL_DIGITS, Schema, definition_of, definitions, kind_of
 from orderflow.model.orders import FIELDS
 from orderflow.produce.fake_orders import QUANTITIES, FakeOrders, now_ms
 
@@ -116,16 +116,17 @@ class MadeUpValues:
     def _identity(self, field: Any) -> Make:
         """A field of the order's own id, which no other order has."""
         part, prefix = field["type"], field["name"][:1].upper()
-        if kind_of(part) == "string" and not logical_type(part):
+        kind = None if logical_type(part) else kind_of(part)
+        if kind == "string":
             return lambda: f"{prefix}-{self._run:08x}-{self._number:08d}"
-        if kind_of(part) == "long" and not logical_type(part):
+        if kind == "long":
             return lambda: (self._run << 24) + self._number
-        if kind_of(part) == "int" and not logical_type(part):
+        if kind == "int":
             return lambda: (self._run >> 8 << 7) + self._number
         return self._field(field)
 
     def _of(self, part: Any, words: str) -> Make:
-        part = self._named.get(part, part) if isinstance(part, str) else part
+        part = definition_of(part, self._named)
         kind, meaning = kind_of(part), logical_type(part)
         if meaning in _LOGICAL:
             return _LOGICAL[meaning](self, part, words)

@@ -4,7 +4,7 @@ from datetime import date, datetime, time
 from typing import Any, Callable, Dict, Optional
 
 from orderflow.avro.evolution import value_types
-from orderflow.avro.schema import Schema, definitions, describe
+from orderflow.avro.schema import Schema, definition_of, definitions, describe
 from orderflow.exits import UsageError
 from orderflow.model.text import did_you_mean
 
@@ -31,11 +31,11 @@ def key_reader(schema: Schema, field: str) -> KeyOf:
 
 
 def _resolved(part: Any, schema: Schema) -> Any:
-    """The part, or the definition of the type that it only names."""
+    """The part with its definition, or those of a union's branches."""
     named = definitions(schema.parsed)
     if isinstance(part, list):
-        return [named.get(branch, branch) if isinstance(branch, str) else branch for branch in part]
-    return named.get(part, part) if isinstance(part, str) else part
+        return [definition_of(branch, named) for branch in part]
+    return definition_of(part, named)
 
 
 def key_bytes(value: Any) -> Optional[bytes]:

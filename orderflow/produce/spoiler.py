@@ -8,14 +8,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from uuid import UUID
 
 from orderflow.avro.codec import shipped_rules
+from orderflow.avro.framing import read_prefix
 from orderflow.avro.schema import Schema, kind_of
 from orderflow.produce.made_up import id_field
 
 Order = Dict[str, Any]
 Encode = Callable[[Order], bytes]
 Damage = Callable[[bytes, Order, random.Random], bytes]
-PREFIX_BYTES = {0xC3: 10, 0x00: 5}
-"""The length of the framing, by its first byte."""
 
 
 class Defect(NamedTuple):
@@ -105,8 +104,8 @@ def _intact(value: bytes, order: Order, source: random.Random) -> bytes:
 
 def _truncated(value: bytes, order: Order, source: random.Random) -> bytes:
     """Cut within the last eight bytes, but not into the framing, so that it stays readable."""
-    body = len(value) - PREFIX_BYTES[value[0]]
-    return value[: -source.randint(1, min(8, body))]
+    _, start = read_prefix(value)
+    return value[: -source.randint(1, min(8, len(value) - start))]
 
 
 def _unknown_schema(value: bytes, order: Order, source: random.Random) -> bytes:
