@@ -510,8 +510,10 @@ _SHORT = {_COMMAND_LINE: "flag", _ENVIRONMENT: "environment"}
 def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:
     for layer in layers:
         given = layer.values.get(setting.env)
-        if given == setting.default or (given is None and setting.env + _FILE not in layer.values):
+        if given is None and setting.env + _FILE not in layer.values:
             continue
+        if given == setting.default or (given == "" and setting.default is None):
+            return []
         is_told = given is not None and _shown(setting, given) == repr(given)
         return [f"{setting.env}={given} ({layer.label})" if is_told else f"{setting.env} ({layer.label})"]
     return []

@@ -23,7 +23,10 @@ def pager_of(out: Output, environ: Optional[Mapping[str, str]] = None) -> Option
         return None
     chosen = (os.environ if environ is None else environ).get("PAGER")
     if chosen is not None:
-        command = shlex.split(chosen)
+        try:
+            command = shlex.split(chosen)
+        except ValueError:  # a quote that is never closed
+            return None
         return command if command and command != ["cat"] else None
     less = shutil.which("less")
     return None if less is None else [less]

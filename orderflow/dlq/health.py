@@ -120,10 +120,11 @@ class Verdict(NamedTuple):
 
 def verdict(facts: Facts, most_age_ms: int) -> Verdict:
     """The verdict; `most_age_ms` is how old an order may get before it is taken in."""
-    problems = list(_of_the_group(facts))
+    stopped = _of_the_group(facts)
+    problems = list(stopped)
     for partition in facts.partitions or ():
         # That nothing moves without any consumer is said once.
-        trouble = _lasting(partition) if problems else trouble_of(partition, facts, most_age_ms)
+        trouble = _lasting(partition) if stopped else trouble_of(partition, facts, most_age_ms)
         if trouble is not None:
             problems.append(f"partition {partition.number}: {trouble}")
     problems += _of_the_dead_letters(facts)

@@ -7,6 +7,9 @@ MOST_BINS = 64
 TAIL = 0.01
 """Share of the earliest, and of the latest, that an incident's span may leave out."""
 
+LEAST_MS = 1_000
+"""Of an incident's span, before its first time and after its last."""
+
 
 class Window(NamedTuple):
     """A span of time in equal parts. Times are epoch milliseconds."""
@@ -31,6 +34,11 @@ class Timeline:
         self._shift = 10  # about a second, which is as fine as anybody looks
         self._counts: Dict[int, int] = {}
 
+    @property
+    def half_step_ms(self) -> int:
+        """How far what happened may lie from the middle of its step."""
+        return (1 << self._shift) >> 1
+
     def add(self, at_ms: int, number: int = 1) -> None:
         """Count as many at this time."""
         counts, place = self._counts, at_ms >> self._shift
@@ -45,12 +53,12 @@ class Timeline:
 
     def times(self) -> Iterable[Tuple[int, int]]:
         """Times, the middles of their steps, with how often it happened then."""
-        middle = (1 << self._shift) >> 1
+        middle = self.half_step_ms
         return (((place << self._shift) + middle, number) for place, number in self._counts.items())
 
     def parts(self, window: Window) -> List[int]:
         """The counts in each part of the window."""
-        counts, half = [0] * window.parts, (1 << self._shift) >> 1
+        counts, half = [0] * window.parts, self.half_step_ms
         for at_ms, number in self.times():
             # A step at the edge counts as within: its middle may lie outside while what happened does not.
             if window.begin_ms - half <= at_ms < window.end_ms + half:
@@ -69,12 +77,14 @@ class Timeline:
 
 def incident(timelines: Iterable[Timeline], parts: int) -> Optional[Window]:
     """The span that holds all of it but the few earliest and latest; None if nothing has a time."""
-    times = sorted(time for timeline in timelines for time in timeline.times())
+    told = list(timelines)
+    times = sorted(time for timeline in told for time in timeline.times())
     if not times:
         return None
+    around_ms = max(LEAST_MS, *(timeline.half_step_ms for timeline in told))
     few = int(sum(number for _, number in times) * TAIL)
     begin_ms, end_ms = _without(times, few), _without(times[::-1], few)
-    return Window(begin_ms - 1_000, end_ms + 1_000, parts)
+    return Window(begin_ms - around_ms, end_ms + around_ms, parts)
 
 
 def _without(times: List[Tuple[int, int]], few: int) -> int:

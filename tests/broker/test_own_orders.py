@@ -78,13 +78,23 @@ def test_a_schema_that_shares_no_field_with_ours_goes_through_all_three_scripts(
     where = ("--where", 'tracking_number = "J-3"')
     shown = shop.succeed("dlq_handler.py", "list", *where)
     assert "parcels must not be empty" in shown.out
-    repaired = ("--set", f"parcels={parcels('2.5')}", "--reason", "repacked", "--yes", "--rules", RULES)
+    repaired = (
+        "--set",
+        f"parcels={parcels('2.5')}",
+        "--set",
+        'due="2026-12-24"',
+        "--reason",
+        "repacked",
+        "--yes",
+        "--rules",
+        RULES,
+    )
     replayed = shop.succeed("dlq_handler.py", "replay", *where, *repaired)
     assert "1 of 1 sent" in replayed.err + replayed.out
 
     ship(shop, "--rules", RULES)
     results = [json.loads(line.value or b"") for line in shop.results()]
-    assert {"tracking_number": "J-3", "due": "2026-12-01", "weight_kg": "2.500"} in results
+    assert {"tracking_number": "J-3", "due": "2026-12-24", "weight_kg": "2.500"} in results
 
 
 def test_without_rules_of_ones_own_a_foreign_schema_is_read_as_it_is(shop: Pipeline) -> None:

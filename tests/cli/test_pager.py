@@ -32,6 +32,11 @@ def test_the_users_own_choice(chosen: str, command: Optional[List[str]]) -> None
     assert pager_of(Output(Terminal()), {"PAGER": chosen}) == command
 
 
+def test_a_choice_that_is_no_command_is_none() -> None:
+    """A quote that is never closed keeps nobody from reading."""
+    assert pager_of(Output(Terminal()), {"PAGER": "less 'x"}) is None
+
+
 def test_a_dumb_terminal_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """It could not show it."""
     monkeypatch.setenv("TERM", "dumb")

@@ -65,6 +65,12 @@ def test_the_banner_says_where_each_setting_comes_from(tmp_path: Any) -> None:
     assert found == ["MAX_RETRIES=6 (environment)", "WORKERS=8 (flag)"]
 
 
+def test_the_strongest_source_counts_though_it_says_the_default() -> None:
+    """What a weaker one says is not in force."""
+    assert origins({"WORKERS": "4"}, workers="1") == []
+    assert origins({"PROCESSED_TOPIC": ""}) == []
+
+
 def test_retries_without_end_are_called_unlimited() -> None:
     """Not by the number that stands for them."""
     fields = {**fields_of("started"), "max_retries": UNLIMITED}

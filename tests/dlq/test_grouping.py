@@ -12,6 +12,7 @@ from orderflow.errors import Failure, Undecodable
 from orderflow.model.dead_letter import Circumstances, dead_letter
 from orderflow.model.records import Record
 
+HOUR_MS = 3_600_000
 ABOUT = Circumstances("g", "host-1", 4, 1, 2, None, 1)
 
 
@@ -125,3 +126,18 @@ def test_a_few_small_groups_are_not_folded() -> None:
     rows = counted(*(letter(f"g{number}") for number in range(FEW))).rows()
 
     assert worth_a_row(rows) == (rows, [])
+
+
+@pytest.mark.parametrize("hours", [0, 1, 24, 96, 1_000])
+@pytest.mark.parametrize("burst_at_ms", [0, 1, 1_000, HOUR_MS - 1])
+def test_the_span_of_an_incident_begins_before_it_ends(hours: int, burst_at_ms: int) -> None:
+    """And holds the burst, though times far apart are told in coarse steps and the burst is early in one."""
+    groups = counted(*(letter(at_ms=hour * HOUR_MS) for hour in range(hours)))
+    began_ms = hours * HOUR_MS + burst_at_ms
+    for number in range(max(200, 100 * hours + 200)):
+        groups.add(letter(at_ms=began_ms + number // 10))
+
+    window = groups.window(12)
+
+    assert window is not None
+    assert window.begin_ms <= began_ms < window.end_ms

@@ -106,6 +106,17 @@ def test_why_a_partition_has_stopped(one: Partition, problem: str) -> None:
     assert (found.problems, found.exit_code) == ([problem], 5)
 
 
+def test_each_partition_with_trouble_is_named() -> None:
+    """The trouble of one hides none of the others'."""
+    one = partition(commit=commit(60, silent_ms=9 * MINUTE_MS))
+    two = partition(number=1, commit=commit(60), oldest_unseen_ms=NOW_MS - 9 * MINUTE_MS)
+    three = partition(number=2, owner=None)
+
+    found = judged(one, two, three).problems
+
+    assert [problem.partition(":")[0] for problem in found] == ["partition 0", "partition 1", "partition 2"]
+
+
 def test_without_a_consumer_that_is_said_once() -> None:
     """Not a line for each partition without an owner; what a consumer does not put right is told too."""
     silent = partition(owner=None, commit=commit(60, silent_ms=9 * MINUTE_MS))

@@ -7,7 +7,7 @@ import pytest
 
 from orderflow.dlq.letter import DISCARDED, Letter
 from orderflow.dlq.masking import MASKED, Mask
-from orderflow.dlq.verbs.watch import settings_typed
+from orderflow.dlq.verbs.watch import settings_typed, without_groups
 from orderflow.dlq.watch import model as models
 from orderflow.dlq.watch.model import Model
 from orderflow.errors import Undecodable
@@ -114,3 +114,11 @@ def test_a_screen_is_drawn_at_once_however_much_there_is() -> None:
 def test_the_verbs_get_the_settings_that_were_typed(typed: List[str], left: List[str]) -> None:
     """Another topic or broker must be theirs too."""
     assert settings_typed(typed) == left
+
+
+@pytest.mark.parametrize(
+    "typed", [["-g", "7"], ["-g7"], ["--group", "7"], ["--group=7"], ["-g", "7", "-g", "8", "--group=9"]]
+)
+def test_a_verb_on_a_group_takes_no_other_group(typed: List[str]) -> None:
+    """Those that `watch` was asked for would be acted on with the one that was chosen."""
+    assert without_groups(["-X", "a=b", *typed, "--since", "2h"]) == ["-X", "a=b", "--since", "2h"]

@@ -20,7 +20,6 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import refuse_everything, wanted_of
 from orderflow.dlq.topic import states_now, warn_of_policies
 from orderflow.exits import OK, Refused, UsageError
-from orderflow.kafka import topics
 from orderflow.model.text import escape
 
 
@@ -51,7 +50,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 
 
 def _states(desk: Desk) -> States:
-    topics.require_kafka(desk.client)
+    desk.require_kafka()
     warn_of_policies(desk)
     return states_now(desk)
 

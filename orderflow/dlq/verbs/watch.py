@@ -77,7 +77,7 @@ def build(desk: Desk, selection: Any) -> Any:
         lambda width: _health(quiet, width),
         lambda width: _waiting(quiet, width),
     )
-    command = Command([sys.executable, str(SCRIPT)], settings_typed(sys.argv[1:]))
+    command = Command([sys.executable, str(SCRIPT)], without_groups(settings_typed(sys.argv[1:])))
     return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command)
 
 
@@ -87,6 +87,17 @@ def settings_typed(words: List[str]) -> List[str]:
     for word in words:
         if skip or word == "watch" or word.startswith("--web") or word == "--in-browser":
             skip = word == "--web"
+            continue
+        left.append(word)
+    return left
+
+
+def without_groups(words: List[str]) -> List[str]:
+    """The same for a verb that acts on one group: any other group would be added to it."""
+    left, skip = [], False
+    for word in words:
+        if skip or word.startswith("-g") or word.partition("=")[0] == "--group":
+            skip = not skip and word in ("-g", "--group")
             continue
         left.append(word)
     return left
