@@ -83,12 +83,23 @@ class Engine:
         self.loop = Loop(self.assignment, intake, calling, self.settling, pace, world)
         self._clock = world.clock
         self._readings = Readings(session, self.assignment, intake, calls, outcomes, self.settling)
+        self._has_left = False
 
     # --- rebalance callbacks ---------------------------------------------------------------------
 
     def revoked(self, partitions: Set[int]) -> None:
         """Partitions are about to be revoked: settle their finished work."""
-        self.settling.mark_clean(partitions)
+        if not self._has_left:
+            self.settling.mark_clean(partitions)
+
+    def leave(self) -> None:
+        """Settle everything while we are still in the group, just before the client leaves it.
+
+        A client that is leaving may never answer who it is in the group, which a transaction has to name
+        (librdkafka issue 4041). So nothing is left to be settled in its last callback, unless it is refused
+        here.
+        """
+        self._has_left = self.settling.mark_clean(set(self.assignment.ready))
 
     def expired(self) -> None:
         """Partitions already belong to others: no settlement may be in flight when this returns."""

@@ -104,6 +104,7 @@ class Service:
         """Leave the group by then (monotonic clock; None: there was no shutdown), or end the process."""
         left_s = self._shutdown_timeout_s if by_s is None else by_s - time.monotonic()
         self._watchdog.leaving(max(LEAVING_S, left_s))
+        self._engine.leave()  # nothing is in hand after a crash
         self._session.close()
         self._watchdog.left()
 

@@ -272,14 +272,13 @@ class Settling:
             self.drop()
         return had
 
-    def mark_clean(self, numbers: Set[int]) -> None:
-        """Partitions are about to be revoked: commit their state, marked as cleanly stopped."""
+    def mark_clean(self, numbers: Set[int]) -> bool:
+        """Commit the state of partitions that we part with, marked as cleanly stopped; False if refused."""
         if self._patience.has_paused or self.settle_now() is not Verdict.SETTLED:
-            return
+            return False
         offsets = {
             number: self._assignment.commit_again_of(partition, partition.is_clean).place
             for number, partition in self._assignment.ready.items()
             if number in numbers
         }
-        if offsets:
-            self._session.commit(offsets)
+        return not offsets or self._session.commit(offsets).outcome is Outcome.SETTLED
