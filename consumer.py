@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -57,6 +57,7 @@ from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.processes import run_processes
 from orderflow.consume.progress import Display, Progress, Reports
 from orderflow.consume.publications import Targets
+from orderflow.consume.readiness import until_ready
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
 from orderflow.consume.result_topics import ResultTopics
@@ -67,7 +68,7 @@ from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import Report, World
-from orderflow.exits import FAILED, CommandError, UsageError
+from orderflow.exits import FAILED, CommandError, NotReady, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
@@ -177,7 +178,7 @@ def _consume(
         conf = as_member(conf, link.number)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
-    _ensure_topics(conf, settings)
+    until_ready(lambda: _ensure_topics(conf, settings), _delay_of_start(log.report))
     with StopSignals(streams.err, is_silent=settings.log_format == JSON) as stop:
         stop.limit(settings.shutdown_timeout_s)
         if link is not None:
@@ -286,12 +287,17 @@ def _ensure_topics(conf: Dict[str, Any], settings: config.Settings) -> None:
     topics.ensure_topics(conf, specs)
 
 
+def _delay_of_start(report: Report) -> Callable[[str], None]:
+    return lambda detail: report("start_delayed", detail=detail)
+
+
 def _from_end(reading: Dict[str, Any], settings: config.Settings) -> FrozenSet[int]:
     try:
         return partitions_from_end(reading, settings.orders_topic)
     except KafkaException as error:
-        group = settings.consumer_group
-        raise CommandError(f"cannot read the offsets {group} has committed: {error.args[0].str()}") from error
+        fault, group = error.args[0], settings.consumer_group
+        kind = NotReady if topics.is_passing(fault) else CommandError
+        raise kind(f"cannot read the offsets {group} has committed: {fault.str()}") from error
 
 
 def _metrics(settings: config.Settings) -> Optional[Metrics]:
@@ -324,6 +330,16 @@ def _banner(settings: config.Settings, flags: argparse.Namespace, report: Report
     origins = config.origins(flags)
     if origins:
         report("settings", settings=origins)
+
+
+class Cluster(NamedTuple):
+    """What the topics and the group are like at the start."""
+
+    topic_id: Optional[str]
+    """Id of the orders topic; None of a Kafka that has none."""
+    ledger_topic: Optional[LedgerTopic]
+    from_end: FrozenSet[int]
+    """Partitions that start at their end if nothing is committed for them."""
 
 
 class Parts:
@@ -363,7 +379,9 @@ class Parts:
         outage = KafkaOutage(settings.bootstrap_servers, time.monotonic, self.report)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
-        engine, session = self._engine(self._business(handler, loop), watch, watchdog)
+        cluster = until_ready(self._look, _delay_of_start(self.report), lambda: stop.requested)
+        business = self._business(handler, loop, cluster.topic_id)
+        engine, session = self._engine(business, cluster, watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
         monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self.world)
@@ -382,12 +400,20 @@ class Parts:
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
-    def _engine(self, business: Business, watch: KafkaWatch, watchdog: Watchdog) -> Tuple[Engine, Session]:
+    def _look(self) -> Cluster:
+        """Look at the topics and the group. Raises NotReady where Kafka cannot say now."""
+        topic_id = self.orders.learn()
+        self.dead_letters.learn()
+        from_end = _from_end(_reading(self.conf, self.settings), self.settings)
+        return Cluster(topic_id, self._ledger_topic(), from_end)
+
+    def _engine(
+        self, business: Business, cluster: Cluster, watch: KafkaWatch, watchdog: Watchdog
+    ) -> Tuple[Engine, Session]:
         """The engine, and the session that notifies it of rebalances."""
         settings = self.settings
         engines: List[Engine] = []
         reading = _reading(self.conf, settings)
-        from_end = _from_end(reading, settings)
         transactional_id = f"{settings.consumer_group}.{self.client}-{uuid.uuid4().hex[:8]}"
         clients = Clients(
             reading, producer_config(self.conf, transactional_id), settings.guarantee == "exactly-once"
@@ -399,14 +425,14 @@ class Parts:
             on_lost=lambda: engines[0].expired(),
             while_waiting=watch.waiting,
         )
-        sending, ledger_topic = self._sending(), self._ledger_topic()
+        sending, ledger_topic = self._sending(), cluster.ledger_topic
         page_bytes = None if ledger_topic is None else ledger_topic.max_bytes
         session.expect(sending.outbox.max_bytes, sending.destination.targets.max_result_bytes, page_bytes)
         terms = Terms(
             Limits(settings.max_queued, settings.max_waiting_bytes),
             settings.consumer_group,
             ledger_topic,
-            from_end=from_end,
+            from_end=cluster.from_end,
             find_trace=EarlierWork(session, self._last_dead).trace,
         )
         engine = Engine(
@@ -420,9 +446,8 @@ class Parts:
         engines.append(engine)
         return engine, session
 
-    def _business(self, handler: Handler, loop: Optional[EventLoop]) -> Business:
+    def _business(self, handler: Handler, loop: Optional[EventLoop], topic_id: Optional[str]) -> Business:
         settings, decoder = self.settings, self.decoder
-        topic_id = self.orders.learn()
         if topic_id is None:
             self.report("no_topic_ids")
         return Business(
@@ -437,7 +462,6 @@ class Parts:
 
     def _sending(self) -> Sending:
         settings = self.settings
-        self.dead_letters.learn()
         outbox = Outbox(
             settings.dlq_topic,
             self._max_bytes(settings.dlq_topic) or DEFAULT_MAX_BYTES,

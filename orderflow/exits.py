@@ -48,6 +48,10 @@ class KafkaUnreachable(CommandError):
     """No broker answers at the given address."""
 
 
+class NotReady(CommandError):
+    """Kafka cannot do it now, and may in a moment: a partition has no leader, or a broker is away."""
+
+
 class TopicMissing(CommandError):
     """A topic does not exist, and we may not create it."""
 

@@ -200,7 +200,7 @@ JOINS_LINES = {
 """What may make one text of several lines, and why."""
 
 EXPECTED_FAILURES = {
-    *("CommandError", "UsageError", "KafkaUnreachable", "TopicMissing", "Refused", "Tripped"),
+    *("CommandError", "UsageError", "KafkaUnreachable", "NotReady", "TopicMissing", "Refused", "Tripped"),
     *("ConfigError", "Fenced", "Interrupted", "Unreadable", "SchemaRejected"),
 }
 

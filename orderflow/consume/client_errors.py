@@ -21,6 +21,17 @@ def is_fatal(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() in FATAL
 
 
+def why_delayed(error: KafkaError) -> str:
+    """What keeps us from reading what is committed, and what to do where it lasts."""
+    if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
+        return str(error.str())
+    return (
+        f"{error.str()}: the last owner's transaction is not finished. Kafka ends it after its "
+        "transaction.timeout.ms; one that hangs longer is found by "
+        "kafka-transactions.sh find-hanging --topic __consumer_offsets"
+    )
+
+
 def error_of(raised: BaseException) -> KafkaError:
     """The client's error behind an exception; re-raises any other exception."""
     cause: Optional[BaseException] = raised

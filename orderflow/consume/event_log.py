@@ -57,6 +57,11 @@ RUN_EVENTS: Mapping[str, Event] = {
         "what is not at its default, and where that was said; never a secret",
         lambda settings: "set: " + ", ".join(settings),
     ),
+    "start_delayed": Event(
+        "warn",
+        "Kafka cannot do yet what the start needs, as while a node is away; tried for a minute",
+        lambda detail: f"start is delayed: {detail}; trying again",
+    ),
     "no_topic_ids": Event(
         "warn",
         "the broker is older than 2.8",

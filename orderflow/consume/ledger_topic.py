@@ -4,7 +4,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES
 from orderflow.consume.pages import LedgerTopic
-from orderflow.exits import CommandError, TopicMissing
+from orderflow.exits import CommandError, NotReady, TopicMissing
 from orderflow.kafka import topics
 from orderflow.model.commit_metadata import MAX_ATTEMPTS
 
@@ -24,11 +24,14 @@ def ledger_topic(conf: Mapping[str, Any], name: str, partitions: int, group: str
     """The ledger topic, created with so many partitions if it is missing.
 
     Raises CommandError if the topic does not keep what it is for: a topic that deletes old records would
-    forget what waits.
+    forget what waits. Raises NotReady where Kafka cannot say now: to go on without the topic until the next
+    start would be a lasting answer to a passing trouble.
     """
     try:
         topics.ensure_topics(conf, [topics.ledger(name, partitions)])
         count, missing = topics.partition_count(conf, name), topics.missing_rights(conf, name)
+    except NotReady:
+        raise
     except TopicMissing as absent:
         told = " ".join(str(absent).split())
         return Look(None, f"{told}; until then, {FEW}")

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 
 from orderflow.consume import caution
 from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.client_errors import why_delayed
 from orderflow.consume.coming import Coming
 from orderflow.consume.failing import Failing
 from orderflow.consume.ledger import Ledger
@@ -143,7 +144,7 @@ class Restoration:
                     yield coming.partition
         except KafkaException as error:
             # Wait as long as this may have blocked, or the ready partitions would starve.
-            self._delay(COMMITTED_TIMEOUT_S, error.args[0].str())
+            self._delay(COMMITTED_TIMEOUT_S, why_delayed(error.args[0]))
 
     def _delay(self, delay_s: float, detail: str) -> None:
         self._retry_at_s = self._world.clock() + delay_s

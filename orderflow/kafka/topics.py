@@ -15,7 +15,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec
 
-from orderflow.exits import CommandError, KafkaUnreachable, TopicMissing
+from orderflow.exits import CommandError, KafkaUnreachable, NotReady, TopicMissing
 from orderflow.kafka import refusals
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.refusals import plain_reason as plain_reason
@@ -32,6 +32,22 @@ _LEADERLESS = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
 )
+_PASSING = (
+    *_LEADERLESS,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.INVALID_REPLICATION_FACTOR,  # too few brokers are there for a new topic
+)
+"""What a cluster says while a node is away, and no longer says when it is back."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -130,15 +146,23 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
     """Create the missing topics, wait until they can be used, and return their names.
 
     An existing topic is left unchanged. If we may not create one, raises TopicMissing with the command for
-    someone who may.
+    someone who may; NotReady if Kafka cannot do it now.
     """
     admin = _admin(conf)
     missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
     refusals = _create(admin, missing, timeout_s)
-    if refusals:
-        raise TopicMissing(*_how_to_create(missing, refusals, _address(conf)))
+    denials = {name: error for name, error in refusals.items() if not is_passing(error)}
+    if denials:
+        raise TopicMissing(*_how_to_create(missing, denials, _address(conf)))
+    for name, error in refusals.items():
+        raise NotReady(f"topic {name} is missing and cannot be created now: {error.str()}")
     _wait_for(admin, missing, timeout_s)
     return [spec.name for spec in missing]
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether a cluster answers so only while a node of it is away."""
+    return error.code() in _PASSING
 
 
 def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: float = 10.0) -> None:
@@ -192,7 +216,7 @@ def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
     return admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name].result()
 
 
-def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, str]:
+def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, KafkaError]:
     """Create the topics; returns the reasons, by name, for those that were refused."""
     if not specs:
         return {}
@@ -205,14 +229,17 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
             future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was quicker
-                refusals[name] = str(error.args[0].str())
+                refusals[name] = error.args[0]
     return refusals
 
 
-def _how_to_create(missing: Sequence[TopicSpec], refusals: Mapping[str, str], address: str) -> List[str]:
+def _how_to_create(
+    missing: Sequence[TopicSpec], refusals: Mapping[str, KafkaError], address: str
+) -> List[str]:
     refused = [spec for spec in missing if spec.name in refusals]
     lines = [
-        f"topic {spec.name} is missing and could not be created: {refusals[spec.name]}" for spec in refused
+        f"topic {spec.name} is missing and could not be created: {refusals[spec.name].str()}"
+        for spec in refused
     ]
     return [*lines, "someone who may create topics runs:", *(f"  {_command(s, address)}" for s in refused)]
 
@@ -231,7 +258,7 @@ def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) 
     for spec in specs:
         while not _is_led(admin, spec.name, timeout_s):
             if time.monotonic() >= deadline_s:
-                raise CommandError(f"topic {spec.name} was created, but has no leader after {timeout_s:g} s")
+                raise NotReady(f"topic {spec.name} was created, but has no leader after {timeout_s:g} s")
             time.sleep(0.02)
 
 
@@ -433,6 +460,8 @@ def missing_rights(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) 
 
 def _unseen(name: str, error: KafkaError) -> CommandError:
     """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists."""
+    if is_passing(error):
+        return NotReady(f"cannot look at topic {name} now: {error.str()}")
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     hint = f"; if it is there, the right READ or WRITE on topic {name} is missing" if denied else ""
     return CommandError(f"cannot look at topic {name}: {error.str()}{hint}")
