@@ -27,7 +27,7 @@ def run_processes(
     argv: Sequence[str], plan: Plan, metrics: Optional[Metrics], streams: HandlerStreams, log: RunLog
 ) -> int:
     """Run this command as several processes until all are done or asked to stop; returns the exit code."""
-    is_watched, passage = streams.err.can_rewrite, Passage(log.status.clear)
+    is_watched, passage = streams.err.can_rewrite, Passage(log.status.clear, plan.processes)
     crew = Crew(own_command(argv), f"{SUPERVISED}={{}},{{}},{is_watched:d}", passage.line)
 
     def end_at_once(code: int) -> None:

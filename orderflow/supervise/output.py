@@ -36,18 +36,16 @@ class Lines:
 class Passage:
     """Prints what the processes say: errors to stderr, the rest to stdout."""
 
-    def __init__(self, make_room: Callable[[], None]) -> None:
-        """`make_room` removes the status line."""
+    def __init__(self, make_room: Callable[[], None], processes: int) -> None:
+        """`make_room` removes the status line. Of several processes, it matters which one says what."""
         self._make_room = make_room
-        self._has_several = False
-        """Whether a second one has spoken, so that it matters which one says what."""
+        self._has_several = processes > 1
 
     def line(self, number: int, line: bytes, is_error: bool) -> None:
         """Print a line of process number `number`, with that number if it is for people.
 
         What handlers print to stdout may be data for another program, and so is a line of JSON.
         """
-        self._has_several = self._has_several or number > 1
         has_number = self._has_several and is_error and not line.startswith(b"{")
         stream = sys.stderr if is_error else sys.stdout
         text = line.decode(stream.encoding or "utf-8", "backslashreplace")

@@ -41,19 +41,23 @@ def test_a_line_without_end_is_passed_on_in_pieces() -> None:
 
 def test_each_line_goes_where_the_process_sent_it(capsys: pytest.CaptureFixture[str]) -> None:
     """With the number of its process where there are several, unless it is data for another program."""
-    passage = Passage(lambda: None)
-    passage.line(1, b"the first is alone", is_error=True)
+    Passage(lambda: None, processes=1).line(1, b"the only one", is_error=True)
+    passage = Passage(lambda: None, processes=2)
+    passage.line(1, b"the first speaks first", is_error=True)
     passage.line(2, b"info partition 1 is ready", is_error=True)
     passage.line(2, b'{"event":"ready"}', is_error=True)
     passage.line(1, "caf\u00e9 \xff".encode("latin-1"), is_error=False)
 
     printed = capsys.readouterr()
-    assert printed.err == 'the first is alone\n[2] info partition 1 is ready\n{"event":"ready"}\n'
+    assert (
+        printed.err
+        == 'the only one\n[1] the first speaks first\n[2] info partition 1 is ready\n{"event":"ready"}\n'
+    )
     assert printed.out == "caf\\xe9 \\xff\n"
 
 
 def test_the_status_line_makes_room_for_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Or the line would be torn into it."""
-    Passage(lambda: print("(cleared)")).line(1, b"info", is_error=False)
+    Passage(lambda: print("(cleared)"), processes=1).line(1, b"info", is_error=False)
 
     assert capsys.readouterr().out == "(cleared)\ninfo\n"
