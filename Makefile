@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.set-up
 
 KAFKA_PORT ?= 9092
-COMPAT_PYTHONS ?= 3.8 3.13
+COMPAT_PYTHONS ?= 3.8 3.13 3.14
 COMPAT_BROKERS ?= 2.8.2 3.9.1 4.4.0
 UNIT := not broker and not registry and not chaos and not clock
 

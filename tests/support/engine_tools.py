@@ -2,14 +2,14 @@
 
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic
 from confluent_kafka.admin import AlterConfigOpType as Alter
 
 from orderflow.avro.codec import OrderEncoder, load_schema, single_object_prefix
 from orderflow.model.commit_metadata import Commit, read_metadata
 from tests.support import engine_handlers
-from tests.support.pipeline import ROOT, Finished, Pipeline, Running
+from tests.support.pipeline import ROOT, Finished, Pipeline, Running, eventually
 
 STRICT = {
     "group.min.session.timeout.ms": "1000",
@@ -31,6 +31,12 @@ MORTAL = (
     "transaction.timeout.ms=2000",
 )
 """Client properties under which a killed consumer's partitions are free again after two seconds."""
+MOVING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+"""What a broker says while a coordinator is moving."""
 INSTANCE = ("-X", "group.instance.id=phoenix")
 """A static member: who starts again under the same name gets its partitions back without waiting."""
 
@@ -147,7 +153,7 @@ class Shop(Pipeline):
             described = consumer.list_topics(self.orders_topic, timeout=10).topics[self.orders_topic]
             asked = [TopicPartition(self.orders_topic, partition) for partition in described.partitions]
             # Not told while a transaction that was refused is open: until the next try, or its time-out.
-            found = consumer.committed(asked, timeout=60)
+            found = eventually(lambda: _committed(consumer, asked), 60)
         finally:
             consumer.close()
         return {place.partition: _told(place) for place in found if place.offset >= 0}
@@ -175,6 +181,16 @@ class Shop(Pipeline):
         finally:
             reader.close()
         return sum(ends[partition] - told[partition].offset for partition in told)
+
+
+def _committed(consumer: Consumer, asked: List[TopicPartition]) -> Optional[List[TopicPartition]]:
+    """What is committed; None while the group's coordinator moves, as after its topic was created."""
+    try:
+        return consumer.committed(asked, timeout=60)
+    except KafkaException as error:
+        if error.args[0].code() not in MOVING:
+            raise
+        return None
 
 
 def _told(place: Any) -> Told:
