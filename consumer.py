@@ -44,7 +44,7 @@ from orderflow.consume.handler import (
     require_usable,
     telling,
 )
-from orderflow.consume.kafka_outage import KafkaOutage
+from orderflow.consume.kafka_outage import reported_outage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.life_cycle import LifeCycle
@@ -376,7 +376,7 @@ class Parts:
         if flags.verbose:
             handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
-        outage = KafkaOutage(settings.bootstrap_servers, time.monotonic, self.report)
+        outage = reported_outage(settings.bootstrap_servers, time.monotonic, self.report)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, _delay_of_start(self.report), lambda: stop.requested)

@@ -17,10 +17,11 @@ from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.avro.order_fields import fields_of
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.cli.arguments import arguments
+from orderflow.cli.outage import noted_outage
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run, standard_input
 from orderflow.cli.signals import StopSignals
-from orderflow.cli.status import Outage, StatusLine
+from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count
 from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
@@ -73,7 +74,7 @@ def _publish(
     err: Notes,
 ) -> int:
     status = StatusLine(err)
-    outage = Outage(status.note, settings.bootstrap_servers)
+    outage = noted_outage(status.note, settings.bootstrap_servers)
     undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
     conf = config.client_config(settings, **CLIENT_PROFILE)
     publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)

@@ -17,6 +17,15 @@ class Started(NamedTuple):
     """From the assignment, as the group's coordinator shows it, to the first call for a new order."""
 
 
+def leave_waiting(rig: Rig, todo: Job, handler: str, timeout_s: float, **environ: str) -> None:
+    """Have a consumer call every order once, so that some wait for their next try, and kill it."""
+    report = rig.folder / f"{todo.group}.report"
+    process = rig.start_ours(todo, report, handler=handler, **environ)
+    eventually(report.exists, timeout_s, "all orders were called once")
+    time.sleep(1)
+    process.kill()
+
+
 def start_with_new(rig: Rig, todo: Job, number: int, handler: str, **environ: str) -> Started:
     """Send new orders, start a consumer, and wait until it has called them. `number`: how often before."""
     calls = rig.folder / f"{todo.group}-{number}.calls"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import List, NamedTuple
 
 from benchmarks.fates import percentile
-from benchmarks.new_orders import send, start_with_new
+from benchmarks.new_orders import leave_waiting, send, start_with_new
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median
 from benchmarks.rig import Rig, Topic, eventually, finish, lines_of, read_report, unique
-from benchmarks.work import NEW, Job
+from benchmarks.work import NEW
 
 MANY, PARTITIONS = 100_000, 3
 SCATTERED, EVERY = 200_000, 10
@@ -130,7 +130,7 @@ def _back_ms(path: Path) -> List[float]:
 def _scattered(rig: Rig, plan: Plan, say: Say) -> List[float]:
     topic = rig.publish(SCATTERED, 1, invalid="")
     todo = rig.job(topic, "shipped")
-    _fill(rig, todo)
+    leave_waiting(rig, todo, HANDLER, 120, BENCH_EVERY=str(EVERY))
     starts_s: List[float] = []
     for number in range(plan.rounds):
         started = start_with_new(rig, todo, number, HANDLER, BENCH_EVERY=str(EVERY))
@@ -138,11 +138,3 @@ def _scattered(rig: Rig, plan: Plan, say: Say) -> List[float]:
         starts_s.append(started.first_s)
         say(f"round {number + 1}: {SCATTERED // EVERY:,} wait: first new order after {started.first_s:.2f} s")
     return starts_s
-
-
-def _fill(rig: Rig, todo: Job) -> None:
-    report = rig.folder / f"{todo.group}.report"
-    process = rig.start_ours(todo, report, handler=HANDLER, BENCH_EVERY=str(EVERY))
-    eventually(report.exists, 120, "all orders were called once")
-    time.sleep(1)
-    process.kill()

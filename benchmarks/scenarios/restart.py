@@ -1,12 +1,11 @@
 """How soon new orders flow when a consumer starts with a full ledger of waiting ones."""
 
-import time
 from typing import List
 
-from benchmarks.new_orders import ORDERS, start_with_new
+from benchmarks.new_orders import ORDERS, leave_waiting, start_with_new
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median
-from benchmarks.rig import Rig, eventually
+from benchmarks.rig import Rig
 from benchmarks.work import Job
 
 LIMIT_S = 2.0
@@ -19,7 +18,7 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
     topic = rig.publish(plan.many_orders, 1, invalid="")
     waiting = -(-topic.total // EVERY)
     todo = rig.job(topic, "shipped")
-    _fill(rig, todo)
+    leave_waiting(rig, todo, "every_nth_waits", 200, BENCH_EVERY=str(EVERY))
     say(f"{waiting} orders wait, spread over {topic.total:,} offsets")
     waits_s: List[float] = []
     for number in range(plan.rounds):
@@ -46,14 +45,6 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
             )
         ],
     )
-
-
-def _fill(rig: Rig, todo: Job) -> None:
-    report = rig.folder / f"{todo.group}.report"
-    process = rig.start_ours(todo, report, handler="every_nth_waits", BENCH_EVERY=str(EVERY))
-    eventually(report.exists, 200, "all orders that need not wait")
-    time.sleep(1)
-    process.kill()
 
 
 def _start_s(rig: Rig, todo: Job, number: int) -> float:

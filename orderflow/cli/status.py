@@ -1,4 +1,4 @@
-"""Progress of long work on stderr, and the two lines of an outage."""
+"""Progress of long work on stderr."""
 
 import os
 import signal
@@ -7,7 +7,6 @@ import time
 from typing import Callable, Optional
 
 from orderflow.cli.output import Notes
-from orderflow.cli.terminal import duration, program
 
 
 class StatusLine:
@@ -89,36 +88,3 @@ def _call_on_resize(call: Callable[[], None]) -> None:
     """Call this when the window changes, and nothing that was called before."""
     if hasattr(signal, "SIGWINCH") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGWINCH, lambda number, frame: call())
-
-
-# --- Losing and regaining Kafka ---
-
-
-class Outage:
-    """Reports once that Kafka is lost and once that it is back, however many errors come between."""
-
-    def __init__(
-        self, note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._note = note
-        self._address = address
-        self._clock = clock
-        self._since: Optional[float] = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether Kafka is currently considered lost."""
-        return self._since is not None
-
-    def lost(self, why: str) -> None:
-        """The client reports that no broker can be reached."""
-        if self._since is None:
-            self._since = self._clock()
-            self._note(f"{program()}: Kafka at {self._address} is lost ({why}); trying until it is back")
-
-    def back(self) -> None:
-        """Something got through to Kafka."""
-        if self._since is not None:
-            gone_s = self._clock() - self._since
-            self._since = None
-            self._note(f"{program()}: Kafka at {self._address} is back after {duration(gone_s)}")

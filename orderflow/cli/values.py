@@ -6,10 +6,11 @@ Every `read` returns the value of a text, or raises ValueError with a message th
 import argparse
 import math
 import re
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 from orderflow.model.text import did_you_mean, quoted
 from orderflow.model.time_spans import UNITS_MS
+from orderflow.model.topic_name import is_topic_name
 
 
 class ValueType(NamedTuple):
@@ -82,7 +83,7 @@ def _boolean(text: str) -> bool:
 
 
 def _topic(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in (".", ".."):
+    if not is_topic_name(text):
         raise ValueError("must be a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -")
     return text
 
@@ -121,14 +122,14 @@ URL = ValueType("URL", _url)
 USER_INFO = ValueType("USER:PASSWORD", _user_info)
 
 
-_LISTEN_AT = re.compile(r"(?:[^\s:\[\]/]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})")
+_LISTEN_AT = re.compile(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})")
 
 
-def _listen_at(text: str) -> str:
+def _listen_at(text: str) -> Tuple[str, int]:
     match = _LISTEN_AT.fullmatch(text)
-    if not match or not 1 <= int(match.group(1)) <= 65535:
+    if not match or not 1 <= int(match.group(2)) <= 65535:
         raise ValueError("must be address:port, such as 127.0.0.1:9311 or 0.0.0.0:9311")
-    return text
+    return match.group(1).strip("[]"), int(match.group(2))
 
 
 LISTEN_AT = ValueType("ADDRESS:PORT", _listen_at)

@@ -8,6 +8,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.records import Message, Record
+from orderflow.model.text import listed
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
@@ -64,7 +65,7 @@ def _shortened(text: str) -> str:
 
 
 def _partitions(numbers: Sequence[int]) -> str:
-    return f"partition{'' if len(numbers) == 1 else 's'} {_listed([*map(str, numbers)], MOST_PARTITIONS)}"
+    return f"partition{'' if len(numbers) == 1 else 's'} {listed([*map(str, numbers)], MOST_PARTITIONS)}"
 
 
 def _waiting_lost(partition: int, offset: int, more: bool) -> str:
@@ -76,12 +77,7 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
 
 
 def _orders(places: Sequence[Tuple[int, int]]) -> str:
-    return _listed([f"{partition}-{offset}" for partition, offset in places], MOST_SUSPECTS)
-
-
-def _listed(words: Sequence[str], most: int) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
+    return listed([f"{partition}-{offset}" for partition, offset in places], MOST_SUSPECTS)
 
 
 def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Dict, NamedTuple, Optional
 from confluent_kafka import KafkaError
 
 from orderflow import exits
+from orderflow.cli.outage import Outage
 from orderflow.consume.failing import Failing
-from orderflow.consume.kafka_outage import KafkaOutage
 from orderflow.consume.membership import Membership
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SessionLost
@@ -45,7 +45,7 @@ class KafkaWatch:
         conf: Dict[str, Any],
         group: str,
         found: Topics,
-        outage: KafkaOutage,
+        outage: Outage,
         watchdog: Watchdog,
         report: Report,
     ) -> None:

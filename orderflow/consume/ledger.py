@@ -120,11 +120,6 @@ class Ledger:
         return len(self.heads) > self._max_heads
 
     @property
-    def is_full(self) -> bool:
-        """True if one more head or follower may be too many: admit nothing more."""
-        return self.limit_reached is not None
-
-    @property
     def limit_reached(self) -> Optional[str]:
         """The limit that admits no more heads or followers, None if all have room."""
         if not self.room:

@@ -5,7 +5,8 @@ from typing import Dict, List, Mapping, NamedTuple, Set
 from confluent_kafka import KafkaException
 
 from orderflow.consume.world import World
-from orderflow.kafka.ledger_pages import NO_SUCH_TOPIC, LedgerPages, Wanted
+from orderflow.kafka.ledger_pages import LedgerPages, Wanted
+from orderflow.kafka.refusals import NO_SUCH_TOPIC
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.ledger_page import page_key
 

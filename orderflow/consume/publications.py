@@ -1,12 +1,12 @@
 """Turns what a handler returned into the records to send, or says what is wrong with it."""
 
-import re
 from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence
 
 from orderflow.consume.results import encode_result, fault_of_text, require_outcome
 from orderflow.errors import ResultTooLarge, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
+from orderflow.model.topic_name import is_topic_name
 from orderflow.publish import Publish
 
 TRACE = frozenset(("traceparent", "tracestate"))
@@ -16,7 +16,6 @@ LONGEST_PASSED_ON = 8192
 """Bytes; W3C Baggage asks for no more."""
 MOST_RECORDS = 10_000
 """Results of one order: they share a transaction."""
-TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 SMALL = 64 * 1024
 """A record that is so far below its limit need not be measured."""
 
@@ -91,7 +90,7 @@ def _topic(topic: Any, default: Optional[str], place: int) -> str:
         if default is None:
             raise _wrong(f"the result[{place}] is a Publish without a topic, and PROCESSED_TOPIC is not set")
         return default
-    if not isinstance(topic, str) or not TOPIC_NAME.fullmatch(topic) or topic in (".", ".."):
+    if not isinstance(topic, str) or not is_topic_name(topic):
         raise _wrong(f"Publish(topic={_shown(topic)}): not the name of a topic (letters, digits, `._-`)")
     return topic
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from orderflow.kafka.client_properties import without_membership
 from orderflow.model.records import Message
 
 READ_ON = 500
@@ -108,9 +109,8 @@ class Recovery:
 
     def __init__(self, topic: str, client: Mapping[str, Any], group: str) -> None:
         self.topic = topic
-        self._config = {**client, **CONFIG, "group.id": group, "isolation.level": "read_committed"}
-        for name in ("group.instance.id", "group.protocol"):
-            self._config.pop(name, None)
+        of_ours = {**CONFIG, "group.id": group, "isolation.level": "read_committed"}
+        self._config = {**without_membership(client), **of_ours}
         self._consumer: Optional[Consumer] = None
         self._searches: Dict[int, _Search] = {}
         self._faults: List[KafkaError] = []

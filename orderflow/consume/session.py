@@ -11,6 +11,7 @@ from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Settlement, 
 from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
+from orderflow.kafka.client_properties import without_membership
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Outgoing
 
@@ -187,8 +188,7 @@ def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]
     """
     if config.get("auto.offset.reset") not in LATEST:
         return frozenset()
-    of_members = ("group.instance.id", "group.protocol")
-    consumer = Consumer({name: value for name, value in config.items() if name not in of_members})
+    consumer = Consumer(without_membership(config))
     try:
         numbers = consumer.list_topics(topic, timeout=BEGIN_TIMEOUT_S).topics[topic].partitions
         committed = _committed(consumer, [TopicPartition(topic, number) for number in numbers])

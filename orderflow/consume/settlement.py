@@ -5,6 +5,8 @@ from typing import Dict, FrozenSet, Mapping, NamedTuple, Tuple
 
 from confluent_kafka import KafkaError
 
+from orderflow.kafka.refusals import NO_SUCH_TOPIC
+
 TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 NEW_GENERATION = (
     KafkaError.ILLEGAL_GENERATION,
@@ -16,9 +18,7 @@ REFUSALS = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
+    *NO_SUCH_TOPIC,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,

@@ -1,6 +1,5 @@
 """Reads a dead letter of any dialect: where it came from, why it died, what is the source's own."""
 
-import hashlib
 import re
 from typing import Callable, Dict, NamedTuple, Optional, Set, Tuple
 
@@ -210,8 +209,7 @@ def fingerprint_of(kind: Tuple[Optional[str], ...], message: Optional[str], fram
     if frame is None:
         return own.fingerprint(kind[0], kind[1], "\0".join(filter(None, kind[2:])), message)
     where = f"@{frame}" if names_the_bug(frame) else f"@{frame} {own.normalised(message or '')}"
-    text = "\0".join((*(part or "" for part in kind), where))
-    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+    return own.digest_of((*(part or "" for part in kind), where))
 
 
 BINARY_LENGTHS = (4, 8)

@@ -54,6 +54,9 @@ COMMON = (
 )
 """The properties most often set, with which a misspelt one is compared."""
 
+OF_MEMBERS = ("group.instance.id", "group.protocol")
+"""What makes a consumer that joins the group another member; one that does not join has no use for it."""
+
 Client = TypeVar("Client")
 
 
@@ -64,6 +67,11 @@ def started(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -
     except KafkaException as error:
         why = refusals.unusable(str(error.args[0].str()))
         raise UsageError(f"the Kafka client cannot work with its settings: {why}") from error
+
+
+def without_membership(conf: Mapping[str, Any]) -> Dict[str, Any]:
+    """The properties for a consumer that asks and reads, and never joins the group."""
+    return {name: value for name, value in conf.items() if name not in OF_MEMBERS}
 
 
 def require_consistent(kind: Callable[[Dict[str, Any]], Client], conf: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import consumer_config
+from orderflow.kafka.refusals import NO_SUCH_TOPIC
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.ledger_page import Page, completed, number_of, page_key, read_page
 
@@ -22,11 +23,6 @@ AT_ONCE = 10
 """Records at a time: a page may have megabytes."""
 BOUNDS_TIMEOUT_S = 2.0
 
-NO_SUCH_TOPIC = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-)
 Partition = Tuple[str, int]
 """A topic and the number of one of its partitions."""
 
@@ -98,8 +94,6 @@ class LedgerPages:
 
     def __init__(self, client: Mapping[str, Any], group: str) -> None:
         self._config = consumer_config(client, group)
-        for name in ("group.instance.id", "group.protocol"):
-            self._config.pop(name, None)
         self._consumer: Any = None
         self._searches: Dict[int, Search] = {}
 

@@ -13,6 +13,12 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import KafkaError
 
+NO_SUCH_TOPIC = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+"""How brokers and the client say that a topic, or the partition of one, does not exist."""
 LOOK_TIMEOUT_S = 1.0
 _PROTOCOL = "KAFKA_SECURITY_PROTOCOL"
 _LOG_IN = "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"

@@ -7,6 +7,8 @@ from math import log2
 from typing import Dict, Iterator, List, Match, NamedTuple, Optional, Sequence, Tuple
 from zlib import crc32
 
+from orderflow.model.topic_name import TOPIC_NAME
+
 METADATA_LIMIT = 4000
 """Bytes of metadata to write: a little below the broker's default `offset.metadata.max.bytes` (4,096)."""
 
@@ -102,7 +104,7 @@ CHECK = "[0-9a-f]{8}"
 TEXT = re.compile(rf"{FORMAT};{STAND};([A-Za-z0-9_-]*);{CHECK}", re.ASCII)
 """Anything longer or in another form was not written by us: whoever may commit may also forge metadata."""
 PAGED_TEXT = re.compile(
-    rf"{PAGED_FORMAT};{STAND};([0-9]{{1,19}});([0-9]{{1,9}});([A-Za-z0-9._-]{{1,249}});{CHECK}", re.ASCII
+    rf"{PAGED_FORMAT};{STAND};([0-9]{{1,19}});([0-9]{{1,9}});({TOPIC_NAME});{CHECK}", re.ASCII
 )
 MAX_OFFSET = 2**63 - 1
 LONGEST_NUMBER = 13

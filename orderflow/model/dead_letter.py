@@ -162,11 +162,12 @@ def fingerprint(
 ) -> str:
     """16 hex digits, equal for failures of the same kind whatever numbers and ids they mention."""
     parts = (reason, stage, error_class, None if message is None else normalised(message))
-    return _fingerprint(tuple("" if part is None else part for part in parts))
+    return digest_of(tuple("" if part is None else part for part in parts))
 
 
 @lru_cache(maxsize=1024)
-def _fingerprint(parts: Tuple[str, ...]) -> str:
+def digest_of(parts: Tuple[str, ...]) -> str:
+    """16 hex digits of what decides which kind a failure is of."""
     text = "\0".join(parts)
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
@@ -181,7 +182,7 @@ def fingerprint_of(failure: Failure) -> str:
     if failure.frame is None or stage != "process":
         return fingerprint(reason, stage, error_class, message)
     causes = {cause.error_class for cause in failure.causes}
-    return _fingerprint((reason, stage, error_class, *sorted(causes), f"@{failure.frame}"))
+    return digest_of((reason, stage, error_class, *sorted(causes), f"@{failure.frame}"))
 
 
 FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")

@@ -4,6 +4,8 @@ import re
 from operator import methodcaller
 from typing import List, NamedTuple, Optional, Protocol, Tuple
 
+from orderflow.model.topic_name import TOPIC_NAME
+
 Header = Tuple[str, Optional[bytes]]
 Headers = List[Header]
 Place = Tuple[int, int]
@@ -37,7 +39,7 @@ PARTITIONER = "murmur2_random"
 A record without a key goes to any partition.
 """
 _POSITION = re.compile(
-    r"(?:(?P<topic>[A-Za-z0-9._-]+)(?P<dash>-)|(?:(?P<named>[A-Za-z0-9._-]+):)?)"
+    rf"(?:(?P<topic>{TOPIC_NAME})(?P<dash>-)|(?:(?P<named>{TOPIC_NAME}):)?)"
     r"(?P<partition>[0-9]{1,9})(?(dash)-|:)(?P<offset>[0-9]{1,18})"
 )
 

@@ -106,6 +106,12 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]!r}…"
 
 
+def listed(words: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`: the first words, and how many follow."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
 def did_you_mean(text: str, choices: Sequence[str]) -> str:
     """`; did you mean …?` to end an error message with, or nothing if no choice is close."""
     near = difflib.get_close_matches(text, choices, 1)

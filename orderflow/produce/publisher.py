@@ -12,9 +12,9 @@ from typing import Any, Callable, Mapping, Optional, Set
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from orderflow.cli.status import Outage
+from orderflow.cli.outage import Outage
 from orderflow.kafka.client_properties import started
-from orderflow.kafka.refusals import plain_reason
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
 from orderflow.model.records import PARTITIONER
 
 CLIENT_PROFILE: Mapping[str, Any] = {
@@ -35,9 +35,7 @@ _NEVER = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
+        *NO_SUCH_TOPIC,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple, Sequence
 
 from orderflow import exits
+from orderflow.model.text import listed
 from orderflow.supervise.report import ENDED, Place, Report
 
 STOPPED = tuple(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -116,15 +117,10 @@ def _hands(report: Report) -> str:
         return f" while it called {_suspects(report.suspects)}"
     if report.partitions:
         places = [f"{number} (from offset {at})" for number, (at, _) in sorted(report.partitions.items())]
-        return f"; it had partition{'' if len(places) == 1 else 's'} {_listed(places)}"
+        return f"; it had partition{'' if len(places) == 1 else 's'} {listed(places, MOST_LISTED)}"
     return "; it had no partition" if report.state else "; it had not begun"
 
 
 def _suspects(places: Sequence[Place]) -> str:
     named = [f"{number}-{offset}" for number, offset in sorted(places)]
-    return f"order{'' if len(named) == 1 else 's'} {_listed(named)} and nothing else"
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = len(words) - MOST_LISTED
-    return ", ".join(words[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return f"order{'' if len(named) == 1 else 's'} {listed(named, MOST_LISTED)} and nothing else"

@@ -13,8 +13,9 @@ from typing import Any, Callable, Iterator, List, Sequence, TextIO
 
 import pytest
 
+from orderflow.cli.outage import noted_outage
 from orderflow.cli.output import Notes
-from orderflow.cli.status import Outage, StatusLine
+from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import can_rewrite, duration, has_colour, program
 from orderflow.model.text import escape
 
@@ -435,7 +436,7 @@ def test_a_duration_is_shown_by_its_two_largest_units(seconds: float, shown: str
 def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends() -> None:
     notes: List[str] = []
     clock = Clock()
-    outage = Outage(notes.append, "kafka:9092", clock)
+    outage = noted_outage(notes.append, "kafka:9092", clock)
     outage.back()
     outage.lost("Connection refused")
     outage.lost("Connection refused")

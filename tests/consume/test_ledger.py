@@ -247,7 +247,7 @@ FULL, NEITHER, ROOM = (True, False), (False, False), (False, True)
 
 def intake(ledger: Ledger) -> Tuple[bool, bool]:
     """Whether it must stop admitting, and whether admitting is worthwhile again."""
-    return ledger.is_full, ledger.has_room
+    return ledger.limit_reached is not None, ledger.has_room
 
 
 def test_the_number_of_heads_is_limited_by_the_planned_span() -> None:
@@ -301,7 +301,7 @@ def test_the_span_is_counted_from_the_commit_point() -> None:
             ledger.admit("record", offset, None)
 
     assert FULL == intake(far)
-    assert not near.is_full
+    assert near.limit_reached is None
 
 
 def test_some_hundreds_of_heads_fit() -> None:

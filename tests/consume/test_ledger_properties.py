@@ -117,12 +117,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --- rules
 
-    @precondition(lambda self: not self.ledger.is_full)
+    @precondition(lambda self: self.ledger.limit_reached is None)
     @rule(key=st.sampled_from(KEYS), hole=st.sampled_from(HOLES), at_once=st.booleans())
     def arrive(self, key: Optional[bytes], hole: int, at_once: bool) -> None:
         """A record comes: behind the head of its key, or called, and perhaps done at its first call."""
         self.ledger.plan_intake(hole + 1)
-        if self.ledger.is_full:
+        if self.ledger.limit_reached:
             return
         offset = self.ledger.next + hole
         record = self.log.append(offset, key)
@@ -259,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def room_is_less_than_full(self) -> None:
         """It never says both that it is full and that there is room."""
-        assert not (self.ledger.is_full and self.ledger.has_room)
+        assert not (self.ledger.limit_reached and self.ledger.has_room)
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)

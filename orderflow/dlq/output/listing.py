@@ -9,6 +9,7 @@ from typing import Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Uni
 from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
 from orderflow.model.text import Heading, escape, shown_bytes
 
@@ -16,26 +17,6 @@ Lines = Iterator[str]
 
 
 # --- JSON: kcat's envelope, made lossless, and ours beside it ---
-
-
-class Retention(NamedTuple):
-    """How long the topic keeps records. None: not known."""
-
-    time_ms: Optional[int]
-    """-1: for ever."""
-    bytes: Optional[int]
-    """A partition; -1: no limit."""
-
-    @classmethod
-    def of(cls, settings: Mapping[str, int]) -> "Retention":
-        """From those of the topic's settings that may be read."""
-        return cls(settings.get("retention.ms"), settings.get("retention.bytes"))
-
-    def first_expiry_ms(self, oldest_ms: Optional[int]) -> Optional[int]:
-        """When the oldest may be deleted at the earliest; None where nothing is known or it never is."""
-        if self.time_ms is None or self.time_ms < 0 or oldest_ms is None:
-            return None
-        return oldest_ms + self.time_ms
 
 
 def totals_row(topic: str, totals: Totals, unresolved_oldest_ms: Optional[int], retention: Retention) -> Json:

@@ -9,7 +9,7 @@ from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.replay.judge import Terms, Verdict, digest
 from orderflow.dlq.replay.outlook import Outlook
-from orderflow.model.text import escape
+from orderflow.model.text import escape, listed
 
 Json = Dict[str, Any]
 Lines = Iterator[str]
@@ -169,7 +169,6 @@ def job_lines(job: Job, came_back: int) -> Lines:
     ):
         yield f"{name:<12}{escape(text)}"
     for reason, places in job.refused.items():
-        more = f" and {len(places) - MOST_PLACES:,} more" if len(places) > MOST_PLACES else ""
-        yield f"{'refused':<12}{escape(', '.join(places[:MOST_PLACES]))}{more}: {escape(reason)}"
+        yield f"{'refused':<12}{escape(listed(places, MOST_PLACES))}: {escape(reason)}"
     if not job.is_finished and job.action == "replayed":
         yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"

@@ -9,7 +9,8 @@ from orderflow.dlq.grouping import Group, Groups
 from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.group_table import SPARKS, Look, digits_of, group_lines, group_row
-from orderflow.dlq.output.listing import Overview, Retention, overview
+from orderflow.dlq.output.listing import Overview, overview
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.sums import NOTHING, Sums

@@ -10,7 +10,7 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.health import GROWTH_MS, DeadLetters, Facts, Group, Partition, verdict
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.health_lines import health_lines, health_row
-from orderflow.dlq.output.listing import Retention
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics

@@ -10,9 +10,10 @@ from orderflow.dlq import sum_flags
 from orderflow.dlq.audit_topic import read_jobs
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.grouping import MOST_GROUPS, Groups
-from orderflow.dlq.output.listing import Retention, plural
+from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
 from orderflow.dlq.replay.fates import Fates
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected, wanted_of
 from orderflow.dlq.sums import NOTHING, Sums

@@ -2,17 +2,17 @@
 
 import argparse
 import time
-from typing import Any, Callable, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
+from orderflow.cli.outage import Outage, noted_outage
 from orderflow.cli.port import OK_STATUS, UNAVAILABLE, Page, Port
-from orderflow.cli.status import Outage
 from orderflow.cli.terminal import count
 from orderflow.cli.values import LISTEN_AT, argument
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, States
 from orderflow.dlq.desk import Desk, Progress, now_ms
 from orderflow.dlq.letter import NEW, Letter
-from orderflow.dlq.output.listing import Retention
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.stock import METRICS, Stock, StockFigures
@@ -49,7 +49,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args)
     board = Board(time.monotonic)
     port = _port(args.listen, board)
-    outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    outage = noted_outage(desk.note, str(desk.client["bootstrap.servers"]))
     try:
         Serving(desk, selection, board, outage).run()
     finally:
@@ -57,10 +57,10 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     return desk.signals.exit_code
 
 
-def _port(listen: str, board: "Board") -> Port:
+def _port(listen: Tuple[str, int], board: "Board") -> Port:
     from orderflow.cli.exposition import Exposition
 
-    address, _, number = listen.rpartition(":")
+    address, number = listen
     exposition = Exposition(METRICS, lambda: board.figures)
     pages = {
         "/metrics": lambda: Page(OK_STATUS, exposition.page()),
@@ -68,9 +68,9 @@ def _port(listen: str, board: "Board") -> Port:
         "/readyz": board.readiness,
     }
     try:
-        return Port(int(number), address.strip("[]"), pages)
+        return Port(number, address, pages)
     except OSError as error:
-        raise CommandError(f"--listen {listen}: cannot listen there: {error.strerror}") from error
+        raise CommandError(f"--listen {address}:{number}: cannot listen there: {error.strerror}") from error
 
 
 class Board:

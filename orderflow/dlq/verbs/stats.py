@@ -6,7 +6,8 @@ from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import to_json
-from orderflow.dlq.output.listing import Retention, totals_lines, totals_row
+from orderflow.dlq.output.listing import totals_lines, totals_row
+from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.tally import HOUR_MS, Totals, Unresolved, window_of
 from orderflow.dlq.timeline import Window

@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 from confluent_kafka import KafkaError
 
 from orderflow.cli.command import Command
-from orderflow.cli.status import Outage
+from orderflow.cli.outage import Outage, noted_outage
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
@@ -50,7 +50,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """The last few dead letters, then each new one, until stopped."""
     command = None if args.exec is None else Command("--exec", args.exec)
     how = Tail(selected(desk, args), args.exit, args.new_groups, command)
-    outage = Outage(desk.note, str(desk.client["bootstrap.servers"]))
+    outage = noted_outage(desk.note, str(desk.client["bootstrap.servers"]))
     with Topic(desk, error_cb=lambda error: note_loss(outage, error)) as topic:
         if how.exit_at_end:
             return _list_last(desk, topic, how.selection)

@@ -7,10 +7,10 @@ import shlex
 import sys
 import threading
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List
 
 from orderflow.cli.output import Notes
-from orderflow.cli.values import ValueType, argument
+from orderflow.cli.values import LISTEN_AT, argument
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.health import verdict
 from orderflow.dlq.output.health_lines import health_lines
@@ -26,18 +26,11 @@ SCRIPT = Path(__file__).resolve().parents[3] / "dlq_handler.py"
 NEEDED = "python -m pip install -r requirements-watch.txt"
 
 
-def _address(text: str) -> Tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise ValueError("must be HOST:PORT, as 127.0.0.1:8090")
-    return host.strip("[]"), int(port)
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of watch, beside the selection."""
     parser.add_argument(
         "--web",
-        type=argument(ValueType("HOST:PORT", _address)),
+        type=argument(LISTEN_AT),
         metavar="HOST:PORT",
         help="serve the same to a browser, without a log-in: as 127.0.0.1:8090",
     )
