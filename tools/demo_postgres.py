@@ -18,7 +18,7 @@ from orderflow.cli.run import run
 from orderflow.cli.terminal import duration
 from orderflow.exits import CommandError
 from tools.demo import SAMPLE, Story, client_file, kafka
-from tools.local_postgres import LocalPostgres, PostgresMissing
+from tools.local_postgres import LocalPostgres, PostgresFailed, PostgresMissing
 
 WITH_MAIL, BILLING = "examples/postgres.py:billing_with_mail", "examples/postgres.py:billing"
 TABLES = ROOT / "examples" / "postgres.sql"
@@ -156,6 +156,8 @@ def _postgres() -> Iterator[LocalPostgres]:
             yield database
     except PostgresMissing as error:
         raise CommandError(str(error)) from error
+    except PostgresFailed as error:
+        raise CommandError(f"PostgreSQL does not work here: {error}") from error
 
 
 if __name__ == "__main__":

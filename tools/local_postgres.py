@@ -48,11 +48,12 @@ class LocalPostgres:
     """One PostgreSQL: `with LocalPostgres() as database:`, and its address is `database.url`."""
 
     def __init__(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
+        """Raises PostgresMissing."""
+        self._binaries = _find_binaries()
+        self._user = _ordinary_user()
         (self._port,) = free_ports(1)
         self._process: Optional[subprocess.Popen[bytes]] = None
-        self._user = _ordinary_user()
-        self._binaries = _find_binaries()
+        self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
 
     @property
     def url(self) -> str:
@@ -60,8 +61,12 @@ class LocalPostgres:
         return f"postgresql://shop@127.0.0.1:{self._port}/postgres"
 
     def __enter__(self) -> "LocalPostgres":
-        self._prepare()
-        self.start()
+        try:
+            self._prepare()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -81,7 +86,7 @@ class LocalPostgres:
             raise PostgresFailed(f"initdb: {finished.stderr.decode(errors='replace')}")
 
     def start(self) -> None:
-        """Start it, again after a `kill`, and wait until it answers."""
+        """Start it, again after a `kill`, and wait until it answers. Raises PostgresFailed."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s:
             self._process = process = self._launched()
