@@ -87,6 +87,10 @@ class Lap:
         self._done, self._at_s = done, now_s
         return now_s + LAP_S
 
+    def skip(self, now_s: float) -> None:
+        """The time since the clock was last read belongs to a call that is timed by itself."""
+        self._at_s = now_s
+
     def failed(self, error: BaseException, now_s: float) -> None:
         """A call raised this; calls that succeeded since the clock was last read had their share."""
         self._times.failed(error, now_s - self._at_s)

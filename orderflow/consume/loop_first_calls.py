@@ -45,6 +45,8 @@ class LoopFirstCalls(FirstCalls):
         self._is_watched = False
         """Whether the loop is going to look for a call that waits."""
         self._lap = self._outcomes.call_times.lap(self._world.clock())
+        self._call_began_s = 0.0
+        """The beginning of the call that began last."""
         self._crash: Optional[BaseException] = None
         self._is_over = threading.Event()
         """No order of the batch is called any more. Until then the loop's thread may touch the engine."""
@@ -60,9 +62,8 @@ class LoopFirstCalls(FirstCalls):
         if self._crash is not None:
             raise self._crash
         self._successes.end_at(self._taken)
-        done = self._taken - self._undone - len(self._permanent)
-        self._lap.passed(done, self._world.clock())
-        self._outcomes.processed(done)
+        self._lap.passed(self._done, self._world.clock())
+        self._outcomes.processed(self._done)
         self._outcomes.reject(self._permanent)
         self._pace.gave_out(self._taken)
         left = records[self._taken :]
@@ -76,6 +77,11 @@ class LoopFirstCalls(FirstCalls):
         self._successes = Successes(records)
         self._lap = self._outcomes.call_times.lap(self._world.clock())
         self._is_over.clear()
+
+    @property
+    def _done(self) -> int:
+        """The calls of the batch that have succeeded, while none runs that has not been found waiting."""
+        return self._taken - self._undone - len(self._permanent)
 
     # --- in the loop's thread, while the polling thread waits ------------------------------------
 
@@ -110,6 +116,8 @@ class LoopFirstCalls(FirstCalls):
         head = partition.admit(message)
         self._called = None
         self._undone += 1
+        self._lap.passed(self._done, self._call_began_s)
+        self._lap.skip(self._world.clock())
         self._waiting[self._taken] = self._calls.note_in_flight(partition, head)
         self._successes.others.add(self._taken)
         self._intake.stop_if_full(partition, message)
@@ -126,13 +134,14 @@ class LoopFirstCalls(FirstCalls):
             self._end(crash)
             return None
 
-    async def _call_in_turn(self) -> Optional[Finished]:  # noqa: C901, PLR0912 - as in FirstCalls
+    async def _call_in_turn(self) -> Optional[Finished]:  # noqa: C901, PLR0912, PLR0915 - as in FirstCalls
         read, handler, wants_delivery = self._business.read, self._business.handler, self._wants_delivery
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
         publish, publishes = self._outcomes.publish, self._outcomes.publishes
         clock, until_s, waiting = self._world.clock, self._calls.until_s, self._waiting
         call_soon = asyncio.get_event_loop().call_soon
+        now_s, look_at_s = clock(), 0.0
         for message in self._left:
             self._taken = place = self._taken + 1
             if busy and message.key() in busy and queue(message):
@@ -142,6 +151,7 @@ class LoopFirstCalls(FirstCalls):
                     break
                 continue
             self._called = message
+            began_s = self._call_began_s = now_s
             if not self._is_watched:
                 self._is_watched = True
                 call_soon(self._look)
@@ -153,7 +163,8 @@ class LoopFirstCalls(FirstCalls):
                 if type(result) is CoroutineType or inspect.isawaitable(result):
                     result = await result
                 if waiting and place in waiting:
-                    return Finished(waiting[place], self._outcomes.records_of(message, result), None)
+                    took_s = clock() - began_s
+                    return Finished(waiting[place], self._outcomes.records_of(message, result), None, took_s)
                 if result is not None:
                     if not publishes and type(result) is dict:
                         require_outcome(result)
@@ -163,7 +174,7 @@ class LoopFirstCalls(FirstCalls):
                 if isinstance(error, SystemExit):  # the handler ends the process
                     end_if_forked(self._pid, error)
                 if waiting and place in waiting:
-                    return Finished(waiting[place], None, error)
+                    return Finished(waiting[place], None, error, clock() - began_s)
                 self._called = None
                 if isinstance(error, SystemExit):
                     raise
@@ -178,7 +189,10 @@ class LoopFirstCalls(FirstCalls):
             else:
                 if failing and message.key() in failing:
                     self._outcomes.key_brake.succeeded(message.key())
-            if clock() >= until_s:
-                break
+            now_s = clock()
+            if now_s >= look_at_s:
+                look_at_s = min(until_s, self._lap.passed(self._done, now_s))
+                if now_s >= until_s:
+                    break
         self._end()
         return None

@@ -32,6 +32,7 @@ class _Run(NamedTuple):
     """One running call."""
 
     started_s: float
+    """Of one in a turn: when the turn began, which is at most a slice earlier."""
     worker: "asyncio.Task[None]"
 
 
@@ -160,26 +161,27 @@ class LoopWorkers:
                     # Runs once this call waits for something, or ends this turn.
                     self._is_woken = True
                     loop.call_soon(self._wake)
-                now_s = time.monotonic()
-                self._running[number] = _Run(now_s, self._workers[number])
+                began_s = time.monotonic()
+                self._running[number] = _Run(began_s, self._workers[number])
                 finished = await (self._finish(task) if isinstance(task, Task) else task())
                 self._running.pop(number, None)
                 if self._is_ending or self._loop.is_closing:
                     return
                 if finished is not None:
-                    timed = finished._replace(took_s=time.monotonic() - now_s)
-                    self._hand_in(self._judged(number, timed))
-                if now_s >= turn_ends_s:
+                    self._hand_in(self._judged(number, finished))
+                if began_s >= turn_ends_s:
                     await asyncio.sleep(0)
                     turn_ends_s = time.monotonic() + TURN_S
 
     async def _finish(self, task: Any) -> Finished:
+        began_s = time.monotonic()
         try:
-            return Finished(task, await self._call(task), None)
+            result = await self._call(task)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
             if isinstance(error, SystemExit):
                 end_if_forked(self._pid, error)
-            return Finished(task, None, error)
+            return Finished(task, None, error, time.monotonic() - began_s)
+        return Finished(task, result, None, time.monotonic() - began_s)
 
     def _judged(self, number: int, finished: Finished) -> Finished:
         """A call that was cancelled for taking too long has failed of that."""

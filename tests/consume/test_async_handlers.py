@@ -11,11 +11,13 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Set
 import pytest
 
 from orderflow import Publish, RejectOrder
+from orderflow.consume.durations import REJECTED, SUCCEEDED
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.loop_workers import LoopWorkers
 from orderflow.consume.partition import Task
 from orderflow.consume.retry import Policy
 from orderflow.consume.waiting_bytes import size_of
+from orderflow.testing.memory import Clock
 from tests.consume.test_engine_handlers import fates
 from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
 
@@ -104,6 +106,40 @@ def test_as_many_calls_run_at_a_time_as_there_are_workers(live: NewLife, workers
     live(topic, handler, workers=workers).drain()
 
     assert workers == most[0]
+
+
+class RealClock(Clock):
+    """The time of this machine."""
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.monotonic()
+
+
+@pytest.mark.parametrize("seventh", ["succeeds", "waits", "waits and fails", "fails"])
+def test_each_call_is_timed_from_its_own_beginning(live: NewLife, seventh: str) -> None:
+    """What the calls before it took is not counted again, however it ends."""
+    topic = Topic()
+    done_s: List[float] = []
+    failed_s: List[float] = []
+    topic.clock = RealClock()
+    topic.fill(210)
+
+    async def handler(order: Order) -> None:
+        began_s = time.monotonic()
+        time.sleep(0.001)
+        is_seventh = int(order["value"][2:]) % 7 == 6
+        if is_seventh and "waits" in seventh:
+            await asyncio.sleep(0.001)
+        fails = is_seventh and "fails" in seventh
+        (failed_s if fails else done_s).append(time.monotonic() - began_s)
+        if fails:
+            raise RejectOrder("the seventh")
+
+    timed = live(topic, handler, workers=3).drain().engine.reading().calls
+
+    assert timed[SUCCEEDED].sum_s == pytest.approx(sum(done_s), abs=0.05)
+    assert timed[REJECTED].sum_s == pytest.approx(sum(failed_s), abs=0.05)
 
 
 def test_orders_that_wait_hold_their_memory_however_their_call_began(live: NewLife) -> None:
