@@ -390,7 +390,7 @@ class Parts:
         else:
             self.progress = Reports(engine, monitor, self.log.counts, self.link)
         monitor.start(self.progress.watched)
-        drain = (lambda: self._drain(session)) if flags.until_drained else None
+        drain = (lambda: self._drain(session, business.topic_id)) if flags.until_drained else None
         return Service(
             engine,
             session,
@@ -482,10 +482,10 @@ class Parts:
             require_few_retries(settings.max_retries, settings.ledger_topic)
         return found.topic
 
-    def _drain(self, session: Session) -> Drain:
+    def _drain(self, session: Session, topic_id: Optional[str]) -> Drain:
         try:
             ends = topics.ends_of_log(self.conf, self.settings.orders_topic)
-            return Drain(session, ends, time.monotonic, self.report)
+            return Drain(session, ends, time.monotonic, self.report, topic_id)
         except KafkaException as error:
             raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 

@@ -18,15 +18,23 @@ class Drain:
     """Notes the end of every partition once, then checks the committed offsets from time to time."""
 
     def __init__(
-        self, session: Session, ends: Mapping[int, int], clock: Callable[[], float], report: Report
+        self,
+        session: Session,
+        ends: Mapping[int, int],
+        clock: Callable[[], float],
+        report: Report,
+        topic_id: Optional[str] = None,
     ) -> None:
         """`ends`: of the log itself, including records that open transactions hold back.
+
+        `topic_id`: what was committed for another topic of this name does not count.
 
         Raises KafkaException if the topic cannot be queried.
         """
         self._session = session
         self._clock = clock
         self._report = report
+        self._topic_id = topic_id
         self._ends: Dict[int, int] = {}
         self._next_look_s = 0.0
         self._say_at_s = clock() + LOOK_EVERY_S
@@ -68,7 +76,7 @@ class Drain:
     def _is_done(self, number: int, offset: Optional[int], metadata: str) -> bool:
         if offset is None:
             return False
-        commit = read_metadata(metadata, offset)
+        commit = read_metadata(metadata, offset, self._topic_id)
         if commit is None:
             return offset >= self._ends[number]
         waits = commit.entries or commit.page is not None

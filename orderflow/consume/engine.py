@@ -61,7 +61,8 @@ class Engine:
         self._session = session
         self.brake = OutageBrake(settings.outage_window_s)
         pace = Pace(has_workers)
-        terms = settings.terms._replace(care=caution.POOL if has_workers else caution.INLINE)
+        care = caution.POOL if has_workers else caution.INLINE
+        terms = settings.terms._replace(care=care, topic_id=business.topic_id)
         restoration = Restoration(connections, terms, self.brake, pace, world)
         self.assignment = Assignment(session, restoration, self.brake, pace, world)
         rules = Rules(settings.policy, self.brake, KeyBrake(settings.policy.key_failures))

@@ -112,6 +112,17 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
     )
 
 
+def _of_another_topic(partition: int, committed: int, offset: int, until: int) -> str:
+    begins = "" if offset == committed else f"; what was published since then begins at offset {offset}"
+    before = "" if offset == 0 else f". Orders before {offset} are taken for done"
+    return (
+        f"partition {partition}: the list of waiting orders that is committed with offset {committed} was "
+        "written for another topic of this name, one that was deleted or is in another cluster, so it is "
+        f"ignored{begins}. Nothing is skipped by it: all {until - offset:,} offsets from {offset} to the end "
+        f"are called, including any already done{before}"
+    )
+
+
 LIMITS = {
     "heads": "the list of them (commit metadata, or max.message.bytes of LEDGER_TOPIC)",
     "queued": "MAX_QUEUED",
@@ -277,6 +288,11 @@ EVENTS: Dict[str, Event] = {
             f"partition {partition}: the metadata of the committed offset {offset} is not "
             f"ours ({metadata}), so any waiting orders it lists are not known; continuing at {offset}"
         ),
+    ),
+    "list_of_another_topic": Event(
+        "ERROR",
+        "the list of waiting orders was written for a topic that was deleted, or copied from another cluster",
+        _of_another_topic,
     ),
     "ledger_lost": Event(
         "ERROR",

@@ -1,6 +1,6 @@
 """Reads the pages that committed metadata names, so that a commit says what waits."""
 
-from typing import Dict, List, Mapping, NamedTuple, Set
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set
 
 from confluent_kafka import KafkaException
 
@@ -29,11 +29,14 @@ class Complete(NamedTuple):
 class PagedCommits:
     """The partitions whose pages are being read."""
 
-    def __init__(self, pages: LedgerPages, group: str, topic: str, world: World) -> None:
-        """`group` and `topic` (of the orders) are in the keys of the pages."""
+    def __init__(
+        self, pages: LedgerPages, group: str, topic: str, world: World, topic_id: Optional[str] = None
+    ) -> None:
+        """`group` and `topic` (of the orders) are in the keys of the pages, its id is in their checks."""
         self._pages = pages
         self._group = group
         self._topic = topic
+        self._topic_id = topic_id
         self._world = world
         self._wanted: Dict[int, Wanted] = {}
         self._looks: Dict[int, int] = {}
@@ -56,7 +59,7 @@ class PagedCommits:
 
     def start(self, number: int, base: int, commit: Commit) -> None:
         """Read the page of this commit. Raises KafkaException where that has to be tried again later."""
-        wanted = Wanted(page_key(self._group, self._topic, number), base, commit)
+        wanted = Wanted(page_key(self._group, self._topic, number), base, commit, self._topic_id)
         try:
             self._pages.start(number, wanted)
         except KafkaException as error:
@@ -82,7 +85,8 @@ class PagedCommits:
 
     def _lost(self, number: int) -> Complete:
         """Nothing may be skipped: all from the committed offset on counts as unfinished."""
-        _, base, commit = self._wanted.pop(number)
+        wanted = self._wanted.pop(number)
+        base, commit = wanted.base, wanted.commit
         self._without_topic.discard(number)
         topic = "" if commit.page is None else commit.page.topic
         self._world.report("page_lost", partition=number, offset=base, until=commit.next, topic=topic)

@@ -57,7 +57,7 @@ class Pages:
             number = max(number, self.last.name.number + 1)
         listed = as_entries(ledger.heads, time_of_day_s - world.clock())
         heading = Heading(number, stand.base, stand.next, stand.written_at_s)
-        value = write_page(self._key, heading, *listed)
+        value = write_page(self._key, heading, *listed, stand.topic_id)
         name = PageName(self._topic.name, self._partition, number)
         self.last = Written(stand.base, name)
         return name, Outgoing(self._topic.name, self._key, value, [], self._partition, NO_TIMESTAMP)

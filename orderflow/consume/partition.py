@@ -31,9 +31,18 @@ class Partition:
     """A partition's ledger and the state of its calls."""
 
     def __init__(
-        self, number: int, ledger: Ledger, end: int, careful_left: int = 0, pages: Optional[Pages] = None
+        self,
+        number: int,
+        ledger: Ledger,
+        end: int,
+        careful_left: int = 0,
+        pages: Optional[Pages] = None,
+        topic_id: Optional[str] = None,
     ) -> None:
-        """`pages` None: what the commit metadata has no room for cannot be listed."""
+        """`pages` None: what the commit metadata has no room for cannot be listed.
+
+        `topic_id`: Kafka's id of the topic, which every statement bears.
+        """
         self.number = number
         self.ledger = ledger
         self.end = end
@@ -48,6 +57,7 @@ class Partition:
         """Why fetching is paused, and until when (None: until released)."""
         self._chunk = FIRST_CHUNK
         self._pages = pages
+        self._topic_id = topic_id
         self._is_on_page = pages is not None and pages.last is not None
         """The list that was stated last is on a page."""
         self._paged_at_s: Optional[float] = None
@@ -145,4 +155,5 @@ class Partition:
         # The next owner must be careful with whatever is left of our own careful calls, too.
         reach = max(reach, self.careful_left)
         base, end = self.ledger.commit_point, self.ledger.next
-        return Stand(base, end, clean, braked, self.alone, reach, int(world.time_of_day()))
+        now_s = int(world.time_of_day())
+        return Stand(base, end, clean, braked, self.alone, reach, now_s, self._topic_id)

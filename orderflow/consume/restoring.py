@@ -14,6 +14,7 @@ from orderflow.consume.client_errors import why_delayed
 from orderflow.consume.coming import Coming
 from orderflow.consume.failing import Failing
 from orderflow.consume.ledger import Ledger
+from orderflow.consume.other_topic import Committed, first_to_call
 from orderflow.consume.pace import Pace
 from orderflow.consume.paged_commits import Complete, PagedCommits
 from orderflow.consume.pages import LedgerTopic, Pages, Written
@@ -24,14 +25,20 @@ from orderflow.consume.settlement import Outcome, SessionLost
 from orderflow.consume.waiting_bytes import WaitingBytes
 from orderflow.consume.world import World
 from orderflow.kafka.ledger_pages import LedgerPages
-from orderflow.model.commit_metadata import METADATA_LIMIT, Commit, capacity, read_metadata
+from orderflow.model.commit_metadata import (
+    METADATA_LIMIT,
+    Commit,
+    capacity,
+    of_another_topic,
+    read_metadata,
+)
 
 CAREFUL_CALLS = 20_000
 """Careful calls after an unclean stop, if the last owner did not record how many it might make."""
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
-LEAST_METADATA = 350
+LEAST_METADATA = 373
 """Bytes that the longest name of a page takes with what surrounds it."""
 BEYOND_END_LIMIT = 10
 """Checks, a second apart, before a committed offset beyond the end of the log is taken as real."""
@@ -67,6 +74,8 @@ class Terms(NamedTuple):
     """Partitions that start at their end if nothing is committed for them."""
     find_trace: Callable[[int, Optional[int]], Optional[str]] = _no_trace
     """Finds evidence that the group worked on a partition it has no ledger for."""
+    topic_id: Optional[str] = None
+    """Kafka's id of the orders topic: what was committed for another of that name does not count."""
 
 
 class Connections(NamedTuple):
@@ -96,7 +105,7 @@ class Restoration:
         self._brake = brake
         self._pace = pace
         self._world = world
-        self._paged = PagedCommits(connections.pages, terms.group, self._session.topic, world)
+        self._paged = PagedCommits(connections.pages, terms.group, self._session.topic, world, terms.topic_id)
         self._coming: Dict[int, Coming] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
@@ -165,9 +174,7 @@ class Restoration:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
         beginning = high if number in self._terms.from_end else low
         offset = beginning if committed is None else committed
-        commit = read_metadata(metadata, offset)
-        if metadata and commit is None:
-            self._world.report("metadata_foreign", partition=number, offset=offset, metadata=metadata[:80])
+        commit = read_metadata(metadata, offset, self._terms.topic_id)
         mark = commit.next if commit else offset
         if mark > high:
             return self._is_beyond_end(number, mark, high)
@@ -175,9 +182,24 @@ class Restoration:
         if commit is not None and commit.page is not None:
             return self._paged.start(number, offset, commit)
         if commit is None:
-            self._look_for_lost_ledger(number, committed, max(mark, low), high)
+            other = of_another_topic(metadata, offset, self._terms.topic_id)
+            if other is not None:
+                offset = first_to_call(
+                    self._session, number, Committed(offset, other), (low, high), self._world
+                )
+            else:
+                self._report_unlisted(number, committed, metadata, (max(offset, low), high))
             commit = _without_list(offset)
         return self._begin_at(Complete(number, offset, commit), (low, high))
+
+    def _report_unlisted(
+        self, number: int, committed: Optional[int], metadata: str, called: Tuple[int, int]
+    ) -> None:
+        """Say what is known where no list comes with the committed offset. `called`: from where to where."""
+        if metadata and committed is not None:
+            told = metadata[:80]
+            self._world.report("metadata_foreign", partition=number, offset=committed, metadata=told)
+        self._look_for_lost_ledger(number, committed, *called)
 
     def _begin_at(self, complete: Complete, bounds: Tuple[int, int]) -> None:
         low, high = bounds
@@ -231,7 +253,7 @@ class Restoration:
         self._brake.add(number, held=commit.braked)
         last = None if commit.page is None else Written(base, commit.page)
         pages = None if topic is None else Pages(topic, self._session.topic, number, last)
-        return Partition(number, ledger, high, careful, pages)
+        return Partition(number, ledger, high, careful, pages, self._terms.topic_id)
 
     # --- reading waiting orders back -------------------------------------------------------------
 

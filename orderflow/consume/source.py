@@ -151,6 +151,17 @@ class Source:
         low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
         return low, high
 
+    def first_since(self, partition: int, since_ms: int, timeout_s: float) -> Optional[int]:
+        """The first offset whose record was published then or later; None if there is none.
+
+        Raises KafkaException.
+        """
+        asked = [TopicPartition(self.topic, partition, since_ms)]
+        (found,) = self._consumer.offsets_for_times(asked, timeout=timeout_s)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return found.offset if found.offset >= 0 else None
+
     def known_end(self, partition: int) -> Optional[int]:
         """The end of the log as of the last fetch; costs nothing."""
         place = TopicPartition(self.topic, partition)

@@ -18,9 +18,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from orderflow.kafka.client_properties import started
-from orderflow.kafka.ledger_pages import Group, read_commits
+from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.topics import id_of
 from orderflow.model.commit_metadata import Commit, read_metadata
 
 _LOOK_S = 0.1
@@ -83,11 +84,14 @@ class GroupView:
         offsets = self._admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(self._group)], request_timeout=self._timeout_s
         )
+        asked = TopicCollection([self._topic])
+        topic = self._admin.describe_topics(asked, request_timeout=self._timeout_s)[self._topic]
         ends = self.ends_of(self._topic)
         found = self._answer("who consumes", self._group, lambda: self._members(described))
         committed = self._answer("what is committed", self._group, lambda: self._committed(offsets))
         state, members = found or (None, None)
-        return View(state, members, committed, self._commits(committed or {}), ends, self._unknown)
+        commits = self._commits(committed or {}, _id_in(topic))
+        return View(state, members, committed, commits, ends, self._unknown)
 
     def times(self, places: Mapping[int, int]) -> Dict[int, int]:
         """When the first record from each offset on was published, as far as that is found in time."""
@@ -152,14 +156,22 @@ class GroupView:
                 return None
             raise
 
-    def _commits(self, committed: Mapping[int, Committed]) -> Dict[int, Optional[Commit]]:
+    def _commits(
+        self, committed: Mapping[int, Committed], topic_id: Optional[str]
+    ) -> Dict[int, Optional[Commit]]:
         told = {number: (one.offset, one.metadata) for number, one in committed.items()}
-        group = Group(self._group, self._topic)
+        group = Group(self._group, self._topic, topic_id)
         wait_s = self._timeout_s
         pages = self._answer("what waits", self._topic, lambda: read_commits(self._conf, group, told, wait_s))
         commits = pages or {
-            number: read_metadata(one.metadata, one.offset) for number, one in committed.items()
+            number: read_metadata(one.metadata, one.offset, topic_id) for number, one in committed.items()
         }
+        self._unknown += [
+            f"what waits in partition {number}: the list committed with offset {offset} was written for "
+            "another topic of this name, deleted or in another cluster"
+            for number, (offset, metadata) in told.items()
+            if is_of_another_topic(offset, metadata, topic_id)
+        ]
         self._unknown += [
             f"what waits in partition {number}: the page that lists it cannot be found"
             for number, commit in commits.items()
@@ -198,6 +210,14 @@ class GroupView:
             dict.fromkeys(places, spec), isolation_level=level, request_timeout=self._timeout_s
         )
         return found
+
+
+def _id_in(described: Any) -> Optional[str]:
+    """The topic's id; None also where it cannot be asked, which another answer tells of."""
+    try:
+        return id_of(described.result())
+    except KafkaException:
+        return None
 
 
 def _first_times(

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import NO_SUCH_TOPIC
-from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.commit_metadata import Commit, of_another_topic, read_metadata
 from orderflow.model.ledger_page import Page, completed, number_of, page_key, read_page
 
 FIRST_LOOK = 64
@@ -34,6 +34,8 @@ class Wanted(NamedTuple):
     base: int
     """The committed offset."""
     commit: Commit
+    topic_id: Optional[str] = None
+    """Kafka's id of the topic of the orders, as far as the reader knows it."""
 
 
 class Found(NamedTuple):
@@ -73,7 +75,7 @@ class Search:
         """The page that is wanted, if this record is it."""
         if key != self.wanted.key or number_of(value) < self._number:
             return None  # most are: another's, or older. To read one of 20,000 heads takes 20 ms
-        page = read_page(self.wanted.key, value)
+        page = read_page(self.wanted.key, value, self.wanted.topic_id or self.wanted.commit.topic_id)
         commit = None if page is None else completed(self.wanted.commit, self.wanted.base, page)
         if page is None or commit is None:
             return None
@@ -199,6 +201,13 @@ class Group(NamedTuple):
     name: str
     topic: str
     """The topic of the orders."""
+    topic_id: Optional[str] = None
+    """Kafka's id of it, as far as it is known: a commit of another topic of that name is not ours."""
+
+
+def is_of_another_topic(committed: Optional[int], metadata: str, topic_id: Optional[str]) -> bool:
+    """Whether the metadata was written for another topic of this name, so that it does not count."""
+    return committed is not None and of_another_topic(metadata, committed, topic_id) is not None
 
 
 def read_commits(
@@ -212,7 +221,7 @@ def read_commits(
     Where a page is gone, the commit is not complete. Raises KafkaException if pages cannot be read.
     """
     commits = {
-        number: None if offset is None else read_metadata(metadata, offset)
+        number: None if offset is None else read_metadata(metadata, offset, group.topic_id)
         for number, (offset, metadata) in committed.items()
     }
     paged = {number: commit for number, commit in commits.items() if commit is not None and commit.page}
@@ -222,7 +231,8 @@ def read_commits(
     try:
         for number, commit in paged.items():
             key = page_key(group.name, group.topic, number)
-            _start(pages, number, Wanted(key, committed[number][0] or 0, commit))
+            wanted = Wanted(key, committed[number][0] or 0, commit, group.topic_id)
+            _start(pages, number, wanted)
         while pages:
             if time.monotonic() > until_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))

@@ -300,7 +300,7 @@ class Identity:
             try:
                 found = _describe(self._admin, self._name, timeout_s)
                 self.partitions = len(found.partitions)
-                self._id = _id_of(found)
+                self._id = id_of(found)
                 return self._id
             except KafkaException as error:
                 # A broker may hear of a new topic a little later than the one that created it.
@@ -339,15 +339,16 @@ class Identity:
             return
         found = answer.result()
         self.partitions = len(found.partitions)
-        self._id = self._id or _id_of(found)
-        self._is_another = self._is_another or _id_of(found) not in (None, self._id)
+        self._id = self._id or id_of(found)
+        self._is_another = self._is_another or id_of(found) not in (None, self._id)
 
 
 NO_ID = "A" * 22
 """How the client spells the id that is all zeros."""
 
 
-def _id_of(described: Any) -> Optional[str]:
+def id_of(described: Any) -> Optional[str]:
+    """The id of a topic that was described; None where brokers give no ids."""
     found = described.topic_id
     return None if found is None or str(found) == NO_ID else str(found)
 
@@ -424,7 +425,7 @@ def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Opt
     """
     admin = _admin(conf)
     try:
-        return _id_of(_describe(admin, name, timeout_s))
+        return id_of(_describe(admin, name, timeout_s))
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None

@@ -17,8 +17,11 @@ MAX_ATTEMPTS = 31
 
 FORMAT = "of1"
 PAGED_FORMAT = "of2"
-HEADER_LIMIT = 69
-"""Most bytes of metadata besides the entries: two offsets of 19 digits, a time of 10, the checksum."""
+HEADER_LIMIT = 92
+"""Most bytes of metadata besides the entries: the topic's id, two offsets of 19 digits, a time of 10, the
+checksum."""
+LONGEST_TEXT = METADATA_LIMIT + 96
+"""What a list may have grown to that an earlier version, which wrote no topic id, had filled to the limit."""
 REACHES = [100 << power for power in range(9)]
 """The reaches that one digit can express."""
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -57,6 +60,8 @@ class Stand(NamedTuple):
     alone: Optional[int]
     reach: Optional[int]
     written_at_s: int
+    topic_id: Optional[str] = None
+    """Kafka's id of the topic; None where brokers give none."""
 
 
 class Commit(NamedTuple):
@@ -74,6 +79,8 @@ class Commit(NamedTuple):
     page: Optional[PageName] = None
     """The page that lists the heads. None: `entries` lists them all. Otherwise `entries` is empty until the
     page has been read, which does not mean that nothing waits."""
+    topic_id: Optional[str] = None
+    """The topic that it was written for, as `spelled`; None: it does not say."""
 
     @property
     def is_complete(self) -> bool:
@@ -83,9 +90,13 @@ class Commit(NamedTuple):
 
 # --- the metadata's text -----------------------------------------------------------------------------
 #
-#   of1;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
-#   of2;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<page>;<partition>;<topic>;<check>
+#   of1@<topic id>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
+#   of2@<topic id>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<page>;<partition>;<topic>;
+#       <check>
 #
+# A topic that is deleted and created again, or mirrored into another cluster, has another id, and the offsets
+# there are other orders: the text says what it is about, so that it can be told from what is damaged. Without
+# "@<topic id>" it holds for any topic: brokers before Kafka 2.8 give no ids, and earlier versions wrote none.
 # The second form names a page of the ledger topic, by number, instead of listing the entries.
 # flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
 # if it is known. Numbers are decimal.
@@ -99,13 +110,15 @@ class Commit(NamedTuple):
 # digits, no longer than we write. Everything else counts as foreign.
 
 
-STAND = r"([co])(b?)([0-8]?);([0-9]{1,19});([0-9]{0,19});([0-9]{1,10})"
+TOPIC_ID = "[A-Za-z0-9_-]{1,22}"
+STAND = rf"(?:@({TOPIC_ID}))?;([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}})"
 CHECK = "[0-9a-f]{8}"
-TEXT = re.compile(rf"{FORMAT};{STAND};([A-Za-z0-9_-]*);{CHECK}", re.ASCII)
+TEXT = re.compile(rf"{FORMAT}{STAND};([A-Za-z0-9_-]*);{CHECK}", re.ASCII)
 """Anything longer or in another form was not written by us: whoever may commit may also forge metadata."""
 PAGED_TEXT = re.compile(
-    rf"{PAGED_FORMAT};{STAND};([0-9]{{1,19}});([0-9]{{1,9}});({TOPIC_NAME});{CHECK}", re.ASCII
+    rf"{PAGED_FORMAT}{STAND};([0-9]{{1,19}});([0-9]{{1,9}});({TOPIC_NAME});{CHECK}", re.ASCII
 )
+URL_SAFE = str.maketrans("+/", "-_")
 MAX_OFFSET = 2**63 - 1
 LONGEST_NUMBER = 13
 """Most 5-bit digits that a doubled distance between two offsets takes."""
@@ -118,18 +131,20 @@ def reach_digit(reach: Optional[int]) -> str:
 
 def first_form(stand: Stand, entries: str) -> str:
     """The metadata that lists the heads itself, their entries as text."""
-    return sealed(f"{FORMAT};{_stand(stand)};{entries}", stand.base)
+    return sealed(f"{FORMAT}{_stand(stand)};{entries}", stand.base)
 
 
 def second_form(stand: Stand, page: PageName) -> str:
     """The metadata that names the page on which the heads are listed."""
-    return sealed(f"{PAGED_FORMAT};{_stand(stand)};{page.number};{page.partition};{page.topic}", stand.base)
+    return sealed(f"{PAGED_FORMAT}{_stand(stand)};{page.number};{page.partition};{page.topic}", stand.base)
 
 
 def _stand(stand: Stand) -> str:
     flags = ("c" if stand.clean else "o") + ("b" if stand.braked else "") + reach_digit(stand.reach)
     alone = "" if stand.alone is None else str(stand.alone - stand.base)
-    return f"{flags};{stand.next - stand.base};{alone};{stand.written_at_s}"
+    topic_id = spelled(stand.topic_id)
+    of_topic = "" if topic_id is None else f"@{topic_id}"
+    return f"{of_topic};{flags};{stand.next - stand.base};{alone};{stand.written_at_s}"
 
 
 def sealed(body: str, base: int) -> str:
@@ -137,8 +152,40 @@ def sealed(body: str, base: int) -> str:
     return f"{body};{crc32(f'{base};{body}'.encode()):08x}"
 
 
-def read_metadata(text: str, base: int) -> Optional[Commit]:
-    """Parse the metadata of the committed offset `base`; None if it was not written by us."""
+def spelled(topic_id: Optional[str]) -> Optional[str]:
+    """A topic's id as `kafka-topics.sh` prints it; None where brokers give none.
+
+    The client spells it with the other two signs of base64 (seen with librdkafka 2.16). One that is of no
+    known form is not written at all: a text that we could not read would be worse.
+    """
+    text = "" if topic_id is None else topic_id.translate(URL_SAFE)
+    return text if re.fullmatch(TOPIC_ID, text, re.ASCII) else None
+
+
+def read_metadata(text: str, base: int, topic_id: Optional[str] = None) -> Optional[Commit]:
+    """What the metadata of the committed offset `base` says; None if it is not ours, or of another topic.
+
+    `topic_id` None: the topic's id is not known, and nothing can be held against it.
+    """
+    commit = _read_or_none(text, base)
+    return None if commit is None or _is_of_another(commit, topic_id) else commit
+
+
+def of_another_topic(text: str, base: int, topic_id: Optional[str]) -> Optional[Commit]:
+    """What the metadata says of another topic of this name: one that was deleted, or of another cluster.
+
+    None if it says nothing of the kind.
+    """
+    commit = _read_or_none(text, base)
+    return commit if commit is not None and _is_of_another(commit, topic_id) else None
+
+
+def _is_of_another(commit: Commit, topic_id: Optional[str]) -> bool:
+    wanted = spelled(topic_id)
+    return None not in (wanted, commit.topic_id) and commit.topic_id != wanted
+
+
+def _read_or_none(text: str, base: int) -> Optional[Commit]:
     try:
         return _read(text, base)
     except ValueError:
@@ -146,13 +193,13 @@ def read_metadata(text: str, base: int) -> Optional[Commit]:
 
 
 def _read(text: str, base: int) -> Commit:
-    if len(text) > METADATA_LIMIT or text != sealed(text.rpartition(";")[0], base):
+    if len(text) > LONGEST_TEXT or text != sealed(text.rpartition(";")[0], base):
         raise ValueError(text)
     listed, paged = TEXT.fullmatch(text), PAGED_TEXT.fullmatch(text)
     if listed is not None:
-        commit = _commit(listed, base)._replace(entries=list(_read_entries(listed[7], base)))
+        commit = _commit(listed, base)._replace(entries=list(_read_entries(listed[8], base)))
     elif paged is not None:
-        commit = _commit(paged, base)._replace(page=PageName(paged[9], int(paged[8]), int(paged[7])))
+        commit = _commit(paged, base)._replace(page=PageName(paged[10], int(paged[9]), int(paged[8])))
     else:
         raise ValueError(text)
     if not _is_sound(commit, base):
@@ -161,7 +208,7 @@ def _read(text: str, base: int) -> Commit:
 
 
 def _commit(found: Match[str], base: int) -> Commit:
-    state, brake, reach, span, alone, written_at_s = found.groups()[:6]
+    topic_id, state, brake, reach, span, alone, written_at_s = found.groups()[:7]
     return Commit(
         next=base + int(span),
         entries=[],
@@ -170,6 +217,7 @@ def _commit(found: Match[str], base: int) -> Commit:
         alone=base + int(alone) if alone else None,
         written_at_s=int(written_at_s),
         reach=REACHES[int(reach)] if reach else None,
+        topic_id=topic_id,
     )
 
 

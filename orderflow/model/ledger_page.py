@@ -7,11 +7,12 @@ each. The value is binary, big-endian:
     for each head, by offset: its offset (8), when it is due (4, epoch seconds; 0 while it is in flight),
                               attempts (3), flags (1)
     for each head with followers: a hash of its key (8)
-    the CRC-32 of the record's key and of everything before it (4)
+    the CRC-32 of the record's key, of the topic's id if brokers give ids, and of everything before it (4)
 
 The number, `base` and `next` tell a page from its predecessors. A head's key is needed where the head itself
-has gone from the log: its followers are then found by the hash. The check catches damage and copies under
-another key. It keeps nobody from forging a page, so what is read is bounded, and anything else is no page.
+has gone from the log: its followers are then found by the hash. The check catches damage, copies under
+another key, and pages of another topic of this name, which a mirror may have put beside ours. It keeps nobody
+from forging a page, so what is read is bounded, and anything else is no page.
 """
 
 import json
@@ -20,7 +21,7 @@ from struct import Struct, error
 from typing import Dict, List, NamedTuple, Optional
 from zlib import crc32
 
-from orderflow.model.commit_metadata import MAX_OFFSET, Commit, Entry, rise
+from orderflow.model.commit_metadata import MAX_OFFSET, Commit, Entry, rise, spelled
 
 MAGIC = b"ofp1"
 HEADER = Struct(">4sQQQIII")
@@ -81,11 +82,26 @@ def entry_bytes(offset: int, due_s: float, attempts: int, flags: int) -> bytes:
     return ENTRY.pack(offset, due, (min(attempts, MOST_ATTEMPTS) << 8) | flags)
 
 
-def write_page(key: bytes, heading: Heading, entries: List[bytes], key_hashes: List[bytes]) -> bytes:
-    """The value of a page. `entries` by offset; `key_hashes` of those with followers, in the same order."""
+def write_page(
+    key: bytes,
+    heading: Heading,
+    entries: List[bytes],
+    key_hashes: List[bytes],
+    topic_id: Optional[str] = None,
+) -> bytes:
+    """The value of a page. `entries` by offset; `key_hashes` of those with followers, in the same order.
+
+    `topic_id`: Kafka's id of the topic of the orders; None where brokers give none.
+    """
     header = HEADER.pack(MAGIC, *heading, len(entries), len(key_hashes))
     body = b"".join([header, *entries, *key_hashes])
-    return body + CHECK.pack(crc32(body, crc32(key)))
+    return body + CHECK.pack(crc32(body, _seed(key, topic_id)))
+
+
+def _seed(key: bytes, topic_id: Optional[str]) -> int:
+    """What the check begins with: whose page it is."""
+    text = spelled(topic_id)
+    return crc32(key if text is None else key + b"@" + text.encode())
 
 
 def number_of(value: Optional[bytes]) -> int:
@@ -96,10 +112,13 @@ def number_of(value: Optional[bytes]) -> int:
     return number
 
 
-def read_page(key: bytes, value: Optional[bytes]) -> Optional[Page]:
-    """The page in a record; None if it is none of ours, or damaged."""
+def read_page(key: bytes, value: Optional[bytes], topic_id: Optional[str] = None) -> Optional[Page]:
+    """The page in a record; None if it is none of ours, of another topic of this name, or damaged.
+
+    A page that was written without a topic's id holds for any: earlier versions wrote such pages.
+    """
     try:
-        return _read(key, value or b"")
+        return _read(key, value or b"", topic_id)
     except (error, ValueError):
         return None
 
@@ -129,14 +148,15 @@ def completed(commit: Commit, base: int, page: Page) -> Optional[Commit]:
     )
 
 
-def _read(key: bytes, value: bytes) -> Page:
+def _read(key: bytes, value: bytes, topic_id: Optional[str]) -> Page:
     magic, number, base, following, written_at_s, heads, keys = HEADER.unpack_from(value)
     listed = HEADER.size + heads * ENTRY.size
     hashed = listed + keys * KEY_HASH_BYTES
     if magic != MAGIC or len(value) != hashed + CHECK.size:
         raise ValueError("not a page, or cut off")
-    if CHECK.unpack_from(value, hashed)[0] != crc32(value[:hashed], crc32(key)):
-        raise ValueError("damaged, or of another key")
+    seeds = {_seed(key, topic_id), _seed(key, None)}
+    if CHECK.unpack_from(value, hashed)[0] not in [crc32(value[:hashed], seed) for seed in seeds]:
+        raise ValueError("damaged, or of another key or topic")
     entries = [
         _entry(offset, due_s, tried, written_at_s)
         for offset, due_s, tried in ENTRY.iter_unpack(value[HEADER.size : listed])

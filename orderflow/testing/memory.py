@@ -57,6 +57,7 @@ class Stored(NamedTuple):
     its_key: Optional[bytes]
     its_value: Optional[bytes]
     its_headers: Optional[Headers] = None
+    published_ms: int = int(BEGAN_S * 1000)
 
     def topic(self) -> str:
         """Name of its topic."""
@@ -87,7 +88,7 @@ class Stored(NamedTuple):
 
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
-        return 1, int(BEGAN_S * 1000)
+        return 1, self.published_ms
 
 
 class Topic:
@@ -265,6 +266,11 @@ class MemorySession:
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The first offset of the log and the one after its last."""
         return self._log.low[partition], self._log.high[partition]
+
+    def first_since(self, partition: int, since_ms: int, timeout_s: float) -> Optional[int]:
+        """The first offset whose record was published then or later."""
+        found = self._log.records[partition].values()
+        return next((record.place for record in found if record.published_ms >= since_ms), None)
 
     def known_end(self, partition: int) -> Optional[int]:
         """The end of the log as of the last fetch: it stands still while a partition is paused."""

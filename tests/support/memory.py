@@ -33,7 +33,7 @@ def write_metadata(commit: Commit, base: int) -> str:
         if entry.has_followers:
             ledger.queue(b"%d" % entry.offset, None, entry.offset + 1, 0)
     assert base == ledger.commit_point
-    stand = Stand(base, commit.next, *commit[2:5], commit.reach, commit.written_at_s)
+    stand = Stand(base, commit.next, *commit[2:5], commit.reach, commit.written_at_s, commit.topic_id)
     return first_form(ledger, stand, 0.0).text
 
 
@@ -47,6 +47,8 @@ def text_of(
 
 class Stored:
     """One record of the log, as the client hands it over."""
+
+    published_ms = 1_764_000_000_000
 
     def __init__(self, offset: int, key: Optional[bytes], value: bytes = b"order") -> None:
         self._offset, self._key, self._value = offset, key, value
@@ -83,7 +85,7 @@ class Stored:
 
     def timestamp(self) -> Tuple[int, int]:
         """A time that its producer gave it."""
-        return 1, 1_764_000_000_000
+        return 1, self.published_ms
 
 
 class Log:
@@ -131,6 +133,11 @@ class MemorySession:
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The log's first offset and the one after its last."""
         return self._log.low, self._log.high
+
+    def first_since(self, partition: int, since_ms: int, timeout_s: float) -> Optional[int]:
+        """The first offset whose record was published then or later."""
+        found = self._log.read(self._log.low, self._log.high)
+        return next((record.offset() for record in found if record.timestamp()[1] >= since_ms), None)
 
     def resume_at(self, partition: int, offset: int) -> None:
         """Note where reading would go on."""
@@ -242,6 +249,7 @@ def restore(
     limits: Limits = LIMITS,
     looks: int = 1,
     from_end: FrozenSet[int] = frozenset(),
+    topic_id: Optional[str] = None,
 ) -> Restored:
     """Let a new owner take the partition over, `later_s` seconds after the commit was written.
 
@@ -258,7 +266,9 @@ def restore(
     )
     recovery, pace = cast(Recovery, MemoryRecovery(log)), Pace(has_workers=False)
     connections = Connections(cast(Session, session), recovery, cast(LedgerPages, MemoryPages()))
-    restoration = Restoration(connections, Terms(limits, from_end=from_end), brake, pace, world)
+    restoration = Restoration(
+        connections, Terms(limits, from_end=from_end, topic_id=topic_id), brake, pace, world
+    )
     assignment = Assignment(cast(Session, session), restoration, brake, pace, world)
     for look in range(looks):
         clock_s[0] = now_s + look * 5.0

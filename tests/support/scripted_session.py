@@ -136,6 +136,7 @@ class Life:
         outage_window_s: float = 60.0,
         pages: bool = False,
         metadata_limit: int = 0,
+        topic_id: Optional[str] = None,
         limit_of: Callable[[str], int] = lambda topic: 1_000_000,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
     ) -> None:
@@ -154,6 +155,7 @@ class Life:
             handler,
             lambda value: None,
             keep_stack=False,
+            topic_id=topic_id,
             workers=workers,
             loop=self.event_loop,
         )

@@ -1,5 +1,6 @@
 """Waits for what becomes of the first few replayed orders, before the rest is sent."""
 
+import contextlib
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -8,9 +9,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
 from orderflow.dlq.replay.returned import some_of
+from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.topics import topic_id
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
 from orderflow.model.records import Record
@@ -56,7 +59,9 @@ def await_canary(
         return CanaryResult(False, f"the canary tripped: none of it went to {sent.target}, which is watched")
     began_s, back = time.monotonic(), 0
     returned: List[Record] = []
-    with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(client, group) as members:
+    with Reader(consumer_config(client, group), sent.dlq_topic) as reader, _Group(
+        client, group, sent.target
+    ) as members:
         marks = dict(sent.dlq_ends)
         while not stop():
             passed = members.has_passed(sent)  # before the count: both stand in one transaction
@@ -94,9 +99,11 @@ def _new_records(reader: Reader, marks: Dict[int, int]) -> List[Record]:
 class _Group:
     """Asks what a consumer group has committed, without being a member."""
 
-    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+    def __init__(self, client: Mapping[str, Any], group: str, topic: str) -> None:
         self._client = client
-        self._name = group
+        self._group = Group(group, topic)
+        with contextlib.suppress(CommandError):  # what is out already has to be watched all the same
+            self._group = Group(group, topic, topic_id(client, topic))
         self._consumer: Any = started(Consumer, consumer_config(client, group))
 
     def __enter__(self) -> "_Group":
@@ -115,7 +122,7 @@ class _Group:
                 place.partition: (None if place.offset < 0 else place.offset, place.metadata or "")
                 for place in found
             }
-            commits = read_commits(self._client, Group(self._name, sent.target), committed, ASK_TIMEOUT_S)
+            commits = read_commits(self._client, self._group, committed, ASK_TIMEOUT_S)
         except KafkaException:  # asked again in a moment, until time is up
             return False
         return bool(found) and all(

@@ -20,8 +20,9 @@ from orderflow.dlq.sums import Sums
 from orderflow.exits import CommandError
 from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
-from orderflow.kafka.ledger_pages import Group
+from orderflow.kafka.ledger_pages import Group, is_of_another_topic
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
+from orderflow.kafka.topics import topic_id
 from orderflow.model.commit_metadata import Commit, Entry
 from orderflow.model.text import shown_bytes
 
@@ -37,6 +38,8 @@ class Held(NamedTuple):
     """None: the group has committed nothing here."""
     commit: Optional[Commit]
     """None: it has no metadata of ours."""
+    of_another: bool = False
+    """Its metadata was written for another topic of this name."""
 
 
 class Waiting(NamedTuple):
@@ -89,17 +92,25 @@ def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]
     chosen = selection.range.partitions
     partitions = [number for number in reader.partitions() if not chosen or number in chosen]
     committed = _committed(desk, partitions)
-    commits = _commits(desk, committed)
+    group = Group(desk.consumer_group, desk.orders_topic, topic_id(desk.client, desk.orders_topic))
+    commits = _commits(desk, group, committed)
     return [
-        Held(number, reader.bounds(number), committed[number][0], commits[number]) for number in partitions
+        Held(
+            number,
+            reader.bounds(number),
+            committed[number][0],
+            commits[number],
+            is_of_another_topic(*committed[number], group.topic_id),
+        )
+        for number in partitions
     ]
 
 
-def _commits(desk: Desk, committed: Mapping[int, Tuple[Optional[int], str]]) -> Dict[int, Optional[Commit]]:
+def _commits(
+    desk: Desk, group: Group, committed: Mapping[int, Tuple[Optional[int], str]]
+) -> Dict[int, Optional[Commit]]:
     try:
-        return ledger_pages.read_commits(
-            desk.client, Group(desk.consumer_group, desk.orders_topic), committed, TIMEOUT_S
-        )
+        return ledger_pages.read_commits(desk.client, group, committed, TIMEOUT_S)
     except KafkaException as error:
         reason: Any = error.args[0]
         raise CommandError(f"cannot read the list of waiting orders: {reason.str()}") from error
@@ -224,6 +235,12 @@ def _remarks(held: Sequence[Held]) -> Iterator[str]:
     for one in held:
         if one.committed is None:
             yield f"partition {one.partition}: the group has committed nothing"
+        elif one.of_another:
+            yield (
+                f"partition {one.partition}: the list committed with offset {one.committed} was written for "
+                "another topic of this name, deleted or in another cluster; its next owner ignores it, and "
+                "calls everything from there on"
+            )
         elif one.commit is None:
             yield f"partition {one.partition}: committed at {one.committed} without metadata of ours"
         else:
