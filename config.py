@@ -326,7 +326,8 @@ SETTINGS: Tuple[Setting, ...] = (
         "MASKED_FIELDS",
         None,
         ValueType("NAMES", _masked_fields),
-        "fields of the order, and `key`, that dlq_handler.py hides in all its output: `customer_id,key`",
+        "fields of the order, and `key`, that no output of dlq_handler.py shows, nor the consumer's log: "
+        "`customer_id,key`",
     ),
     Setting(
         "metrics_port",

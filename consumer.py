@@ -48,6 +48,7 @@ from orderflow.consume.kafka_outage import reported_outage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.life_cycle import LifeCycle
+from orderflow.consume.masked_events import EventMask
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
@@ -73,6 +74,7 @@ from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.kafka.log_ends import LogEnds
+from orderflow.model.hidden import hidden_names
 from orderflow.model.orders import OrderRules
 from orderflow.supervise.link import SUPERVISED, Link, join
 from orderflow.supervise.supervisor import Plan
@@ -124,6 +126,7 @@ SETTINGS = (
     "max_waiting_bytes",
     "max_order_bytes",
     "dead_letter_stack",
+    "masked_fields",
     "schema_registry_url",
     "metrics_port",
     "metrics_address",
@@ -361,6 +364,7 @@ class Parts:
         self.decoder = decoder
         self.streams = streams
         self.log = log
+        self._mask = _mask(settings, decoder)
         self.world = World(time.monotonic, time.time, random.random, self.report)
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
@@ -489,21 +493,21 @@ class Parts:
         except KafkaException as error:
             raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
 
-    def _tell(self, delivery: Delivery) -> None:
+    def _tell(self, order: Dict[str, Any], delivery: Delivery) -> None:
         """Log a processed order."""
         self.report(
             "order_done",
             topic=delivery.topic,
             partition=delivery.partition,
             offset=delivery.offset,
-            key=readable(delivery.key),
+            key=readable(self._mask.key(delivery.key, order)),
         )
 
     # --- callbacks -------------------------------------------------------------------------------
 
     def report(self, event: str, **fields: Any) -> None:
         """Log an event, and tell whoever follows the run."""
-        self.log.report(event, **fields)
+        self.log.report(event, **self._mask.fields(fields))
         if self.progress is not None:
             self.progress.heard(event)
 
@@ -530,6 +534,16 @@ def _policy(settings: config.Settings) -> Policy:
     return Policy(
         settings.max_retries, settings.retry_backoff_s, settings.retry_backoff_max_s, settings.key_failures
     )
+
+
+def _mask(settings: config.Settings, decoder: OrderDecoder) -> EventMask:
+    """What the log does not show."""
+    fields = [field["name"] for field in decoder.reader.parsed["fields"]]
+    try:
+        names = hidden_names(settings.masked_fields or (), fields, settings.order_key)
+    except ValueError as error:
+        raise UsageError(f"MASKED_FIELDS: {error}") from error
+    return EventMask(names, decoder.decode)
 
 
 def _decoder(settings: config.Settings, err: Notes) -> OrderDecoder:

@@ -182,16 +182,14 @@ def open_desk(
 
 def _mask(settings: "config.Settings", schema: "Schema") -> "Mask":
     """What is hidden. The key is a field of the order, so it is hidden with that field."""
-    from orderflow.dlq.masking import KEY, Mask
-    from orderflow.model.text import did_you_mean
+    from orderflow.dlq.masking import Mask
+    from orderflow.model.hidden import hidden_names
 
-    names, known = (
-        frozenset(settings.masked_fields or ()),
-        [field["name"] for field in schema.parsed["fields"]],
-    )
-    for name in sorted(names.difference(known, (KEY,))):  # hiding nothing by mistake would show everything
-        raise UsageError(f"MASKED_FIELDS: an order has no field {name}{did_you_mean(name, [*known, KEY])}")
-    return Mask(names | {KEY} if settings.order_key in names else names)
+    fields = [field["name"] for field in schema.parsed["fields"]]
+    try:
+        return Mask(hidden_names(settings.masked_fields or (), fields, settings.order_key))
+    except ValueError as error:
+        raise UsageError(f"MASKED_FIELDS: {error}") from error
 
 
 def _field_values(schema: "Schema", fields: Mapping[str, Any]) -> Dict[str, Any]:

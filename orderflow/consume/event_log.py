@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 
 from orderflow.cli.terminal import count, duration
 from orderflow.cli.values import UNLIMITED
-from orderflow.consume.events import EVENTS, Event, readable
+from orderflow.consume.events import EVENTS, Event, place_of, readable
 from orderflow.errors import Failure
 from orderflow.model.log_entry import WORD_LEVELS, LogEntry
 from orderflow.model.records import Message, Record
@@ -140,9 +140,8 @@ def _expanded(fields: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _place(record: Union[Record, Message]) -> Sequence[Any]:
-    if isinstance(record, Record):
-        return record.topic, record.partition, record.offset, readable(record.key)
-    return record.topic(), record.partition(), record.offset(), readable(record.key())
+    topic, partition, offset, key = place_of(record)
+    return topic, partition, offset, readable(key)
 
 
 # --- the documents ---

@@ -3,7 +3,7 @@
 Event names are stable: alert on them.
 """
 
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
@@ -25,8 +25,9 @@ class Event(NamedTuple):
     line: Callable[..., str]
 
 
-def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> str:
-    where = f"{record.topic()}-{record.partition()}-{record.offset()} key {_key(record.key())}"
+def _retry(record: Union[Record, Message], failure: Failure, attempt: int, delay_s: float) -> str:
+    topic, partition, offset, key = place_of(record)
+    where = f"{topic}-{partition}-{offset} key {_key(key)}"
     if failure.asked_for:
         asked = f"{failure.reason}: {_shortened(failure.message)}"
         return f"{where}: {asked}; the handler asked for it at attempt {attempt}, next try in {delay_s:.1f} s"
@@ -36,6 +37,13 @@ def _retry(record: Message, failure: Failure, attempt: int, delay_s: float) -> s
 def _dead_lettered(record: Record, failure: Failure, attempt: int) -> str:
     tries = "" if failure.stage != "process" else f" after {attempt} attempt{'' if attempt == 1 else 's'}"
     return f"{record.position} key {_key(record.key)}: dead-lettered{tries}: {_why(failure)}"
+
+
+def place_of(record: Union[Record, Message]) -> Tuple[str, int, int, Optional[bytes]]:
+    """Where a record is, and its key."""
+    if isinstance(record, Record):
+        return record.topic, record.partition, record.offset, record.key
+    return record.topic(), record.partition(), record.offset(), record.key()
 
 
 def _why(failure: Failure) -> str:
@@ -135,7 +143,7 @@ EVENTS: Dict[str, Event] = {
     "first_of_its_kind": Event(
         "warn",
         "the handler raised an error of a kind that was not seen before; its traceback is printed once",
-        lambda failure, traceback: (
+        lambda record, failure, traceback: (
             f"first {_shortened(failure.error_class)}{_at(failure)}, its traceback is shown this once:"
         ),
     ),

@@ -225,22 +225,24 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def telling(function: Handler, tell: Callable[[Delivery], None]) -> Handler:
-    """The handler, which also tells each order that it has processed."""
+def telling(function: Handler, tell: Callable[[Order, Delivery], None]) -> Handler:
+    """The handler, which also tells each order that it has processed, as it was before."""
     both = wants_delivery(function)
 
     def told(order: Order, delivery: Delivery) -> Any:
+        given = dict(order)
         result = function(order, delivery) if both else function(order)
         require_outcome(result)
-        tell(delivery)
+        tell(given, delivery)
         return result
 
     async def told_async(order: Order, delivery: Delivery) -> Any:
+        given = dict(order)
         result = function(order, delivery) if both else function(order)
         if inspect.isawaitable(result):
             result = await result
         require_outcome(result)
-        tell(delivery)
+        tell(given, delivery)
         return result
 
     return told_async if is_async(function) else told

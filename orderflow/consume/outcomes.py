@@ -131,7 +131,7 @@ class Outcomes:
             return None
         partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
-        self._tracebacks.note(error, failure)
+        self._tracebacks.note(error, failure, head.record)
         head.failed(partition.attempt_of(head), self._world.now_ms())
         key_failing = self.key_brake.holds(head.key)
         last = key_failing or head.attempts > self.policy.max_retries

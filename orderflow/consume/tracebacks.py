@@ -7,6 +7,7 @@ from typing import Callable, List, Optional, Set, Tuple
 
 from orderflow.errors import Failure, class_name
 from orderflow.frames import is_passed_over
+from orderflow.model.records import Message
 
 MOST_KINDS = 200
 """After so many kinds of error no more are shown: they would differ in what does not matter."""
@@ -24,7 +25,7 @@ class Tracebacks:
         self._report = report
         self._seen: Set[Tuple[str, Optional[str]]] = set()
 
-    def note(self, error: BaseException, failure: Failure) -> None:
+    def note(self, error: BaseException, failure: Failure, record: Message) -> None:
         """A handler raised this. What it raised on purpose, by our own classes, is no surprise."""
         if failure.reason != "process.failed" or failure.frame is None:
             return
@@ -32,7 +33,8 @@ class Tracebacks:
         if kind in self._seen or len(self._seen) >= MOST_KINDS:
             return
         self._seen.add(kind)
-        self._report("first_of_its_kind", failure=failure, traceback=traceback_of(error))
+        traceback = traceback_of(error)
+        self._report("first_of_its_kind", record=record, failure=failure, traceback=traceback)
 
 
 def traceback_of(error: BaseException) -> List[str]:

@@ -3,18 +3,20 @@
 What is selected, summed up or replayed is the dead letter itself. Only what is shown of it goes through here.
 """
 
-from typing import Any, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, FrozenSet, NamedTuple, Optional, Sequence
 
 from orderflow.dlq.explain import Explanation
 from orderflow.dlq.letter import Letter, Order
 from orderflow.errors import Undecodable
+from orderflow.model import hidden
+from orderflow.model.dead_letter import CAUSE, MESSAGE, STACK
+from orderflow.model.hidden import KEY, MASKED, TextKind, Words
 from orderflow.model.records import Header, Record
 
-MASKED = "[masked]"
-KEY = "key"
-"""Not a field of the order, but named like one."""
-SHORTEST = 4
-"""Characters of a value that is also looked for in messages and headers; shorter ones stand in any text."""
+__all__ = ["KEY", "MASKED", "Mask", "MaskedLetter", "is_masked"]
+
+
+MESSAGES = frozenset([MESSAGE, CAUSE, STACK])
 
 
 class MaskedLetter(Letter):
@@ -49,40 +51,25 @@ class Mask(NamedTuple):
         """
         if not self.names or isinstance(letter, MaskedLetter):
             return letter
-        order, record = letter.order, letter.record
-        words = sorted(self._words(letter), key=len, reverse=True)
-        headers = [_without(header, words) for header in record.headers]
-        copy = record._replace(key=self._key(record.key, words), value=None, headers=headers)
+        order, record, words = letter.order, letter.record, self.words(letter)
+        is_ours = letter.kind.stage == "decode"
+        headers = [_without(header, words, is_ours) for header in record.headers]
+        copy = record._replace(key=self.key(record.key, words), value=None, headers=headers)
         return MaskedLetter(letter, copy, None if order is None else self.order(order))
+
+    def words(self, letter: Letter) -> Words:
+        """The hidden values of a dead letter, as they may stand in a text."""
+        return hidden.words_of(self.names, letter.order, letter.record.key)
 
     def order(self, order: Order) -> Order:
         """The order with what is hidden replaced, in objects and lists within it too."""
-        return {name: MASKED if name in self.names else self._inner(value) for name, value in order.items()}
+        return hidden.order_without(self.names, order)
 
-    def _inner(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return self.order(value)
-        return [self._inner(each) for each in value] if isinstance(value, list) else value
-
-    def _key(self, key: Optional[bytes], words: Sequence[bytes]) -> Optional[bytes]:
+    def key(self, key: Optional[bytes], words: Words) -> Optional[bytes]:
+        """The key, unless it is hidden or holds something that is."""
         if key is None:
             return None
-        return MASKED.encode() if KEY in self.names or any(word in key for word in words) else key
-
-    def _words(self, letter: Letter) -> Iterator[bytes]:
-        """The hidden values as they may stand in a text."""
-        if KEY in self.names and letter.record.key is not None:
-            yield from _word(letter.record.key)
-        for value in self._values(letter.order or {}):
-            yield from _word(str(value).encode("utf-8", "backslashreplace"))
-
-    def _values(self, value: Any) -> Iterator[Any]:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                yield from _leaves(inner) if name in self.names else self._values(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                yield from self._values(inner)
+        return MASKED.encode() if KEY in self.names or words.are_in(key) else key
 
 
 def is_masked(letter: Letter) -> bool:
@@ -90,24 +77,13 @@ def is_masked(letter: Letter) -> bool:
     return isinstance(letter, MaskedLetter)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(inner)
-    elif value is not None and not isinstance(value, bool):
-        yield value
-
-
-def _word(word: bytes) -> Iterator[bytes]:
-    if len(word) >= SHORTEST:
-        yield word
-
-
-def _without(header: Header, words: List[bytes]) -> Header:
+def _without(header: Header, words: Words, is_ours: bool) -> Header:
+    """`is_ours`: the decoder has written its message."""
     name, value = header
-    for word in words:
-        value = None if value is None else value.replace(word, MASKED.encode())
-    return name, value
+    kind = TextKind.ANY
+    if name in MESSAGES:
+        kind = TextKind.OURS if is_ours else TextKind.MESSAGE
+    return name, None if value is None else words.out_of(value, kind)
 
 
 def _no_value(value: Optional[bytes]) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from orderflow.consume.results import encode_result
 from orderflow.consume.tracebacks import LONGEST_LINE, MOST_KINDS, MOST_LINES, Tracebacks, traceback_of
 from orderflow.errors import Cause, RejectOrder, describe
+from tests.support.memory import Stored
 
 Call = Callable[[Any], Any]
 ORDER: Dict[str, Any] = {}
@@ -240,7 +241,7 @@ def test_a_failure_is_described_within_microseconds() -> None:
 
 
 def note(tracebacks: Tracebacks, error: BaseException) -> None:
-    tracebacks.note(error, describe(error))
+    tracebacks.note(error, describe(error), Stored(7, b"key"))
 
 
 def test_the_first_traceback_of_each_kind_is_shown_once(code: Callable[..., Any]) -> None:

@@ -1,0 +1,91 @@
+"""Events without what is hidden (MASKED_FIELDS): keys, and hidden values in the words of a failure.
+
+Every event of the engine passes here before it is counted or logged, so that no line, no JSON field and no
+metric's label shows them.
+"""
+
+import contextlib
+from typing import Any, Callable, Dict, FrozenSet, Mapping, Optional, Tuple, Union
+
+from orderflow.consume.outcomes import KILLED
+from orderflow.errors import Cause, Failure
+from orderflow.model.hidden import KEY, MASKED, TextKind, Words, words_of
+from orderflow.model.records import Message, Record
+
+Order = Dict[str, Any]
+_UNKNOWN = Words(set(), is_known=False)
+
+
+class EventMask:
+    """Hides the fields that it is given."""
+
+    def __init__(self, names: FrozenSet[str], decode: Callable[[Optional[bytes]], Order]) -> None:
+        """`decode` is asked only about orders that something is said of, which are few."""
+        self._names = names
+        self._decode = decode
+
+    def fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields of an event, to be counted and logged."""
+        if not self._names:
+            return fields
+        words = self._words(fields.get("record"), fields.get("failure"))
+        return {name: self._masked(name, value, words) for name, value in fields.items()}
+
+    def key(self, key: Optional[bytes], order: Order) -> Optional[bytes]:
+        """The key of an order that was processed."""
+        return self._key(key, words_of(self._names, order, key)) if self._names else key
+
+    def _words(self, record: Union[Record, Message, None], failure: Optional[Failure]) -> Words:
+        """The hidden values of an order. One that cannot be decoded, or that may kill us, is left alone."""
+        if record is None or failure is None:
+            return _UNKNOWN
+        key, value = _parts(record)
+        order: Optional[Order] = None
+        if not _is_ours(failure):
+            with contextlib.suppress(Exception):  # whatever the reason, its values are not known then
+                order = self._decode(value)
+        return words_of(self._names, order, key)
+
+    def _masked(self, name: str, value: Any, words: Words) -> Any:
+        if name == "record":
+            return self._record(value, words)
+        if isinstance(value, Failure):
+            return _failure(value, words)
+        if name == "traceback":
+            return [words.out_of_text(line) for line in value]
+        return value
+
+    def _record(self, record: Union[Record, Message], words: Words) -> Record:
+        """As much of it as is told: its place, and its key."""
+        key = self._key(_parts(record)[0], words)
+        if isinstance(record, Record):
+            return record._replace(key=key, value=None, headers=[])
+        return Record(record.topic(), record.partition(), record.offset(), None, None, key, None, [])
+
+    def _key(self, key: Optional[bytes], words: Words) -> Optional[bytes]:
+        if key is None:
+            return None
+        return MASKED.encode() if KEY in self._names or words.are_in(key) else key
+
+
+NOTHING_HIDDEN = EventMask(frozenset(), lambda value: {})
+
+
+def _parts(record: Union[Record, Message]) -> Tuple[Optional[bytes], Optional[bytes]]:
+    if isinstance(record, Record):
+        return record.key, record.value
+    return record.key(), record.value()
+
+
+def _failure(failure: Failure, words: Words) -> Failure:
+    kind = TextKind.OURS if _is_ours(failure) else TextKind.MESSAGE
+    return failure._replace(
+        reason=words.out_of_text(failure.reason, TextKind.ANY),
+        message=words.out_of_text(failure.message, kind),
+        causes=tuple(Cause(name, words.out_of_text(text, kind)) for name, text in failure.causes),
+    )
+
+
+def _is_ours(failure: Failure) -> bool:
+    """Whether the words are the toolkit's: the order cannot be decoded, or must not be once more."""
+    return failure.stage == "decode" or failure.reason == KILLED.reason

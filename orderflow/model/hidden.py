@@ -1,0 +1,155 @@
+"""Values that nobody is to see, found in keys, messages and headers by the ways in which they are written.
+
+The one place that knows how a hidden value may look in a text. Whatever shows something of an order, the
+consumer's log and `dlq_handler.py` alike, takes hidden values out with it.
+"""
+
+import json
+import re
+from decimal import Decimal
+from enum import Enum
+from numbers import Number
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Pattern, Sequence, Set
+
+from orderflow.model.text import did_you_mean
+
+MASKED = "[masked]"
+KEY = "key"
+"""Not a field of the order, but named like one."""
+SHORTEST = 4
+"""Characters of a value that is looked for in the midst of words. A shorter one has to stand by itself, in a
+sentence: it would be found in any number and in many words."""
+
+Order = Mapping[str, Any]
+
+_MASK = MASKED.encode()
+_CUT = "…".encode()
+_CODE = re.compile(rb"[\w.:$/+-]*|\x00.{0,7}", re.S)
+"""A name, a class, a place or a number, in text or in binary: nothing that quotes an order."""
+_QUOTED = re.compile(rb"""['"`].*['"`]""", re.S)
+
+
+def hidden_names(named: Sequence[str], fields: Sequence[str], order_key: str) -> FrozenSet[str]:
+    """What MASKED_FIELDS hides. The key is a field of the order, so it is hidden with that field.
+
+    Raises ValueError for what an order does not have: to hide nothing by mistake would show everything.
+    """
+    names = frozenset(named)
+    for name in sorted(names.difference(fields, (KEY,))):
+        raise ValueError(f"an order has no field {name}{did_you_mean(name, [*fields, KEY])}")
+    return names | {KEY} if order_key in names else names
+
+
+class TextKind(Enum):
+    """What a text is, as far as that is known."""
+
+    ANY = "the value of a header, say: a code, a number or a message"
+    MESSAGE = "what somebody says of the order"
+    OURS = "what the decoder says: what it quotes of the order stands in quotation marks"
+
+
+class Words:
+    """The hidden values of one order, in all their spellings."""
+
+    def __init__(self, spellings: Set[bytes], is_known: bool = True) -> None:
+        """`is_known` False: the order cannot be decoded, so nobody knows which values to look for."""
+        long = sorted((word for word in spellings if len(word) >= SHORTEST), key=len, reverse=True)
+        self._long: List[bytes] = long
+        self._short = _alone([word for word in spellings if 0 < len(word) < SHORTEST])
+        self._is_known = is_known
+
+    def are_in(self, data: bytes) -> bool:
+        """Whether a key holds one of them."""
+        return any(word in data for word in self._long)
+
+    def out_of(self, data: bytes, kind: TextKind = TextKind.ANY) -> bytes:
+        """A text without them, in bytes. Where the values are not known, it may quote any, and is hidden."""
+        if not self._is_known and (kind is not TextKind.ANY or not _CODE.fullmatch(data)):
+            return _QUOTED.sub(_MASK, data) if kind is TextKind.OURS else _MASK
+        for word in self._long:
+            data = data.replace(word, _MASK)
+        data = self._without_a_part(data)
+        is_sentence = kind is not TextKind.ANY or b" " in data.strip()
+        return self._short.sub(_MASK, data) if is_sentence and self._short is not None else data
+
+    def _without_a_part(self, data: bytes) -> bytes:
+        """A text that was cut short may end in the midst of a value."""
+        if not data.endswith(_CUT):
+            return data
+        text = data[: -len(_CUT)]
+        parts = (word[:size] for word in self._long for size in range(len(word) - 1, SHORTEST - 1, -1))
+        part = max((part for part in parts if text.endswith(part)), key=len, default=None)
+        return data if part is None else text[: -len(part)] + _MASK + _CUT
+
+    def out_of_text(self, text: str, kind: TextKind = TextKind.MESSAGE) -> str:
+        """The same of a text."""
+        return self.out_of(text.encode("utf-8", "surrogatepass"), kind).decode("utf-8", "surrogatepass")
+
+
+def words_of(names: FrozenSet[str], order: Optional[Order], key: Optional[bytes]) -> Words:
+    """The hidden values of an order, which is None where it cannot be decoded, and of its key."""
+    found = {word for value in _values(names, order or {}) for word in _spellings(value)}
+    if KEY in names and key is not None:
+        found.add(key)
+        found.update(_spellings(key.decode("utf-8", "backslashreplace")))
+    return Words(found, is_known=order is not None or names <= {KEY})
+
+
+def order_without(names: FrozenSet[str], order: Order) -> Dict[str, Any]:
+    """The order with what is hidden replaced, in objects and lists within it too."""
+    return {name: MASKED if name in names else _inner(names, value) for name, value in order.items()}
+
+
+def _inner(names: FrozenSet[str], value: Any) -> Any:
+    if isinstance(value, dict):
+        return order_without(names, value)
+    return [_inner(names, each) for each in value] if isinstance(value, list) else value
+
+
+def _values(names: FrozenSet[str], value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner) if name in names else _values(names, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(names, inner)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (Mapping, list)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(inner)
+        if isinstance(value, Mapping):
+            yield from value  # keys of a map are data as well
+    elif value is not None and not isinstance(value, bool):
+        yield value
+
+
+def _spellings(value: Any) -> Iterator[bytes]:
+    """How a message may write a value: plain, as Python or JSON does, and a number with the usual digits."""
+    texts = {str(value)}
+    if isinstance(value, str):
+        texts |= {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    elif isinstance(value, bytes):
+        texts |= {repr(value)[2:-1], value.hex(), value.decode("utf-8", "backslashreplace")}
+    elif isinstance(value, (int, float, Decimal)) and isinstance(value, Number):
+        texts |= _numbers(value)
+    for text in texts:
+        yield text.encode("utf-8", "backslashreplace")
+
+
+def _numbers(value: Any) -> Set[str]:
+    try:
+        plain = float(value)
+        texts = {repr(plain), f"{plain:,}", f"{value:,}", f"{value:.2f}", f"{value:,.2f}", f"{plain:g}"}
+        return texts | ({str(int(value)), f"{int(value):,}"} if value == int(value) else set())
+    except (ValueError, OverflowError, ArithmeticError):  # NaN and infinity
+        return set()
+
+
+def _alone(words: List[bytes]) -> Optional[Pattern[bytes]]:
+    """Finds words that stand by themselves."""
+    if not words:
+        return None
+    either = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rb"(?<![\w.,-])(?:" + either + rb")(?![\w-]|[.,]\w)")

@@ -1,0 +1,116 @@
+"""Hidden values are found in a text in whatever way it writes them."""
+
+import json
+from decimal import Decimal
+from typing import Any, FrozenSet
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow.model.hidden import KEY, MASKED, TextKind, hidden_names, order_without, words_of
+
+NAMES = frozenset(["email", "price"])
+
+
+def shown(value: Any, text: str, names: FrozenSet[str] = NAMES) -> str:
+    """What is left of a text, where the value is hidden."""
+    return words_of(names, {"email": value, "city": "Hilo"}, b"key").out_of_text(text)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "no account for {0}",
+        "KeyError: {0!r}",
+        "price must be positive: {0!r}",
+        "{{'email': {0!r}, 'n': 1}}",
+        "{0}",
+        "at {0}, again {0}.",
+    ],
+)
+@pytest.mark.parametrize(
+    "value", ["anna@shop.example", 'O\'Neil "the" 3rd', "Zoë\nBlüm", -4711.25, 815, 3, "Al"]
+)
+def test_a_value_is_hidden_however_it_is_quoted(value: Any, told: str) -> None:
+    """Plain, as Python writes it, in the midst of other words, more than once."""
+    text = told.format(value)
+
+    found = shown(value, text)
+
+    assert str(value) not in found and repr(value) not in found and MASKED in found
+
+
+@pytest.mark.parametrize("told", ["12,345.50", "12345.5", "12345.50", "12,345.5"])
+@pytest.mark.parametrize("value", [12345.5, Decimal("12345.50")])
+def test_a_number_is_hidden_with_the_usual_digits(value: Any, told: str) -> None:
+    """As money is written."""
+    assert shown(value, f"too much: {told}") == f"too much: {MASKED}"
+
+
+def test_json_spelling_is_hidden() -> None:
+    """A library quotes the payload that it was sent."""
+    value = 'Zoë "Z"'
+    for text in (json.dumps({"to": value}), json.dumps({"to": value}, ensure_ascii=False)):
+        assert "Zo" not in shown(value, f"refused: {text}")
+
+
+def test_a_short_value_is_hidden_where_it_stands_by_itself() -> None:
+    """And not as a part of a number, a word or a name."""
+    text = "quantity must be positive: -3 (app-3.py:3 in f3, 1-3, 13, -3.5)"
+
+    assert shown(-3, text) == f"quantity must be positive: {MASKED} (app-3.py:3 in f3, 1-3, 13, -3.5)"
+    words = words_of(NAMES, {"price": 3}, None)
+    assert words.out_of_text("3", TextKind.ANY) == "3", "no sentence: a partition, say"
+
+
+@pytest.mark.parametrize("size", range(4, 17))
+def test_the_beginning_of_a_value_that_was_cut_off_is_hidden(size: int) -> None:
+    """A long message ends with an ellipsis wherever it happened to be cut."""
+    text = "no account for " + "anna@shop.example"[:size] + "…"
+
+    assert shown("anna@shop.example", text) == f"no account for {MASKED}…"
+
+
+def test_of_an_order_that_cannot_be_decoded_any_sentence_is_hidden() -> None:
+    """Nobody knows its values; a code is no sentence."""
+    words = words_of(NAMES, None, b"key")
+
+    assert words.out_of_text("cannot parse anna@shop.example") == MASKED
+    assert words.out_of_text("'anna'") == MASKED
+    assert words.out_of_text('{"email":"anna"}', TextKind.ANY) == MASKED
+    for code in ("decode.truncated", "java.lang.Error$1", "2026-11-29T04:00:00Z", "\x00\x00\x00\x07"):
+        assert words.out_of_text(code, TextKind.ANY) == code
+    assert (
+        words.out_of_text("at byte 7: key 'anna' and 'bob' twice", TextKind.OURS)
+        == f"at byte 7: key {MASKED} twice"
+    )
+
+
+def test_where_only_the_key_is_hidden_it_is_known_in_any_case() -> None:
+    """What stands in a value that cannot be decoded may be shown then."""
+    words = words_of(frozenset([KEY]), None, b"C-anna")
+
+    assert words.out_of_text("no account C-anna in list") == f"no account {MASKED} in list"
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), st.lists)
+)
+def test_any_value_can_be_hidden(value: Any) -> None:
+    """NaN, infinity, lone surrogates, bytes: nothing raises."""
+    words = words_of(NAMES, {"email": value, "price": {"a": value}}, None)
+
+    words.out_of_text("a text with \ud800 and … something…")
+    assert order_without(NAMES, {"email": value, "to": [{"price": value}]}) == {
+        "email": MASKED,
+        "to": [{"price": MASKED}],
+    }
+
+
+def test_what_an_order_does_not_have_is_refused() -> None:
+    """To hide nothing by mistake would show everything."""
+    assert hidden_names(["email"], ["email", "id"], "id") == {"email"}
+    assert hidden_names(["id"], ["email", "id"], "id") == {"id", KEY}, "the key is made of it"
+    with pytest.raises(ValueError, match="no field emial; did you mean email"):
+        hidden_names(["emial"], ["email"], "id")
