@@ -72,7 +72,8 @@ from orderflow.consume.world import Report, World
 from orderflow.exits import FAILED, CommandError, NotReady, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
-from orderflow.kafka.ledger_pages import LedgerPages
+from orderflow.kafka.command_reader import CommandReader
+from orderflow.kafka.ledger_pages import Group, LedgerPages
 from orderflow.kafka.log_ends import LogEnds
 from orderflow.model.hidden import hidden_names
 from orderflow.model.orders import OrderRules
@@ -194,6 +195,7 @@ def _consume(
         finally:
             parts.recovery.close()
             parts.pages.close()
+            parts.inbox.close()
 
 
 def _run(life: LifeCycle, parts: "Parts", flags: argparse.Namespace, stop: StopSignals) -> int:
@@ -369,6 +371,8 @@ class Parts:
         self.client = f"{socket.gethostname()}-{os.getpid()}"
         self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
         self.pages = LedgerPages(conf, settings.consumer_group)
+        group = Group(settings.consumer_group, settings.orders_topic)
+        self.inbox = CommandReader(conf, group, settings.ledger_topic)
         self.orders = topics.Identity(conf, settings.orders_topic)
         self.dead_letters = topics.Identity(conf, settings.dlq_topic, DLQ_LOOK_S)
 
@@ -440,7 +444,7 @@ class Parts:
             find_trace=EarlierWork(session, self._last_dead).trace,
         )
         engine = Engine(
-            Connections(session, self.recovery, self.pages),
+            Connections(session, self.recovery, self.pages, self.inbox),
             business,
             sending,
             Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),

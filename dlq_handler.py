@@ -42,7 +42,7 @@ EXAMPLES = (
     "python dlq_handler.py stats -o s@2026-11-24T08:00 -o e@2026-11-24T09:00",
 )
 SETTINGS = (
-    *("dlq_topic", "audit_topic", "orders_topic", "consumer_group"),
+    *("dlq_topic", "audit_topic", "orders_topic", "ledger_topic", "consumer_group"),
     *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url"),
 )
 
@@ -74,7 +74,7 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("health",), "is all well? one verdict, 0, 1 or 5", "health", paged=True),
     Verb(("report",), "one page of it all, as a file", "report"),
     Verb(("watch",), "one live screen over all of it", "watch"),
-    Verb(("waiting",), "orders that wait for a retry now", "waiting", paged=True),
+    Verb(("waiting",), "orders that wait for a retry: list, try now, give up", "waiting", paged=True),
     Verb(("replay", "redrive", "retry"), "send them again, exactly once", "replay"),
     Verb(("discard",), "mark as resolved, or take that back", "discard"),
     Verb(("export",), "lossless to a file, or CSV", "export"),
@@ -88,7 +88,9 @@ VERBS: Tuple[Verb, ...] = (
 def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = parse(argv)
-    pager = pager_of(out) if args.paged else None
+    pager = (
+        pager_of(out) if args.paged and not getattr(args, "do", None) else None
+    )  # a pager hides a question
     import config
 
     settings = config.load(args)
@@ -177,6 +179,7 @@ def open_desk(
         signals=signals,
         json=args.json,
         mask=_mask(settings, store.reader),
+        ledger_topic=settings.ledger_topic,
     )
 
 

@@ -7,6 +7,7 @@ from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import KeyBrake, OutageBrake
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
+from orderflow.consume.commands import Commands
 from orderflow.consume.due_calls import DueCalls
 from orderflow.consume.figures import Reading
 from orderflow.consume.first_calls import FirstCalls
@@ -80,6 +81,7 @@ class Engine:
             self._careful,
             Probing(self.assignment.ready, self.brake, world),
             slices,
+            Commands(connections.inbox, self.assignment.ready, outcomes, world),
         )
         self.loop = Loop(self.assignment, intake, calling, self.settling, pace, world)
         self._clock = world.clock

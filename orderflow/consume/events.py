@@ -7,6 +7,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
+from orderflow.model.command import RETRY_NOW
 from orderflow.model.records import Message, Record
 from orderflow.model.text import listed
 
@@ -131,6 +132,13 @@ def _of_another_topic(partition: int, committed: int, offset: int, until: int) -
     )
 
 
+def _command(partition: int, do: str, orders: int, asked: int, by: str) -> str:
+    left = asked - orders
+    others = f"; {left:,} no longer wait as they did when that was asked" if left else ""
+    what = "tried now" if do == RETRY_NOW else "given up"
+    return f"partition {partition}: {orders:,} waiting orders are {what}, as {by} asked{others}"
+
+
 LIMITS = {
     "heads": "the list of them (commit metadata, or max.message.bytes of LEDGER_TOPIC)",
     "queued": "MAX_QUEUED",
@@ -211,6 +219,24 @@ EVENTS: Dict[str, Event] = {
             f"orders succeed again in {_partitions(partitions)}: back to full speed, and waiting orders get "
             "all their retries back"
         ),
+    ),
+    "command": Event(
+        "warn",
+        "an operator has asked for waiting orders to be tried now, or given up, and so it was done",
+        _command,
+    ),
+    "command_foreign": Event(
+        "warn",
+        "a record of the ledger topic looks like an operator's command, and is none; told once a minute",
+        lambda partition: (
+            f"partition {partition}: ignored a record of the ledger topic that is no command of "
+            "`dlq_handler.py waiting`: another version may have written it, or somebody else"
+        ),
+    ),
+    "commands_unheard": Event(
+        "warn",
+        "operators' commands for waiting orders cannot be read",
+        lambda detail: f"cannot read what operators ask of waiting orders: {detail}; all else goes on",
     ),
     "list_on_page": Event(
         "info",

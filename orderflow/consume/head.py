@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Any, Deque, NamedTuple, Optional, Tuple, Union
 
+from orderflow.errors import Failure
 from orderflow.model import ledger_page
 
 IN_COMPANY, ALONE = 1, 2
@@ -29,6 +30,7 @@ class Head:
         "careful",
         "died_alone",
         "due_s",
+        "failure",
         "first_failed_at_ms",
         "followers",
         "key",
@@ -65,6 +67,8 @@ class Head:
         """How many calls of its key to announce, because the last owner did not stop cleanly."""
         self.run = 0
         """How many of its followers may run on behind its announcement."""
+        self.failure: Optional[Failure] = None
+        """What its last call failed of, shortened; None if it has not failed in this process."""
         self.first_failed_at_ms: Optional[int] = None
         self.began: Optional[int] = None
         """The outage brake's count of successes in its partition when it first failed."""
@@ -105,9 +109,10 @@ class Head:
         self.attempts -= 1
         self._entry = None
 
-    def failed(self, attempts: int, now_ms: int) -> None:
-        """Its call number `attempts` failed."""
+    def failed(self, attempts: int, now_ms: int, failure: Optional[Failure] = None) -> None:
+        """Its call number `attempts` failed, of `failure`."""
         self.attempts = attempts
+        self.failure = failure
         self._entry = None
         if attempts == 1 and self.first_failed_at_ms is None:
             self.first_failed_at_ms = now_ms

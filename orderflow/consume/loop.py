@@ -8,6 +8,7 @@ from typing import List, NamedTuple, Set
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
+from orderflow.consume.commands import Commands
 from orderflow.consume.due_calls import DueCalls
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.intake import Intake, LostTrack
@@ -33,6 +34,8 @@ class Calling(NamedTuple):
     careful: CarefulCalls
     probing: Probing
     slices: Slices
+    commands: Commands
+    """What operators ask for."""
 
 
 class Loop:
@@ -50,7 +53,8 @@ class Loop:
         self._assignment = assignment
         self._ready = assignment.ready
         self._intake = intake
-        self._calls, self._due, self._first, self._careful, self._probing, self._slices = calling
+        self._calls, self._due, self._first, self._careful = calling[:4]
+        self._probing, self._slices, self._commands = calling[4:]
         self._settling = settling
         self._pace = pace
         self._world = world
@@ -65,6 +69,7 @@ class Loop:
             if self._retry_settlement() is Verdict.HELD:
                 return self._intake.keep(fresh)
             self._collect()
+            self._commands.carry_out()
             if self._careful.call_suspects():
                 self._intake.keep(fresh)
             else:

@@ -12,6 +12,7 @@ from orderflow.consume.durations import CallTimes
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import Handler, Order
 from orderflow.consume.head import Head
+from orderflow.consume.last_failures import LastFailures
 from orderflow.consume.outbox import Dead, Outbox
 from orderflow.consume.partition import Partition
 from orderflow.consume.publications import Targets
@@ -93,6 +94,7 @@ class Outcomes:
         self._to = destination
         self._world = world
         self._tracebacks = Tracebacks(world.report)
+        self._last = LastFailures()
 
     # --- success ---------------------------------------------------------------------------------
 
@@ -132,7 +134,7 @@ class Outcomes:
         partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
         self._tracebacks.note(error, failure, head.record)
-        head.failed(partition.attempt_of(head), self._world.now_ms())
+        head.failed(partition.attempt_of(head), self._world.now_ms(), self._last.kept(failure))
         key_failing = self.key_brake.holds(head.key)
         last = key_failing or head.attempts > self.policy.max_retries
         self._watch(partition, head, failure, last)
@@ -177,6 +179,10 @@ class Outcomes:
         """Dead-letter the order. Returns the next order of its key, if any."""
         if failure.retryable and failure is not KILLED:
             self.key_brake.exhausted(head.key, head.began or 0)
+        return self.put_away(partition, head, failure)
+
+    def put_away(self, partition: Partition, head: Head, failure: Failure) -> Optional[Head]:
+        """The same where it is no evidence against the key: somebody has decided it."""
         first_failed_at_ms = head.first_failed_at_ms
         self._dead_letter(head.record, failure, head.attempts, first_failed_at_ms, self._world.now_ms())
         return self._finish(partition, head)

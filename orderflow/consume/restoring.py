@@ -13,6 +13,7 @@ from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.client_errors import why_delayed
 from orderflow.consume.coming import Coming
 from orderflow.consume.failing import Failing
+from orderflow.consume.inbox import Inbox, NoInbox
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.other_topic import Committed, first_to_call
 from orderflow.consume.pace import Pace
@@ -84,6 +85,8 @@ class Connections(NamedTuple):
     session: Session
     recovery: Recovery
     pages: LedgerPages
+    inbox: Inbox = NoInbox()
+    """What operators ask for."""
 
 
 class Restoration:

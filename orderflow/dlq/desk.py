@@ -35,6 +35,8 @@ class Desk(NamedTuple):
     json: bool
     mask: Mask = Mask()
     """What is hidden in everything that is shown."""
+    ledger_topic: str = ""
+    """Where consumers hear what is asked of waiting orders."""
 
     @property
     def width(self) -> Optional[int]:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from confluent_kafka import KafkaError
 
 from orderflow.consume.engine import Engine, Sending, Settings
+from orderflow.consume.inbox import Inbox, NoInbox
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.reading_back import Found, Recovery
@@ -353,10 +354,11 @@ class NothingToRecover:
 
 
 class EarlierWork(NamedTuple):
-    """What is read of a group's earlier work."""
+    """What is read of a group's earlier work, and of what operators say about it."""
 
     recovery: Any = NothingToRecover()
     pages: Any = NothingToRecover()
+    inbox: Inbox = NoInbox()
 
 
 NO_EARLIER_WORK = EarlierWork()
@@ -388,7 +390,7 @@ def engine_on(
     """The real engine over a session in memory."""
     recovery, pages = cast(Recovery, earlier.recovery), cast(LedgerPages, earlier.pages)
     return Engine(
-        Connections(cast(Session, session), recovery, pages),
+        Connections(cast(Session, session), recovery, pages, earlier.inbox),
         business,
         Sending(Outbox(DEAD_LETTERS), destination),
         settings,

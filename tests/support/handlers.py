@@ -53,6 +53,14 @@ def poison_fails(order: Order, delivery: Any) -> Order:
     return works(order, delivery)
 
 
+def trouble_and_poison_fail(order: Order, delivery: Any) -> Order:
+    """Fail for POISON always, and for orders whose id starts with TROUBLE while there is trouble."""
+    if order["order_id"].startswith("TROUBLE") and os.path.exists(TROUBLE):
+        _journal(delivery, "failed")
+        raise Trouble("not now")
+    return poison_fails(order, delivery)
+
+
 def poison_is_rejected(order: Order, delivery: Any) -> Order:
     """Reject orders whose id starts with POISON: not worth a retry."""
     if order["order_id"].startswith("POISON"):

@@ -1,6 +1,19 @@
 """A topic's partition in memory, and what the engine's assignment needs of Kafka to restore from it."""
 
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    cast,
+)
 
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.brakes import OutageBrake
@@ -13,8 +26,10 @@ from orderflow.consume.session import Session
 from orderflow.consume.settlement import SETTLED, Settlement
 from orderflow.consume.statement import first_form
 from orderflow.consume.world import World
+from orderflow.kafka.command_reader import Received
 from orderflow.kafka.ledger_pages import Found as FoundPage
 from orderflow.kafka.ledger_pages import LedgerPages, Search, Wanted
+from orderflow.model.command import VALID_S, partition_of, read_command
 from orderflow.model.commit_metadata import Commit, Stand
 from orderflow.model.records import Headers, Outgoing
 
@@ -225,6 +240,49 @@ class MemoryPages:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class MemoryInbox:
+    """Hears the commands among records that were sent to a ledger topic, from the first of them on.
+
+    A test sends each at a time of the clock, as `timestamp_ms`; one without has just been sent.
+    """
+
+    def __init__(
+        self, sent: Callable[[], List[Outgoing]], clock: Callable[[], float], began_s: float
+    ) -> None:
+        """`clock` shows seconds since `began_s`, an epoch second."""
+        self.listens: FrozenSet[int] = frozenset()
+        self.problem: Optional[str] = None
+        self._sent = sent
+        self._clock = clock
+        self._began_s = began_s
+        self._place = 0
+
+    def listen(self, partitions: FrozenSet[int]) -> None:
+        """Nothing is heard for any others."""
+        self.listens = partitions
+
+    def take(self) -> List[Received]:
+        """What was sent since the last call, if anything is listened to."""
+        if not self.listens:
+            return []
+        sent = self._sent()[self._place :]
+        self._place += len(sent)
+        return [received for record in sent for received in self._received(record)]
+
+    def _received(self, record: Outgoing) -> Iterator[Received]:
+        number = partition_of("group", "orders", record.key)
+        now_s = self._clock()
+        at_ms = record.timestamp_ms
+        sent_s = now_s if at_ms is None else at_ms / 1000 - self._began_s
+        if number in self.listens and sent_s + VALID_S > now_s:
+            yield Received(number, read_command(number, record.value), sent_s + VALID_S)
+
+    def take_problem(self) -> Optional[str]:
+        """What a test says is wrong, once."""
+        problem, self.problem = self.problem, None
+        return problem
 
 
 class Restored(NamedTuple):

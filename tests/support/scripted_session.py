@@ -38,7 +38,7 @@ from orderflow.testing.memory import (
     Topic,
     engine_on,
 )
-from tests.support.memory import Log, MemoryPages, MemoryRecovery
+from tests.support.memory import Log, MemoryInbox, MemoryPages, MemoryRecovery
 
 __all__ = ["BEGAN_S", "DEAD_LETTERS", "LEDGER", "ORDERS", "RESULTS", "Clock", "Stored", "Topic"]
 
@@ -163,7 +163,8 @@ class Life:
         if pages:
             terms = terms._replace(ledger_topic=PAGES, metadata_limit=metadata_limit)
         targets = Targets(RESULTS if publishes else None, 1_000_000, limit_of)
-        earlier = EarlierWork(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)))
+        self.inbox = MemoryInbox(lambda: topic.of(LEDGER), clock, clock.began_s)
+        earlier = EarlierWork(ScriptedRecovery(topic), MemoryPages(lambda: topic.of(LEDGER)), self.inbox)
         settings = Settings(policy, outage_window_s, terms, lambda: None)
         self.engine = engine_on(
             self.session, business, Destination(targets, "group", "client"), settings, world, earlier

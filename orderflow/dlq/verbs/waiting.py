@@ -1,12 +1,17 @@
-"""The verb `waiting`: orders that wait for a retry now, told by what their consumer group has committed."""
+"""The verb `waiting`: orders that wait for a retry, as their group has committed; tried now, or given up.
+
+To act on them it asks the consumers that own their partitions, and then looks whether they did.
+"""
 
 import argparse
 import time
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from orderflow.dlq import sum_flags
+from orderflow.cli.values import argument, seconds
+from orderflow.dlq import acting, sum_flags
+from orderflow.dlq.acting import Request
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import sum_lines
@@ -14,16 +19,20 @@ from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, t
 from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
+from orderflow.dlq.replay.sending import who
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.selection_flags import selected
+from orderflow.dlq.selection_flags import POSITIONS, selected
 from orderflow.dlq.sums import Sums
-from orderflow.exits import CommandError
+from orderflow.dlq.taken_up import Asked, Stated
+from orderflow.exits import OK, CommandError, UsageError
 from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.kafka.topics import topic_id
+from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.records import Place, read_position
 from orderflow.model.text import shown_bytes
 
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
@@ -55,27 +64,132 @@ class Waiting(NamedTuple):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of waiting, beside the selection."""
+    parser.add_argument("positions", nargs="*", metavar="POSITION", help=POSITIONS)
     parser.add_argument(
         "--summary", action="store_true", help="how many are due when, without a line for each"
     )
     sum_flags.add_flags(parser)
+    acting = parser.add_argument_group("acting on them, by asking the consumers that own their partitions")
+    what = acting.add_mutually_exclusive_group()
+    what.add_argument(
+        "--retry-now", dest="do", action="store_const", const=RETRY_NOW, help="call them now, not when due"
+    )
+    what.add_argument(
+        "--give-up", dest="do", action="store_const", const=GIVE_UP, help="dead-letter them; replay can undo"
+    )
+    acting.add_argument("--all", action="store_true", help="really all of them, where nothing else selects")
+    acting.add_argument("--dry-run", action="store_true", help="tell which, and do nothing")
+    acting.add_argument("--reason", metavar="TEXT", help="why; with --give-up for the dead letters")
+    acting.add_argument(
+        "--wait",
+        type=argument(seconds(0, VALID_S)),
+        default=15.0,
+        metavar="SECONDS",
+        help="how long to wait for the consumers (default: 15)",
+    )
+    acting.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
+    places = frozenset(_place_of(desk, text) for text in args.positions)
+    _require_meaning(args, selection.is_everything and not places)
     desk.require_kafka()
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
         needs_records = bool(selection.filters) or sums.asked or not args.summary
         found = _rows(desk, reader, held) if needs_records else _without_records(held)
-        rows = [row for row in found if _is_chosen(row, selection)]
-    rows = rows[: selection.limit]
+        rows = [row for row in found if _is_chosen(row, selection) and _is_there(row, places)]
+        rows = rows[: selection.limit]
+        if args.do is None:
+            return _show(desk, held, rows, sums, args.summary)
+        return _act(desk, args, held, rows, lambda: _stated(read_commits(desk, reader, selection)))
+
+
+def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_summary: bool) -> int:
     sums.add_all([row.letter for row in rows if row.letter is not None])
     rows = [row._replace(letter=row.letter and desk.mask.letter(row.letter)) for row in rows]
-    for line in (_json_lines if desk.json else _text_lines)(desk, held, rows, sums, args.summary):
+    for line in (_json_lines if desk.json else _text_lines)(desk, held, rows, sums, is_summary):
         desk.say(line)
     return desk.signals.exit_code
+
+
+# --- acting on them ---
+
+
+MEANINGLESS = ("offsets", "since", "until", "groups", "reason_codes", "errors", "source_topics", "states")
+"""Of the selection: what tells dead letters apart, and not orders that wait."""
+
+
+def _require_meaning(args: argparse.Namespace, is_everything: bool) -> None:
+    """Raise UsageError for flags that mean nothing here, and where nothing says which orders are meant."""
+    if args.do is None:
+        for name in ("all", "dry_run", "reason", "yes"):
+            if getattr(args, name):
+                raise UsageError(f"--{name.replace('_', '-')} goes with --retry-now or --give-up")
+        return
+    for name in MEANINGLESS:
+        if getattr(args, name):
+            flag = name.rstrip("s").replace("_", "-")
+            raise UsageError(
+                f"--{flag} tells dead letters apart, not orders that wait: choose these by position, "
+                "-p, --key, --header or --where"
+            )
+    if is_everything and not args.all:
+        raise UsageError(
+            f"--{args.do} which? Name positions, select with --key, -p and the like, or say --all"
+        )
+
+
+def _act(
+    desk: Desk, args: argparse.Namespace, held: Sequence[Held], rows: List[Waiting], look: acting.Look
+) -> int:
+    if not rows:
+        desk.note("nothing to do: none of the chosen orders waits")
+        return OK
+    if not desk.json:
+        for line in (_overview(desk, held, len(rows)), *_remarks(held)):
+            desk.say(line)
+        for line in summary_lines(_due(rows), now_ms(), desk.width):
+            desk.say(line)
+    if args.dry_run:
+        return _dry_run(desk, args.do, held, rows)
+    orders = [Asked(row.partition, row.entry.offset, row.entry.attempts) for row in rows]
+    request = Request(args.do, who(), args.reason, args.wait, args.yes)
+    return acting.act(desk, request, orders, _stated(held), look)
+
+
+def _dry_run(desk: Desk, do: str, held: Sequence[Held], rows: List[Waiting]) -> int:
+    if desk.json:
+        braked = [one.partition for one in held if one.commit is not None and one.commit.braked]
+        desk.say(to_json({"do": do, **summary_row(_due(rows), braked, now_ms())}))
+    else:
+        desk.note(f"nothing was done: {plural(len(rows), 'order')} would be {acting.DONE[do]}")
+    return OK
+
+
+def _stated(held: Sequence[Held]) -> Dict[int, Stated]:
+    return {one.partition: Stated(one.committed, one.commit) for one in held}
+
+
+def _place_of(desk: Desk, text: str) -> Place:
+    try:
+        topic, partition, offset = read_position(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if topic not in (None, desk.orders_topic):
+        raise UsageError(
+            f"{text} is not in {desk.orders_topic}: choose the topic with --orders-topic {topic}"
+        )
+    return partition, offset
+
+
+def _is_there(row: Waiting, places: FrozenSet[Place]) -> bool:
+    return not places or (row.partition, row.entry.offset) in places
+
+
+# --- what waits ---
 
 
 def summary_of(desk: Desk, width: int) -> List[str]:

@@ -1,0 +1,224 @@
+"""Hears the commands of operators in the ledger topic, in a thread of its own.
+
+There is a client only while something waits that a command could be about. It reads from a minute before it
+was asked to, so that a consumer that starts hears what was said just before.
+"""
+
+import threading
+import time
+from collections import deque
+from typing import Any, Deque, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from orderflow.exits import CommandError
+from orderflow.kafka.client_properties import started
+from orderflow.kafka.ledger_pages import Group
+from orderflow.kafka.reader import PASSING, consumer_config
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
+from orderflow.model.command import VALID_S, Command, partition_of, read_command
+
+BEAT_S = 0.5
+IDLE_S = 60.0
+"""A client that has nothing to listen to is kept for so long: something may wait again in a moment."""
+AWAY_AGAIN_S, MISSING_AGAIN_S, DENIED_AGAIN_S = 5.0, 10.0, 60.0
+"""When to try again while Kafka is away, while there is no such topic, and where something is refused."""
+AT_ONCE = 100
+MOST_KEPT = 1_000
+"""Commands that nobody has taken yet. With more of them the oldest are forgotten: whoever asked sees that."""
+TIMEOUT_S = 5.0
+CLOSE_S = 2.0
+LIGHT: Mapping[str, Any] = {
+    "fetch.wait.max.ms": 500,
+    "fetch.message.max.bytes": 65_536,
+    "queued.min.messages": 10,
+    "queued.max.messages.kbytes": 1_024,
+    "enable.partition.eof": False,
+}
+"""Pages of megabytes may stand between the commands. None is looked at, so few need to be fetched ahead."""
+
+
+class Received(NamedTuple):
+    """What was heard for one partition of the orders topic."""
+
+    partition: int
+    command: Optional[Command]
+    """None: it is none that we write."""
+    expires_s: float
+    """Until when it may be taken up, on the monotonic clock."""
+
+
+class CommandReader:
+    """Reads commands while there is something to read them for. None of its methods waits for Kafka."""
+
+    def __init__(self, client: Mapping[str, Any], group: Group, ledger_topic: str) -> None:
+        config = {**consumer_config(client, group.name), **LIGHT}
+        for name in ("group.instance.id", "group.protocol"):
+            config.pop(name, None)
+        self._config = config
+        self._group = group
+        self._topic = ledger_topic
+        self._wanted: FrozenSet[int] = frozenset()
+        self._heard: Deque[Received] = deque(maxlen=MOST_KEPT)
+        self._problem: Optional[str] = None
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._thread: Optional[threading.Thread] = None
+
+    # --- the owner's side ------------------------------------------------------------------------
+
+    def listen(self, partitions: FrozenSet[int]) -> None:
+        """Hear commands for these partitions of the orders topic, and for no others."""
+        if partitions == self._wanted:
+            return
+        self._wanted = partitions
+        self._wake.set()
+        if self._thread is None and partitions:
+            self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+            self._thread.start()
+
+    def take(self) -> List[Received]:
+        """What was heard since the last call."""
+        return [self._heard.popleft() for _ in range(len(self._heard))]
+
+    def take_problem(self) -> Optional[str]:
+        """Why nothing can be heard; told once for each reason."""
+        problem, self._problem = self._problem, None
+        return problem
+
+    def close(self) -> None:
+        """End the thread and its client."""
+        self._is_closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    # --- the thread's side -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        told = ""
+        while not self._is_closing:
+            if not self._wanted:
+                self._pause(None)
+                continue
+            try:
+                self._serve()
+                told = ""
+            except (KafkaException, CommandError) as error:
+                trouble = _trouble(error, self._topic)
+                if trouble.words and trouble.words != told:
+                    self._problem = told = trouble.words
+                self._rest(trouble.again_s)
+
+    def _rest(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while not self._is_closing and time.monotonic() < until_s:
+            self._pause(until_s - time.monotonic())
+
+    def _pause(self, timeout_s: Optional[float]) -> None:
+        """Wait until the owner wants something else."""
+        self._wake.wait(timeout_s)
+        self._wake.clear()
+
+    def _serve(self) -> None:
+        """Read until nothing has been wanted for a while. Raises KafkaException, CommandError."""
+        listening = _Listening(started(Consumer, self._config), self._topic)
+        try:
+            idle_since_s = time.monotonic()
+            while not self._is_closing and time.monotonic() - idle_since_s < IDLE_S:
+                if self._wanted:
+                    idle_since_s = time.monotonic()
+                listening.go_to(self._wanted)
+                for message in listening.poll():
+                    self._hear(message, listening)
+        finally:
+            listening.close()
+
+    def _hear(self, message: Any, listening: "_Listening") -> None:
+        number = partition_of(self._group.name, self._group.topic, message.key())
+        if number is None or message.value() is None:
+            return
+        left_s = VALID_S - listening.age_s(message)
+        if left_s > 0.0:
+            command = read_command(number, message.value())
+            self._heard.append(Received(number, command, time.monotonic() + left_s))
+
+
+class _Listening:
+    """A client and the partitions of the ledger topic that it reads."""
+
+    def __init__(self, consumer: Any, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._count = 0
+        self._ends: Dict[int, int] = {}
+        """By partition that is read: where it ended when that began. What stands behind is new."""
+
+    def go_to(self, numbers: FrozenSet[int]) -> None:
+        """Read what is about these partitions of the orders topic. Raises KafkaException."""
+        if numbers and not self._count:
+            self._count = self._partitions()
+        wanted = {number % self._count for number in numbers}
+        for partition in wanted - set(self._ends):
+            self._begin(partition)
+        gone = set(self._ends) - wanted
+        if gone:
+            self._consumer.incremental_unassign([TopicPartition(self._topic, each) for each in gone])
+        for partition in gone:
+            del self._ends[partition]
+
+    def _partitions(self) -> int:
+        found = self._consumer.list_topics(self._topic, timeout=TIMEOUT_S).topics[self._topic]
+        if found.error is not None or not found.partitions:
+            raise KafkaException(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return len(found.partitions)
+
+    def _begin(self, partition: int) -> None:
+        """From the first record of the last minute on."""
+        place = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+        since_ms = int((time.time() - VALID_S) * 1000)
+        asked = [TopicPartition(self._topic, partition, since_ms)]
+        (found,) = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
+        begin = found.offset if 0 <= found.offset < end else end
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, begin)])
+        self._ends[partition] = end
+
+    def poll(self) -> List[Any]:
+        """The next records, after a moment. Raises KafkaException for what does not pass by itself."""
+        found = []
+        for message in self._consumer.consume(AT_ONCE, BEAT_S):
+            fault = message.error()
+            if fault is None:
+                found.append(message)
+            elif not (fault.retriable() or fault.code() in PASSING):
+                raise KafkaException(fault)
+        return found
+
+    def age_s(self, message: Any) -> float:
+        """How old a record may be that stood there already; what came since is new, whatever clocks say."""
+        if message.offset() >= self._ends.get(message.partition(), 0):
+            return 0.0
+        written_ms: int = message.timestamp()[1]
+        return max(0.0, time.time() - written_ms / 1000)
+
+    def close(self) -> None:
+        """End the client."""
+        self._consumer.close()
+
+
+class _Trouble(NamedTuple):
+    words: str
+    """Empty where there is nothing to tell: others say that Kafka is away, and a topic may not be needed."""
+    again_s: float
+
+
+def _trouble(error: Exception, topic: str) -> _Trouble:
+    if not isinstance(error, KafkaException):
+        return _Trouble(str(error), DENIED_AGAIN_S)
+    reason: Any = error.args[0]
+    if reason.code() in NO_SUCH_TOPIC:
+        return _Trouble("", MISSING_AGAIN_S)
+    if reason.retriable() or reason.code() in PASSING:
+        return _Trouble("", AWAY_AGAIN_S)
+    return _Trouble(f"{reason.str()}{missing_right(reason, 'READ', topic)}", DENIED_AGAIN_S)

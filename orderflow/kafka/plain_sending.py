@@ -1,0 +1,40 @@
+"""Sends a few records outside of any transaction, and returns once Kafka has them."""
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from orderflow.exits import CommandError
+from orderflow.kafka.client_properties import started
+from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.transactions import produce
+from orderflow.model.records import Outgoing
+
+DELIVERY_S = 10.0
+CONFIG: Dict[str, Any] = {"acks": "all", "linger.ms": 0, "message.timeout.ms": int(DELIVERY_S * 1000)}
+
+
+def send_all(client: Mapping[str, Any], records: Sequence[Outgoing]) -> None:
+    """Return when Kafka has all of them. Raises CommandError; then it may have some of them."""
+    producer = started(Producer, {**client, **CONFIG})
+    errors: List[KafkaError] = []
+
+    def delivered(error: Optional[KafkaError], _: Any) -> None:
+        if error is not None:
+            errors.append(error)
+
+    topic = records[0].topic if records else ""
+    try:
+        for record in records:
+            produce(producer, record, delivered)
+        left = producer.flush(DELIVERY_S + 1.0)
+    except KafkaException as error:
+        raise _refused(topic, error.args[0]) from error
+    if errors:
+        raise _refused(topic, errors[0])
+    if left:
+        raise CommandError(f"cannot write to topic {topic}: no answer for {DELIVERY_S:g} s")
+
+
+def _refused(topic: str, error: KafkaError) -> CommandError:
+    return CommandError(f"cannot write to topic {topic}: {error.str()}{missing_right(error, 'WRITE', topic)}")

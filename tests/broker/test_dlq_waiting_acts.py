@@ -1,0 +1,79 @@
+"""`waiting --retry-now` and `waiting --give-up`: consumers are told, do it, and that is seen from outside."""
+
+import json
+from typing import Any, Callable, Dict, List
+
+import pytest
+
+from orderflow.exits import INCOMPLETE, REFUSED, USAGE
+from tests.support.pipeline import Pipeline, eventually, reason
+
+pytestmark = pytest.mark.broker
+
+LONG = {"RETRY_BACKOFF": "3000", "RETRY_BACKOFF_MAX": "3000", "MAX_RETRIES": "3"}
+ACT = ("dlq_handler.py", "waiting")
+
+
+def rows(line: Pipeline) -> List[Dict[str, Any]]:
+    """What waits now."""
+    return [json.loads(row) for row in line.succeed(*ACT, "--json").out.splitlines()]
+
+
+def await_waiting(line: Pipeline, number: int) -> List[Dict[str, Any]]:
+    """What waits, once it is so many."""
+    found: List[Dict[str, Any]] = eventually(lambda: len(found := rows(line)) == number and found)
+    return found
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_what_waits_is_tried_now_and_given_up(pipeline: Callable[..., Pipeline], guarantee: str) -> None:
+    """Within seconds instead of an hour; each by its own choice, and what queues behind goes on."""
+    line = pipeline(**LONG, GUARANTEE=guarantee)
+    line.begin_trouble()
+    line.publish([("POISON-1", "C-1"), ("TROUBLE-2", "C-2"), ("O-3", "C-3")])
+    running = line.consume("trouble_and_poison_fail")
+    found = {row["key"]: row for row in await_waiting(line, 2)}
+    place = f"{found['POISON-1']['partition']}:{found['POISON-1']['offset']}"
+    line.end_trouble()
+
+    looked = line.run(*ACT, "--retry-now", "--all", "--dry-run")
+    unasked = line.run(*ACT, "--retry-now", "--all")
+    all_of_them = line.run(*ACT, "--give-up", "--yes")
+    tried = line.succeed(*ACT, "--retry-now", "--key", "TROUBLE-2", "--yes")
+    left = await_waiting(line, 1)
+    given_up = line.succeed(*ACT, "--give-up", place, "--yes", "--json", "--reason", "no such product")
+    nothing = line.succeed(*ACT, "--give-up", place, "--yes")
+    running.stop()
+
+    assert looked.code == 0 and "2 orders would be tried now" in looked.err
+    assert unasked.code == REFUSED and "--yes" in unasked.err
+    assert all_of_them.code == USAGE and "--all" in all_of_them.err
+    assert "1 of 1 waiting order tried now" in tried.out
+    assert [row["key"] for row in left] == ["POISON-1"]
+    assert {"do": "give-up", "asked": 1, "done": 1, "called": 0, "left": 0}.items() <= json.loads(
+        given_up.out
+    ).items()
+    assert "none of the chosen orders waits" in nothing.err
+    (letter,) = line.dead_letters()
+    assert reason(letter) == "process.given_up"
+    told = letter.header("__dlq.errors.message") or ""
+    assert "poison POISON-1 (given up by " in told and "no such product" in told
+    line.assert_account_closes()
+
+
+def test_without_a_consumer_it_says_so_and_one_that_starts_does_it(pipeline: Callable[..., Pipeline]) -> None:
+    """Nothing is done behind the back of a consumer, or without one."""
+    line = pipeline(**LONG)
+    line.publish([("POISON-1", "C-1")])
+    running = line.consume("poison_fails")
+    await_waiting(line, 1)
+    running.stop()
+
+    asked = line.run(*ACT, "--give-up", "--all", "--yes", "--wait", "1")
+    drained = line.drain("poison_fails")
+
+    assert asked.code == INCOMPLETE
+    assert "0 of 1 waiting order given up" in asked.out and "1 not taken up yet" in asked.out
+    assert f"no consumer of group {line.group} is running" in asked.err
+    assert "1 waiting orders are given up" in drained.err
+    assert [reason(letter) for letter in line.dead_letters()] == ["process.given_up"]
