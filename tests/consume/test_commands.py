@@ -1,14 +1,17 @@
 """What operators ask of waiting orders is done once, for those that still wait as they did, or not at all."""
 
 import random
+import threading
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
 from orderflow.consume.commands import GIVEN_UP
+from orderflow.consume.due_calls import DueCalls
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, Settlement
 from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S, Command, command_key, write_command
+from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.dead_letter import CLASS, MESSAGE, REASON
 from orderflow.model.records import Outgoing
 from tests.support.scripted_session import DEAD_LETTERS, LEDGER, Answer, Life, Topic
@@ -169,6 +172,47 @@ def test_orders_that_were_called_meanwhile_are_left_alone(do: str) -> None:
 
     nothing_happens(life, topic, shop)
     assert [fields["orders"] for name, fields in life.events if name == "command"] == [0]
+
+
+@DOES
+def test_an_order_that_is_being_called_is_left_alone(do: str) -> None:
+    """It cannot be taken from its handler, and what comes of the call counts."""
+    topic, begun, may_end = Topic(), threading.Event(), threading.Event()
+
+    def handler(order: Order) -> None:
+        begun.set()
+        assert may_end.wait(20)
+
+    topic.put(0, b"key", b"long")
+    life = Life(topic, handler, workers=2)
+    life.until(begun.is_set)
+    say(topic, do, [(0, 0)])
+    life.clock.pass_by(1.0)  # it stands still while a worker is busy
+    life.until(lambda: "command" in life.names())
+    may_end.set()
+
+    life.drain()
+
+    assert [fields["orders"] for name, fields in life.events if name == "command"] == [0]
+    assert topic.of(DEAD_LETTERS) == []
+
+
+def test_that_orders_are_tried_now_is_committed_at_once() -> None:
+    """Also where it takes long until it is their turn: whoever asked looks for it there."""
+    topic, shop = Topic(), Shop()
+    life = waits(topic, shop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DueCalls, "call", lambda self, has_fresh: None)  # it is not their turn yet
+        say(topic, RETRY_NOW, [(1, 1)])
+        life.until(lambda: "command" in life.names())
+        life.step(5)
+
+    offset, text = topic.committed[0]
+    commit = read_metadata(text, offset)
+    assert commit is not None
+    delays_s = {entry.offset: entry.delay_s for entry in commit.entries}
+    assert delays_s[1] == 0 and delays_s[3] > 300
 
 
 @DOES
