@@ -86,11 +86,11 @@ class Commands:
             if partition is None or command is None or by() is partition:
                 continue  # it is being restored, or another owner's; or this is done
             self._kept[place] = _Kept(received, weakref.ref(partition))
-            self._obey(partition, command)
+            self._obey(partition, command, is_again=by is not _by_nobody)
             return True
         return False
 
-    def _obey(self, partition: Partition, command: Command) -> None:
+    def _obey(self, partition: Partition, command: Command, is_again: bool) -> None:
         heads = partition.ledger.heads
         named = [(heads.get(offset), attempts) for offset, attempts in command.orders]
         meant = [head for head, attempts in named if head and _waits(head) and head.attempts == attempts]
@@ -98,6 +98,8 @@ class Commands:
             self._retry_now(partition, meant)
         else:
             self._give_up(partition, meant, command)
+        if is_again and not meant:
+            return  # what was done had been committed before the partition was restored
         self._world.report(
             "command",
             partition=partition.number,

@@ -134,9 +134,10 @@ def _of_another_topic(partition: int, committed: int, offset: int, until: int) -
 
 def _command(partition: int, do: str, orders: int, asked: int, by: str) -> str:
     left = asked - orders
-    others = f"; {left:,} no longer wait as they did when that was asked" if left else ""
+    others = f"; {left:,} no longer waited as they did when that was asked" if left else ""
     what = "tried now" if do == RETRY_NOW else "given up"
-    return f"partition {partition}: {orders:,} waiting orders are {what}, as {by} asked{others}"
+    which = "1 waiting order is" if orders == 1 else f"{orders:,} waiting orders are"
+    return f"partition {partition}: {which} {what}, as {by} asked{others}"
 
 
 LIMITS = {

@@ -30,7 +30,10 @@ from orderflow.model.text import escape
 
 LOOK_EVERY_S = 0.5
 ANSWER_S = 3.0
-QUESTIONS = {RETRY_NOW: "try {} of {} now?", GIVE_UP: "give {} of {} up, so that they are dead-lettered?"}
+QUESTIONS = {
+    RETRY_NOW: "try {} of topic {} now?",
+    GIVE_UP: "give up {} of topic {}, so that they are dead-lettered?",
+}
 DONE = {RETRY_NOW: "tried now", GIVE_UP: "given up"}
 
 
@@ -139,21 +142,24 @@ def _advice(desk: Desk, found: Mapping[int, Account], sent_ms: int) -> List[str]
     holds = f"it holds until {clock(sent_ms + int(VALID_S * 1000))} UTC for consumers that come by then"
     if view.members is not None and not view.members:
         return [f"no consumer of group {desk.consumer_group} is running: start one; {holds}"]
+    reasons: Dict[str, List[int]] = {}
+    for number, one in sorted(found.items()):
+        if one.left:
+            reasons.setdefault(_why(view, number), []).append(number)
     lines = [
-        f"partition {number}: {one.left:,} of {one.asked:,} not taken up: {_why(view, number)}"
-        for number, one in sorted(found.items())
-        if one.left
+        f"{'partition' if len(numbers) == 1 else 'partitions'} {', '.join(map(str, numbers))}: {why}"
+        for why, numbers in reasons.items()
     ]
     return [*lines, f"{holds}; dlq_handler.py waiting shows what still waits"]
 
 
 def _why(view: View, number: int) -> str:
     if view.members is None:
-        return "who owns it cannot be found out (the right DESCRIBE on the group?)"
+        return "whose it is cannot be found out: that needs the right DESCRIBE on the group"
     owner = next((one for one in view.members if number in one.partitions), None)
     if owner is None:
         return "nobody owns it now: the group may be amid a rebalance"
     return (
-        f"{escape(owner.client_id)} at {escape(owner.host)} owns it. Its handler may take longer than this, "
-        "or it is an older version, or may not read the ledger topic, which its log says"
+        f"{escape(owner.client_id)} at {escape(owner.host)} has not done it. It may be in a call that takes "
+        "long, or of an older version, or may not read the ledger topic, which its log says"
     )

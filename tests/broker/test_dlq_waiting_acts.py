@@ -75,5 +75,5 @@ def test_without_a_consumer_it_says_so_and_one_that_starts_does_it(pipeline: Cal
     assert asked.code == INCOMPLETE
     assert "0 of 1 waiting order given up" in asked.out and "1 not taken up yet" in asked.out
     assert f"no consumer of group {line.group} is running" in asked.err
-    assert "1 waiting orders are given up" in drained.err
+    assert "1 waiting order is given up" in drained.err
     assert [reason(letter) for letter in line.dead_letters()] == ["process.given_up"]

@@ -360,6 +360,30 @@ def test_a_producer_without_its_right_names_it_and_keeps_the_orders(guarded: Cal
     assert "Traceback" not in refused.err
 
 
+@LONG
+def test_an_operator_acts_on_waiting_orders_with_the_rights_of_the_page(
+    guarded: Callable[..., Guarded],
+) -> None:
+    """Without the right to write to the ledger topic, it is named and nothing happens."""
+    shop = guarded(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600", MAX_RETRIES="3")
+    shop.put(rows(1, "POISON"))
+    shop.grant("consumer")
+    give_up = ("dlq_handler.py", "waiting", "--give-up", "--all", "--yes")
+    running = shop.start_as("consumer", "consumer.py", "--handler", path_of("poison_fails"))
+    eventually(lambda: "next try in" in running.err, 30, running.describe)
+    eventually(lambda: shop.succeed("dlq_handler.py", "waiting", "--json").out)
+
+    shop.grant("operator", "Write --topic orders-waiting")
+    denied = shop.run_as("operator", *give_up)
+    assert f"the right WRITE on topic {shop.ledger_topic} is missing" in denied.err
+    assert denied.code == 1 and "Traceback" not in denied.err
+
+    shop.grant("operator")
+    assert "1 of 1 waiting order given up" in shop.run_as("operator", *give_up).out
+    running.stop()
+    assert len(shop.dead_letters()) == 1
+
+
 OTHERS: Dict[str, Any] = {
     "read dead letters": ("reader", "--topic orders-dlq", ("dlq_handler.py", "list"), "{dlq}", "READ"),
     "read audit": ("operator", "Read --topic orders-dlq-audit", REPLAY, "{dlq}-audit", "READ"),

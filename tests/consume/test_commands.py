@@ -308,7 +308,25 @@ def test_a_command_whose_work_was_dropped_is_carried_out_again() -> None:
     at_once(life)
 
     assert "start_again" in life.names()
+    assert life.names().count("command") == 2
     assert [letter.value for letter in topic.of(DEAD_LETTERS)] == [b"bad-1", b"bad-3"]
+
+
+def test_a_partition_that_is_restored_does_not_tell_of_what_was_done_before() -> None:
+    """Another line would look as if somebody had asked again."""
+    topic, shop = Topic(), Shop()
+    life = waits(topic, shop)
+    say(topic, GIVE_UP, [(1, 1)])
+    life.until(lambda: len(topic.of(DEAD_LETTERS)) == 1)
+
+    life.session.revoke(0)
+    life.until(lambda: not life.engine.assignment.ready)
+    life.session.assign(0)
+    life.until(lambda: 0 in life.engine.assignment.ready)
+    life.until(lambda: life.clock() > 10.0)
+
+    assert life.names().count("command") == 1
+    assert life.engine.waiting == 1
 
 
 @DOES

@@ -53,6 +53,10 @@ class Acting(Watch):
         """Only write it down."""
         self.acted.append(verb)
 
+    def act_on_waiting(self, *verb: str) -> None:
+        """Only write it down."""
+        self.acted.append(("on waiting", *verb))
+
 
 def app() -> Acting:
     looks = Looks(_letter, _health, lambda width: ["3 waiting"])
@@ -151,6 +155,31 @@ def test_replay_and_discard_are_the_verbs_own() -> None:
 
     assert [verb[:2] for verb in acted] == [("replay", "-g"), ("discard", "-g")]
     assert acted[1][3:] == ("--reason", "test")
+
+
+def test_waiting_orders_are_acted_on_by_the_verb() -> None:
+    """With its own table and its own question, and only from their own screen."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        await pilot.press("g", "w")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.press("r", "g")
+        await pilot.pause()
+        await pilot.app.workers.wait_for_complete()
+        assert text(made, "#text") == "3 waiting"
+
+    assert driven(steps).acted == [
+        ("on waiting", "waiting", "--retry-now", "--all"),
+        ("on waiting", "waiting", "--give-up", "--all"),
+    ]
+
+
+def test_what_is_selected_is_not_passed_on_to_waiting_orders() -> None:
+    """It is about dead letters; settings are passed on."""
+    command = Command(["dlq"], ["--since", "2h", "-b", "k:9"], ["-b", "k:9"])
+
+    assert command.words("replay", "-g", "7f") == ["dlq", "replay", "-g", "7f", "--since", "2h", "-b", "k:9"]
+    assert command.words_on_waiting("waiting", "--all") == ["dlq", "waiting", "--all", "-b", "k:9"]
 
 
 def test_other_screens_and_trouble_there() -> None:

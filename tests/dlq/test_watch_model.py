@@ -7,7 +7,7 @@ import pytest
 
 from orderflow.dlq.letter import DISCARDED, Letter
 from orderflow.dlq.masking import MASKED, Mask
-from orderflow.dlq.verbs.watch import settings_typed, without_groups
+from orderflow.dlq.verbs.watch import GROUPS, SELECTION, settings_typed, without
 from orderflow.dlq.watch import model as models
 from orderflow.dlq.watch.model import Model
 from orderflow.errors import Undecodable
@@ -121,4 +121,18 @@ def test_the_verbs_get_the_settings_that_were_typed(typed: List[str], left: List
 )
 def test_a_verb_on_a_group_takes_no_other_group(typed: List[str]) -> None:
     """Those that `watch` was asked for would be acted on with the one that was chosen."""
-    assert without_groups(["-X", "a=b", *typed, "--since", "2h"]) == ["-X", "a=b", "--since", "2h"]
+    assert without(["-X", "a=b", *typed, "--since", "2h"], GROUPS) == ["-X", "a=b", "--since", "2h"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["--since", "2h", "--env-file", "x.env"],
+        ["--since=2h", "--env-file", "x.env"],
+        ["-p", "3", "-p4", "-o", "-10", "--env-file", "x.env", "-g7f", "-c5", "--where=price > 1"],
+        ["--key", "--since", "--env-file", "x.env", "--error", "*Timeout*", "--state", "new"],
+    ],
+)
+def test_what_acts_on_waiting_orders_is_not_given_what_selects_dead_letters(typed: List[str]) -> None:
+    """However it was typed: only settings are left."""
+    assert without(typed, SELECTION) == ["--env-file", "x.env"]

@@ -7,7 +7,7 @@ import shlex
 import sys
 import threading
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Sequence
 
 from orderflow.cli.output import Notes
 from orderflow.cli.values import LISTEN_AT, argument
@@ -70,7 +70,8 @@ def build(desk: Desk, selection: Any) -> Any:
         lambda width: _health(quiet, width),
         lambda width: _waiting(quiet, width),
     )
-    command = Command([sys.executable, str(SCRIPT)], without_groups(settings_typed(sys.argv[1:])))
+    typed = settings_typed(sys.argv[1:])
+    command = Command([sys.executable, str(SCRIPT)], without(typed, GROUPS), without(typed, SELECTION))
     return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command)
 
 
@@ -85,15 +86,33 @@ def settings_typed(words: List[str]) -> List[str]:
     return left
 
 
-def without_groups(words: List[str]) -> List[str]:
-    """The same for a verb that acts on one group: any other group would be added to it."""
-    left, skip = [], False
+GROUPS = ("-g", "--group")
+SELECTION = (
+    *GROUPS,
+    *("-p", "--partition", "-o", "--offset", "-c", "--limit", "--since", "--until", "--reason-code"),
+    *("--error", "--key", "--header", "--source-topic", "--state", "--where"),
+)
+"""What selects dead letters: each of these flags takes a value."""
+
+
+def without(words: List[str], flags: Sequence[str]) -> List[str]:
+    """What was typed, without these flags: a verb gets its own choice, to which any other would be added."""
+    left, is_value = [], False
     for word in words:
-        if skip or word.startswith("-g") or word.partition("=")[0] == "--group":
-            skip = not skip and word in ("-g", "--group")
-            continue
-        left.append(word)
+        if is_value:
+            is_value = False
+        elif word in flags:
+            is_value = True
+        elif not _begins_with(word, flags):
+            left.append(word)
     return left
+
+
+def _begins_with(word: str, flags: Sequence[str]) -> bool:
+    """Whether it is one of these flags with its value in the same word: `-g7f3a`, `--group=7f3a`."""
+    if word.startswith("--"):
+        return word.partition("=")[0] in flags
+    return word[:2] in flags
 
 
 def _letter(desk: Desk, position: str) -> List[str]:

@@ -1,7 +1,7 @@
 """The live screen itself, in Textual, which only this file and its tests import.
 
-It only reads. Replaying and discarding are the verbs' own: the screen steps aside for their dry run and their
-question. The command that a key stands for is shown at the foot.
+It only reads. Replaying, discarding and acting on waiting orders are the verbs' own: the screen steps aside
+for their dry run and their question. The command that a key stands for is shown at the foot.
 """
 
 import shlex
@@ -60,10 +60,16 @@ class Command(NamedTuple):
 
     program: Sequence[str]
     settings: Sequence[str] = ()
+    unselected: Sequence[str] = ()
+    """The settings without what selects dead letters."""
 
     def words(self, *verb: str) -> List[str]:
         """To be run."""
         return [*self.program, *verb, *self.settings]
+
+    def words_on_waiting(self, *verb: str) -> List[str]:
+        """To be run on orders that wait, and not on the dead letters that are shown."""
+        return [*self.program, *verb, *self.unselected]
 
     @staticmethod
     def shown(*verb: str) -> str:
@@ -104,7 +110,13 @@ class Watch(App[int]):
 
     def act(self, *verb: str) -> None:
         """Step aside for a verb, with its own dry run and question, and read again what it did."""
-        words = self.command.words(*verb)
+        self._step_aside(self.command.words(*verb), verb)
+
+    def act_on_waiting(self, *verb: str) -> None:
+        """The same for a verb that is not about the dead letters that are shown."""
+        self._step_aside(self.command.words_on_waiting(*verb), verb)
+
+    def _step_aside(self, words: Sequence[str], verb: Sequence[str]) -> None:
         try:
             with self.suspend():
                 subprocess.run(words, check=False)
@@ -313,7 +325,7 @@ class GroupsScreen(Listing):
 
     def action_waiting(self) -> None:
         """What waits for a retry."""
-        self.app.push_screen(TextScreen(self.watch_app.looks.waiting, ("waiting", "--summary")))
+        self.app.push_screen(WaitingScreen(self.watch_app.looks.waiting, ("waiting", "--summary")))
 
     def action_reload(self) -> None:
         """Read everything again."""
@@ -396,6 +408,28 @@ class TextScreen(Screen[None]):
     def _tell(self, told: str) -> None:
         if self.is_attached:
             self.query_one("#text", Static).update(Text(told))
+
+
+class WaitingScreen(TextScreen):
+    """How many orders wait, and what can be done about them."""
+
+    BINDINGS: ClassVar[List[Any]] = [
+        Binding("r", "retry_now", "Try all now"),
+        Binding("g", "give_up", "Give all up"),
+    ]
+
+    def action_retry_now(self) -> None:
+        """The verb shows what waits, and asks."""
+        self._act("--retry-now")
+
+    def action_give_up(self) -> None:
+        """The same."""
+        self._act("--give-up")
+
+    def _act(self, what: str) -> None:
+        app: Any = self.app
+        app.act_on_waiting("waiting", what, "--all")
+        self.look()
 
 
 class ReasonScreen(Screen[None]):
