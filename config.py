@@ -485,6 +485,29 @@ def load(
     return Settings(client=client, **values)
 
 
+def log_format(
+    argv: Sequence[str], environ: Optional[Mapping[str, str]] = None, dotenv_path: str = ".env"
+) -> str:
+    """LOG_FORMAT as far as it can be told before all else, to say in its form what is wrong with all else."""
+    setting = _BY_NAME["log_format"]
+    layers = _layers({setting.name: _typed(setting.flag, argv)}, environ, dotenv_path, [])
+    given = [layer.values[setting.env] for layer in layers if setting.env in layer.values]
+    try:
+        return str(setting.kind.read(given[0]))
+    except (LookupError, ValueError):
+        return str(setting.default)
+
+
+def _typed(flag: str, argv: Sequence[str]) -> Optional[str]:
+    """What a flag was given last, by arguments that may be wrong; None if it is not among them."""
+    found = None
+    for word, following in zip(argv, [*argv[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            found = value if equals else following
+    return found
+
+
 def origins(
     flags: Union[argparse.Namespace, Mapping[str, Any]],
     environ: Optional[Mapping[str, str]] = None,

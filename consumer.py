@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before the imports that take their time
 import argparse
 import contextlib
 import gc
-import logging
 import os
 import random
 import socket
@@ -24,7 +23,7 @@ import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.cli.arguments import arguments
-from orderflow.cli.log import JSON
+from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
@@ -44,7 +43,6 @@ from orderflow.consume.handler import (
     require_usable,
     telling,
 )
-from orderflow.consume.kafka_outage import reported_outage
 from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.life_cycle import LifeCycle
@@ -69,7 +67,7 @@ from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import Report, World
-from orderflow.exits import FAILED, CommandError, NotReady, UsageError
+from orderflow.exits import FAILED, CodeUnusable, CommandError, NotReady, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.command_reader import CommandReader
@@ -147,21 +145,10 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     link = join(flags.supervised)
     with HandlerStreams(err) as streams:
         log = RunLog(streams.err, settings.log_format, settings.log_level, _is_watched(link))
-        try:
-            if settings.processes is not None and link is None:
-                plan = Plan(settings.processes, settings.shutdown_timeout_s)
-                return run_processes(argv, plan, _metrics(settings), streams, log)
-            return _consume(settings, flags, streams, log, link)
-        except CommandError as error:
-            if settings.log_format != JSON:
-                raise
-            log.report("failed", detail=str(error))
-            return error.exit_code
-        except Exception:  # a bug keeps its traceback, but each line has to be an object
-            if settings.log_format != JSON:
-                raise
-            logging.getLogger("orderflow").exception("this is a bug of the toolkit")
-            return FAILED
+        if settings.processes is not None and link is None:
+            plan = Plan(settings.processes, settings.shutdown_timeout_s)
+            return run_processes(argv, plan, _metrics(settings), streams, log)
+        return _consume(settings, flags, streams, log, link)
 
 
 def _is_watched(link: Optional[Link]) -> Optional[bool]:
@@ -175,15 +162,15 @@ def _consume(
     log: RunLog,
     link: Optional[Link],
 ) -> int:
-    life = _handler(settings, streams.err)
-    decoder = _decoder(settings, streams.err)
+    life = _handler(settings)
+    decoder = _decoder(settings)
     conf = config.client_config(settings)
     if link is not None:
         conf = as_member(conf, link.number)
     _require_consistent(conf, settings)
     topics.require_kafka(conf)
     until_ready(lambda: _ensure_topics(conf, settings), _delay_of_start(log.report))
-    with StopSignals(streams.err, is_silent=settings.log_format == JSON) as stop:
+    with StopSignals(log) as stop:
         stop.limit(settings.shutdown_timeout_s)
         if link is not None:
             link.on_stop(stop.request)
@@ -200,13 +187,12 @@ def _consume(
 
 def _run(life: LifeCycle, parts: "Parts", flags: argparse.Namespace, stop: StopSignals) -> int:
     """Open the handler, process orders until the end, and close the handler whatever the end was."""
-    err = parts.streams.err
     try:
-        service = parts.service(_opened(life, err), flags, stop)
+        service = parts.service(_opened(life), flags, stop)
         _collect_less_often()
         code = service.run()
     finally:
-        is_closed = _closed(life, err)
+        is_closed = _closed(life, parts.log)
     return code if is_closed else FAILED
 
 
@@ -214,28 +200,21 @@ Opened = Tuple[Handler, Optional[EventLoop]]
 """A handler, and the event loop that it has to be called on if it is async."""
 
 
-def _opened(life: LifeCycle, err: Notes) -> Opened:
+def _opened(life: LifeCycle) -> Opened:
     try:
         return life.open(), life.calls_on
     except HandlerUnusable as error:
-        raise _unusable(error, err) from error
+        raise CodeUnusable(str(error), error.traceback) from error
 
 
-def _closed(life: LifeCycle, err: Notes) -> bool:
+def _closed(life: LifeCycle, log: RunLog) -> bool:
     """Close the handler; False, with a line, if that failed."""
     try:
         life.close()
     except HandlerUnusable as error:
-        err.complain(f"{_unusable(error, err)}; every order was settled before, nothing is lost")
+        log.report("not_closed", detail=str(error), traceback=error.traceback)
         return False
     return True
-
-
-def _unusable(error: HandlerUnusable, err: Notes) -> UsageError:
-    """The error as one that ends the script; its traceback is printed above it."""
-    for line in error.traceback:
-        err.line(f"  {line}")
-    return UsageError(str(error))
 
 
 def _collect_less_often() -> None:
@@ -262,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _handler(settings: config.Settings, err: Notes) -> LifeCycle:
+def _handler(settings: config.Settings) -> LifeCycle:
     try:
         if settings.handler is None:
             if not is_factory(process):
@@ -271,7 +250,7 @@ def _handler(settings: config.Settings, err: Notes) -> LifeCycle:
         let_own_modules_win(settings.handler.rpartition(":")[0])
         return LifeCycle(load(settings.handler), settings.handler)
     except HandlerUnusable as error:
-        raise _unusable(error, err) from error
+        raise CodeUnusable(str(error), error.traceback) from error
 
 
 def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
@@ -384,7 +363,7 @@ class Parts:
         if flags.verbose:
             handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
-        outage = reported_outage(settings.bootstrap_servers, time.monotonic, self.report)
+        outage = Outage(self.report, settings.bootstrap_servers)
         found = Topics(self.orders, self.dead_letters)
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, _delay_of_start(self.report), lambda: stop.requested)
@@ -550,7 +529,7 @@ def _mask(settings: config.Settings, decoder: OrderDecoder) -> EventMask:
     return EventMask(names, decoder.decode)
 
 
-def _decoder(settings: config.Settings, err: Notes) -> OrderDecoder:
+def _decoder(settings: config.Settings) -> OrderDecoder:
     try:
         store = SchemaStore(
             settings.order_schema,
@@ -560,17 +539,17 @@ def _decoder(settings: config.Settings, err: Notes) -> OrderDecoder:
         )
     except (SchemaRefused, RegistryMisconfigured) as error:
         raise UsageError(str(error)) from error
-    rules = None if settings.rules is None else _rules(settings.rules, err)
+    rules = None if settings.rules is None else _rules(settings.rules)
     find_rules = None if rules is None else (lambda: rules)
     return OrderDecoder(store.reader, store.find_writer, settings.max_order_bytes, find_rules)
 
 
-def _rules(name: str, err: Notes) -> OrderRules:
+def _rules(name: str) -> OrderRules:
     try:
         return load_rules(name)
     except HandlerUnusable as error:
-        raise _unusable(error, err) from error
+        raise CodeUnusable(str(error), error.traceback) from error
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run(main, log_format=config.log_format))

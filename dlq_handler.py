@@ -17,11 +17,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.cli.arguments import arguments
+from orderflow.cli.log import TEXT
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.pager import paged, pager_of
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.exits import CommandError, UsageError
+from orderflow.exits import CodeUnusable, CommandError, UsageError
 
 if TYPE_CHECKING:
     import config
@@ -43,7 +44,7 @@ EXAMPLES = (
 )
 SETTINGS = (
     *("dlq_topic", "audit_topic", "orders_topic", "ledger_topic", "consumer_group"),
-    *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url"),
+    *("order_schema", "schema_versions", "rules", "max_order_bytes", "schema_registry_url", "log_format"),
 )
 
 
@@ -99,6 +100,15 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     with StopSignals(err) as signals, paged(out, pager) as shown:
         desk = open_desk(args, settings, shown, err, signals)
         return int(args.run(unmasked(desk) if args.unmask else desk, args))
+
+
+def log_format(argv: Sequence[str]) -> str:
+    """How to write on stderr: as LOG_FORMAT says, unless only the help is wanted."""
+    if argv and argv[0] in ABOUT:
+        return TEXT
+    import config
+
+    return config.log_format(argv)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -230,7 +240,7 @@ def _find_rules(name: Optional[str]) -> "Optional[Callable[[], OrderRules]]":
         try:
             return load_rules(str(name))
         except HandlerUnusable as error:
-            raise UsageError(str(error)) from error
+            raise CodeUnusable(str(error), error.traceback) from error
 
     return None if name is None else find_rules
 
@@ -246,4 +256,4 @@ def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run(main, log_format=log_format))

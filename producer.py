@@ -17,7 +17,7 @@ from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.avro.order_fields import fields_of
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.cli.arguments import arguments
-from orderflow.cli.outage import noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run, standard_input
 from orderflow.cli.signals import StopSignals
@@ -45,7 +45,7 @@ EXAMPLES = (
 )
 SETTINGS = (
     *("orders_topic", "order_key", "order_schema", "schema_versions", "shutdown_timeout_s"),
-    *("schema_registry_url", "schema_registry_register"),
+    *("schema_registry_url", "schema_registry_register", "log_format"),
 )
 
 
@@ -74,7 +74,7 @@ def _publish(
     err: Notes,
 ) -> int:
     status = StatusLine(err)
-    outage = noted_outage(status.note, settings.bootstrap_servers)
+    outage = Outage(status.tell, settings.bootstrap_servers)
     undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
     conf = config.client_config(settings, **CLIENT_PROFILE)
     publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)
@@ -82,10 +82,10 @@ def _publish(
     publication.run()
     undelivered.close()
     for trouble in (*publication.troubles(), *_failed(publisher, undelivered)):
-        err.complain(trouble)
+        err.tell("trouble", detail=trouble)
     if undelivered.kept:
-        err.line(f"next: python producer.py --input {undelivered.path}")
-    err.line(publication.account)
+        err.tell("undelivered", path=str(undelivered.path), orders=undelivered.kept)
+    err.tell("ended", **publication.account._asdict())
     return publication.exit_code
 
 
@@ -175,4 +175,4 @@ def _binary(path: str) -> BinaryIO:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run(main, log_format=config.log_format))

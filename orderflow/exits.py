@@ -1,5 +1,7 @@
 """Exit codes, and the errors that end a command with a message instead of a traceback."""
 
+from typing import Sequence
+
 OK = 0
 FAILED = 1
 """Failed at run time."""
@@ -23,6 +25,8 @@ class CommandError(Exception):
     """
 
     exit_code = FAILED
+    traceback: Sequence[str] = ()
+    """The lines of one, where a user's code is to blame."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -42,6 +46,14 @@ class UsageError(CommandError):
     """Flags or settings are invalid."""
 
     exit_code = USAGE
+
+
+class CodeUnusable(UsageError):
+    """A user's code that a setting names cannot be loaded or called."""
+
+    def __init__(self, line: str, traceback: Sequence[str] = ()) -> None:
+        super().__init__(line)
+        self.traceback = traceback
 
 
 class KafkaUnreachable(CommandError):

@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config
+from orderflow.cli.script_events import SCRIPT_EVENTS
 from orderflow.consume.catalogue import METRICS
+from orderflow.consume.event_log import Row, rows_of
 from orderflow.consume.event_log import rows as events
 from orderflow.consume.intake_states import WHY
 from orderflow.dlq.stock import METRICS as STOCK_METRICS
@@ -123,8 +125,17 @@ def stops_table() -> str:
 
 def events_table() -> str:
     """All events of the consumer, with the fields that each has in JSON."""
+    return _events_table_of(events())
+
+
+def script_events_table() -> str:
+    """The same of producer.py and dlq_handler.py."""
+    return _events_table_of(rows_of(SCRIPT_EVENTS))
+
+
+def _events_table_of(events: Sequence[Row]) -> str:
     rows = ["| Event | In text | Level | Fields | Meaning |", "|---|---|---|---|---|"]
-    for event in events():
+    for event in events:
         fields = ", ".join(f"`{field}`" for field in event.fields)
         rows.append(f"| `{event.name}` | {event.word} | {event.level} | {fields} | {_cell(event.meaning)} |")
     return "\n".join(rows) + "\n"
@@ -137,6 +148,7 @@ _TABLES: Dict[str, Callable[[], str]] = {
     "stock": stock_table,
     "stops": stops_table,
     "events": events_table,
+    "script events": script_events_table,
 }
 
 

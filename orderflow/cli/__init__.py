@@ -1,7 +1,7 @@
 """What any command-line program needs, whatever it does.
 
 Reading order: run (from arguments to exit code), arguments (the parser of flags), output (the one way out for
-text), pager (long output), signals (requests to stop), status (progress), outage (Kafka is lost, and
-back) and terminal, log, values (parsing settings and flags), private_file, command, port and exposition (what
-Prometheus sees).
+text), script_events (what there is to say), json_notes (the same for machines), pager (long output), signals
+(requests to stop), status (progress), outage (Kafka is lost, and back) and terminal, log, values (parsing
+settings and flags), private_file, command, port and exposition (what Prometheus sees).
 """

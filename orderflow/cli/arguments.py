@@ -6,6 +6,7 @@ import sys
 from typing import Any, List, NoReturn, Optional, Sequence, Tuple
 
 from orderflow.cli.output import Notes, Output
+from orderflow.exits import USAGE
 from orderflow.model.text import did_you_mean, escape, without_passwords
 from orderflow.version import VERSION
 
@@ -19,6 +20,16 @@ def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     told = f"%(prog)s of orderflow {VERSION}, Python {platform.python_version()}"
     parser.add_argument("--version", action="version", version=told, help="show the version and end")
     return parser
+
+
+class WrongArguments(SystemExit):
+    """What was typed is not understood."""
+
+    def __init__(self, usage: str, prog: str, message: str) -> None:
+        super().__init__(USAGE)
+        self.lines = [*usage.rstrip("\n").split("\n"), f"{prog}: error: {message}"]
+        """For people: the usage, then what is wrong."""
+        self.message = message
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,10 +49,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls for a wrong flag."""
-        super().error(escape(without_passwords(message)))
+        raise WrongArguments(self.format_usage(), self.prog, escape(without_passwords(message)))
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """What argparse calls for help, usage and errors, of which each line is ours."""
+        """What argparse calls for help, of which each line is ours."""
         to_stdout = file is sys.stdout
         out = Output(sys.stdout) if to_stdout else Notes(sys.stderr)
         out.lines(message.rstrip("\n").split("\n") if message else [])

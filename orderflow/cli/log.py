@@ -6,6 +6,8 @@ or a library says with `logging`. As text for people, or as one JSON object a li
 
 import json
 import logging
+import sys
+import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -49,8 +51,28 @@ class Log:
 
     def add(self, entry: LogEntry) -> None:
         """Log an entry. It needs no record of the standard library, which would take longer than the rest."""
-        if NUMBERS[entry.level] >= self._least:
-            self._handler.put(self._lines.of(entry, time.time()))
+        line = self.line_of(entry)
+        if line is not None:
+            self._handler.put(line)
+
+    def line_of(self, entry: LogEntry) -> Optional[str]:
+        """Its line or lines; None if it is below the level."""
+        return self._lines.of(entry, time.time()) if NUMBERS[entry.level] >= self._least else None
+
+
+def log_uncaught() -> None:
+    """What threads die of, and what is raised where nobody can catch it, is logged too, not printed."""
+    log = logging.getLogger("python")
+
+    def of_thread(args: "threading.ExceptHookArgs") -> None:
+        if args.exc_type is not SystemExit:
+            log.error("a thread has ended with an error", exc_info=args.exc_value)
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        log.error("%s", args.err_msg or "an error that nobody can catch", exc_info=args.exc_value)
+
+    threading.excepthook = of_thread
+    sys.unraisablehook = unraisable
 
 
 class LineHandler(logging.Handler):

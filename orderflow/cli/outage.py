@@ -3,21 +3,16 @@
 import time
 from typing import Any, Callable, Optional
 
-from orderflow.cli.terminal import duration, program
-
 
 class Outage:
     """Whether any broker is reached."""
 
     def __init__(
-        self,
-        tell_lost: Callable[[str], Any],
-        tell_back: Callable[[float], Any],
-        clock: Callable[[], float] = time.monotonic,
+        self, tell: Callable[..., Any], brokers: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`tell_lost` gets the client's reason, `tell_back` the seconds that Kafka was away."""
-        self._tell_lost = tell_lost
-        self._tell_back = tell_back
+        """`tell` takes an event and its fields."""
+        self._tell = tell
+        self._brokers = brokers
         self._clock = clock
         self._since_s: Optional[float] = None
 
@@ -30,24 +25,10 @@ class Outage:
         """The client reports that no broker can be reached."""
         if self._since_s is None:
             self._since_s = self._clock()
-            self._tell_lost(why)
+            self._tell("kafka_lost", brokers=self._brokers, detail=why)
 
     def back(self) -> None:
         """Something got through to Kafka."""
         if self._since_s is not None:
             gone_s, self._since_s = self._clock() - self._since_s, None
-            self._tell_back(gone_s)
-
-
-def noted_outage(
-    note: Callable[[str], None], address: str, clock: Callable[[], float] = time.monotonic
-) -> Outage:
-    """An outage of the Kafka at this address that is told by a line for people each time."""
-
-    def tell_lost(why: str) -> None:
-        note(f"{program()}: Kafka at {address} is lost ({why}); trying until it is back")
-
-    def tell_back(gone_s: float) -> None:
-        note(f"{program()}: Kafka at {address} is back after {duration(gone_s)}")
-
-    return Outage(tell_lost, tell_back, clock)
+            self._tell("kafka_back", brokers=self._brokers, for_s=gone_s)

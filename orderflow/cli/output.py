@@ -9,8 +9,9 @@ import codecs
 import os
 import select
 from contextlib import suppress
-from typing import Callable, Iterable, Optional, TextIO, Union
+from typing import Callable, Iterable, Optional, Sequence, TextIO, Union
 
+from orderflow.cli.script_events import NAMED, line_of
 from orderflow.cli.terminal import can_rewrite, columns_of, has_colour, program
 from orderflow.exits import CommandError
 from orderflow.model.text import Heading, escape, unencodable, without_passwords
@@ -122,10 +123,33 @@ class Notes(Output):
 
     name = "stderr"
 
-    def complain(self, *lines: str) -> None:
-        """An error, after the script's name. A line break within a line is data."""
+    def complain(self, *lines: str, traceback: Sequence[str] = ()) -> None:
+        """The error that ends the script, after its name. A line break within a line is data.
+
+        `traceback`: that of a user's code which is to blame.
+        """
         first, *others = map(without_passwords, lines or ("",))
-        self.lines([f"{program()}: {first}", *others])
+        self.lines([*(f"  {line}" for line in traceback), f"{program()}: {first}", *others])
+
+    def complain_of_usage(self, message: str, lines: Sequence[str]) -> None:
+        """What was typed is wrong; `lines` say it together with what could have been typed."""
+        self.lines(lines)
+
+    def complain_of_bug(self, traceback: Sequence[str]) -> None:
+        """A bug of ours ends the script."""
+        self.lines(traceback)
+
+    def tell(self, event: str, **fields: object) -> None:
+        """An event of the scripts' catalogue."""
+        self.line(self._told(event, **fields))
+
+    def written(self, line: str) -> None:
+        """A line of a log, which has its form already."""
+        self.line(line)
+
+    def _told(self, event: str, **fields: object) -> str:
+        line = without_passwords(line_of(event, **fields))
+        return f"{program()}: {line}" if event in NAMED else line
 
     def status(self, text: str) -> None:
         """Show a line in place of the one before, on a terminal that can."""
@@ -139,13 +163,17 @@ class Notes(Output):
         """A question, with the cursor left behind it."""
         self._write(escape(text))
 
-    def interject(self, text: str) -> None:
-        """A line in the midst of other work, in whose status line's place it may have to stand.
+    def interject(self, event: str, **fields: object) -> None:
+        """An event in the midst of other work, in whose status line's place its line may have to stand.
 
         It never waits, as everything else does while a pager does not read or a terminal is held by Ctrl-S.
         """
+        self.interject_line(self._told(event, **fields))
+
+    def interject_line(self, line: str) -> None:
+        """The same of a line of a log, which has its form already."""
         if _has_room(self.descriptor):
-            self._write((CLEAR_LINE if self.can_rewrite else "") + escape(text) + "\n")
+            self._write((CLEAR_LINE if self.can_rewrite else "") + escape(line) + "\n")
 
     def bell(self) -> None:
         """Ring."""

@@ -5,41 +5,62 @@ import sys
 import traceback
 from typing import Callable, Iterator, Optional, Sequence, Set, TextIO
 
+from orderflow.cli.arguments import WrongArguments
+from orderflow.cli.log import JSON, TEXT
 from orderflow.cli.output import Notes, Output, ReaderLeft
-from orderflow.exits import FAILED, INTERRUPTED, OK, CommandError, UsageError
+from orderflow.exits import FAILED, INTERRUPTED, OK, USAGE, CommandError, UsageError
 
 Main = Callable[[Sequence[str], Output, Notes], int]
 
 
-def run(main: Main, argv: Optional[Sequence[str]] = None) -> int:
+def run(
+    main: Main,
+    argv: Optional[Sequence[str]] = None,
+    log_format: Callable[[Sequence[str]], str] = lambda argv: TEXT,
+) -> int:
     """Call `main(argv, out, err)` and return its exit code; an expected failure becomes one line.
 
     If the reader of our output goes away (`| head`), the script ends with 0. A bug keeps its traceback.
+    `log_format` tells from the arguments how everything on stderr is to be written. It must not fail.
     """
     closed = _open_closed_streams()
-    out, err = Output(sys.stdout, "stdout" in closed), Notes(sys.stderr, "stderr" in closed)
+    argv = sys.argv[1:] if argv is None else argv
+    out, err = Output(sys.stdout, "stdout" in closed), _notes(log_format(argv), "stderr" in closed)
     try:
-        code = _guarded(main, sys.argv[1:] if argv is None else argv, out, err)
+        code = _guarded(main, argv, out, err)
     except ReaderLeft:
         code = OK
     _discard_unread(sys.stdout, sys.stderr)
     return code
 
 
+def _notes(log_format: str, is_closed: bool) -> Notes:
+    if log_format != JSON:
+        return Notes(sys.stderr, is_closed)
+    from orderflow.cli.json_notes import JsonNotes  # most people never need it
+
+    notes = JsonNotes(sys.stderr, is_closed)
+    notes.begin()
+    return notes
+
+
 def _guarded(main: Main, argv: Sequence[str], out: Output, err: Notes) -> int:
     try:
         return _unless_lost(main(argv, out, err), out, err)
-    except SystemExit as exit_request:  # argparse: 0 for --help, 2 for a wrong flag
+    except WrongArguments as wrong:
+        err.complain_of_usage(wrong.message, wrong.lines)
+        return USAGE
+    except SystemExit as exit_request:  # argparse, after --help
         return exit_request.code if isinstance(exit_request.code, int) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except CommandError as error:
-        err.complain(*error.lines)
+        err.complain(*error.lines, traceback=error.traceback)
         return error.exit_code
     except ReaderLeft:
         raise
     except Exception as bug:  # noqa: BLE001 - it is told, with all that is known of it
-        err.lines(_traceback_of(bug))
+        err.complain_of_bug([*_traceback_of(bug)])
         return FAILED
 
 

@@ -11,11 +11,9 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Optional, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Type
 from typing import Counter as CounterOf
 
-from orderflow.cli.output import Notes
-from orderflow.cli.terminal import program
 from orderflow.exits import OK
 
 HANGUP = getattr(signal, "SIGHUP", None)
@@ -129,6 +127,13 @@ def end_at_once() -> None:
     _EARS.add(None)
 
 
+class Voice(Protocol):
+    """Whoever says that a request was heard."""
+
+    def interject(self, event: str, **fields: object) -> None:
+        """Say it, without ever waiting for whoever reads it."""
+
+
 class StopSignals:
     """While the block runs, the first signal requests a stop; the second ends the process.
 
@@ -136,14 +141,10 @@ class StopSignals:
     terminates it wants it to end.
     """
 
-    def __init__(self, err: Notes, at_once: Callable[[int], Any] = os._exit, is_silent: bool = False) -> None:
-        """`at_once` ends the process with this exit code, after the second signal.
-
-        `is_silent`: somebody else says that the request was heard.
-        """
-        self._err = err
+    def __init__(self, voice: Voice, at_once: Callable[[int], Any] = os._exit) -> None:
+        """`at_once` ends the process with this exit code, after the second signal."""
+        self._voice = voice
         self._at_once = at_once
-        self._is_silent = is_silent
         self._has_heard = False
         """Whether a signal has arrived, so that the next one means at once."""
         self.signal: Optional[int] = None
@@ -205,15 +206,11 @@ class StopSignals:
             self._at_once(128 + number)
         self._has_heard = True
         self.request(number)
-        if self._is_silent:
-            return
-        name = signal.Signals(number).name
-        self._err.interject(f"{program()}: stopping ({name}); again to stop at once")
+        self._voice.interject("stopping", signal=number)
 
     def _end_later(self, number: int, limit_s: float) -> None:
         def end() -> None:
-            left = "ending as it is; nothing is lost"
-            self._err.interject(f"{program()}: not done within {limit_s:g} s: {left}")
+            self._voice.interject("not_done", timeout_s=limit_s)
             os._exit(128 + number)
 
         timer = threading.Timer(limit_s, end)

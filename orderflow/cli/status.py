@@ -48,12 +48,12 @@ class StatusLine:
         """Whether it is time to show progress again. Cheap, so build the text only if it is due."""
         return self._clock() >= self._due
 
-    def show(self, text: str) -> None:
-        """Show this progress now."""
+    def show(self, text: str, done: int = 0) -> None:
+        """Show this progress now. `done`: records so far, for a log that machines read."""
         self._due = self._clock() + self._every_s
         with self._lock:
             if not self._live:
-                self._err.line(text)
+                self._err.tell("progress", text=text, done=done)
                 return
             if self._shown is None:
                 _call_on_resize(self._resized)
@@ -62,9 +62,20 @@ class StatusLine:
 
     def note(self, line: str) -> None:
         """Write a permanent line above the progress."""
+        self._above(lambda: self._err.line(line))
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Write an event of the scripts' catalogue above it."""
+        self._above(lambda: self._err.tell(event, **fields))
+
+    def written(self, line: str) -> None:
+        """Write a line of a log above it, which has its form already."""
+        self._above(lambda: self._err.written(line))
+
+    def _above(self, write: Callable[[], None]) -> None:
         with self._lock:
             self.clear()
-            self._err.line(line)
+            write()
 
     def clear(self) -> None:
         """Remove the progress from the terminal, before other output or at the end."""

@@ -22,7 +22,7 @@ In reading order:
 - results, publications, result_topics: what a handler may return, and the records that are made of it
 - own_rules: rules that the user names
 - engine, world: how the parts are put together
-- readiness, service, kafka_watch, kafka_outage, membership: a run from start to end
+- readiness, service, kafka_watch, membership: a run from start to end
 - client_config, client_errors: what is asked of the Kafka client, and what it says
 - watchdog, failing, drain: observers
 - events, event_log, masked_events, run_log: what is logged

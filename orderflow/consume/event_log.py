@@ -6,11 +6,12 @@ Those of the engine are in events.py. Here are those of a run: how it begins, go
 import inspect
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
+from orderflow.cli.script_events import COMMON
 from orderflow.cli.terminal import count, duration
 from orderflow.cli.values import UNLIMITED
-from orderflow.consume.events import EVENTS, Event, place_of, readable
+from orderflow.consume.events import EVENTS, place_of, readable, shown_key
 from orderflow.errors import Failure
-from orderflow.model.log_entry import WORD_LEVELS, LogEntry
+from orderflow.model.log_entry import WORD_LEVELS, Event, LogEntry
 from orderflow.model.records import Message, Record
 
 # --- the run ---
@@ -73,32 +74,17 @@ RUN_EVENTS: Mapping[str, Event] = {
     "order_done": Event(
         "info",
         "an order was processed; logged with -v",
-        lambda topic, partition, offset, key: f"done {topic}-{partition}-{offset} key {key}",
+        lambda topic, partition, offset, key: f"done {topic}-{partition}-{offset} key {shown_key(key)}",
     ),
     "progress": Event(
         "info",
         "how it goes, every 10 s where there is no terminal",
         lambda text, processed, dead_lettered, waiting, in_flight, queued, unseen: text,
     ),
-    "kafka_lost": Event(
-        "ERROR",
-        "no broker is reached",
-        lambda brokers, detail: f"Kafka at {brokers} is lost ({detail}); trying until it is back",
-    ),
-    "kafka_back": Event(
-        "info",
-        "a broker is reached again",
-        lambda brokers, for_s: f"Kafka at {brokers} is back after {duration(for_s)}",
-    ),
     "no_ledger_topic": Event(
         "warn",
         "the list of waiting orders has to fit into commit metadata",
         lambda detail: detail,
-    ),
-    "stopping": Event(
-        "info",
-        "a signal has asked the consumer to stop",
-        lambda signal: f"stopping (signal {signal}): finishing what is running",
     ),
     "process": Event(
         "warn",
@@ -106,7 +92,12 @@ RUN_EVENTS: Mapping[str, Event] = {
         lambda process, detail: f"process {process} {detail}",
     ),
     "ended": Event("info", "the consumer has ended as it should", _ended),
-    "failed": Event("ERROR", "the consumer ends with an error", lambda detail: detail),
+    "not_closed": Event(
+        "ERROR",
+        "the handler could not be closed at the end; the exit code says so too",
+        lambda detail, traceback: f"{detail}; every order was settled before, nothing is lost",
+    ),
+    **COMMON,
 }
 """Every event of a run."""
 
@@ -159,9 +150,14 @@ class Row(NamedTuple):
 
 def rows() -> List[Row]:
     """All events, in the order of the catalogue."""
+    return rows_of(ALL)
+
+
+def rows_of(events: Mapping[str, Event]) -> List[Row]:
+    """Those of a catalogue."""
     return [
         Row(name, event.severity, WORD_LEVELS[event.severity], _fields(event), event.meaning)
-        for name, event in ALL.items()
+        for name, event in events.items()
     ]
 
 

@@ -3,11 +3,12 @@
 Event names are stable: alert on them.
 """
 
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
 from orderflow.model.command import RETRY_NOW
+from orderflow.model.log_entry import Event
 from orderflow.model.records import Message, Record
 from orderflow.model.text import listed
 
@@ -16,14 +17,6 @@ MOST_PARTITIONS = 20
 """The most partition numbers listed in a line."""
 MOST_SUSPECTS = 8
 """The most orders listed in a line."""
-
-
-class Event(NamedTuple):
-    """A kind of event: its severity, its meaning, and how to build its line from its fields."""
-
-    severity: str
-    meaning: str
-    line: Callable[..., str]
 
 
 def _retry(record: Union[Record, Message], failure: Failure, attempt: int, delay_s: float) -> str:
@@ -60,8 +53,12 @@ def _at(failure: Failure) -> str:
 
 
 def _key(key: Optional[bytes]) -> str:
-    text = readable(key)
-    return "none" if text is None else _shortened(text)
+    return shown_key(readable(key))
+
+
+def shown_key(key: Optional[str]) -> str:
+    """A readable key as lines have it."""
+    return "none" if key is None else _shortened(key)
 
 
 def readable(key: Optional[bytes]) -> Optional[str]:

@@ -19,23 +19,21 @@ from orderflow.supervise.report import ENDED, Report
 from orderflow.supervise.supervisor import Living, Plan, State, Supervisor
 
 SERVE_EVERY_S = 1.0
-SIGNALLED = 128
-"""Exit codes above this are those of signals."""
 
 
 def run_processes(
     argv: Sequence[str], plan: Plan, metrics: Optional[Metrics], streams: HandlerStreams, log: RunLog
 ) -> int:
     """Run this command as several processes until all are done or asked to stop; returns the exit code."""
-    is_watched, passage = streams.err.can_rewrite, Passage(log.status.clear, plan.processes)
-    crew = Crew(own_command(argv), f"{SUPERVISED}={{}},{{}},{is_watched:d}", passage.line)
+    flag = f"{SUPERVISED}={{}},{{}},{streams.err.can_rewrite:d}"
+    crew = Crew(own_command(argv), flag, Passage(log.status.clear, plan.processes).line)
 
     def end_at_once(code: int) -> None:
         crew.kill()
         os._exit(code)
 
     together = Together(streams, log, None if metrics is None else metrics.show)
-    with StopSignals(streams.err, end_at_once, is_silent=not is_watched) as stop:
+    with StopSignals(log, end_at_once) as stop:
         crew.suspend_with_us()
         code = Supervisor(crew, plan, stop, together, time.monotonic).run()
     together.sum_up()
@@ -62,11 +60,6 @@ class Together:
     def say(self, number: int, what: str) -> None:
         """Log what has become of a process."""
         self._log.report("process", process=number, detail=what)
-
-    def stopping(self, code: int) -> None:
-        """A signal asks for it, where the exit code is one of a signal."""
-        if code > SIGNALLED:
-            self._log.report("stopping", signal=code - SIGNALLED)
 
     def show(self, found: State) -> None:
         """The status line if it is due, the metrics once a second."""

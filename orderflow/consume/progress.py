@@ -32,9 +32,6 @@ class Progress(Protocol):
     def heard(self, event: str) -> None:
         """The engine has reported this event."""
 
-    def stopping(self, number: Optional[int]) -> None:
-        """The run was asked to stop, as by this signal."""
-
     def leave(self) -> None:
         """The run is over, in whatever way."""
 
@@ -70,10 +67,6 @@ class Display:
 
     def heard(self, event: str) -> None:
         """It has its own line."""
-
-    def stopping(self, number: Optional[int]) -> None:
-        """Log it."""
-        self._log.report("stopping", signal=number)
 
     def leave(self) -> None:
         """Take the status line away."""
@@ -146,9 +139,6 @@ class Reports:
         if event in SUSPECTS_CALLED:
             self._look()
             self._send(self._figures())
-
-    def stopping(self, number: Optional[int]) -> None:
-        """Nothing: the supervisor has asked for it."""
 
     def leave(self) -> None:
         """Nothing: a run that fails has no last word."""

@@ -27,10 +27,19 @@ class RunLog:
         """
         self.counts = EventCounts()
         self.status = StatusLine(err, clock, is_plain=form == JSON)
-        self._log = Log(self.status.note, form, level, err.can_rewrite if is_watched is None else is_watched)
+        self._err = err
+        self._log = Log(
+            self.status.written, form, level, err.can_rewrite if is_watched is None else is_watched
+        )
         self._log.begin()
 
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
         self._log.add(entry_of(event, fields))
+
+    def interject(self, event: str, **fields: Any) -> None:
+        """Write an event without ever waiting for whoever reads the log, or for who else writes to it."""
+        line = self._log.line_of(entry_of(event, fields))
+        if line is not None:
+            self._err.interject_line(line)

@@ -120,7 +120,6 @@ class Service:
             code = None if drain is None else self._drained(drain)
             if code is not None:
                 return code
-        self._progress.stopping(self._stop.signal)
         return self._stop.exit_code
 
     def _drained(self, drain: Drain) -> Optional[int]:

@@ -61,6 +61,10 @@ class Desk(NamedTuple):
         """One line that is no data."""
         self.err.line(line)
 
+    def tell(self, event: str, **fields: object) -> None:
+        """An event of the scripts' catalogue."""
+        self.err.tell(event, **fields)
+
     def result(self, line: str) -> None:
         """One line of data that tells what was done, and that it was done is true even if nobody reads it."""
         self.out.result(line)
@@ -94,7 +98,7 @@ class Progress:
             left_s = max(0, self._expected - self._read) / max(1.0, rate)
             of = f"of {count(self._expected)}"
             done = f"{count(self._read)} {of} {self._what}"
-            self._line.show(f"{done}, {count(int(rate))}/s, {duration(left_s)} left")
+            self._line.show(f"{done}, {count(int(rate))}/s, {duration(left_s)} left", self._read)
 
     def clear(self) -> None:
         """Take the line away."""

@@ -1,6 +1,6 @@
 """What a script logs: an event with a name and fields for machines, and a line for people."""
 
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 LEVELS = ("debug", "info", "warning", "error")
 """From the least to the gravest."""
@@ -14,6 +14,15 @@ WORD_LEVELS: Mapping[str, str] = {
     "ERROR": "error",
 }
 """The words that lines begin with, and their levels. Two say more than their level would."""
+
+
+class Event(NamedTuple):
+    """A kind of event: its severity, its meaning, and how to build its line from its fields."""
+
+    severity: str
+    """One of WORD_LEVELS."""
+    meaning: str
+    line: Callable[..., str]
 
 
 class LogEntry(NamedTuple):

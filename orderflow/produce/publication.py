@@ -39,6 +39,19 @@ class RunLimits(NamedTuple):
     """How long to wait for records in flight after a request to stop."""
 
 
+class Account(NamedTuple):
+    """What has become of a run."""
+
+    text: str
+    """For people."""
+    published: int
+    failed: int
+    broken: int
+    """Records that were broken on purpose."""
+    bad_lines: int
+    took_s: float
+
+
 class Faults:
     """The bad lines of an input. For each kind of fault the first lines are reported, the rest counted."""
 
@@ -134,7 +147,7 @@ class Publication:
 
     def _skip(self, line: BadLine) -> None:
         if self._faults.add(line):
-            self._status.note(f"{line.where}: {line.reason}")
+            self._status.tell("bad_line", where=line.where, reason=line.reason)
         if self._limits.strict:
             raise CommandError("stopped at the first bad line, because of --strict")
 
@@ -175,7 +188,8 @@ class Publication:
     def _show_progress(self) -> None:
         if self._status.due():
             left_s = self._left_s()
-            self._status.show(self._tally() + ("" if left_s is None else f", {duration(left_s)} left"))
+            left = "" if left_s is None else f", {duration(left_s)} left"
+            self._status.show(self._tally() + left, self._publisher.published)
 
     def _tally(self) -> str:
         published = self._publisher.published
@@ -193,11 +207,13 @@ class Publication:
         return self._sent / self._source.fraction if self._source.fraction else 0.0
 
     @property
-    def account(self) -> str:
+    def account(self) -> Account:
         """The final line: published, failed, rate, and anything unusual."""
         spoiled, bad = self._source.spoiled, self._faults.count
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
-        return self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+        text = self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+        took_s = time.monotonic() - self._started_s
+        return Account(text, self._publisher.published, self._publisher.failed, spoiled, bad, took_s)
 
     def troubles(self) -> Iterator[str]:
         """What the user must know, one sentence each."""

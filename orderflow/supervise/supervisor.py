@@ -65,9 +65,6 @@ class Audience(Protocol):
     def say(self, number: int, what: str) -> None:
         """Tell what has become of this process."""
 
-    def stopping(self, code: int) -> None:
-        """All processes are asked to stop; those that do end with this code."""
-
     def show(self, state: "State") -> None:
         """Show how it goes; called several times a second."""
 
@@ -201,7 +198,7 @@ class Supervisor:
         try:
             slot.start(self._crew, now_s)
         except OSError as error:  # no memory, no process number or no descriptor left on this machine
-            delay_s = slot.restarts.delay_s(lived_s=0.0)
+            delay_s = slot.restarts.failed_start_delay_s()
             slot.wait_until(now_s + delay_s)
             self._say(slot, f"cannot be started ({error.strerror}); next try in {delay_s:g} s")
 
@@ -266,7 +263,6 @@ class Supervisor:
 
     def _begin_stop(self, code: int) -> None:
         self._stop_code = code
-        self._audience.stopping(code)
         self._codes.append(code)
         self._kill_at_s = self._clock() + self._plan.shutdown_timeout_s + GRACE_S
         for slot in self._slots:

@@ -9,6 +9,7 @@ import consumer
 import dlq_handler
 import producer
 from orderflow.cli.arguments import arguments
+from orderflow.cli.run import run
 from orderflow.version import VERSION
 
 PARSE: Dict[str, Callable[[Sequence[str]], Any]] = {
@@ -21,10 +22,9 @@ PARSE: Dict[str, Callable[[Sequence[str]], Any]] = {
 
 def typed(capsys: pytest.CaptureFixture[str], script: str, *words: str) -> Tuple[int, str, str]:
     """How a script ends that has nothing to do, its data, and what else it says."""
-    with pytest.raises(SystemExit) as ended:
-        PARSE[script](words)
+    code = run(lambda argv, out, err: int(PARSE[script](argv) is None), words)
     told = capsys.readouterr()
-    return int(ended.value.code or 0), told.out, told.err
+    return code, told.out, told.err
 
 
 @pytest.mark.parametrize("script", PARSE)
@@ -61,16 +61,14 @@ def test_a_mistyped_flag_names_the_nearest_one(
 
 
 def test_a_flag_like_no_other_gets_no_guess(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        arguments("Doc.", ["x"]).parse_args(["--zzzzzz"])
+    run(lambda argv, out, err: bool(arguments("Doc.", ["x"]).parse_args(argv)), ["--zzzzzz"])
 
     assert "unrecognized arguments: --zzzzzz\n" in capsys.readouterr().err
 
 
 def test_what_was_typed_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     """A command line may be somebody else's text, too."""
-    with pytest.raises(SystemExit):
-        arguments("Doc.", ["x"]).parse_args(["\x1b[2J\nERROR forged"])
+    run(lambda argv, out, err: bool(arguments("Doc.", ["x"]).parse_args(argv)), ["\x1b[2J\nERROR forged"])
 
     assert "arguments: \\u001b[2J\\u000aERROR forged\n" in capsys.readouterr().err
 

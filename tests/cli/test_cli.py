@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, List, Sequence, TextIO
 
 import pytest
 
-from orderflow.cli.outage import noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import can_rewrite, duration, has_colour, program
@@ -434,9 +434,9 @@ def test_a_duration_is_shown_by_its_two_largest_units(seconds: float, shown: str
 
 
 def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends() -> None:
-    notes: List[str] = []
+    stream = io.StringIO()
     clock = Clock()
-    outage = noted_outage(notes.append, "kafka:9092", clock)
+    outage = Outage(Notes(stream).tell, "kafka:9092", clock)
     outage.back()
     outage.lost("Connection refused")
     outage.lost("Connection refused")
@@ -445,7 +445,7 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends() -> None:
     outage.back()
 
     name = program()
-    assert notes == [
+    assert stream.getvalue().splitlines() == [
         f"{name}: Kafka at kafka:9092 is lost (Connection refused); trying until it is back",
         f"{name}: Kafka at kafka:9092 is back after 1m 15s",
     ]

@@ -34,6 +34,35 @@ def dotenv(tmp_path: Path) -> Any:
     return write
 
 
+# --- the form of the log, before anything else is read
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "form"),
+    [
+        ([], {}, "text"),
+        ([], {"LOG_FORMAT": "json"}, "json"),
+        (["--log-format", "json"], {}, "json"),
+        (["--log-format=json", "--bogus"], {"LOG_FORMAT": "text"}, "json"),
+        (["--log-format=json", "--log-format", "text"], {"LOG_FORMAT": "json"}, "text"),
+        (["--log-format"], {"LOG_FORMAT": "json"}, "text"),
+        (["--log-format=xml"], {"LOG_FORMAT": "json"}, "text"),
+        ([], {"LOG_FORMAT": "", "WORKERS": "many"}, "text"),
+    ],
+)
+def test_the_form_of_the_log_is_known_whatever_else_is_wrong(
+    argv: List[str], environ: Dict[str, str], form: str
+) -> None:
+    """So that what is wrong can be told in that form; where it is wrong itself, it is text."""
+    assert config.log_format(argv, environ, NOWHERE) == form
+
+
+def test_the_form_of_the_log_is_read_from_a_file_with_faults(dotenv: Any) -> None:
+    """And from none that cannot be read."""
+    assert config.log_format([], {}, dotenv("no setting\nLOG_FORMAT=json\n")) == "json"
+    assert config.log_format([], {}, str(Path(dotenv("")).parent)) == "text"
+
+
 # --- names and defaults
 
 

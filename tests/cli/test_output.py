@@ -47,10 +47,11 @@ def test_notes_show_everything_in_this_way() -> None:
     stream = io.StringIO()
     err = Notes(stream)
     err.complain("first", HOSTILE)
-    for say in (err.prompt, err.status, err.interject):
+    for say in (err.prompt, err.status, err.interject_line):
         say(HOSTILE)
+    err.interject("note", text=HOSTILE)
 
-    assert stream.getvalue().count(SHOWN) == 4
+    assert stream.getvalue().count(SHOWN) == 5
     assert stream.getvalue().replace("\r\x1b[K", "").replace("\n", "").isprintable()
 
 

@@ -3,13 +3,14 @@
 import ast
 import inspect
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderflow.cli.log import TextLines
+from orderflow.cli.script_events import COMMON
 from orderflow.consume.event_log import ALL, entry_of
 from orderflow.consume.events import MESSAGE_LENGTH
 from orderflow.errors import Cause, InvalidOrder, RejectOrder, describe
@@ -97,11 +98,11 @@ def line_of(name: str, fields: Dict[str, Any]) -> str:
     return lines_of(name, fields)[0]
 
 
-def reported() -> Iterator[Tuple[str, Set[str], str]]:
-    """Every report in the package's source: the event's name, its fields, and where."""
+def reported(*calls: str) -> Iterator[Tuple[str, Set[str], str]]:
+    """Every such call in the package's source: the event's name, its fields, and where."""
     for file in [*sorted(PACKAGE.rglob("*.py")), PACKAGE.parent / "consumer.py"]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and _called(node) in ("_report", "report") and node.args:
+            if isinstance(node, ast.Call) and _called(node) in calls and node.args:
                 name = node.args[0]
                 if isinstance(name, ast.Constant) and isinstance(name.value, str):
                     fields = {keyword.arg or "" for keyword in node.keywords}
@@ -112,7 +113,7 @@ def _called(call: ast.Call) -> str:
     return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
 
 
-REPORTED = list(reported())
+REPORTED = list(reported("_report", "report"))
 
 
 # --- the list is whole
@@ -127,7 +128,7 @@ def test_what_is_reported_has_a_line_for_it(name: str, fields: Set[str], where: 
 
 def test_the_list_holds_no_event_that_nothing_reports() -> None:
     """It is the manual of what to alert on."""
-    assert set(ALL) == {name for name, _, _ in REPORTED}
+    assert set(ALL) - set(COMMON) | {"kafka_lost", "kafka_back"} == {name for name, _, _ in REPORTED}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -235,6 +236,12 @@ def test_no_key_and_an_empty_key_look_different() -> None:
     ]
 
     assert "key none:" in lines[0] and "key :" in lines[1]
+
+
+@pytest.mark.parametrize(("key", "shown"), [(None, "none"), ("", ""), ("k" * 1000, "k" * 200 + "…")])
+def test_a_processed_order_shows_its_key_as_all_others_do(key: Optional[str], shown: str) -> None:
+    """With -v. The object has all of it."""
+    assert line_of("order_done", {**fields_of("order_done"), "key": key}).endswith(f" key {shown}")
 
 
 def test_orders_that_may_have_ended_the_process_are_named() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, single_object_prefix
-from orderflow.cli.outage import noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
@@ -130,7 +130,7 @@ def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(produce_publisher, "Producer", client)
-        publisher = Publisher({}, "orders", noted_outage(lambda line: None, "nowhere"), keep)
+        publisher = Publisher({}, "orders", Outage(lambda event, **fields: None, "nowhere"), keep)
     return publisher, clients[0], kept
 
 
@@ -218,7 +218,7 @@ def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
 
     conf = {**CLIENT_PROFILE, "bootstrap.servers": "127.0.0.1:1", "log_level": 2}
     conf["queue.buffering.max.kbytes"] = 1
-    publisher = Publisher(conf, "orders", noted_outage(lambda line: None, "nowhere"), keep)
+    publisher = Publisher(conf, "orders", Outage(lambda event, **fields: None, "nowhere"), keep)
 
     assert publish(publisher, [(b"k", b"v" * 5000)]) == kept == [(b"k", b"v" * 5000)]
     assert publisher.reasons == {"larger than the whole queue: raise queue.buffering.max.kbytes"}

@@ -1,5 +1,6 @@
 """consumer.py --processes where it cannot start: one try, one message, its exit code."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -42,10 +43,11 @@ def test_what_no_restart_can_repair_is_said_once(
 def test_no_kafka_at_the_start_is_said_once(tmp_path: Path) -> None:
     """Exit code 1, as of one consumer: whoever started it may have mistyped the address."""
     (port,) = free_ports(1)
-    ended = consumer(tmp_path, "--processes", "2", "-b", f"127.0.0.1:{port}")
+    ended = consumer(tmp_path, "--processes", "2", "-b", f"127.0.0.1:{port}", LOG_FORMAT="json")
 
     assert ended.returncode == exits.FAILED
-    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert json.loads(line)["event"] == "failed"
 
 
 def test_a_handler_that_crashes_while_it_is_imported_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Optional
 
-from orderflow.cli.outage import noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import read_jobs, taken_over_by
@@ -62,7 +62,7 @@ def goal(outlook: Outlook) -> Optional[str]:
 def send_job(bench: Bench, selection: Selection, job: Job) -> int:
     """Send, and after an outage of Kafka go on, unless someone else has taken over meanwhile."""
     desk = bench.desk
-    outage = noted_outage(desk.note, str(desk.client["bootstrap.servers"]))
+    outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
     sending = _open(bench, job)
     while True:
         try:

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
-from orderflow.cli.outage import Outage, noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.cli.port import OK_STATUS, UNAVAILABLE, Page, Port
 from orderflow.cli.terminal import count
 from orderflow.cli.values import LISTEN_AT, argument
@@ -49,7 +49,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args)
     board = Board(time.monotonic)
     port = _port(args.listen, board)
-    outage = noted_outage(desk.note, str(desk.client["bootstrap.servers"]))
+    desk.tell("serving", address=args.listen)
+    outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
     try:
         Serving(desk, selection, board, outage).run()
     finally:

@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 from confluent_kafka import KafkaError
 
 from orderflow.cli.command import Command
-from orderflow.cli.outage import Outage, noted_outage
+from orderflow.cli.outage import Outage
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
@@ -50,7 +50,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """The last few dead letters, then each new one, until stopped."""
     command = None if args.exec is None else Command("--exec", args.exec)
     how = Tail(selected(desk, args), args.exit, args.new_groups, command)
-    outage = noted_outage(desk.note, str(desk.client["bootstrap.servers"]))
+    outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
     with Topic(desk, error_cb=lambda error: note_loss(outage, error)) as topic:
         if how.exit_at_end:
             return _list_last(desk, topic, how.selection)
@@ -149,7 +149,8 @@ def _run_for(desk: Desk, command: Optional[Command], letters: Sequence[Letter]) 
         data = (to_json(envelope(desk.mask.letter(letter))) + "\n").encode()
         fault = command and command.run(data, desk.err.descriptor, lambda: desk.signals.requested)
         if fault:
-            desk.err.complain(f"{fault} for {letter.position}")
+            record = letter.record
+            desk.tell("exec_failed", detail=fault, partition=record.partition, offset=record.offset)
 
 
 def note_return(topic: Topic, outage: Outage, got_some: bool) -> None:
