@@ -77,7 +77,6 @@ class Stage:
         self.children: Dict[int, List[ScriptedChild]] = {}
         self.started: List[Tuple[int, float]] = []
         self.said: List[str] = []
-        self.stopped_with: List[int] = []
         self.shown: List[State] = []
 
     def run(self) -> int:
@@ -118,10 +117,6 @@ class Stage:
     def say(self, number: int, what: str) -> None:
         """Keep it."""
         self.said.append(f"process {number} {what}")
-
-    def stopping(self, code: int) -> None:
-        """Keep the code."""
-        self.stopped_with.append(code)
 
     def show(self, state: State) -> None:
         """Keep it."""
@@ -242,6 +237,7 @@ def test_a_process_that_the_machine_has_no_room_for_is_tried_again() -> None:
     assert stage.run() == exits.OK
     assert [at_s for _, at_s in stage.started] == [3.0]
     assert stage.said[0] == "process 1 cannot be started (Cannot allocate memory); next try in 1 s"
+    assert {state.restarts for state in stage.shown} == {0}, "none has died"
 
 
 # ---- stopping
@@ -254,7 +250,7 @@ def test_a_stop_is_passed_on_once(code: int) -> None:
 
     assert stage.run() == code
     assert [child.orders for each in stage.children.values() for child in each] == [["stop"], ["stop"]]
-    assert (stage.said, stage.stopped_with) == ([], [code])
+    assert stage.said == []
 
 
 def test_one_that_waits_for_its_restart_is_not_started_any_more() -> None:
