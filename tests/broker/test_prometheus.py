@@ -89,8 +89,11 @@ class Prometheus:
             return []
 
     def ringing(self) -> Dict[str, Dict[str, str]]:
-        """The alerts that fire now, and their labels."""
-        alerts = self._ask("/api/v1/alerts")["alerts"]
+        """The alerts that fire now, and their labels; none while it does not answer."""
+        try:
+            alerts = self._ask("/api/v1/alerts")["alerts"]
+        except OSError:
+            return {}
         return {each["labels"]["alertname"]: each["labels"] for each in alerts if each["state"] == "firing"}
 
 
@@ -147,6 +150,15 @@ def _queries() -> Set[str]:
     }
 
 
+def _rings(server: Prometheus, alert: str, why: Callable[[], str], is_on: bool = True) -> None:
+    """Wait until it does, or does not any more."""
+    eventually(
+        lambda: (alert in server.ringing()) is is_on,
+        timeout_s=60,
+        why=lambda: f"{alert}: {sorted(server.ringing())} {why()}",
+    )
+
+
 @pytest.mark.chaos
 def test_an_outage_rings_and_so_does_the_end_of_the_last_consumer(
     strict_shop: NewShop, watched_by: NewPrometheus
@@ -158,22 +170,75 @@ def test_an_outage_rings_and_so_does_the_end_of_the_last_consumer(
     shop.put(rows(400, customers=400))
     server = watched_by(port, HASTENED)
     running = shop.consume("everything_fails", *MORTAL)
-    eventually(lambda: "OrdersOutageBrake" in server.ringing(), timeout_s=60, why=running.describe)
+    _rings(server, "OrdersOutageBrake", running.describe)
     shop.end_trouble()
-    eventually(lambda: "OrdersOutageBrake" not in server.ringing(), timeout_s=60, why=running.describe)
+    _rings(server, "OrdersOutageBrake", running.describe, is_on=False)
     running.kill()
-    eventually(lambda: "OrdersNoConsumer" in server.ringing(), timeout_s=60)
+    _rings(server, "OrdersNoConsumer", running.describe)
 
 
 @pytest.mark.chaos
-def test_a_full_ledger_rings_with_its_reason(strict_shop: NewShop, watched_by: NewPrometheus) -> None:
-    """A partition takes in nothing, what is behind it grows older, and the label says why."""
+def test_a_full_ledger_rings_with_its_reason_and_so_does_what_grows_behind_it(
+    strict_shop: NewShop, watched_by: NewPrometheus
+) -> None:
+    """A partition takes in nothing, and the label says why; orders keep coming."""
     (port,) = free_ports(1)
-    shop = strict_shop(METRICS_PORT=str(port), MAX_QUEUED="5", RETRY_BACKOFF="60").create()
+    shop = strict_shop(
+        METRICS_PORT=str(port), MAX_QUEUED="5", RETRY_BACKOFF="60", RETRY_BACKOFF_MAX="60"
+    ).create()
     shop.begin_trouble()
     shop.put(rows(100, customers=1), key="customer_id")
     server = watched_by(port, HASTENED)
     running = shop.consume("everything_fails", *MORTAL)
-    eventually(lambda: "OrdersIntakeStopped" in server.ringing(), timeout_s=60, why=running.describe)
-
+    _rings(server, "OrdersIntakeStopped", running.describe)
     assert server.ringing()["OrdersIntakeStopped"]["reason"] == "full"
+
+    def grows() -> bool:
+        shop.put(rows(50))
+        return "OrdersUnseenGrow" in server.ringing()
+
+    eventually(grows, timeout_s=60, why=running.describe)
+
+
+@pytest.mark.chaos
+def test_a_handler_that_does_not_return_rings(strict_shop: NewShop, watched_by: NewPrometheus) -> None:
+    """Nothing is settled, although there is something to do."""
+    (port,) = free_ports(1)
+    shop = strict_shop(METRICS_PORT=str(port)).create()
+    shop.put([("POISON-1", "C")])
+    server = watched_by(port, HASTENED)
+    running = shop.consume("poison_hangs", *MORTAL)
+    _rings(server, "OrdersNothingSettled", running.describe)
+
+
+@pytest.mark.chaos
+def test_an_order_that_keeps_killing_its_process_rings(
+    strict_shop: NewShop, watched_by: NewPrometheus
+) -> None:
+    """The supervisor restarts it, and counts."""
+    (port,) = free_ports(1)
+    shop = strict_shop(METRICS_PORT=str(port)).create()
+    server = watched_by(port, HASTENED)
+    running = shop.consume("poison_kills", "--processes", "1", *MORTAL)
+    eventually(lambda: server.values("orders_process_restarts_total") == [0.0], why=running.describe)
+    assert "OrdersConsumerRestarts" not in server.ringing()
+    shop.put([("POISON-1", "C")])
+    _rings(server, "OrdersConsumerRestarts", running.describe)
+
+
+@pytest.mark.chaos
+def test_dead_letters_that_expire_ring_and_so_does_a_failure_of_a_new_kind(
+    strict_shop: NewShop, watched_by: NewPrometheus
+) -> None:
+    """Of the topic as `dlq_handler.py serve` sees it."""
+    (port,) = free_ports(1)
+    shop = strict_shop().create(retention_ms="3600000")
+    shop.put([("POISON-1", "C")])
+    shop.drain("poison_is_rejected")
+    serving = shop.start("dlq_handler.py", "serve", "--listen", f"127.0.0.1:{port}")
+    server = watched_by(port, HASTENED)
+    _rings(server, "OrdersDeadLettersExpire", serving.describe)
+    assert "OrdersNewFailureGroup" not in server.ringing()
+    shop.put([("POISON-2", "C")])
+    shop.drain("poison_fails", MAX_RETRIES="0")
+    _rings(server, "OrdersNewFailureGroup", serving.describe)
