@@ -166,8 +166,8 @@ SETTINGS: Tuple[Setting, ...] = (
         "LEDGER_TOPIC",
         None,
         TOPIC,
-        "topic for the list of waiting orders where it does not fit into commit metadata; unset: "
-        "<ORDERS_TOPIC>-waiting",
+        "topic for the list of waiting orders where it does not fit into commit metadata, and for what is "
+        "asked and told of them; unset: <ORDERS_TOPIC>-waiting",
     ),
     Setting(
         "processed_topic",

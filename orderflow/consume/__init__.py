@@ -6,7 +6,7 @@ In reading order:
 - intake, admission: records polled but not called yet; which records are new
 - first_calls, due_calls, careful, probing, calls: the different ways to call an order, and the call itself
 - outcomes, last_failures: what follows from a call; what each waiting order failed of
-- commands, inbox: what operators ask of waiting orders
+- commands, inbox, told_reasons: what operators ask of waiting orders, and are told of them
 - retry, brakes: whether to call again or give up
 - partition, ledger, head: what is finished and what waits, one ledger per partition
 - statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes

@@ -13,6 +13,7 @@ from orderflow.consume.head import Head
 from orderflow.consume.inbox import Inbox
 from orderflow.consume.outcomes import Outcomes
 from orderflow.consume.partition import Partition
+from orderflow.consume.told_reasons import ToldReasons
 from orderflow.consume.world import World
 from orderflow.errors import Failure
 from orderflow.kafka.command_reader import Received
@@ -47,6 +48,7 @@ class Commands:
         self._ready = ready
         self._outcomes = outcomes
         self._world = world
+        self._reasons = ToldReasons(inbox, ready, world)
         self._kept: Deque[_Kept] = deque(maxlen=MOST_KEPT)
         self._look_at_s = 0.0
         self._tell_at_s = 0.0
@@ -64,6 +66,7 @@ class Commands:
         """Listen where something waits, and nowhere else."""
         waiting = (number for number, partition in self._ready.items() if partition.ledger.heads)
         self._inbox.listen(frozenset(waiting))
+        self._reasons.tell(now_s)
         problem = self._inbox.take_problem()
         if problem is not None:
             self._world.report("commands_unheard", detail=problem)

@@ -1,4 +1,4 @@
-"""Where the engine hears from operators."""
+"""Where the engine hears from operators, and tells them why orders wait."""
 
 from typing import FrozenSet, List, Optional, Protocol
 
@@ -17,6 +17,9 @@ class Inbox(Protocol):
     def take_problem(self) -> Optional[str]:
         """Why nothing can be heard, told once."""
 
+    def tell(self, partition: int, reasons: bytes) -> None:
+        """Pass on why orders of a partition wait, if that can be done."""
+
 
 class NoInbox:
     """Where nobody can command anything."""
@@ -30,3 +33,6 @@ class NoInbox:
 
     def take_problem(self) -> Optional[str]:
         """None."""
+
+    def tell(self, partition: int, reasons: bytes) -> None:
+        """Nobody looks."""

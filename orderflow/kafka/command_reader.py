@@ -1,4 +1,4 @@
-"""Hears the commands of operators in the ledger topic, in a thread of its own.
+"""Hears the commands of operators in the ledger topic, and tells why orders wait, in a thread of its own.
 
 There is a client only while something waits that a command could be about. It reads from a minute before it
 was asked to, so that a consumer that starts hears what was said just before.
@@ -7,9 +7,10 @@ was asked to, so that a consumer that starts hears what was said just before.
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Deque, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
@@ -17,6 +18,7 @@ from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import PASSING, consumer_config
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.command import VALID_S, Command, partition_of, read_command
+from orderflow.model.reasons import reasons_key
 
 BEAT_S = 0.5
 IDLE_S = 60.0
@@ -38,6 +40,9 @@ LIGHT: Mapping[str, Any] = {
 """Pages of megabytes may stand between the commands. None is looked at, so few need to be fetched ahead."""
 
 
+SENDING: Mapping[str, Any] = {"acks": 1, "enable.idempotence": False, "message.timeout.ms": 5_000}
+
+
 class Received(NamedTuple):
     """What was heard for one partition of the orders topic."""
 
@@ -55,12 +60,14 @@ class CommandReader:
         config = {**consumer_config(client, group.name), **LIGHT}
         for name in ("group.instance.id", "group.protocol"):
             config.pop(name, None)
+        self._client = client
         self._config = config
         self._group = group
         self._topic = ledger_topic
         self._wanted: FrozenSet[int] = frozenset()
         self._heard: Deque[Received] = deque(maxlen=MOST_KEPT)
         self._problem: Optional[str] = None
+        self._to_tell: Dict[int, bytes] = {}
         self._wake = threading.Event()
         self._is_closing = False
         self._thread: Optional[threading.Thread] = None
@@ -85,6 +92,10 @@ class CommandReader:
         """Why nothing can be heard; told once for each reason."""
         problem, self._problem = self._problem, None
         return problem
+
+    def tell(self, partition: int, reasons: bytes) -> None:
+        """Write why orders of a partition wait into the topic, for whoever looks. It may get lost."""
+        self._to_tell[partition] = reasons
 
     def close(self) -> None:
         """End the thread and its client."""
@@ -123,16 +134,20 @@ class CommandReader:
     def _serve(self) -> None:
         """Read until nothing has been wanted for a while. Raises KafkaException, CommandError."""
         listening = _Listening(started(Consumer, self._config), self._topic)
+        telling = _Telling(self._client, self._group, self._topic)
         try:
             idle_since_s = time.monotonic()
             while not self._is_closing and time.monotonic() - idle_since_s < IDLE_S:
                 if self._wanted:
                     idle_since_s = time.monotonic()
                 listening.go_to(self._wanted)
+                while self._to_tell and listening.count:
+                    telling.tell(*self._to_tell.popitem(), listening.count)
                 for message in listening.poll():
                     self._hear(message, listening)
         finally:
             listening.close()
+            telling.close()
 
     def _hear(self, message: Any, listening: "_Listening") -> None:
         number = partition_of(self._group.name, self._group.topic, message.key())
@@ -150,15 +165,16 @@ class _Listening:
     def __init__(self, consumer: Any, topic: str) -> None:
         self._consumer = consumer
         self._topic = topic
-        self._count = 0
+        self.count = 0
+        """Partitions of the ledger topic; 0: not known yet."""
         self._ends: Dict[int, int] = {}
         """By partition that is read: where it ended when that began. What stands behind is new."""
 
     def go_to(self, numbers: FrozenSet[int]) -> None:
         """Read what is about these partitions of the orders topic. Raises KafkaException."""
-        if numbers and not self._count:
-            self._count = self._partitions()
-        wanted = {number % self._count for number in numbers}
+        if numbers and not self.count:
+            self.count = self._partitions()
+        wanted = {number % self.count for number in numbers}
         for partition in wanted - set(self._ends):
             self._begin(partition)
         gone = set(self._ends) - wanted
@@ -205,6 +221,30 @@ class _Listening:
     def close(self) -> None:
         """End the client."""
         self._consumer.close()
+
+
+class _Telling:
+    """Sends what nothing depends on, without waiting and without a second try."""
+
+    def __init__(self, client: Mapping[str, Any], group: Group, topic: str) -> None:
+        self._config = {**client, **SENDING}
+        self._group = group
+        self._topic = topic
+        self._producer: Any = None
+
+    def tell(self, partition: int, reasons: bytes, count: int) -> None:
+        """Of a partition of the orders topic, into one of `count` partitions."""
+        if self._producer is None:
+            self._producer = started(Producer, self._config)
+        key = reasons_key(self._group.name, self._group.topic, partition)
+        with suppress(BufferError, KafkaException):
+            self._producer.produce(self._topic, reasons, key, partition=partition % count)
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Send what is left, for a moment."""
+        if self._producer is not None:
+            self._producer.flush(CLOSE_S / 2)
 
 
 class _Trouble(NamedTuple):

@@ -38,6 +38,7 @@ def test_orders_that_wait_are_told_while_the_consumer_runs(pipeline: Callable[..
         "key",
         "key_b64",
         "payload",
+        "error",
     ]
     assert sorted(row["key"] for row in rows) == ["POISON-1", "POISON-3"]
     assert {row["attempts"] for row in rows} == {1}

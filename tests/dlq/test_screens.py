@@ -9,8 +9,9 @@ from orderflow.avro.codec import Inspection
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.narrow import NarrowLines
 from orderflow.dlq.output.portrait import Shown, show_lines
-from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
+from orderflow.dlq.output.waiting_lines import Due, reason_lines, reason_rows, summary_lines, summary_row
 from orderflow.errors import Undecodable
+from orderflow.model.reasons import Kind
 from orderflow.model.records import Record, read_position
 from tests.support.dlq_tools import T0_MS, ours
 
@@ -115,3 +116,34 @@ def test_waiting_orders_are_summed_up_by_partition_and_time() -> None:
 def test_nothing_waits() -> None:
     """Then there is nothing to sum up."""
     assert list(summary_lines([], T0_MS, 80)) == []
+
+
+def test_waiting_orders_are_summed_up_by_what_they_failed_of() -> None:
+    """The most frequent first, what nobody has told as such, and no text that controls a terminal."""
+    timeout = Kind(
+        "process.failed", "shop.PaymentTimeout", "shop/pay.py:21 in charge", "no answer within #\x1b"
+    )
+    whys = [
+        timeout,
+        None,
+        timeout,
+        Kind("decode.unknown_schema", "UnknownSchema", None, "schema # is unknown"),
+    ]
+
+    lines = list(reason_lines(whys, 80))
+
+    assert lines[0].split() == ["WAITING", "REASON", "ERROR"]
+    assert lines[1].split()[:2] == ["2", "process.failed"]
+    assert "shop/pay.py:21  PaymentTimeout: no answer" in lines[1] and "\x1b" not in lines[1]
+    assert all(len(line) <= 80 for line in lines)
+    assert list(reason_lines([None, None], 80)) == []
+    assert reason_rows(whys)[0] == {
+        "waiting": 2,
+        "error": {
+            "reason": "process.failed",
+            "class": "shop.PaymentTimeout",
+            "frame": "shop/pay.py:21 in charge",
+            "message": "no answer within #\x1b",
+        },
+    }
+    assert reason_rows([None]) == [{"waiting": 1, "error": None}]

@@ -254,6 +254,8 @@ class MemoryInbox:
         """`clock` shows seconds since `began_s`, an epoch second."""
         self.listens: FrozenSet[int] = frozenset()
         self.problem: Optional[str] = None
+        self.told: List[Tuple[float, int, bytes]] = []
+        """Why orders wait: when that was told, of which partition, and what."""
         self._sent = sent
         self._clock = clock
         self._began_s = began_s
@@ -278,6 +280,10 @@ class MemoryInbox:
         sent_s = now_s if at_ms is None else at_ms / 1000 - self._began_s
         if number in self.listens and sent_s + VALID_S > now_s:
             yield Received(number, read_command(number, record.value), sent_s + VALID_S)
+
+    def tell(self, partition: int, reasons: bytes) -> None:
+        """Keep it."""
+        self.told.append((self._clock(), partition, reasons))
 
     def take_problem(self) -> Optional[str]:
         """What a test says is wrong, once."""

@@ -1,11 +1,16 @@
-"""Orders that wait for a retry, summed up by partition and by when they are due."""
+"""Orders that wait for a retry, summed up by partition, by when they are due, and by what they failed of."""
 
+from collections import Counter
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.listing import Lines, columns
+from orderflow.dlq.output.group_table import frame_text
+from orderflow.dlq.output.listing import Lines, columns, summary
 from orderflow.dlq.output.times import until
+from orderflow.model.reasons import Kind
+from orderflow.model.text import escape
 
+MOST_REASONS = 10
 LATE_MS = 60_000
 """A retry that is due for so long has been missed: nobody calls it."""
 SPANS = (
@@ -77,6 +82,32 @@ def summary_lines(waiting: Sequence[Due], now_ms: int, width: Optional[int]) -> 
         cells = (f"{counts[name]:,}" for name in used)
         table.append((str(number), f"{len(some):,}", *cells, attempts, following))
     yield from columns(table, width, right=tuple(range(1, len(used) + 2)))
+
+
+def reason_rows(whys: Sequence[Optional[Kind]]) -> List[Json]:
+    """The kinds of failure as objects, the most frequent first."""
+    return [{"waiting": number, "error": error_row(why)} for why, number in Counter(whys).most_common()]
+
+
+def error_row(why: Optional[Kind]) -> Optional[Json]:
+    """What an order failed of, as an object; None where nobody has told."""
+    if why is None:
+        return None
+    return {"reason": why.reason, "class": why.error_class, "frame": why.frame, "message": why.text or None}
+
+
+def reason_lines(whys: Sequence[Optional[Kind]], width: Optional[int]) -> Lines:
+    """The same for people: a row for each kind; nothing where none is known."""
+    if not any(whys):
+        return
+    table: List[Tuple[str, ...]] = [("WAITING", "REASON", "ERROR")]
+    for why, number in Counter(whys).most_common(MOST_REASONS):
+        if why is None:
+            table.append((f"{number:,}", "-", "failed before this consumer started, or not told yet"))
+            continue
+        frame = "" if why.frame is None else f"{escape(frame_text(why.frame))}  "
+        table.append((f"{number:,}", escape(why.reason), f"{frame}{summary(why.error_class, why.text)}"))
+    yield from columns(table, width, right=(0,))
 
 
 def _by_partition(waiting: Sequence[Due]) -> List[Tuple[int, List[Due]]]:

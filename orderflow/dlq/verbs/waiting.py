@@ -5,6 +5,7 @@ To act on them it asks the consumers that own their partitions, and then looks w
 
 import argparse
 import time
+from fnmatch import fnmatchcase
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -18,12 +19,20 @@ from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
 from orderflow.dlq.output.listing import columns, plural
 from orderflow.dlq.output.times import ago, until
-from orderflow.dlq.output.waiting_lines import Due, summary_lines, summary_row
+from orderflow.dlq.output.waiting_lines import (
+    Due,
+    error_row,
+    reason_lines,
+    reason_rows,
+    summary_lines,
+    summary_row,
+)
 from orderflow.dlq.replay.sending import who
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, selected
 from orderflow.dlq.sums import Sums
 from orderflow.dlq.taken_up import Asked, Stated
+from orderflow.dlq.waiting_reasons import reasons_of
 from orderflow.exits import OK, CommandError, UsageError
 from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
@@ -32,6 +41,7 @@ from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.kafka.topics import topic_id
 from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.reasons import Kind
 from orderflow.model.records import Place, read_position
 from orderflow.model.text import shown_bytes
 
@@ -60,6 +70,8 @@ class Waiting(NamedTuple):
     """About when it is called again: the metadata keeps seconds, and further ahead less than that."""
     letter: Optional[Letter]
     """Its record; None where retention has taken it."""
+    why: Optional[Kind] = None
+    """What it failed of last, if its owner has told."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -92,16 +104,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """Orders that wait for a retry: which, since when, attempts so far, due about when."""
-    selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
+    # What orders failed of is known from elsewhere: their records do not tell.
+    by_record = argparse.Namespace(**{**vars(args), "reason_codes": [], "errors": []})
+    selection, sums = selected(desk, by_record), sum_flags.sums_of(desk, args)
     places = frozenset(_place_of(desk, text) for text in args.positions)
-    _require_meaning(args, selection.is_everything and not places)
+    _require_meaning(args, selection.is_everything and not (places or args.reason_codes or args.errors))
     desk.require_kafka()
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, selection)
         needs_records = bool(selection.filters) or sums.asked or not args.summary
         found = _rows(desk, reader, held) if needs_records else _without_records(held)
         rows = [row for row in found if _is_chosen(row, selection) and _is_there(row, places)]
-        rows = rows[: selection.limit]
+        rows = [row for row in _with_reasons(desk, rows) if _failed_so(row, args)][: selection.limit]
         if args.do is None:
             return _show(desk, held, rows, sums, args.summary)
         return _act(desk, args, held, rows, lambda: _stated(read_commits(desk, reader, selection)))
@@ -118,7 +132,7 @@ def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_
 # --- acting on them ---
 
 
-MEANINGLESS = ("offsets", "since", "until", "groups", "reason_codes", "errors", "source_topics", "states")
+MEANINGLESS = ("offsets", "since", "until", "groups", "source_topics", "states")
 """Of the selection: what tells dead letters apart, and not orders that wait."""
 
 
@@ -134,7 +148,7 @@ def _require_meaning(args: argparse.Namespace, is_everything: bool) -> None:
             flag = name.rstrip("s").replace("_", "-")
             raise UsageError(
                 f"--{flag} tells dead letters apart, not orders that wait: choose these by position, "
-                "-p, --key, --header or --where"
+                "-p, --key, --header, --where, --reason-code or --error"
             )
     if is_everything and not args.all:
         raise UsageError(
@@ -152,6 +166,8 @@ def _act(
         for line in (_overview(desk, held, len(rows)), *_remarks(held)):
             desk.say(line)
         for line in summary_lines(_due(rows), now_ms(), desk.width):
+            desk.say(line)
+        for line in reason_lines(_whys(rows), desk.width):
             desk.say(line)
     if args.dry_run:
         return _dry_run(desk, args.do, held, rows)
@@ -192,12 +208,33 @@ def _is_there(row: Waiting, places: FrozenSet[Place]) -> bool:
 # --- what waits ---
 
 
+def _with_reasons(desk: Desk, rows: List[Waiting]) -> List[Waiting]:
+    """The same, with what each failed of. Its message may hold what is to be hidden."""
+    told = reasons_of(desk, sorted({row.partition for row in rows}))
+
+    def why(row: Waiting) -> Optional[Kind]:
+        reasons = told.get(row.partition)
+        kind = None if reasons is None else reasons.of.get((row.entry.offset, row.entry.attempts))
+        return kind._replace(text="") if kind is not None and desk.mask.names else kind
+
+    return [row._replace(why=why(row)) for row in rows]
+
+
+def _failed_so(row: Waiting, args: argparse.Namespace) -> bool:
+    why = row.why or Kind("", "", None, "")
+    reasons, errors = args.reason_codes, args.errors
+    if reasons and not any(fnmatchcase(why.reason, glob) for glob in reasons):
+        return False
+    texts = (why.error_class, why.error_class.rpartition(".")[2], why.text)
+    return not errors or any(fnmatchcase(text, glob) for glob in errors for text in texts if text)
+
+
 def summary_of(desk: Desk, width: int) -> List[str]:
     """The summary alone, in lines, for a screen."""
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
         held = read_commits(desk, reader, Selection())
-    rows = list(_without_records(held))
-    lines = summary_lines(_due(rows), now_ms(), width)
+    rows = _with_reasons(desk, list(_without_records(held)))
+    lines = (*summary_lines(_due(rows), now_ms(), width), *reason_lines(_whys(rows), width))
     return [_overview(desk, held, len(rows)), *_remarks(held), *lines]
 
 
@@ -290,7 +327,8 @@ def _json_lines(
 ) -> Iterator[str]:
     if is_summary:
         braked = [one.partition for one in held if one.commit is not None and one.commit.braked]
-        yield to_json({**summary_row(_due(rows), braked, now_ms()), **sum_lines.sums_row(sums)})
+        reasons = {"reasons": reason_rows(_whys(rows))}
+        yield to_json({**summary_row(_due(rows), braked, now_ms()), **reasons, **sum_lines.sums_row(sums)})
         return
     yield from (to_json(_object(desk, row)) for row in rows)
     if sums.asked:
@@ -299,6 +337,10 @@ def _json_lines(
 
 def _due(rows: Sequence[Waiting]) -> List[Due]:
     return [Due(row.partition, row.entry.attempts, row.due_ms, row.entry.has_followers) for row in rows]
+
+
+def _whys(rows: Sequence[Waiting]) -> List[Optional[Kind]]:
+    return [row.why for row in rows]
 
 
 def _object(desk: Desk, row: Waiting) -> Dict[str, Any]:
@@ -315,6 +357,7 @@ def _object(desk: Desk, row: Waiting) -> Dict[str, Any]:
         "key": record and text_or_none(record.key),
         "key_b64": record and base64_or_none(record.key),
         "payload": plain(row.letter.order) if row.letter else None,
+        "error": error_row(row.why),
     }
 
 
@@ -324,6 +367,7 @@ def _text_lines(
     yield _overview(desk, held, len(rows))
     yield from _remarks(held)
     yield from summary_lines(_due(rows), now_ms(), desk.width)
+    yield from reason_lines(_whys(rows), desk.width)
     yield from sum_lines.lines(sums, desk.width)
     if not rows or is_summary:
         return
