@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -65,6 +65,7 @@ from orderflow.consume.run_log import RunLog
 from orderflow.consume.service import End, Outlets, Service
 from orderflow.consume.session import Session, partitions_from_end
 from orderflow.consume.streams import HandlerStreams
+from orderflow.consume.tracing import find_tracing
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import Report, World
 from orderflow.exits import FAILED, CodeUnusable, CommandError, NotReady, UsageError
@@ -360,6 +361,9 @@ class Parts:
         settings = self.settings
         metrics = None if self.link is not None else _metrics(settings)
         handler, loop = opened
+        tracing = find_tracing(settings.consumer_group, settings.dlq_topic)
+        if tracing is not None:
+            handler = tracing.handler(handler)
         if flags.verbose:
             handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
@@ -368,7 +372,8 @@ class Parts:
         watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, _delay_of_start(self.report), lambda: stop.requested)
         business = self._business(handler, loop, cluster.topic_id)
-        engine, session = self._engine(business, cluster, watch, watchdog)
+        new_session = Session if tracing is None else tracing.session()
+        engine, session = self._engine(new_session, business, cluster, watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self.conf, settings.orders_topic)
         monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self.world)
@@ -395,7 +400,12 @@ class Parts:
         return Cluster(topic_id, self._ledger_topic(), from_end)
 
     def _engine(
-        self, business: Business, cluster: Cluster, watch: KafkaWatch, watchdog: Watchdog
+        self,
+        new_session: Type[Session],
+        business: Business,
+        cluster: Cluster,
+        watch: KafkaWatch,
+        watchdog: Watchdog,
     ) -> Tuple[Engine, Session]:
         """The engine, and the session that notifies it of rebalances."""
         settings = self.settings
@@ -405,7 +415,7 @@ class Parts:
         clients = Clients(
             reading, producer_config(self.conf, transactional_id), settings.guarantee == "exactly-once"
         )
-        session = Session(
+        session = new_session(
             settings.orders_topic,
             clients,
             on_revoke=lambda partitions: engines[0].revoked(partitions),

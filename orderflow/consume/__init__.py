@@ -26,6 +26,7 @@ In reading order:
 - client_config, client_errors: what is asked of the Kafka client, and what it says
 - watchdog, failing, drain: observers
 - events, event_log, masked_events, run_log: what is logged
+- tracing: spans of calls and settlements, for whoever uses OpenTelemetry
 - figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
 - monitor, liveness, process_figures, health: who puts them together, beside the loop
 - status_text, catalogue, progress, metrics: how they are shown

@@ -15,7 +15,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from orderflow.cli.outage import Outage
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
+from orderflow.kafka.trace_context import find_tracer
 from orderflow.model.records import PARTITIONER
+from orderflow.produce.tracing import Produce, traced
 
 CLIENT_PROFILE: Mapping[str, Any] = {
     "acks": "all",
@@ -84,6 +86,10 @@ class Publisher:
         callbacks = {"error_cb": self._on_error, "on_delivery": self._on_delivery}
         logger = {"logger": _SILENT} if conf.get("log_level") == 2 else {}
         self._producer = started(Producer, {**conf, **callbacks, **logger})
+        tracer = find_tracer()
+        self._produce: Produce = (
+            self._producer.produce if tracer is None else traced(self._producer.produce, tracer)
+        )
         self._topic = topic
         self._outage = outage
         self._keep = keep
@@ -127,7 +133,7 @@ class Publisher:
     def send(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
         """Send one record. False if the queue is full: `wait`, then try again."""
         try:
-            self._producer.produce(self._topic, value, key)
+            self._produce(self._topic, value, key)
         except BufferError:
             return not len(self._producer) and self._send_alone(key, value)
         except KafkaException as error:
@@ -177,7 +183,7 @@ class Publisher:
     def _send_alone(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
         """Send a record that found no room although the queue is empty."""
         try:
-            self._producer.produce(self._topic, value, key)
+            self._produce(self._topic, value, key)
             self._accepted += 1
         except BufferError:
             self._fail(key, value, "larger than the whole queue: raise queue.buffering.max.kbytes")
