@@ -27,6 +27,7 @@ from benchmarks.scenarios import (
     takeover,
     throughput,
     waiting_io,
+    watch,
 )
 from benchmarks.work import ROOT
 from tools.local_kafka import LocalKafka
@@ -44,6 +45,7 @@ SCENARIOS: Dict[str, Scenario] = {
     "restart": restart.run,
     "many-waiting": many_waiting.run,
     "dead-letters": dead_letters.run,
+    "watch": watch.run,
     "crashes": crashes.run,
     "waiting-io": waiting_io.run,
     "processes": processes.run,

@@ -60,7 +60,7 @@ class Part(NamedTuple):
 def run(rig: Rig, plan: Plan, say: Say) -> Section:
     """Fill a topic as the engine would, go through all of it with each verb, and replay it."""
     source, topic = rig.create("orders-that-died", 3), rig.create("dead-letters", 1)
-    _fill(rig.brokers, source, topic, plan.orders)
+    fill(rig.brokers, topic, dead_letters(source, topic, plan.orders))
     parts = [_read(rig, plan, say, source, topic, verb) for verb in VERBS]
     parts.append(_replay(rig, plan, say, source, topic))
     return Section(
@@ -109,23 +109,27 @@ def _replay(rig: Rig, plan: Plan, say: Say, source: str, topic: str) -> Part:
     return Part(rows, [Bar(promise, f"{per_s(rate)}/s", rate >= WANTED_REPLAYS)])
 
 
-def _fill(brokers: str, source: str, topic: str, number: int) -> None:
+def fill(brokers: str, topic: str, letters: Iterator[Outgoing], partitions: int = 1) -> None:
+    """Put all of these on the topic, in turn on each partition."""
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 20, "compression.type": "lz4"})
-    for sent, one in enumerate(_dead_letters(source, topic, number)):
+    for sent, one in enumerate(letters):
         stamped: Any = {"headers": one.headers, "timestamp": one.timestamp_ms}
-        producer.produce(topic, one.value, one.key, 0, **stamped)
+        producer.produce(topic, one.value, one.key, sent % partitions, **stamped)
         if sent % 10_000 == 0 and producer.flush(120):
             break
     if producer.flush(120):
         raise Void(f"not all dead letters could be put on {topic}")
 
 
-def _dead_letters(source: str, topic: str, number: int) -> Iterator[Outgoing]:
+def dead_letters(source: str, topic: str, number: int, rare_kinds: int = 0) -> Iterator[Outgoing]:
+    """Dead letters as the engine writes them, the last one of now; one in a hundred is of a rare kind."""
     values = _encoded_orders()
     now_ms = int(time.time() * 1000)
     for place in range(number):
         died_ms = now_ms - 86_400_000 * (number - place) // number
         reason, kind, message = FAILURES[place % 10 == 0]
+        if rare_kinds and place % 100 == 0:
+            reason = f"process.rare_{place // 100 % rare_kinds}"
         key = b"O-%d" % place
         value = values[place % ORDERS]
         record = Record(source, place % 3, place // 3, died_ms, "CreateTime", key, value, [])

@@ -18,6 +18,14 @@ def program() -> str:
 
 USUAL_COLUMNS = 80
 
+ESCAPE_MS = "30"
+"""For which a lone Escape is held back, since arrows and the like begin with one. 100 would be felt."""
+
+
+def answer_escape_soon() -> None:
+    """Shorten that wait for a screen that is drawn in this process, unless the user has chosen one."""
+    os.environ.setdefault("ESCDELAY", ESCAPE_MS)
+
 
 def can_rewrite(stream: TextIO, environ: Optional[Mapping[str, str]] = None) -> bool:
     """Whether the stream is a terminal that can rewrite a line, which `TERM=dumb` cannot."""

@@ -136,17 +136,25 @@ class Reader:
                 yield batch
 
     def follow(
-        self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False, all_partitions: bool = False
+        self,
+        spans: Sequence[Span],
+        stop: Callable[[], bool] = lambda: False,
+        all_partitions: bool = False,
+        at_end: Callable[[int, int], None] = lambda partition, offset: None,
     ) -> Iterator[List[Record]]:
         """The records from the start of each span, and all that follow, until asked to stop.
 
         An empty batch means that nothing arrived for a moment, so that the caller can do other work. With
-        `all_partitions`, partitions that are added to the topic are read too, from their beginning.
+        `all_partitions`, partitions that are added to the topic are read too, from their beginning. `at_end`
+        is called with a partition, and the offset of its end, after the batch that reaches it.
         """
         self._assign([(span.partition, span.begin) for span in spans])
         known, due_s = {span.partition for span in spans}, time.monotonic() + GROWTH_S
         while not stop():
-            yield self._poll()[0]
+            records, ends = self._poll()
+            yield records
+            for end in ends:
+                at_end(*end)
             if all_partitions and time.monotonic() >= due_s:
                 known |= self._follow_added(known)
                 due_s = time.monotonic() + GROWTH_S

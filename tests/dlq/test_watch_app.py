@@ -1,6 +1,8 @@
 """The live screen as a person uses it: keys, at 80x24. Needs Textual, which is optional."""
 
 import asyncio
+import io
+import signal
 from typing import Any, Awaitable, Callable, List, Optional
 
 import pytest
@@ -9,7 +11,9 @@ pytest.importorskip("textual")
 
 from textual.widgets import DataTable, Static
 
-from orderflow.dlq.watch.app import Command, Looks, Watch
+from orderflow.cli.output import Notes
+from orderflow.cli.signals import StopSignals
+from orderflow.dlq.watch.app import MOST_ROWS, Command, Looks, Watch
 from orderflow.exits import CommandError
 from tests.dlq.test_watch_model import filled, letters
 
@@ -19,6 +23,7 @@ class Still:
 
     trouble: Optional[str] = None
     read = expected = 11
+    is_behind = False
 
     def __init__(self) -> None:
         self.told: List[str] = []
@@ -30,6 +35,9 @@ class Still:
     def stop(self) -> None:
         """Nothing runs."""
         self.told.append("stop")
+
+    def give_way(self) -> None:
+        """There is nothing to read."""
 
     def reload(self) -> None:
         """Somebody asked."""
@@ -60,7 +68,7 @@ class Acting(Watch):
 
 def app() -> Acting:
     looks = Looks(_letter, _health, lambda width: ["3 waiting"])
-    made = Acting("orders-dlq", filled(), Still(), looks, Command(["dlq"]))
+    made = Acting("orders-dlq", filled(), Still(), looks, Command(["dlq"]), StopSignals(Notes(io.StringIO())))
     made.acted = []
     return made
 
@@ -92,7 +100,7 @@ def test_groups_letters_and_one_in_full() -> None:
     """Enter looks deeper, Escape comes back, and the foot says what to type for the same."""
 
     async def steps(made: Acting, pilot: Any) -> None:
-        assert [row[1] for row in rows(made)] == ["8", "2"]
+        assert [row[1].strip() for row in rows(made)] == ["8", "2"]
         assert text(made, "#head").startswith("orders-dlq  10 unresolved of 11")
         assert text(made, "#foot").startswith("python dlq_handler.py list -g ")
         await pilot.press("enter")
@@ -105,7 +113,7 @@ def test_groups_letters_and_one_in_full() -> None:
         assert text(made, "#text") == "letter 0:6 [bold]x"
         await pilot.press("escape", "escape")
         await pilot.pause()
-        assert [row[1] for row in rows(made)] == ["8", "2"]
+        assert [row[1].strip() for row in rows(made)] == ["8", "2"]
 
     driven(steps)
 
@@ -116,13 +124,13 @@ def test_a_filter_is_typed_and_ended() -> None:
     async def steps(made: Acting, pilot: Any) -> None:
         await pilot.press("slash", *"positive")
         await pilot.pause()
-        assert [row[1] for row in rows(made)] == ["2"]
+        assert [row[1].strip() for row in rows(made)] == ["2"]
         await pilot.press("enter")
         await pilot.pause()
-        assert [row[1] for row in rows(made)] == ["2"]
+        assert [row[1].strip() for row in rows(made)] == ["2"]
         await pilot.press("escape")
         await pilot.pause()
-        assert [row[1] for row in rows(made)] == ["8", "2"]
+        assert [row[1].strip() for row in rows(made)] == ["8", "2"]
 
     driven(steps)
 
@@ -136,8 +144,9 @@ def test_what_arrives_is_shown_and_the_cursor_stays() -> None:
         made.known.add(
             letters(*range(20, 40), reason="validate.quantity", message="quantity must be positive")
         )
+        made.known.draw_up()
         await pilot.pause(1.0)
-        assert [row[1] for row in rows(made)] == ["22", "8"]
+        assert [row[1].strip() for row in rows(made)] == ["22", "8"]
         assert made.screen.chosen() == chosen  # type: ignore[attr-defined]
 
     driven(steps)
@@ -202,3 +211,33 @@ def test_other_screens_and_trouble_there() -> None:
 
     made = driven(steps)
     assert made.reading.told == ["start", "stop"]  # type: ignore[attr-defined]
+
+
+def test_it_ends_when_its_terminal_is_gone() -> None:
+    """A lost ssh connection must not leave a process that reads on for nobody."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        made.signals.request(signal.SIGHUP)
+        await pilot.pause(1.0)
+
+    made = driven(steps)
+    assert made.return_code == 128 + signal.SIGHUP
+    assert made.reading.told == ["start", "stop"]  # type: ignore[attr-defined]
+
+
+def test_what_is_read_and_what_has_no_row_is_said_within_80_columns() -> None:
+    """A table that is not the whole truth yet says so before anything that may be cut off."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        made.reading.is_behind = True
+        made.reading.read, made.reading.expected = 450_000, 1_000_000
+        made.known.add([one for n in range(MOST_ROWS) for one in letters(n, reason=f"process.r{n}")])
+        made.known.draw_up()
+        await pilot.pause(1.0)
+        assert (
+            text(made, "#head")
+            == "orders-dlq  110 unresolved of 111  by count  reading 45 %  2 more groups: / fin…"
+        )
+        assert len(rows(made)) == MOST_ROWS
+
+    driven(steps)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, List, Sequence
 
 from orderflow.cli.output import Notes
+from orderflow.cli.terminal import answer_escape_soon
 from orderflow.cli.values import LISTEN_AT, argument
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.health import verdict
@@ -43,6 +44,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args)
     if desk.json:
         raise UsageError("watch has no --json: groups, list and health have")
+    if args.web and args.unmask:
+        raise UsageError("--web has no log-in, so MASKED_FIELDS stay hidden there: leave --unmask out")
     for module in ("textual", *(("textual_serve",) if args.web else ())):
         if importlib.util.find_spec(module) is None:
             raise CommandError(f"watch needs {module.replace('_', '-')}: {NEEDED}")
@@ -59,6 +62,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 
 def build(desk: Desk, selection: Any) -> Any:
     """The app, with everything that it asks."""
+    answer_escape_soon()  # before Textual is imported
     from orderflow.dlq.watch.app import Command, Looks, Watch
     from orderflow.dlq.watch.model import Model
     from orderflow.dlq.watch.reading import Reading
@@ -72,15 +76,15 @@ def build(desk: Desk, selection: Any) -> Any:
     )
     typed = settings_typed(sys.argv[1:])
     command = Command([sys.executable, str(SCRIPT)], without(typed, GROUPS), without(typed, SELECTION))
-    return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command)
+    return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command, desk.signals)
 
 
 def settings_typed(words: List[str]) -> List[str]:
-    """What was typed for `watch` besides its name and `--web`: the verbs are run with the same."""
+    """What was typed for `watch` behind its name but `--web`: the verbs are run with the same."""
     left, skip = [], False
-    for word in words:
-        if skip or word == "watch" or word.startswith("--web") or word == "--in-browser":
-            skip = word == "--web"
+    for word in words[1:]:
+        if skip or word.partition("=")[0] == "--web" or word == "--in-browser":
+            skip = not skip and word == "--web"
             continue
         left.append(word)
     return left
@@ -132,12 +136,15 @@ def _waiting(desk: Desk, width: int) -> List[str]:
 
 
 def _serve(desk: Desk, host: str, port: int) -> int:
-    """The same app for a browser: a process for each visitor, whose screen is the page."""
-    from textual_serve.server import Server
+    """The same app for browsers, until it is stopped."""
+    from orderflow.dlq.watch.web import Serving
 
     words = [sys.executable, str(SCRIPT), "watch", "--in-browser", *settings_typed(sys.argv[1:])]
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        desk.note(f"anyone who reaches {host}:{port} sees dead letters: there is no log-in")
-    desk.note(f"http://{host}:{port} until Ctrl-C")
-    Server(shlex.join(words), host=host, port=port, title="orderflow watch").serve()
-    return 0
+    shown = f"[{host}]" if ":" in host else host
+    desk.note(f"http://{shown}:{port} until Ctrl-C, without a log-in: whoever reaches it sees dead letters")
+    desk.note("nothing is replayed or discarded there: the keys show what to type in a terminal")
+    try:
+        Serving(shlex.join(words), host, port, "orderflow watch").serve()
+    except OSError as error:
+        raise CommandError(f"--web {shown}:{port}: cannot listen there: {error.strerror}") from error
+    return desk.signals.exit_code

@@ -1,1 +1,1 @@
-"""The live screen. To read: model (what it knows), reading (keeps it up to date), app (Textual)."""
+"""The live screen. To read: model (what it knows), reading (fills it), app (Textual), web (browsers)."""

@@ -4,26 +4,39 @@ It only reads. Replaying, discarding and acting on waiting orders are the verbs'
 for their dry run and their question. The command that a key stands for is shown at the foot.
 """
 
+import io
 import shlex
+import signal
 import subprocess
-from typing import Any, Callable, ClassVar, List, NamedTuple, Optional, Protocol, Sequence
+import time
+from contextlib import suppress
+from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.events import Event, Key
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
+from orderflow.cli.output import Notes
+from orderflow.cli.signals import StopSignals
 from orderflow.dlq.desk import now_ms
 from orderflow.dlq.output.group_table import span_text
 from orderflow.dlq.output.listing import fit, sparkline
 from orderflow.dlq.output.times import ago, clock
-from orderflow.dlq.watch.model import SORTS, Model
+from orderflow.dlq.watch.model import SORTS, GroupRow, Model, Row
+from orderflow.dlq.watch.model import Table as GroupTable
 from orderflow.exits import CommandError
 
 REFRESH_S = 0.5
+ANSWER_S = 0.2
+"""After a key, for which nothing else is drawn."""
+HEAR_S = 0.2
 LOOK_AGAIN_S = 5.0
+MOST_ROWS = 100
+"""Of a table; a filter finds the others. More would take longer to draw than a key may take."""
 Lines = Callable[[int], List[str]]
 """Text for a width in columns; may take a moment, and raise CommandError."""
 
@@ -44,6 +57,8 @@ class Feed(Protocol):
     """Why nothing is read at the moment."""
     read: int
     expected: int
+    is_behind: bool
+    """Whether what was there at the start is not read to its end."""
 
     def start(self) -> None:
         """Begin."""
@@ -53,6 +68,9 @@ class Feed(Protocol):
 
     def reload(self) -> None:
         """Read everything again."""
+
+    def give_way(self) -> None:
+        """Rest for a moment: somebody waits for the screen."""
 
 
 class Command(NamedTuple):
@@ -91,8 +109,19 @@ class Watch(App[int]):
     """
     BINDINGS: ClassVar[List[Any]] = [Binding("q", "quit", "Quit")]
 
-    def __init__(self, topic: str, model: Model, reading: Feed, looks: Looks, command: Command) -> None:
+    def __init__(
+        self,
+        topic: str,
+        model: Model,
+        reading: Feed,
+        looks: Looks,
+        command: Command,
+        signals: StopSignals,
+    ) -> None:
         super().__init__()
+        self.signals = signals
+        self.key_s = 0.0
+        """When the last key was pressed, on the monotonic clock."""
         self.topic = topic
         self.known = model
         self.reading = reading
@@ -103,6 +132,7 @@ class Watch(App[int]):
         """Begin with the groups."""
         self.reading.start()
         self.push_screen(GroupsScreen())
+        self.set_interval(HEAR_S, self._end_if_asked)
 
     def on_unmount(self) -> None:
         """Nothing is left running."""
@@ -117,14 +147,34 @@ class Watch(App[int]):
         self._step_aside(self.command.words_on_waiting(*verb), verb)
 
     def _step_aside(self, words: Sequence[str], verb: Sequence[str]) -> None:
+        heard = StopSignals(Notes(io.StringIO()))
         try:
-            with self.suspend():
-                subprocess.run(words, check=False)
-                input("\nEnter goes back to the screen ")
+            with self.suspend(), heard:  # Ctrl-C is meant for the verb, and comes back here
+                _run_and_wait(words)
         except SuspendNotSupported:  # in a browser there is no terminal to ask on
             self.notify(self.command.shown(*verb), title="Type this in a terminal", timeout=30)
             return
+        if heard.signal is not None and heard.signal != signal.SIGINT:  # the terminal is gone
+            self.exit(return_code=heard.exit_code)
         self.reading.reload()
+
+    async def on_event(self, event: Event) -> None:
+        """A key is answered before anything else is read."""
+        if isinstance(event, Key):
+            self.key_s = time.monotonic()
+            self.reading.give_way()
+        await super().on_event(event)
+
+    def _end_if_asked(self) -> None:
+        """By SIGTERM, or since the terminal is gone: nobody would see what is read."""
+        if self.signals.requested:
+            self.exit(return_code=self.signals.exit_code)
+
+
+def _run_and_wait(words: Sequence[str]) -> None:
+    subprocess.run(words, check=False)
+    with suppress(EOFError, OSError):
+        input("\nEnter goes back to the screen ")
 
 
 class Listing(Screen[None]):
@@ -136,6 +186,10 @@ class Listing(Screen[None]):
         super().__init__()
         self.needle = ""
         self.seen: Any = None
+        """What the table was made of."""
+        self._rows: Dict[str, Sequence[str]] = {}
+        self._wanted: Optional[str] = None
+        """The row that the cursor was put on, also while it is not there."""
 
     @property
     def watch_app(self) -> Watch:
@@ -158,11 +212,16 @@ class Listing(Screen[None]):
             table.add_column(column, key=column)
         table.focus()
         self.show()
-        self.set_interval(REFRESH_S, self.show)
+        self.set_interval(REFRESH_S, self._keep_up)
+
+    def _keep_up(self) -> None:
+        if time.monotonic() - self.watch_app.key_s > ANSWER_S:
+            self.show()
 
     def on_screen_resume(self) -> None:
         """The table has the keyboard again."""
         self.query_one(DataTable).focus()
+        self.show()
 
     def show(self) -> None:
         """Bring the table up to date if anything has changed."""
@@ -172,15 +231,31 @@ class Listing(Screen[None]):
         """What the chosen row stands for; nothing where there is none."""
         raise NotImplementedError
 
-    def fill(self, keys: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Put these rows into the table; the cursor stays on the row that it was on."""
-        table, chosen = self.query_one(DataTable), self.chosen()
-        table.clear()
-        for key, cells in zip(keys, rows):
-            table.add_row(*(Text(cell, no_wrap=True) for cell in cells), key=key)
-        if chosen in keys:
-            table.move_cursor(row=keys.index(chosen or ""))
+    def fill(self, rows: Dict[str, Sequence[str]]) -> None:
+        """Show these rows, by their keys; the cursor stays on the row that it was on."""
+        if list(rows) == list(self._rows):
+            self._update(rows)
+        else:
+            self._replace(rows)
+        self._rows = rows
         self.show_foot()
+
+    def _update(self, rows: Dict[str, Sequence[str]]) -> None:
+        """Most of what arrives changes a few cells: the rest is not drawn again."""
+        table = self.query_one(DataTable)
+        for key, cells in rows.items():
+            for column, cell, before in zip(self.COLUMNS, cells, self._rows[key]):
+                if cell != before:
+                    table.update_cell(key, column, _cell(cell), update_width=len(cell) != len(before))
+
+    def _replace(self, rows: Dict[str, Sequence[str]]) -> None:
+        table, wanted = self.query_one(DataTable), self._wanted
+        table.clear()
+        for key, cells in rows.items():
+            table.add_row(*map(_cell, cells), key=key)
+        if wanted in rows:
+            table.move_cursor(row=list(rows).index(wanted))
+        self._wanted = wanted
 
     def chosen(self) -> Optional[str]:
         """The key of the row that the cursor is on."""
@@ -192,14 +267,21 @@ class Listing(Screen[None]):
     def show_foot(self) -> None:
         """The command of the chosen row."""
         words = self.command_words()
-        self.query_one("#foot", Static).update(Command.shown(*words) if words else "")
+        self._tell("#foot", Command.shown(*words) if words else "")
 
     def head(self, text: str) -> None:
         """The line at the top."""
-        self.query_one("#head", Static).update(fit(text, max(1, self.size.width)))
+        self._tell("#head", fit(text, max(1, self.size.width)))
+
+    def _tell(self, name: str, text: str) -> None:
+        """Change a line if it is another one."""
+        line = self.query_one(name, Static)
+        if line.content != text:
+            line.update(text, layout=False)
 
     def on_data_table_row_highlighted(self) -> None:
         """The cursor has moved."""
+        self._wanted = self.chosen() or self._wanted
         self.show_foot()
 
     def action_filter(self) -> None:
@@ -232,6 +314,10 @@ class Listing(Screen[None]):
         self.query_one(DataTable).focus()
 
 
+def _cell(text: str) -> Text:
+    return Text(text, no_wrap=True)
+
+
 class GroupsScreen(Listing):
     """The kinds of failure."""
 
@@ -250,42 +336,43 @@ class GroupsScreen(Listing):
     def __init__(self) -> None:
         super().__init__()
         self.order = SORTS[0]
+        self._more = 0
+        """Groups that there is no row for."""
 
     def show(self) -> None:
         """The groups, if any dead letter came."""
-        app = self.watch_app
-        self._show_head()
-        state = (app.known.version, self.needle, self.order, now_ms() // 5_000)
-        if state == self.seen:
+        if not self.is_current:
             return
-        self.seen = state
-        table, at_ms = app.known.table(self.needle, self.order), now_ms()
-        span = span_text(table.window) if table.window else ""
-        self.query_one(DataTable).columns["WHEN"].label = Text(span or "WHEN")  # type: ignore[index]
-        rows = [
-            (
-                row.digits,
-                f"{row.number:,}",
-                ago(row.first_ms, at_ms),
-                ago(row.last_ms, at_ms),
-                sparkline(row.counts),
-                row.what,
-            )
-            for row in table.rows
-        ]
-        self.fill([row.fingerprint for row in table.rows], rows)
+        table, at_ms = self.watch_app.known.table, now_ms()
+        state = (table, self.needle, self.order, at_ms // 5_000)
+        if state != self.seen:
+            self.seen = state
+            found = table.found(self.needle, self.order)
+            self._more = max(0, len(found) - MOST_ROWS)
+            self._show_span(span_text(table.window) if table.window else "WHEN")
+            self.fill({row.fingerprint: _group_cells(row, at_ms) for row in found[:MOST_ROWS]})
+        self._show_head(table)
 
-    def _show_head(self) -> None:
-        app = self.watch_app
-        found = app.known.counts()
-        told = f"{app.topic}  {found.unresolved:,} unresolved of {found.count:,}"
-        if app.reading.read < app.reading.expected:
-            told += f"  reading {app.reading.read:,} of {app.reading.expected:,}"
-        if self.needle:
-            told += f"  /{self.needle}"
-        if app.reading.trouble:
-            told = f"{told}  {app.reading.trouble}"
-        self.head(f"{told}  by {self.order}")
+    def _show_span(self, span: str) -> None:
+        column = self.query_one(DataTable).columns["WHEN"]  # type: ignore[index]
+        column.label = Text(span)
+
+    def _show_head(self, table: GroupTable) -> None:
+        parts = [self.watch_app.topic, f"{table.unresolved:,} unresolved of {table.read:,}"]
+        parts += [f"/{self.needle}"] if self.needle else []
+        parts += [f"by {self.order}", *self._what_is_read()]
+        parts += [f"{self._more:,} more groups: / finds them"] if self._more else []
+        self.head("  ".join(parts))
+
+    def _what_is_read(self) -> List[str]:
+        """Why the table may not be the whole truth yet."""
+        reading = self.watch_app.reading
+        if reading.trouble:
+            return [reading.trouble]
+        if not reading.is_behind:
+            return []
+        share = f" {100 * reading.read // reading.expected} %" if reading.expected else ""
+        return [f"reading{share}"]
 
     def command_words(self) -> Sequence[str]:
         """The group's dead letters."""
@@ -332,6 +419,11 @@ class GroupsScreen(Listing):
         self.watch_app.reading.reload()
 
 
+def _group_cells(row: GroupRow, at_ms: int) -> Sequence[str]:
+    times = (ago(row.first_ms, at_ms), ago(row.last_ms, at_ms))
+    return (row.digits, f"{row.number:>9,}", *times, sparkline(row.counts), row.what)
+
+
 class LettersScreen(Listing):
     """The latest dead letters of a group."""
 
@@ -349,13 +441,12 @@ class LettersScreen(Listing):
         """Its dead letters, if any came."""
         known = self.watch_app.known
         state = (known.version, self.needle)
-        if state == self.seen:
+        if not self.is_current or state == self.seen:
             return
         self.seen = state
         rows = known.letters(self.fingerprint, self.needle)
         self.head(f"group {known.digits_of(self.fingerprint)}  the latest {len(rows):,}")
-        cells = [(clock(row.at_ms), row.position, fit(row.key, 16), row.what) for row in rows]
-        self.fill([row.position for row in rows], cells)
+        self.fill({row.position: _letter_cells(row) for row in rows})
 
     def command_words(self) -> Sequence[str]:
         """One dead letter in full."""
@@ -367,6 +458,10 @@ class LettersScreen(Listing):
         chosen, look = self.chosen(), self.watch_app.looks.letter
         if chosen:
             self.app.push_screen(TextScreen(lambda width: look(chosen), ("show", chosen), again=False))
+
+
+def _letter_cells(row: Row) -> Sequence[str]:
+    return clock(row.at_ms), row.position, fit(row.key, 16), row.what
 
 
 class TextScreen(Screen[None]):

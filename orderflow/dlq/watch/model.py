@@ -9,7 +9,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import Mask
 from orderflow.dlq.output.group_table import digits_of, frame_text
 from orderflow.dlq.output.listing import summary
-from orderflow.dlq.tally import Unresolved, short_length
+from orderflow.dlq.tally import SHORTEST, Unresolved
 from orderflow.dlq.timeline import Window
 from orderflow.model.text import escape, shown_bytes
 
@@ -45,68 +45,75 @@ class GroupRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The groups as they are asked for."""
+    """The groups as they were when this was drawn up. It never changes, so that any thread may look at it."""
 
-    rows: List[GroupRow]
-    window: Optional[Window]
+    rows: Sequence[GroupRow] = ()
+    """All of them, the most frequent first."""
+    window: Optional[Window] = None
+    """What their charts span."""
+    digits: int = SHORTEST
+    """As many of a fingerprint as tell these groups apart."""
+    unresolved: int = 0
+    read: int = 0
+    """All dead letters, those that somebody decided about too."""
+
+    def found(self, needle: str = "", sort: str = SORTS[0]) -> List[GroupRow]:
+        """The groups that hold the text somewhere, in this order."""
+        wanted = needle.lower()
+        rows = [row for row in self.rows if wanted in f"{row.digits} {row.what} {row.reason}".lower()]
+        if sort != SORTS[0]:
+            rows.sort(key=lambda row: (row.last_ms if sort == "last" else row.first_ms) or 0, reverse=True)
+        return rows
 
 
 class Model:
-    """Filled by one thread, asked by another: `lock` lets one of them in at a time."""
+    """Filled by one thread, and looked at by another, which never waits for more than a copy of few lines.
+
+    What takes time, counting and drawing up the table, is done by the thread that fills it.
+    """
 
     def __init__(self, mask: Mask, lock: Optional[ContextManager[Any]] = None) -> None:
         self._mask = mask
         self._lock: ContextManager[Any] = nullcontext() if lock is None else lock
+        self._latest: Dict[str, Deque[Kept]] = {}
+        """What the lock guards; all else is the filling thread's own, or replaced as a whole."""
+        self.version = 0
+        """Goes up with every change."""
         self.clear()
+
+    # --- the thread that fills it ----------------------------------------------------------------
 
     def clear(self) -> None:
         """Forget everything, to read it all again."""
+        self._groups = Groups(self._mask)
+        self._totals = Unresolved()
+        self._texts: Dict[str, Tuple[str, str]] = {}
+        self.table = Table()
+        self._drawn = self.version = self.version + 1
         with self._lock:
-            self._groups = Groups(self._mask)
-            self._totals = Unresolved()
-            self._latest: Dict[str, Deque[Kept]] = {}
-            self.version = 0
-            """Goes up with every change."""
+            self._latest = {}
 
     def add(self, letters: Sequence[Letter]) -> None:
         """Take dead letters in; those that somebody decided about are counted only."""
+        unresolved = [letter for letter in letters if self._totals.add(letter)]
+        for letter in unresolved:
+            self._groups.add(letter)
+        kept = [(letter.kind.fingerprint, _kept(self._mask.letter(letter))) for letter in unresolved]
         with self._lock:
-            for letter in letters:
-                if self._totals.add(letter):
-                    self._groups.add(letter)
-                    latest = self._latest.get(letter.kind.fingerprint)
-                    if latest is None:
-                        latest = self._new_latest(letter.kind.fingerprint)
-                    latest.append(_kept(self._mask.letter(letter)))
-            self.version += 1
+            for mark, one in kept:
+                (self._latest.get(mark) or self._new_latest(mark)).append(one)
+        self.version += bool(letters)
 
-    def table(self, needle: str = "", sort: str = SORTS[0]) -> Table:
-        """The groups that hold the text somewhere, in this order."""
-        with self._lock:
-            groups, window = self._groups.rows(), self._groups.window(PARTS)
-            digits = digits_of(groups)
-            rows = [_group_row(group, digits, window) for group in groups]
-        found = [row for row in rows if needle.lower() in f"{row.digits} {row.what} {row.reason}".lower()]
-        if sort != SORTS[0]:
-            found.sort(key=lambda row: (row.last_ms if sort == "last" else row.first_ms) or 0, reverse=True)
-        return Table(found, window)
-
-    def counts(self) -> Unresolved:
-        """How many there are in all."""
-        return self._totals
-
-    def digits_of(self, fingerprint: str) -> str:
-        """As many digits as tell this group apart from the others."""
-        with self._lock:
-            marks = [group.kind.fingerprint for group in self._groups.rows()]
-        return fingerprint[: short_length([*marks, fingerprint])]
-
-    def letters(self, fingerprint: str, needle: str = "") -> List[Row]:
-        """The latest dead letters of a group that hold the text, the newest first."""
-        with self._lock:
-            latest = list(self._latest.get(fingerprint, ()))
-        rows = map(_row, reversed(latest))
-        return [row for row in rows if needle.lower() in f"{row.position} {row.key} {row.what}".lower()]
+    def draw_up(self) -> None:
+        """Make the table anew, if anything has changed."""
+        if self._drawn == self.version:
+            return
+        self._drawn = self.version
+        groups, window = self._groups.rows(), self._groups.window(PARTS)
+        texts, digits = self._texts, digits_of(groups)
+        self._texts = {one.kind.fingerprint: texts.get(one.kind.fingerprint) or _texts(one) for one in groups}
+        rows = [_group_row(group, digits, window, self._texts[group.kind.fingerprint]) for group in groups]
+        self.table = Table(rows, window, digits, self._totals.unresolved, self._totals.count)
 
     def _new_latest(self, fingerprint: str) -> "Deque[Kept]":
         """Room for a group. Those of groups that were counted together meanwhile are forgotten."""
@@ -116,21 +123,32 @@ class Model:
         most = max(FEWEST, min(LATEST, MOST_KEPT // (len(self._latest) + 1)))
         return self._latest.setdefault(fingerprint, deque(maxlen=most))
 
+    # --- any thread ------------------------------------------------------------------------------
 
-def _group_row(group: Group, digits: int, window: Optional[Window]) -> GroupRow:
+    def digits_of(self, fingerprint: str) -> str:
+        """As many digits as tell this group apart from the others."""
+        return fingerprint[: self.table.digits]
+
+    def letters(self, fingerprint: str, needle: str = "") -> List[Row]:
+        """The latest dead letters of a group that hold the text, the newest first."""
+        with self._lock:
+            latest = list(self._latest.get(fingerprint, ()))
+        rows, wanted = map(_row, reversed(latest)), needle.lower()
+        return [row for row in rows if wanted in f"{row.position} {row.key} {row.what}".lower()]
+
+
+def _group_row(group: Group, digits: int, window: Optional[Window], texts: Tuple[str, str]) -> GroupRow:
+    counts = tuple(group.timeline.parts(window)) if window else ()
+    mark, (what, reason) = group.kind.fingerprint, texts
+    return GroupRow(mark, mark[:digits], group.count, group.first_ms, group.last_ms, counts, what, reason)
+
+
+def _texts(group: Group) -> Tuple[str, str]:
+    """What a group is about, and its reason; the same for as long as there is the group."""
     kind = group.kind
     where = "" if kind.frame is None else f"{escape(frame_text(kind.frame))}  "
     error = summary(kind.error_class, group.message) or "-"
-    return GroupRow(
-        kind.fingerprint,
-        kind.fingerprint[:digits],
-        group.count,
-        group.first_ms,
-        group.last_ms,
-        tuple(group.timeline.parts(window)) if window else (),
-        f"{where}{error}"[:LONGEST],
-        escape(kind.reason or kind.stage or "-"),
-    )
+    return f"{where}{error}"[:LONGEST], escape(kind.reason or kind.stage or "-")
 
 
 Kept = Tuple[str, Optional[int], Optional[bytes], Optional[str], Optional[str]]

@@ -1,18 +1,26 @@
 """Keeps the live screen's model up to date, in a thread of its own."""
 
+import sys
 import threading
 import time
-from typing import Optional
+from typing import Dict, Optional, Sequence
 
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic
 from orderflow.dlq.watch.model import Model
 from orderflow.exits import CommandError
+from orderflow.kafka.reader import Span
 
-PAUSE_S = 0.001
-"""After each batch, so that a key is answered at once however much there is to read."""
+PAUSE_S, WAY_S = 0.001, 0.1
+"""After each batch, and after a key, so that it is answered at once however much there is to read."""
+LONGEST_PAUSE_S = 0.05
+"""So that a key that is held down does not stop the reading."""
+SWITCH_S = 0.0005
+"""After which the interpreter lets another thread run, instead of 5 ms: an answer takes several turns."""
 AGAIN_S = 2.0
+DRAW_UP_S, REST = 0.5, 4
+"""Between two tables, and how many times as long as drawing one up took."""
 
 
 class Reading:
@@ -25,13 +33,19 @@ class Reading:
         self._stopping = threading.Event()
         self._reloading = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch-reading", daemon=True)
+        self._unread: Dict[int, int] = {}
+        """By partition that is not read to its end, where that was at the start."""
+        self._due_s = self._way_until_s = 0.0
         self.trouble: Optional[str] = None
         """Why nothing is read at the moment."""
         self.read = 0
         self.expected = 0
+        """At most so many: what the log skips is not known before."""
+        self.is_behind = True
 
     def start(self) -> None:
         """Begin."""
+        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
 
     def stop(self) -> None:
@@ -43,9 +57,14 @@ class Reading:
         """Read everything again, with what was done to dead letters meanwhile."""
         self._reloading.set()
 
+    def give_way(self) -> None:
+        """Rest for a moment: somebody waits for the screen, and Python runs one thread at a time."""
+        self._way_until_s = time.monotonic() + WAY_S
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._reloading.clear()
+            self.is_behind = True
             try:
                 self._follow()
             except CommandError as error:  # Kafka is away: what is known stays on the screen
@@ -55,15 +74,34 @@ class Reading:
     def _follow(self) -> None:
         with Topic(self._desk) as topic:
             spans = topic.reader.spans(self._selection.range)
-            self._model.clear()
-            self.trouble, self.read = None, 0
-            self.expected = sum(max(0, span.end - span.begin) for span in spans)
+            self._begin(spans)
             grows = not self._selection.range.partitions
-            for records in topic.reader.follow(spans, self._is_over, grows):
+            for records in topic.reader.follow(spans, self._is_over, grows, self._at_end):
                 letters = [topic.letter(record) for record in records]
                 self._model.add([one for one in letters if self._selection.takes(one)])
                 self.read += len(records)
-                time.sleep(PAUSE_S)
+                self._draw_up()
+                time.sleep(max(PAUSE_S, min(LONGEST_PAUSE_S, self._way_until_s - time.monotonic())))
+
+    def _begin(self, spans: Sequence[Span]) -> None:
+        self._unread = {span.partition: span.end for span in spans if span.begin < span.end}
+        self.trouble, self.read, self._due_s = None, 0, 0.0
+        self.expected = sum(max(0, span.end - span.begin) for span in spans)
+        self.is_behind = bool(self._unread)
+        self._model.clear()
+
+    def _at_end(self, partition: int, offset: int) -> None:
+        if offset >= self._unread.get(partition, 0):
+            self._unread.pop(partition, None)
+            self.is_behind = bool(self._unread)
+
+    def _draw_up(self) -> None:
+        """Not so often that reading would be held up by it."""
+        now_s = time.monotonic()
+        if now_s >= max(self._due_s, min(self._way_until_s, self._due_s + DRAW_UP_S)):
+            self._model.draw_up()
+            took_s = time.monotonic() - now_s
+            self._due_s = now_s + took_s + max(DRAW_UP_S, REST * took_s)
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._reloading.is_set()
