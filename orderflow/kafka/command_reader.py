@@ -116,7 +116,7 @@ class CommandReader:
                 self._serve()
                 told = ""
             except (KafkaException, CommandError) as error:
-                trouble = _trouble(error, self._topic)
+                trouble = trouble_of(error, self._topic)
                 if trouble.words and trouble.words != told:
                     self._problem = told = trouble.words
                 self._rest(trouble.again_s)
@@ -133,7 +133,7 @@ class CommandReader:
 
     def _serve(self) -> None:
         """Read until nothing has been wanted for a while. Raises KafkaException, CommandError."""
-        listening = _Listening(started(Consumer, self._config), self._topic)
+        listening = Listening(started(Consumer, self._config), self._topic)
         telling = _Telling(self._client, self._group, self._topic)
         try:
             idle_since_s = time.monotonic()
@@ -149,7 +149,7 @@ class CommandReader:
             listening.close()
             telling.close()
 
-    def _hear(self, message: Any, listening: "_Listening") -> None:
+    def _hear(self, message: Any, listening: "Listening") -> None:
         number = partition_of(self._group.name, self._group.topic, message.key())
         if number is None or message.value() is None:
             return
@@ -159,7 +159,7 @@ class CommandReader:
             self._heard.append(Received(number, command, time.monotonic() + left_s))
 
 
-class _Listening:
+class Listening:
     """A client and the partitions of the ledger topic that it reads."""
 
     def __init__(self, consumer: Any, topic: str) -> None:
@@ -247,18 +247,21 @@ class _Telling:
             self._producer.flush(CLOSE_S / 2)
 
 
-class _Trouble(NamedTuple):
+class Trouble(NamedTuple):
+    """What to tell of an error, and when to try again."""
+
     words: str
     """Empty where there is nothing to tell: others say that Kafka is away, and a topic may not be needed."""
     again_s: float
 
 
-def _trouble(error: Exception, topic: str) -> _Trouble:
+def trouble_of(error: Exception, topic: str) -> Trouble:
+    """What is wrong with reading this topic."""
     if not isinstance(error, KafkaException):
-        return _Trouble(str(error), DENIED_AGAIN_S)
+        return Trouble(str(error), DENIED_AGAIN_S)
     reason: Any = error.args[0]
     if reason.code() in NO_SUCH_TOPIC:
-        return _Trouble("", MISSING_AGAIN_S)
+        return Trouble("", MISSING_AGAIN_S)
     if reason.retriable() or reason.code() in PASSING:
-        return _Trouble("", AWAY_AGAIN_S)
-    return _Trouble(f"{reason.str()}{missing_right(reason, 'READ', topic)}", DENIED_AGAIN_S)
+        return Trouble("", AWAY_AGAIN_S)
+    return Trouble(f"{reason.str()}{missing_right(reason, 'READ', topic)}", DENIED_AGAIN_S)
