@@ -5,14 +5,17 @@ import os
 import re
 import signal
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Union
 
 import hypothesis
 import pytest
 
-from tests.support.engine_tools import STRICT, Shop
+from tests.support.engine_tools import MORTAL, STRICT, Shop
+from tests.support.fault_proxy import FaultProxy
 from tests.support.pipeline import QUICK, Pipeline
+from tests.support.troublemaker import QUICK_SESSIONS
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
 
@@ -27,6 +30,19 @@ hypothesis.settings.load_profile("any machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have xdist hand out files in our order: its own, most tests first, leaves the long ones for the end."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Where workers share the tests, a file at a time: those with most broker tests first; they take long."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("broker"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
 class GivenKafka:
     """A broker that somebody else runs, at the address in ORDERFLOW_TEST_KAFKA."""
 
@@ -34,7 +50,7 @@ class GivenKafka:
         self.bootstrap_servers = bootstrap_servers
 
 
-Kafka = Union[LocalKafka, GivenKafka]
+Kafka = Union[LocalKafka, GivenKafka, FaultProxy]
 
 
 def missing(reason: str) -> NoReturn:
@@ -119,6 +135,13 @@ def pipeline(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterato
     yield make
     for each in made:
         each.kill_all()
+
+
+@pytest.fixture
+def sessions() -> Sequence[str]:
+    """Client properties under which this run's broker notices a death as soon as it can."""
+    is_strict = not any(os.environ.get(name) for name in (KAFKA_ADDRESS, KAFKA_VERSION))
+    return MORTAL if is_strict else QUICK_SESSIONS
 
 
 NewShop = Callable[..., Shop]

@@ -25,8 +25,8 @@ PROVEN_VERSIONS = ("2.8.2", "3.9.1", "4.3.1", "4.4.0")
 
 READY_TIMEOUT_S = 120
 
-SMALL_JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
-"""Starts quickly and takes little memory; its collections are frequent."""
+SMALL_JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Starts quickly and takes little memory: collections are frequent, and code is compiled only once."""
 _JVM_OPTIONS = ("-Dorg.slf4j.simpleLogger.showDateTime=true",)
 # Below the range that systems hand out to outgoing connections (Linux 32768, macOS 49152 and up):
 # while a node is down, no client's own connection can sit on the port that it will need again.

@@ -5,11 +5,12 @@ The short form of tests/chaos/, for every run. ORDERFLOW_ORDERS names a CSV file
 
 import itertools
 from collections import defaultdict
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
 import pytest
 
 from tests.support.account import missing_from_topic
+from tests.support.engine_tools import INSTANCE
 from tests.support.handlers import is_unlucky
 from tests.support.pipeline import Call, Pipeline, eventually, reason
 from tests.support.troublemaker import ORDERS, crash_consumers, order_ids
@@ -24,14 +25,16 @@ LONG = pytest.mark.chaos
 
 @pytest.mark.broker
 @pytest.mark.parametrize("guarantee", ["exactly-once", pytest.param("at-least-once", marks=LONG)])
-def test_killed_consumers_lose_nothing_and_double_nothing(pipeline: NewPipeline, guarantee: str) -> None:
+def test_killed_consumers_lose_nothing_and_double_nothing(
+    pipeline: NewPipeline, sessions: Sequence[str], guarantee: str
+) -> None:
     """Real orders, two consumers, a handler that fails for 2 % of them, kill -9 at random moments."""
     shop = pipeline(GUARANTEE=guarantee, CALL_S="0.0005")
     shop.succeed("producer.py", "--input", str(ORDERS))
     shop.begin_trouble()
-    crash_consumers(shop, "unlucky_ones_fail", consumers=2, kills=2, orders=len(order_ids()))
+    crash_consumers(shop, "unlucky_ones_fail", 2, kills=2, orders=len(order_ids()), sessions=sessions)
     shop.end_trouble()
-    shop.drain("unlucky_ones_fail")
+    shop.drain("unlucky_ones_fail", *sessions)
 
     taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
     assert taken.published == len(order_ids())
@@ -59,13 +62,13 @@ def test_a_waiting_order_holds_up_its_key_and_no_other(pipeline: NewPipeline) ->
 @pytest.mark.broker
 def test_attempts_survive_kill_9(pipeline: NewPipeline) -> None:
     """An order that waits for its retry is neither forgotten nor given a new budget by a restart."""
-    shop = pipeline(RETRY_BACKOFF="2", RETRY_BACKOFF_MAX="2", MAX_RETRIES="2")
+    shop = pipeline(RETRY_BACKOFF="1.5", RETRY_BACKOFF_MAX="1.5", MAX_RETRIES="2")
     shop.publish([("POISON-1", "C"), *((f"A{number}", "C") for number in range(50))])
-    running = shop.consume("poison_fails")
+    running = shop.consume("poison_fails", *INSTANCE)
     eventually(lambda: len(_called(shop)) == 50, why=running.describe)
     eventually(lambda: len(shop.results()) == 50, why=running.describe)
     running.kill()
-    shop.drain("poison_fails")
+    shop.drain("poison_fails", *INSTANCE)
 
     assert [call.attempt for call in shop.calls() if call.key == "POISON-1"] == [1, 2, 3]
     assert [letter.header("__dlq.errors.delivery.count") for letter in shop.dead_letters()] == ["3"]
@@ -151,7 +154,7 @@ def _in_key_order(calls: List[Call]) -> bool:
 def _restart_until_drained(shop: Pipeline, handler: str) -> int:
     """Start the consumer again whenever it dies, under one name, so that the group knows it at once."""
     for deaths in itertools.count():
-        finished = shop.consume(handler, "--until-drained", "-X", "group.instance.id=phoenix").wait()
+        finished = shop.consume(handler, "--until-drained", *INSTANCE).wait()
         if finished.code == 0:
             return deaths
         assert deaths < 10, finished.err

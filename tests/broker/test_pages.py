@@ -11,7 +11,7 @@ from orderflow.model.commit_metadata import Commit, Entry, PageName
 from orderflow.model.ledger_page import Heading, entry_bytes, page_key, write_page
 from tests.conftest import Kafka, NewShop
 from tests.support.acls import allow_writing, deny_writing
-from tests.support.engine_tools import Shop, rows
+from tests.support.engine_tools import INSTANCE, Shop, rows
 from tests.support.pipeline import Running, eventually
 
 pytestmark = pytest.mark.broker
@@ -20,7 +20,7 @@ ORDERS = 3_000
 """Three of five fail at first: more than commit metadata lists."""
 LONG = pytest.mark.chaos
 """Left to `make chaos`, so that `make test` stays short."""
-PATIENT = {"RETRY_BACKOFF": "3", "RETRY_BACKOFF_MAX": "3", "MAX_RETRIES": "unlimited"}
+PATIENT = {"RETRY_BACKOFF": "2", "RETRY_BACKOFF_MAX": "2", "MAX_RETRIES": "unlimited"}
 
 
 def begun(made: Shop, orders: int = ORDERS) -> Running:
@@ -28,7 +28,7 @@ def begun(made: Shop, orders: int = ORDERS) -> Running:
     made.create()
     made.begin_trouble()
     made.put(rows(orders))
-    running = made.consume("most_fail")
+    running = made.consume("most_fail", *INSTANCE)
     eventually(lambda: _is_listed(made, orders), why=running.describe)
     return running
 
@@ -64,7 +64,7 @@ def test_over_a_thousand_wait_through_a_kill(shop: NewShop, guarantee: str) -> N
     before = len(made.calls())
     made.end_trouble()
 
-    made.until_drained("most_fail")
+    made.until_drained("most_fail", *INSTANCE)
 
     waited = sum(call.outcome != "done" for call in made.calls()[:before])
     assert waited > 1_000
@@ -82,7 +82,7 @@ def test_a_list_that_is_gone_loses_no_order(shop: NewShop) -> None:
     recreate(made, cleanup_policy="compact")
     made.end_trouble()
 
-    lived = made.until_drained("most_fail")
+    lived = made.until_drained("most_fail", *INSTANCE)
 
     assert "that lists the waiting orders is gone or damaged" in lived[0].err
     made.assert_account_closes(repeats_allowed=True)

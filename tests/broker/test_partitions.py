@@ -12,6 +12,8 @@ from tests.support.pipeline import Running, eventually
 
 pytestmark = pytest.mark.broker
 QUICK_TO_SEE = ("-X", "topic.metadata.refresh.interval.ms=500", "-X", "metadata.max.age.ms=1000")
+SOON_REFUSED = ("-X", "transaction.timeout.ms=2000")
+"""So long a record waits for a partition that is no longer there."""
 FROM_END = ("-X", "auto.offset.reset=latest")
 
 
@@ -45,7 +47,7 @@ def test_a_dead_letter_topic_with_fewer_partitions_takes_what_comes_after(shop: 
     create(place, place.processed_topic, 1)
     create(place, place.dlq_topic, 3)
     place.put([("POISON-1", "C")], partition=2)
-    running = place.consume("poison_is_rejected")
+    running = place.consume("poison_is_rejected", *QUICK_TO_SEE, *SOON_REFUSED)
     eventually(place.dead_letters, why=running.describe)
 
     admin = AdminClient(place.client)

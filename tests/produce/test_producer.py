@@ -23,10 +23,11 @@ from orderflow.cli.run import run
 from orderflow.errors import OrderError, UnknownSchema
 from orderflow.model.orders import validate
 from orderflow.produce.spoiler import defects_for
-from tests.conftest import NewShop, start_kafka
+from tests.conftest import Kafka, NewShop, start_kafka
 from tests.support.account import Line
 from tests.support.acls import allow_writing, deny_writing
 from tests.support.engine_tools import STRICT
+from tests.support.fault_proxy import FaultProxy
 from tests.support.pipeline import COLUMNS, ROOT, SAMPLE, Finished, Pipeline, eventually
 
 NewPipeline = Callable[..., Pipeline]
@@ -540,25 +541,25 @@ def test_off_a_terminal_nothing_is_rewritten(shop: Pipeline) -> None:
 
 
 @pytest.fixture
-def own_kafka() -> Iterator[Any]:
-    """A broker of the test's own, to be killed."""
-    with start_kafka() as broker:
-        yield broker
+def wire(kafka: Kafka) -> Iterator[FaultProxy]:
+    """The broker at an address that can go away."""
+    with FaultProxy(kafka.bootstrap_servers) as between:
+        yield between
 
 
 @pytest.mark.broker
 def test_an_outage_is_waited_out_or_leaves_what_was_not_published_in_a_file(
-    own_kafka: Any, topic: Callable[..., str], tmp_path: Path
+    wire: FaultProxy, topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """One producer goes on when Kafka is back, another is stopped: no order of either is lost."""
-    patient, hurried = (shop_in(own_kafka, topic, tmp_path / name) for name in ("patient", "hurried"))
+    patient, hurried = (shop_in(wire, topic, tmp_path / name) for name in ("patient", "hurried"))
     waiting = patient.start("producer.py", "--rate", "500/s", "--count", "3000", "--seed", "1")
     stopped = hurried.start("producer.py", "--rate", "500/s", "--seed", "2", "--shutdown-timeout", "1")
     eventually(lambda: published(patient) > 100 and published(hurried) > 100, why=waiting.describe)
-    own_kafka.kill()
+    wire.cut()
     eventually(lambda: "is lost (" in waiting.err and "is lost (" in stopped.err, why=waiting.describe)
     given_up = stopped.stop(signal.SIGINT)
-    own_kafka.restart()
+    wire.restore()
 
     assert given_up.code == 1
     assert "orders were not published" in given_up.err
@@ -573,7 +574,7 @@ def test_an_outage_is_waited_out_or_leaves_what_was_not_published_in_a_file(
     assert consecutive(patient)
 
 
-def shop_in(kafka: Any, topic: Callable[..., str], folder: Path) -> Pipeline:
+def shop_in(kafka: FaultProxy, topic: Callable[..., str], folder: Path) -> Pipeline:
     folder.mkdir()
     return Pipeline(kafka.bootstrap_servers, topic, folder)
 

@@ -5,7 +5,7 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 from tests.support.pipeline import SAMPLE, Pipeline, Running, eventually
 
@@ -24,19 +24,26 @@ def order_ids(path: Path = ORDERS) -> List[str]:
         return [row["order_id"] for row in csv.DictReader(rows)]
 
 
-def crash_consumers(shop: Pipeline, handler: str, consumers: int, kills: int, orders: int) -> None:
+def crash_consumers(
+    shop: Pipeline,
+    handler: str,
+    consumers: int,
+    kills: int,
+    orders: int,
+    sessions: Sequence[str] = QUICK_SESSIONS,
+) -> None:
     """Run consumers, kill one of them after the other at random moments of its work, and start it again.
 
     They still run when this returns, so that the last death is followed by work; then they are stopped.
     """
     print(f"CHAOS_SEED={SEED}")  # shown when a test fails
     moments = random.Random(SEED)
-    running = [shop.consume(handler, *QUICK_SESSIONS) for _ in range(consumers)]
+    running = [shop.consume(handler, *sessions) for _ in range(consumers)]
     for _ in range(kills):
         victim = moments.randrange(consumers)
         _let_work(shop, running, orders, moments.uniform(0.05, 1.0))
         running[victim].kill()
-        running[victim] = shop.consume(handler, *QUICK_SESSIONS)
+        running[victim] = shop.consume(handler, *sessions)
     _let_work(shop, running, orders, 0.5)
     for each in running:
         assert each.stop().code in STOPPED, each.describe()
