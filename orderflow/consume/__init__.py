@@ -5,6 +5,7 @@ In reading order:
 - loop: the step that ties everything together: poll, call, settle
 - intake, admission: records polled but not called yet; which records are new
 - first_calls, due_calls, careful, probing, calls: the different ways to call an order, and the call itself
+- key_runs, orphans: calls that wait for a settlement, and calls whose partition was given up
 - outcomes, last_failures: what follows from a call; what each waiting order failed of
 - commands, inbox, told_reasons: what operators ask of waiting orders, and are told of them
 - retry, brakes: whether to call again or give up

@@ -1,13 +1,14 @@
 """Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Mapping, Optional, Sequence, Set, Union
 
-from orderflow.consume.caution import KEY_RUN
 from orderflow.consume.due_share import WorkerShare
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.head import Head
+from orderflow.consume.key_runs import KeyRuns
 from orderflow.consume.loop_calls import LoopCalls
 from orderflow.consume.loop_workers import LoopWorkers
+from orderflow.consume.orphans import Orphans
 from orderflow.consume.outcomes import Business, Destination, Outcomes
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.watchdog import Watchdog
@@ -32,15 +33,11 @@ class Calls:
     ) -> None:
         self.until_s = 0.0
         """When the current slice of calls ends."""
-        self.orphans: Dict[int, int] = {}
-        """Calls still running for partitions that were revoked or are being restored, by partition."""
+        self.orphans = Orphans()
         self.keeps_one_free = False
         """An order waits for a worker that is free, so none is given orders ahead."""
         self._is_stopping = False
-        self._held: List[Task] = []
-        """Orders whose key has run as far as it may before a settlement."""
-        self._runs: Dict[Tuple[int, Optional[bytes]], int] = {}
-        """How many followers of each key have run since the last settlement."""
+        self._key_runs = KeyRuns()
         self._ready = ready
         self._outcomes = outcomes
         self._business = business
@@ -76,16 +73,14 @@ class Calls:
 
     def settled(self) -> None:
         """Results are settled or being settled: every key may run on."""
-        self._runs.clear()
-        held, self._held = self._held, []
-        for partition, head in held:
+        for partition, head in self._key_runs.settled():
             if self._is_ours(partition):
                 partition.ledger.postpone(head, self._world.clock())
 
     @property
     def waits_for_settlement(self) -> bool:
         """Whether any key has run as far as it may before a settlement."""
-        return bool(self._held)
+        return bool(self._key_runs)
 
     # --- making calls ----------------------------------------------------------------------------
 
@@ -110,8 +105,9 @@ class Calls:
         while following is not None:
             if not self._may_follow(following):
                 return partition.ledger.postpone(following, self._world.clock())
-            if self._has_run_far(partition, following):
-                return self._held.append(Task(partition, following))
+            # Without workers, the next owner is careful with any number of followers: they share commits.
+            if self._workers is not None and self._key_runs.hold_back(Task(partition, following)):
+                return None
             if following.careful:
                 # It runs on behind an announced order, and may be to blame if the process dies.
                 following.announce()
@@ -127,17 +123,6 @@ class Calls:
         if head.suspect or self._is_stopping or (head.careful and not head.run):
             return False
         return self._workers is not None or not self.slice_is_over
-
-    def _has_run_far(self, partition: Partition, head: Head) -> bool:
-        """Whether its key must wait for a settlement: the next owner relies on how far a key may have run.
-
-        Without workers the next owner is careful with any number of followers, since they share commits.
-        """
-        if self._workers is None:
-            return False
-        key = (partition.number, head.key)
-        self._runs[key] = self._runs.get(key, 0) + 1
-        return self._runs[key] > KEY_RUN
 
     def _call(self, partition: Partition, head: Head) -> Optional[Head]:
         self._watchdog.busy()
@@ -230,7 +215,7 @@ class Calls:
         self._retries.discard(head)
         self._share.took(is_retry, finished.took_s)
         if not self._is_ours(partition):
-            self._bury(partition.number)
+            self.orphans.ended(partition.number)
         elif finished.error is not None:
             self._outcomes.call_times.failed(finished.error, finished.took_s)
             self.follow(partition, self._outcomes.failed(partition, head, finished.error), is_retry)
@@ -242,15 +227,3 @@ class Calls:
         """Cancel the calls of an async handler that are still running; threads cannot be stopped."""
         if self._on_loop is not None:
             self._on_loop.workers.cancel()
-
-    def orphan(self, partition: Partition) -> None:
-        """The partition is given up: calls still running for it will not count."""
-        if partition.in_flight:
-            self.orphans[partition.number] = self.orphans.get(partition.number, 0) + partition.in_flight
-
-    def _bury(self, number: int) -> None:
-        left = self.orphans.get(number, 0) - 1
-        if left > 0:
-            self.orphans[number] = left
-        else:
-            self.orphans.pop(number, None)

@@ -65,7 +65,7 @@ class Loop:
         """One round: poll, call due retries and fresh orders, settle the results."""
         try:
             fresh = self._poll()
-            self._assignment.refresh(not_yet=set(self._calls.orphans))
+            self._assignment.refresh(not_yet=self._calls.orphans.partitions)
             if self._retry_settlement() is Verdict.HELD:
                 return self._intake.keep(fresh)
             self._collect()
@@ -237,7 +237,7 @@ class Loop:
         """Forget these partitions. They are not restored until calls still running for them have ended."""
         for number in numbers:
             self._probing.drop(number)
-            self._calls.orphan(self._ready[number])
+            self._calls.orphans.give_up(self._ready[number])
         self._assignment.drop(numbers)
         self._intake.drop(numbers)
 
