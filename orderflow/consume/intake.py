@@ -103,18 +103,18 @@ class Intake:
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def keep(self, records: List[Message]) -> None:
-        """Keep records that cannot be admitted yet; they come before those polled next."""
-        self.leftover = self.leftover + records
+    def keep(self, fresh: List[Message]) -> None:
+        """Keep records until they are admitted; they come before those polled next."""
+        self.leftover = self.leftover + fresh if self.leftover else fresh
 
     def put_back(self, records: List[Message]) -> None:
-        """Keep the records that were not admitted."""
+        """Of all that was kept, only these were not admitted."""
         self.leftover = self._without_stopped(records)
 
-    def with_leftover(self, fresh: List[Message]) -> List[Message]:
-        """All records that may be admitted now, of partitions that are ours."""
-        records = self.leftover + fresh if self.leftover else fresh
-        return records if self._assignment.is_settled else self._of_ready(records)
+    def weed(self) -> None:
+        """Drop records of partitions that are not ours, or not ready yet."""
+        if not self._assignment.is_settled:
+            self.leftover = self._of_ready(self.leftover)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """These partitions are given up."""

@@ -64,32 +64,31 @@ class Loop:
     def step(self) -> None:
         """One round: poll, call due retries and fresh orders, settle the results."""
         try:
-            fresh = self._poll()
+            polled = self._poll()
             self._assignment.refresh(not_yet=self._calls.orphans.partitions)
             if self._retry_settlement() is Verdict.HELD:
-                return self._intake.keep(fresh)
+                return
             self._collect()
             self._commands.carry_out()
-            if self._careful.call_suspects():
-                self._intake.keep(fresh)
-            else:
-                self._due.call(has_fresh=bool(fresh or self._intake.leftover))
-                self._call_fresh(fresh)
-                self._settle(polled=len(fresh))
+            if not self._careful.call_suspects():
+                self._due.call(has_fresh=bool(self._intake.leftover))
+                self._call_fresh()
+                self._settle(polled)
             self._steer()
         except LostTrack as why:
             self._start_again(str(why))
-        return None
 
     # --- polling ---------------------------------------------------------------------------------
 
-    def _poll(self) -> List[Message]:
-        """Poll for new records. Partitions may be revoked in here, once their finished work is settled."""
+    def _poll(self) -> int:
+        """Poll for new records; returns how many. Partitions may be revoked in here, once settled."""
         most = max(1, self._pace.batch_size - len(self._intake.leftover))
         records, lost = self._intake.poll(most, self._patience_s())
         if lost:
             self._forget(lost)
-        return self._intake.new_ones(records)
+        fresh = self._intake.new_ones(records)
+        self._intake.keep(fresh)
+        return len(fresh)
 
     def _patience_s(self) -> float:
         """How long to wait for a record when there is nothing else to do."""
@@ -121,9 +120,10 @@ class Loop:
 
     # --- calling fresh orders --------------------------------------------------------------------
 
-    def _call_fresh(self, fresh: List[Message]) -> None:
-        """Admit and call as much of the batch as fits into a slice; keep the rest as leftover."""
-        records = self._intake.with_leftover(fresh)
+    def _call_fresh(self) -> None:
+        """Admit and call as much of what was polled as fits into a slice; the rest is left over."""
+        self._intake.weed()
+        records = self._intake.leftover
         if self._probing:
             records = self._probing.take_released() + records
         if records or self._probing:
@@ -246,7 +246,7 @@ class Loop:
         self._calls.stop()
         try:
             while self._calls.in_flight and self._world.clock() < until_s:
-                self._intake.keep(self._poll())
+                self._poll()
                 self._collect()
                 self._slices.settle()
             self._slices.settle_now()
