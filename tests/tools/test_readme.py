@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
@@ -12,7 +13,9 @@ import config
 import consumer
 import dlq_handler
 import producer
+from orderflow.consume.retry import Policy
 from tests.support.pipeline import ROOT
+from tests.support.scripted_session import Life, Topic
 from tools import readme
 
 FOLDERS = ("", "benchmarks/**/", "docs/", "examples/", "orderflow/**/", "schemas/", "tests/**/", "tools/")
@@ -126,15 +129,48 @@ OTHER_PROGRAMS_NAMES = {
 """Errors of Kafka's protocol."""
 
 
-def test_a_failing_order_can_be_followed() -> None:
-    """Its road in docs/architecture.md leads through at most eight files, by functions that are there."""
+def road() -> List[Tuple[str, str]]:
+    """File and function of each step of a failing order, as docs/architecture.md tells them."""
     section = PAGES["docs/architecture.md"].split("\n## One failing order", 1)[1].split("\n## ", 1)[0]
-    steps = re.findall(r"\| `([\w/]+\.py)` \| `(\w+)` \|", section)
+    return re.findall(r"\| `([\w/]+\.py)` \| `(\w+)` \|", section)
+
+
+def test_a_failing_order_can_be_followed() -> None:
+    """Its road leads through at most eight files, by functions that are there."""
+    steps = road()
     sources = {file: _source(file) for file, _ in steps}
 
     assert len(steps) >= 5
     assert len(sources) <= FILES_ON_THE_ROAD
     assert [step for step in steps if f"def {step[1]}(" not in sources[step[0]]] == []
+
+
+def test_a_failing_order_takes_that_road() -> None:
+    """One that fails until its budget is used up passes all of it, in that order, up to the door to Kafka."""
+    passed: List[Tuple[str, str]] = []
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            passed.append((Path(frame.f_code.co_filename).name, frame.f_code.co_name))
+
+    topic = Topic()
+    topic.fill(1)
+    life = Life(topic, _fails, policy=Policy(max_retries=1, backoff_s=1.0))
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        life.drain()
+    finally:
+        sys.setprofile(before)
+
+    *steps, (door, _) = road()
+    left = iter(passed)
+    assert door == "transaction.py", "which a session in memory does not have"
+    assert [step for step in steps if step not in left] == []
+
+
+def _fails(order: Any) -> None:
+    raise ValueError("always")
 
 
 FILES_ON_THE_ROAD = 8
