@@ -3,14 +3,13 @@
 from typing import Dict, List, Optional, Tuple
 
 from orderflow.dlq.letter import FailureKind, Letter
-from orderflow.dlq.masking import Mask
+from orderflow.dlq.masking import NOTHING_HIDDEN, Mask
 from orderflow.dlq.sums import NOTHING, Amount, Sum
 from orderflow.dlq.tally import OTHERS
 from orderflow.dlq.timeline import Timeline, Window, incident
 
 MOST_GROUPS = 5_000
 """Kinds of failure that are told apart; with more, the small and old ones are counted together."""
-NOTHING_HIDDEN = Mask()
 ANY_OTHER = FailureKind("none", OTHERS)
 
 
@@ -85,8 +84,8 @@ class Groups:
     def _new(self, letter: Letter) -> Group:
         if len(self._groups) >= MOST_GROUPS:
             self._fold()
-        message = self._mask.letter(letter).detail[0]
-        group = Group(letter.kind, message, letter.position)
+        shown = self._mask.letter(letter)
+        group = Group(shown.kind, shown.detail[0], letter.position)
         return self._groups.setdefault(group.kind.fingerprint, group)
 
     def _fold(self) -> None:

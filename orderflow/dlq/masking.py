@@ -3,20 +3,18 @@
 What is selected, summed up or replayed is the dead letter itself. Only what is shown of it goes through here.
 """
 
-from typing import Any, FrozenSet, NamedTuple, Optional, Sequence
+from typing import Any, Callable, FrozenSet, NamedTuple, Optional, Sequence
 
-from orderflow.dlq.explain import Explanation
-from orderflow.dlq.letter import Letter, Order
+from orderflow.dlq.dialects import OWN
+from orderflow.dlq.explain import Explanation, created_ms, recognise
+from orderflow.dlq.letter import FailureKind, Letter, Order
 from orderflow.errors import Undecodable
 from orderflow.model import hidden
-from orderflow.model.dead_letter import CAUSE, MESSAGE, STACK
+from orderflow.model.dead_letter import CAUSE, REPLAY_PREFIX
 from orderflow.model.hidden import KEY, MASKED, TextKind, Words
 from orderflow.model.records import Header, Record
 
-__all__ = ["KEY", "MASKED", "Mask", "MaskedLetter", "is_masked"]
-
-
-MESSAGES = frozenset([MESSAGE, CAUSE, STACK])
+__all__ = ["KEY", "MASKED", "NOTHING_HIDDEN", "Mask", "MaskedLetter", "is_masked"]
 
 
 class MaskedLetter(Letter):
@@ -24,9 +22,9 @@ class MaskedLetter(Letter):
 
     __slots__ = ()
 
-    def __init__(self, letter: Letter, record: Record, order: Optional[Order]) -> None:
+    def __init__(self, letter: Letter, record: Record, order: Optional[Order], kind: FailureKind) -> None:
         super().__init__(record, _no_value, lambda partition, offset: letter.state)
-        self._kind = letter.kind
+        self._kind = kind
         self._order = order
 
     @property
@@ -52,10 +50,11 @@ class Mask(NamedTuple):
         if not self.names or isinstance(letter, MaskedLetter):
             return letter
         order, record, words = letter.order, letter.record, self.words(letter)
-        is_ours = letter.kind.stage == "decode"
-        headers = [_without(header, words, is_ours) for header in record.headers]
+        kind_of = _kinds(letter)
+        headers = [_without(header, words, kind_of(header[0])) for header in record.headers]
         copy = record._replace(key=self.key(record.key, words), value=None, headers=headers)
-        return MaskedLetter(letter, copy, None if order is None else self.order(order))
+        kind = _kind_without(letter.kind, words)
+        return MaskedLetter(letter, copy, None if order is None else self.order(order), kind)
 
     def words(self, letter: Letter) -> Words:
         """The hidden values of a dead letter, as they may stand in a text."""
@@ -72,18 +71,41 @@ class Mask(NamedTuple):
         return MASKED.encode() if KEY in self.names or words.are_in(key) else key
 
 
+NOTHING_HIDDEN = Mask()
+
+
 def is_masked(letter: Letter) -> bool:
     """Whether something of it is hidden, so that it is not the whole dead letter."""
     return isinstance(letter, MaskedLetter)
 
 
-def _without(header: Header, words: Words, is_ours: bool) -> Header:
-    """`is_ours`: the decoder has written its message."""
+def _kinds(letter: Letter) -> Callable[[str], TextKind]:
+    """What the headers of a dead letter are, by name. Those of the order itself may hold anything."""
+    dialect = recognise(letter.record.headers, created_ms(letter.record))
+    is_decoders = dialect.name == OWN.name and letter.kind.stage == "decode"
+    messages = {*dialect.message, *dialect.cause_message, *dialect.stack, CAUSE}
+
+    def kind_of(name: str) -> TextKind:
+        if name in messages:
+            return TextKind.OURS if is_decoders and name in dialect.message else TextKind.MESSAGE
+        is_known = dialect.is_diagnostic(name) or name.startswith(REPLAY_PREFIX)
+        return TextKind.ANY if is_known else TextKind.MESSAGE
+
+    return kind_of
+
+
+def _without(header: Header, words: Words, kind: TextKind) -> Header:
     name, value = header
-    kind = TextKind.ANY
-    if name in MESSAGES:
-        kind = TextKind.OURS if is_ours else TextKind.MESSAGE
     return name, None if value is None else words.out_of(value, kind)
+
+
+def _kind_without(kind: FailureKind, words: Words) -> FailureKind:
+    """Handlers choose reasons of their own, and may make them of a value."""
+    reason, error_class = kind.reason, kind.error_class
+    return kind._replace(
+        reason=None if reason is None else words.out_of_text(reason, TextKind.ANY),
+        error_class=None if error_class is None else words.out_of_text(error_class, TextKind.ANY),
+    )
 
 
 def _no_value(value: Optional[bytes]) -> Any:

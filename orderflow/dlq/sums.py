@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, S
 
 from orderflow.dlq import where
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.masking import NOTHING_HIDDEN, Mask
 from orderflow.dlq.selection import SelectionError, names_in
 
 MOST_OWNERS = 50_000
@@ -75,16 +76,19 @@ class Owners(NamedTuple):
 class Sums:
     """Adds up what was asked for, over all dead letters that it is given."""
 
-    def __init__(self, wanted: Wanted, order_fields: Sequence[str]) -> None:
+    def __init__(self, wanted: Wanted, order_fields: Sequence[str], mask: Mask = NOTHING_HIDDEN) -> None:
+        """`mask`: of messages and headers by which orders are told apart, hidden values are left out."""
         names, lookup_in = names_in(order_fields)
         self.wanted = wanted
+        self._names = names
+        self._mask = mask
         self.all = Sum()
         self._owners: Dict[Any, Sum] = {}
         self._folded: Optional[Sum] = None
         self._folded_number = 0
         self._amount = _read("--sum", wanted.sum, names, where.expression)
         self._by = _read("--by", wanted.by, names, where.name)
-        used = _names_used(wanted, names)
+        used = frozenset().union(*(self.names_in(text) for text in wanted))
         self._lookup_in = _in_the_order if used <= frozenset(order_fields) else lookup_in
 
     @property
@@ -92,8 +96,13 @@ class Sums:
         """Whether anything is to be added up at all."""
         return self.wanted != Wanted()
 
+    def names_in(self, text: Optional[str]) -> FrozenSet[str]:
+        """The names that are used in one of the expressions."""
+        return frozenset() if text is None else where.names_used(text, self._names)
+
     def add(self, letter: Letter) -> Amount:
         """Count one, and what it adds."""
+        letter = self._mask.letter(letter)
         lookup = self._lookup_in(letter)
         amount = self._amount_of(letter, lookup)
         self.all.add(amount)
@@ -152,11 +161,6 @@ def _in_the_order(letter: Letter) -> where.Lookup:
 
 def _nothing(name: str) -> None:
     return None
-
-
-def _names_used(wanted: Wanted, names: Sequence[str]) -> FrozenSet[str]:
-    texts = [text for text in wanted if text is not None]
-    return frozenset().union(*(where.names_used(text, names) for text in texts))
 
 
 NOTHING, NOT_A_NUMBER, UNDECODABLE = Amount(ZERO), Amount(None), Amount(None, decoded=False)

@@ -65,7 +65,9 @@ class Words:
     def out_of(self, data: bytes, kind: TextKind = TextKind.ANY) -> bytes:
         """A text without them, in bytes. Where the values are not known, it may quote any, and is hidden."""
         if not self._is_known and (kind is not TextKind.ANY or not _CODE.fullmatch(data)):
-            return _QUOTED.sub(_MASK, data) if kind is TextKind.OURS else _MASK
+            if kind is not TextKind.OURS:
+                return _MASK
+            data = _QUOTED.sub(_MASK, data)
         for word in self._long:
             data = data.replace(word, _MASK)
         data = self._without_a_part(data)

@@ -4,5 +4,5 @@ To read: request (all that was asked for), flags (how it is typed), judge (wheth
 back, and as what: origin), outlook (what a replay would do: source_topics, staleness), plan_file (the same,
 reviewed first), confirmed (what follows a yes), sending (the transactions: rate, refused), canary and
 returned (the first few, and why they came back), resuming (a job that stopped), fate and fates (what became
-of what was sent), text (how it is told).
+of what was sent), text (how it is told), masked (without what is hidden).
 """

@@ -10,6 +10,7 @@ from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.judge import Aids, Judge, Verdict
+from orderflow.dlq.replay.masked import shown_verdict
 from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
@@ -219,7 +220,7 @@ def look_ahead(bench: Bench, selection: Selection, watch: Watch) -> Outlook:
     progress = Progress(bench.desk.err)
     for letter in bench.letters(selection, progress):
         verdict = judge.verdict(letter)
-        outlook.add(letter, verdict)
+        outlook.add(letter, shown_verdict(verdict, letter, bench.desk.mask))
         watch(letter, verdict)
     progress.clear()
     return outlook

@@ -34,8 +34,9 @@ class Parcel(NamedTuple):
 class Refusals:
     """Those of one process at work on a job, named as they are found."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], shows_keys: bool = True) -> None:
         self._tell = tell
+        self._shows_keys = shows_keys
         self._untold: Dict[str, str] = {}
         self._named = 0
         self._in_a_row = 0
@@ -53,8 +54,8 @@ class Refusals:
             raise CommandError(f"Kafka refused {self._in_a_row} records one after the other: {reason}")
         self._named += 1
         if self._named <= MOST_NAMED:
-            key, target = shown_bytes(parcel.outgoing.key), escape(parcel.outgoing.topic)
-            told = f"{parcel.position} is not sent: Kafka refuses it for {target}, key {key}"
+            told = f"{parcel.position} is not sent: Kafka refuses it for {escape(parcel.outgoing.topic)}"
+            told += f", key {shown_bytes(parcel.outgoing.key)}" if self._shows_keys else ""
             self._tell(f"{told}: {escape(reason)}")
         if self._named == MOST_NAMED:
             self._tell("what else is refused stands in the job's record: `jobs show`")

@@ -12,6 +12,7 @@ from orderflow.dlq.replay import text as replay_text
 from orderflow.dlq.replay.confirmed import goal, send_job
 from orderflow.dlq.replay.flags import confirmed_by, rate_of, selection_of
 from orderflow.dlq.replay.judge import Terms
+from orderflow.dlq.replay.masked import shown_terms
 from orderflow.dlq.replay.outlook import Bench, look_ahead
 from orderflow.dlq.replay.plan_file import Plan, only, read_plan
 from orderflow.dlq.replay.request import Request, from_json
@@ -68,7 +69,7 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
     if desk.signals.requested:
         return desk.signals.exit_code
     done = bench.states.done.count
-    desk.note(replay_text.resumed_line(job, done, bench.request.terms))
+    desk.note(replay_text.resumed_line(job, done, shown_terms(bench.request.terms, desk.mask)))
     for line in replay_text.outlook_lines(outlook, bench.request.rate_per_s):
         desk.note(line)
     if outlook.to_send:

@@ -91,7 +91,7 @@ class Sending:
         self._pace = Pace(bench.request.rate_per_s)
         self._parcels: List[Parcel] = []
         """What the open transaction holds."""
-        self._refusals = Refusals(self._status.note)
+        self._refusals = Refusals(self._status.note, shows_keys=not bench.desk.mask.names)
         self._most = 0
         self._sent_here = 0
         self._by_reason: CounterOf[str] = Counter()

@@ -12,6 +12,7 @@ from orderflow.dlq.replay import text as replay_text
 from orderflow.dlq.replay.confirmed import confirm_and_send
 from orderflow.dlq.replay.flags import rate_of, request_of, selection_of
 from orderflow.dlq.replay.judge import Verdict
+from orderflow.dlq.replay.masked import shown_verdict
 from orderflow.dlq.replay.outlook import Bench, Outlook, Watch, look_ahead
 from orderflow.dlq.replay.plan_file import Drift, Plan, PlanWriter, only, read_plan
 from orderflow.dlq.replay.request import Request
@@ -76,7 +77,8 @@ def _show(desk: Desk, plan: Optional[PlanWriter]) -> Watch:
         if plan:
             plan.add(letter, verdict)
         if desk.json:
-            desk.say(to_json(replay_text.verdict_row(letter, verdict)))
+            shown = shown_verdict(verdict, letter, desk.mask)
+            desk.say(to_json(replay_text.verdict_row(letter, shown)))
 
     return watch
 

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from orderflow.cli.outage import Outage
 from orderflow.cli.port import OK_STATUS, UNAVAILABLE, Page, Port
@@ -11,11 +11,11 @@ from orderflow.cli.values import LISTEN_AT, argument
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, States
 from orderflow.dlq.desk import Desk, Progress, now_ms
-from orderflow.dlq.letter import NEW, Letter
+from orderflow.dlq.letter import NEW, FailureKind, Letter
 from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
-from orderflow.dlq.stock import METRICS, Stock, StockFigures
+from orderflow.dlq.stock import METRICS, MOST_ROWS, Stock, StockFigures
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.dlq.verbs.tail import note_loss, note_return
 from orderflow.exits import CommandError, TopicMissing
@@ -115,6 +115,8 @@ class Serving:
         self._board = board
         self._outage = outage
         self._stock = Stock()
+        self._kinds: Dict[str, FailureKind] = {}
+        """By fingerprint, as they are shown."""
         self._retention = Retention(None, None)
         self._show_at_s = self._look_at_s = 0.0
 
@@ -154,7 +156,14 @@ class Serving:
                 record = letter.record
                 at_ms = now_ms() if record.timestamp_ms is None else record.timestamp_ms
                 is_open = letter.state == NEW
-                self._stock.add(record.partition, record.offset, at_ms, letter.kind, is_open)
+                self._stock.add(record.partition, record.offset, at_ms, self._shown_kind(letter), is_open)
+
+    def _shown_kind(self, letter: Letter) -> FailureKind:
+        """The kind without what is hidden, as its reason becomes a label. Worked out once for each kind."""
+        kind = letter.kind
+        if kind.fingerprint not in self._kinds and len(self._kinds) < MOST_ROWS:
+            self._kinds[kind.fingerprint] = self._desk.mask.letter(letter).kind
+        return self._kinds.get(kind.fingerprint) or self._desk.mask.letter(letter).kind
 
     def _take(self, entries: "Audit", states: States) -> None:
         for entry in entries.poll():

@@ -29,7 +29,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     with Topic(desk) as topic:
         for letters in topic.read_all(selection):
             for letter in letters:
-                totals.add(letter)
+                totals.add(desk.mask.letter(letter))
                 unresolved.add(letter)
             sums.add_all(letters)
         row = totals_row(desk.dlq_topic, totals, unresolved.oldest_ms, Retention.of(topic.settings()))
