@@ -1,5 +1,6 @@
 """Where an error began: the innermost causes of an error, and the one frame that is kept of it."""
 
+import re
 import traceback
 from functools import lru_cache
 from types import FrameType, TracebackType
@@ -13,6 +14,16 @@ LONGEST = 200
 
 TOOLKIT, GENERATED, INSTALLED, OWN = range(4)
 """Whose code a frame runs, the least telling first. The toolkit's and the standard library's never count."""
+
+_LINE = re.compile(r":[0-9]+(?= in [^<]|\)$)")
+
+
+def place_of(frame: str) -> str:
+    """The frame without its line, which moves with every change above it: file and function make a group.
+
+    A function without a name of its own (`<lambda>`, `<module>`) keeps its line: nothing else tells it apart.
+    """
+    return _LINE.sub("", frame, count=1)
 
 
 def roots_of(error: BaseException) -> List[BaseException]:

@@ -17,6 +17,7 @@ from orderflow.dlq.dialects import (
     text_of,
 )
 from orderflow.dlq.frames import CAUSED_BY, frame_of, names_the_bug
+from orderflow.frames import place_of
 from orderflow.model import dead_letter as own
 from orderflow.model.records import Headers, Record
 
@@ -204,11 +205,14 @@ def _fingerprint(facts: Facts) -> str:
 def fingerprint_of(kind: Tuple[Optional[str], ...], message: Optional[str], frame: Optional[str]) -> str:
     """16 hex digits that failures of a kind share: reason, stage and classes of errors, and where they began.
 
-    Where no frame is known, what the message says decides, and where only one of a library is, both do.
+    That is file and function: the line is another one after the next deploy. Where no frame is known, what
+    the message says decides, and where only one of a library is, both do.
     """
     if frame is None:
         return own.fingerprint(kind[0], kind[1], "\0".join(filter(None, kind[2:])), message)
-    where = f"@{frame}" if names_the_bug(frame) else f"@{frame} {own.normalised(message or '')}"
+    where = f"@{place_of(frame)}"
+    if not names_the_bug(frame):
+        where += f" {own.normalised(message or '')}"
     return own.digest_of((*(part or "" for part in kind), where))
 
 

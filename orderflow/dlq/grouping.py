@@ -16,7 +16,7 @@ ANY_OTHER = FailureKind("none", OTHERS)
 class Group:
     """One kind of failure: how often, when, how much, and what one of them said."""
 
-    __slots__ = ("first_ms", "kind", "last_ms", "message", "position", "sum", "timeline")
+    __slots__ = ("first_ms", "kind", "last_ms", "message", "position", "states", "sum", "timeline")
 
     def __init__(self, kind: FailureKind, message: Optional[str], position: str) -> None:
         self.kind = kind
@@ -28,6 +28,8 @@ class Group:
         self.first_ms: Optional[int] = None
         self.last_ms: Optional[int] = None
         self.timeline = Timeline()
+        self.states: Dict[str, int] = {}
+        """How many are in each state, as far as they were told."""
 
     @property
     def count(self) -> int:
@@ -44,9 +46,15 @@ class Group:
             if self.last_ms is None or at_ms > self.last_ms:
                 self.last_ms = at_ms
 
+    def add_state(self, state: str, number: int = 1) -> None:
+        """Count as many in this state."""
+        self.states[state] = self.states.get(state, 0) + number
+
     def take(self, other: "Group") -> None:
         """Count another group as part of this one."""
         self.sum.take(other.sum)
+        for state, number in other.states.items():
+            self.add_state(state, number)
         self.timeline.take(other.timeline)
         times = [self.first_ms, self.last_ms, other.first_ms, other.last_ms]
         known = [at_ms for at_ms in times if at_ms is not None]
@@ -60,12 +68,13 @@ class Groups:
         self._mask = mask
         self._groups: Dict[str, Group] = {}
 
-    def add(self, letter: Letter, amount: Amount = NOTHING) -> None:
-        """Count one dead letter in its group."""
+    def add(self, letter: Letter, amount: Amount = NOTHING) -> Group:
+        """Count one dead letter in its group, which is returned."""
         group = self._groups.get(letter.kind.fingerprint)
         if group is None:
             group = self._new(letter)
         group.add(letter.record.timestamp_ms, amount)
+        return group
 
     def rows(self) -> List[Group]:
         """The groups, the most frequent first, then the latest; what was counted together comes last."""

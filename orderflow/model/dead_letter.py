@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import List, NamedTuple, Optional, Tuple
 
 from orderflow.errors import Failure
+from orderflow.frames import place_of
 from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Header, Headers, Outgoing, Record
 
@@ -173,16 +174,16 @@ def digest_of(parts: Tuple[str, ...]) -> str:
 
 
 def fingerprint_of(failure: Failure) -> str:
-    """The fingerprint of a failure: a handler's by kind and frame, any other's by kind and message.
+    """The fingerprint of a failure: a handler's by kind and function, any other's by kind and message.
 
-    The frame tells what a message cannot: that of `KeyError: 'SKU-7'` is the key. A failure of a handler that
-    has no frame (nothing of the handler's ran) goes by its message.
+    The function tells what a message cannot: that of `KeyError: 'SKU-7'` is the key. A failure of a handler
+    that has no frame (nothing of the handler's ran) goes by its message.
     """
     reason, stage, error_class, message = failure[:4]
     if failure.frame is None or stage != "process":
         return fingerprint(reason, stage, error_class, message)
     causes = {cause.error_class for cause in failure.causes}
-    return digest_of((reason, stage, error_class, *sorted(causes), f"@{failure.frame}"))
+    return digest_of((reason, stage, error_class, *sorted(causes), f"@{place_of(failure.frame)}"))
 
 
 FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")

@@ -53,13 +53,46 @@ def test_one_bug_is_one_group() -> None:
 
 
 def test_two_bugs_are_two_groups() -> None:
-    """The same error in two lines, and two errors in the same line."""
-    stack = '  File "/app/shop/prices.py", line {}, in total\n'
+    """The same error in two functions, and two errors in the same function."""
+    stack = '  File "/app/shop/prices.py", line 21, in {}\n'
     letters = [
-        died("x", stack.format(line), kind) for line in (21, 35) for kind in ("KeyError", "ValueError")
+        died("x", stack.format(name), kind)
+        for name in ("total", "tax")
+        for kind in ("KeyError", "ValueError")
     ]
 
     assert len(counted(*letters).rows()) == 4
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        '  File "/app/shop/prices.py", line {}, in total\n',
+        "x.Y: z\n\tat com.shop.Pricing.total(Pricing.java:{})\n",
+    ],
+)
+def test_a_deploy_that_moves_the_line_begins_no_new_group(stack: str) -> None:
+    """Since when it fails would be wrong, and the alarm for new kinds would ring for an old one."""
+    assert len(counted(*(died("x", stack.format(line)) for line in (21, 35))).rows()) == 1
+
+
+def test_functions_without_a_name_are_told_apart_by_their_lines() -> None:
+    """A file may have many lambdas."""
+    stack = '  File "/app/shop/prices.py", line {}, in <lambda>\n'
+
+    assert len(counted(*(died("x", stack.format(line)) for line in (21, 35))).rows()) == 2
+
+
+def test_what_is_counted_together_keeps_its_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report tells of each group what became of it, also where groups are folded."""
+    monkeypatch.setattr(grouping, "MOST_GROUPS", 4)
+    groups = Groups()
+    for number, mark in enumerate("aabcdefg"):
+        groups.add(letter(mark)).add_state("new" if number % 2 else "replayed")
+    rows = groups.rows()
+
+    assert all(sum(group.states.values()) == group.count for group in rows)
+    assert sum(group.states["new"] for group in rows if "new" in group.states) == 4
 
 
 def test_a_frame_in_a_header_counts_like_one_in_a_stack_trace() -> None:

@@ -228,13 +228,14 @@ def test_normalising_any_message_takes_linear_time(part: str) -> None:
     assert time.process_time() - began_s < 0.2
 
 
-def test_the_kind_of_a_handlers_failure_is_its_class_and_frame() -> None:
+def test_the_kind_of_a_handlers_failure_is_its_class_and_function() -> None:
     """Its message is often the key that was missing: one bug would be 450 groups."""
     there = Failure("process.failed", "process", "KeyError", "'QM'", True, frame="shop/prices.py:21 in total")
     elsewhere = there._replace(frame="shop/prices.py:34 in tax")
     caused = there._replace(causes=(Cause("OSError", "gone"),))
 
     assert fingerprint_of(there) == fingerprint_of(there._replace(message="'GT'"))
+    assert fingerprint_of(there) == fingerprint_of(there._replace(frame="shop/prices.py:22 in total"))
     assert fingerprint_of(caused) == fingerprint_of(there._replace(causes=(Cause("OSError", "back"),)))
     assert 4 == len({fingerprint_of(one) for one in (there, elsewhere, caused, there._replace(frame=None))})
 
