@@ -5,7 +5,7 @@ from typing import Any, Mapping, Optional
 import pytest
 
 from orderflow.dlq.masking import Mask
-from orderflow.dlq.replay.fate import Fate, Held, Sent, counted, where_it_is
+from orderflow.dlq.replay.fate import Asked, Fate, Held, Sent, counted, jobs_of, times_together, where_it_is
 from orderflow.dlq.replay.returned import returned_lines
 from orderflow.errors import Undecodable
 from orderflow.model.commit_metadata import Commit, Entry, PageName
@@ -90,3 +90,27 @@ def test_a_canary_says_why_it_tripped() -> None:
 def test_a_canary_that_did_not_come_back_says_nothing_of_groups() -> None:
     """There are none."""
     assert list(returned_lines([], decode, Mask())) == []
+
+
+def test_the_times_of_jobs_are_read_once() -> None:
+    """Jobs of one hour are found in one go; the days between two incidents are not read."""
+    hour, day = 3_600_000, 86_400_000
+    asked = [
+        Asked("b", day + hour, day + 2 * hour),
+        Asked("a", day, day + hour),
+        Asked("c", 9 * day, 9 * day),
+    ]
+    slack = 600_000
+
+    assert times_together(asked) == [
+        (day - slack, day + 2 * hour + slack),
+        (9 * day - slack, 9 * day + slack),
+    ]
+
+
+def test_an_order_is_found_by_each_job_that_sent_it() -> None:
+    """It carries the marks of all its replays; what is no job of ours is passed over."""
+    marks = [("orders.replay.job", value) for value in (b"one", b"one", None, b"\xff", b"other")]
+    record = Record("orders", 0, 7, 0, "CreateTime", None, None, marks)
+
+    assert jobs_of(record, {"one", "two"}) == {"one"}

@@ -1,5 +1,6 @@
 """The page of an incident: everything in it, nothing from elsewhere, and hostile text stays text."""
 
+import re
 import stat
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 
 from orderflow.cli.private_file import write_private
+from orderflow.dlq import sums as sums_module
 from orderflow.dlq.audit import Job
 from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import Letter
@@ -159,3 +161,16 @@ def test_a_page_is_written_whole_for_its_owner_alone(tmp_path: Path) -> None:
         write_private(str(path), "other")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text("utf-8") == "text"
+
+
+def test_the_number_of_others_is_about_right_where_not_all_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the verbs say it: early ones of the small may be counted again."""
+    monkeypatch.setattr(sums_module, "MOST_OWNERS", 4)
+    told = Sums(Wanted("price * quantity", "customer_id"), ["customer_id", "price", "quantity"])
+    for number in range(9):
+        told.add(letter(number, {"customer_id": f"C{number}", "price": 1.0, "quantity": number}))
+
+    assert "about " not in report(incident("plain"))
+    assert re.search("about [0-9]+ others", report(incident("plain")._replace(sums=told)))

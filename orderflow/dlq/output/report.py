@@ -159,7 +159,8 @@ def _owners(incident: Incident) -> Iterator[Html]:
     yield element("h2", f"By {sums.wanted.by}")
     rows = [(owner_text(owner), one) for owner, one in owners.first]
     if owners.others is not None:
-        rows.append((f"{owners.number_of_others:,} others", owners.others))
+        about = "" if owners.is_complete else "about "
+        rows.append((f"{about}{owners.number_of_others:,} others", owners.others))
     heading = [sums.wanted.by, "Orders", *(["Sum"] if with_sums else [])]
     cells = [
         [name, f"{one.count:,}", *([decimal_text(one.total)] if with_sums else [])] for name, one in rows

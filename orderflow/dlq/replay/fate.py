@@ -4,7 +4,7 @@ The answer is the group's position in the topic that they were sent to: what it 
 orders its commit lists as waiting. No dead letter is needed for it, and no results topic.
 """
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orderflow.dlq.output.envelope import Json
 from orderflow.kafka.group_view import GroupView
@@ -12,6 +12,7 @@ from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
+from orderflow.model.records import Record
 
 ASK_S = 5.0
 
@@ -98,30 +99,62 @@ def counted(fate: Fate, sent: Sequence[Sent], held: Mapping[int, Held]) -> Fate:
     )
 
 
-def fate_of(
-    client: Mapping[str, object], group: str, topic: str, job: str, begin_ms: int, end_ms: int
-) -> Fate:
-    """What became of what this job sent to the topic. Raises CommandError where it cannot be read."""
+class Asked(NamedTuple):
+    """A job, and the time in which it sent."""
+
+    job: str
+    begin_ms: int
+    end_ms: int
+
+
+def fates_of(client: Mapping[str, object], group: str, topic: str, asked: Sequence[Asked]) -> Dict[str, Fate]:
+    """What became of what these jobs sent to the topic, by job. The group is asked once, the topic read once.
+
+    Raises CommandError where it cannot be read.
+    """
     fate = Fate(topic, group)
     view = GroupView(client, group, topic, ASK_S).look()
-    if view.committed is None:
-        return fate._replace(unknown="; ".join(view.unknown))
+    unknown = "; ".join(view.unknown) if view.committed is None else ""
     if not view.committed:
-        return fate._replace(unknown=f"group {group} has committed nothing on {topic}")
+        unknown = unknown or f"group {group} has committed nothing on {topic}"
+        return {one.job: fate._replace(unknown=unknown) for one in asked}
     with Reader(consumer_config(client, group), topic) as reader:
-        span = Range(since_ms=max(0, begin_ms - CLOCK_SLACK_MS), until_ms=end_ms + CLOCK_SLACK_MS)
-        mark = (REPLAY_JOB, job.encode())
-        sent = [
-            Sent(record.partition, record.offset, record.key)
-            for batch in reader.read(reader.spans(span))
-            for record in batch
-            if mark in record.headers
-        ]
+        sent = _sent(reader, asked)
         held = {
             number: _held(reader, number, one.offset, view.commits.get(number))
             for number, one in view.committed.items()
         }
-    return counted(fate, sent, held)
+    return {one.job: counted(fate, sent[one.job], held) for one in asked}
+
+
+def _sent(reader: Reader, asked: Sequence[Asked]) -> Dict[str, List[Sent]]:
+    """What each job sent, by the mark that it left."""
+    sent: Dict[str, List[Sent]] = {one.job: [] for one in asked}
+    for begin_ms, end_ms in times_together(asked):
+        spans = reader.spans(Range(since_ms=begin_ms, until_ms=end_ms))
+        for batch in reader.read(spans):
+            for record in batch:
+                for job in jobs_of(record, sent):
+                    sent[job].append(Sent(record.partition, record.offset, record.key))
+    return sent
+
+
+def times_together(asked: Sequence[Asked]) -> List[Tuple[int, int]]:
+    """When these jobs may have sent, in the order of time: no time twice, and none between them."""
+    found: List[Tuple[int, int]] = []
+    for _, begin_ms, end_ms in sorted(asked, key=lambda one: one.begin_ms):
+        begin_ms, end_ms = max(0, begin_ms - CLOCK_SLACK_MS), end_ms + CLOCK_SLACK_MS
+        if found and begin_ms <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end_ms))
+        else:
+            found.append((begin_ms, end_ms))
+    return found
+
+
+def jobs_of(record: Record, known: Container[str]) -> Set[str]:
+    """The jobs that marked the record, each once however often it did."""
+    values = (value for name, value in record.headers if name == REPLAY_JOB and value is not None)
+    return {job for job in (value.decode("utf-8", "replace") for value in values) if job in known}
 
 
 def _held(reader: Reader, partition: int, committed: int, commit: Optional[Commit]) -> Held:

@@ -47,7 +47,8 @@ def _list(desk: Desk) -> int:
 
 
 def _show(desk: Desk, name: str) -> int:
-    job, fates = find_job(desk, name), Fates(desk)
+    job = find_job(desk, name)
+    fates = Fates(desk, [job])
     came_back, became = fates.came_back(job), fates.of(job)
     if desk.json:
         rows = [fate.row(back) for fate, back in became]

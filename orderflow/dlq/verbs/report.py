@@ -3,13 +3,13 @@
 import argparse
 from collections import Counter
 from typing import Counter as CounterOf
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from orderflow.cli.private_file import write_private
 from orderflow.dlq import sum_flags
 from orderflow.dlq.audit_topic import read_jobs
 from orderflow.dlq.desk import Desk, now_ms
-from orderflow.dlq.grouping import MOST_GROUPS, Groups
+from orderflow.dlq.grouping import Groups
 from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
 from orderflow.dlq.replay.fates import Fates
@@ -17,7 +17,7 @@ from orderflow.dlq.retention import Retention
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected, wanted_of
 from orderflow.dlq.sums import NOTHING, Sums
-from orderflow.dlq.tally import OTHERS, Unresolved
+from orderflow.dlq.tally import Unresolved
 from orderflow.dlq.timeline import Window
 from orderflow.dlq.topic import Topic, audit_topics
 from orderflow.exits import CommandError
@@ -35,13 +35,12 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """Read everything that is selected, in whatever state it is, and write the page."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
     groups, totals = Groups(desk.mask), Unresolved()
-    states: Dict[str, CounterOf[str]] = {}
     with Topic(desk) as topic:
-        _count(topic, selection, groups, states, totals, sums)
+        _count(topic, selection, groups, totals, sums)
         retention = Retention.of(topic.settings())
     if desk.signals.requested:
         return desk.signals.exit_code
-    stories = [GroupStory(group, states.get(group.kind.fingerprint, {})) for group in groups.rows()]
+    stories = [GroupStory(group, group.states) for group in groups.rows()]
     window = groups.window(1)
     notes: List[str] = []
     incident = Incident(
@@ -49,7 +48,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         now_ms(),
         _filters(args),
         stories,
-        sum(states.values(), Counter()),
+        _all_states(stories),
         window,
         sums,
         list(_jobs(desk, window, notes)),
@@ -61,22 +60,18 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     return desk.signals.exit_code
 
 
-def _count(
-    topic: Topic,
-    selection: Selection,
-    groups: Groups,
-    states: Dict[str, CounterOf[str]],
-    totals: Unresolved,
-    sums: Sums,
-) -> None:
+def _count(topic: Topic, selection: Selection, groups: Groups, totals: Unresolved, sums: Sums) -> None:
     for letters in topic.read_all(selection):
         for letter in letters:
             totals.add(letter)
-            groups.add(letter, sums.add(letter) if sums.asked else NOTHING)
-            mark = letter.kind.fingerprint
-            if mark not in states and len(states) >= MOST_GROUPS:
-                mark = OTHERS
-            states.setdefault(mark, Counter())[letter.state] += 1
+            groups.add(letter, sums.add(letter) if sums.asked else NOTHING).add_state(letter.state)
+
+
+def _all_states(stories: Sequence[GroupStory]) -> Dict[str, int]:
+    found: CounterOf[str] = Counter()
+    for story in stories:
+        found.update(story.states)
+    return dict(found)
 
 
 def _filters(args: argparse.Namespace) -> str:
@@ -94,7 +89,7 @@ def _jobs(desk: Desk, window: Optional[Window], notes: List[str]) -> Iterator[Jo
     try:
         begin_ms = 0 if window is None else window.begin_ms
         jobs = [job for job in read_jobs(audit_topics(desk)) if job.changed_ms >= begin_ms]
-        fates = Fates(desk)
+        fates = Fates(desk, jobs[:MOST_JOBS])
     except CommandError as error:
         notes.append(f"What was done cannot be told: {error}")
         return
