@@ -138,8 +138,8 @@ def test_each_call_is_timed_from_its_own_beginning(live: NewLife, seventh: str) 
 
     timed = live(topic, handler, workers=3).drain().engine.reading().calls
 
-    assert timed[SUCCEEDED].sum_s == pytest.approx(sum(done_s), abs=0.05)
-    assert timed[REJECTED].sum_s == pytest.approx(sum(failed_s), abs=0.05)
+    assert timed[SUCCEEDED].sum_s == pytest.approx(sum(done_s), rel=0.5, abs=0.05)
+    assert timed[REJECTED].sum_s == pytest.approx(sum(failed_s), rel=0.5, abs=0.05)
 
 
 def test_orders_that_wait_hold_their_memory_however_their_call_began(live: NewLife) -> None:
