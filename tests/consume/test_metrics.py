@@ -4,9 +4,14 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from typing import Iterator, List, Tuple
+from itertools import accumulate
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 import orderflow.cli.port
 from orderflow.cli.exposition import Exposition
@@ -15,7 +20,7 @@ from orderflow.consume.catalogue import METRICS, stage_of
 from orderflow.consume.durations import SUCCEEDED, Durations
 from orderflow.consume.figures import Figures, Health, PartitionFigures, Stop
 from orderflow.consume.metrics import STALE_S, Metrics
-from orderflow.model.metric import COUNTER, GAUGE, HISTOGRAM, Metric
+from orderflow.model.metric import BOUNDS_S, COUNTER, GAUGE, HISTOGRAM, Histogram, Metric
 from tests.support.scripted_session import Clock
 
 ASKED = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -128,6 +133,66 @@ def test_a_page_of_64_partitions_is_made_in_a_fraction_of_what_a_scrape_may_take
     exposition = Exposition(METRICS, lambda: some_figures()._replace(partitions=partitions))
 
     assert exposition.page().count(b"\n") < 1_300
+
+
+FAMILIES: Dict[str, Any] = {
+    COUNTER: CounterMetricFamily,
+    GAUGE: GaugeMetricFamily,
+    HISTOGRAM: HistogramMetricFamily,
+}
+
+
+def of_library(figures: Figures) -> str:
+    """The page as the library writes it from nothing."""
+
+    class Families:
+        def collect(self) -> Iterator[Any]:
+            """Every metric."""
+            for metric in METRICS:
+                family = FAMILIES[metric.kind](metric.name, metric.meaning, labels=metric.labels)
+                for labels, value in metric.read(figures):
+                    if isinstance(value, Histogram):
+                        counts = zip([*map(repr, BOUNDS_S), "+Inf"], map(float, accumulate(value.counts)))
+                        family.add_metric(labels, list(counts), value.sum_s)
+                    else:
+                        family.add_metric(labels, float(value))
+                yield family
+
+    registry = CollectorRegistry()
+    registry.register(Families())  # type: ignore[arg-type]
+    return generate_latest(registry).decode()
+
+
+def figures_of(reasons: List[str], partitions: List[int], unseen: Optional[int]) -> Figures:
+    """Figures with these labels."""
+    stop = None if unseen is None else Stop("full", unseen / 7)
+    each = PartitionFigures(waiting=3, unseen=unseen, stop=stop)
+    return some_figures()._replace(
+        retries={reason: place for place, reason in enumerate(reasons)},
+        partitions={number: each._replace(careful=number) for number in partitions},
+    )
+
+
+HOSTILE = ['a"b\\\n\u2028 7', "", " ", "#"]
+LABELS = st.builds(
+    figures_of,
+    st.lists(st.one_of(st.text(max_size=6), st.sampled_from(HOSTILE)), max_size=3, unique=True),
+    st.lists(st.integers(0, 99), max_size=3, unique=True),
+    st.one_of(st.none(), st.integers(0, 10**15)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LABELS, min_size=1, max_size=3))
+@example([figures_of(HOSTILE, [1, 2], 7), figures_of(HOSTILE, [2, 1], 8), figures_of([], [], None)])
+def test_every_page_is_the_one_that_the_library_would_write(shown: List[Figures]) -> None:
+    """Whatever comes and goes between two scrapes, and whatever a handler calls its reasons."""
+    now: List[Figures] = []
+    exposition = Exposition(METRICS, lambda: now[-1])
+    for figures in shown:
+        now.append(figures)
+        *lines, _, _, _ = exposition.page().decode().rstrip("\n").split("\n")
+        assert "\n".join(lines) + "\n" == of_library(figures)
 
 
 @pytest.mark.parametrize(
