@@ -159,7 +159,7 @@ def of_library(figures: Figures) -> str:
                 yield family
 
     registry = CollectorRegistry()
-    registry.register(Families())  # type: ignore[arg-type]
+    registry.register(Families())
     return generate_latest(registry).decode()
 
 
