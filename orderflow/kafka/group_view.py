@@ -23,6 +23,7 @@ from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import missing_right
 from orderflow.kafka.topics import id_of
 from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.records import time_of
 
 _LOOK_S = 0.1
 _Answer = TypeVar("_Answer")
@@ -102,9 +103,16 @@ class GroupView:
         found = self._answer(
             "the age of unseen orders",
             self._topic,
-            lambda: _first_times(config, self._topic, places, wait_s),
+            lambda: self._times(config, places, wait_s),
         )
         return found or {}
+
+    def _times(self, config: Mapping[str, Any], places: Mapping[int, int], wait_s: float) -> Dict[int, int]:
+        consumer: Any = started(Consumer, config)
+        try:
+            return first_times(consumer, self._topic, places, wait_s)
+        finally:
+            consumer.close()
 
     def dead_since(self, topic: str, since_ms: int) -> Optional[int]:
         """About how many records a topic got since then; None where that cannot be found out."""
@@ -220,23 +228,18 @@ def _id_in(described: Any) -> Optional[str]:
         return None
 
 
-def _first_times(
-    config: Mapping[str, Any], topic: str, places: Mapping[int, int], timeout_s: float
-) -> Dict[int, int]:
-    consumer: Any = started(Consumer, config)
+def first_times(consumer: Any, topic: str, places: Mapping[int, int], timeout_s: float) -> Dict[int, int]:
+    """When the first record from each offset on was published; without those that have no time."""
     found: Dict[int, int] = {}
     done: Set[int] = set()
     deadline_s = time.monotonic() + timeout_s
-    try:
-        consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in places.items()])
-        while len(done) < len(places) and time.monotonic() < deadline_s:
-            for message in consumer.consume(100, _LOOK_S):
-                partition = message.partition()
-                error = message.error()
-                if error is None and partition not in done and message.timestamp()[0]:
-                    found[partition] = message.timestamp()[1]
-                if error is None or error.code() == KafkaError._PARTITION_EOF:
-                    done.add(partition)
-    finally:
-        consumer.close()
+    consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in places.items()])
+    while len(done) < len(places) and time.monotonic() < deadline_s:
+        for message in consumer.consume(100, _LOOK_S):
+            partition, error = message.partition(), message.error()
+            if error is None and partition not in done:
+                _, at_ms = time_of(message)
+                found.update({} if at_ms is None else {partition: at_ms})
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                done.add(partition)
     return found

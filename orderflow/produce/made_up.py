@@ -122,7 +122,7 @@ class MadeUpValues:
         if kind == "long":
             return lambda: (self._run << 24) + self._number
         if kind == "int":
-            return lambda: (self._run >> 8 << 7) + self._number
+            return lambda: ((self._run >> 8 << 7) + self._number) % 2**31
         return self._field(field)
 
     def _of(self, part: Any, words: str) -> Make:

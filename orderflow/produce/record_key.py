@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Optional
 from orderflow.avro.evolution import value_types
 from orderflow.avro.schema import Schema, definition_of, definitions, describe
 from orderflow.exits import UsageError
+from orderflow.model.moments import Nanoseconds
 from orderflow.model.text import did_you_mean
 
 Order = Dict[str, Any]
@@ -42,6 +43,6 @@ def key_bytes(value: Any) -> Optional[bytes]:
     """A value as the key of a record: bytes as they are, times in ISO 8601, anything else as its text."""
     if value is None or isinstance(value, bytes):
         return value
-    if isinstance(value, (date, datetime, time)):
+    if isinstance(value, (date, datetime, time, Nanoseconds)):
         return value.isoformat().encode()
     return str(value).encode()

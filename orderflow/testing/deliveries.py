@@ -19,6 +19,7 @@ from orderflow.errors import Failure, UnknownSchema
 from orderflow.model import dead_letter
 from orderflow.model.orders import Order, OrderRules, own_rules
 from orderflow.model.records import Headers, Outgoing
+from orderflow.produce.record_key import key_bytes
 from orderflow.testing.memory import DEAD_LETTERS, RESULTS, Clock, MemorySession, Topic, engine_on
 
 Given = Union[Order, bytes, None]
@@ -166,7 +167,7 @@ class _Counter:
         if not isinstance(order, dict):
             return None
         field = key or ("order_id" if "order_id" in order else None)
-        return None if field is None else str(order[field]).encode()
+        return None if field is None else key_bytes(order[field])
 
     def _engine(self, session: MemorySession, clock: Clock, story: "_Story") -> Engine:
         world = World(clock, clock.time_of_day, lambda: 0.5, story.report)

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.broker
 LONG = pytest.mark.chaos
 """Left to `make audit` and `make chaos`, so that `make test` stays short."""
 AT_ONCE_S = 3.0
+STARTING_S = 1.5
+"""For a script to start on a busy machine."""
 
 
 class Secured:
@@ -392,6 +394,24 @@ OTHERS: Dict[str, Any] = {
     "write audit": ("operator", "Write --topic orders-dlq-audit", REPLAY, "{dlq}-audit", "WRITE"),
     "replayer's id": ("operator", "--transactional-id", REPLAY, "{dlq}-replayer", "WRITE"),
 }
+
+
+def test_health_without_any_right_says_what_it_cannot_find_out(guarded: Callable[..., Guarded]) -> None:
+    """In time, with the right that each answer would need; it never calls well what it cannot see."""
+    shop = guarded()
+    shop.put(rows(3))
+    shop.drain("works")
+    began_s = time.monotonic()
+    finished = shop.run_as("importer", "dlq_handler.py", "health")
+    took_s = time.monotonic() - began_s
+
+    told = finished.out + finished.err
+    assert finished.code == 1, told
+    assert f"the right DESCRIBE on group {shop.group} is missing" in told
+    for topic in (shop.orders_topic, shop.dlq_topic):
+        assert f"the right DESCRIBE on topic {topic} is missing" in told
+    assert "Traceback" not in told
+    assert took_s < AT_ONCE_S + STARTING_S, told
 
 
 @LONG

@@ -129,3 +129,21 @@ def test_the_first_field_that_ends_like_an_id_tells_orders_apart() -> None:
         == "orderNumber"
     )
     assert id_field([field("city", "string")]) is None
+
+
+class Highest(random.Random):
+    """Always the largest number of so many bits."""
+
+    def getrandbits(self, bits: int) -> int:
+        """All of them set."""
+        return (1 << bits) - 1
+
+
+def test_an_id_that_is_an_int_has_31_bits_however_high_it_begins() -> None:
+    """One run in 16 million began so high that its 129th order could not be encoded."""
+    of_int = schema(field("shipment_id", "int"))
+    made = made_up_orders(of_int, Highest(1), steady_clock_ms())
+
+    numbers = [order["shipment_id"] for order in itertools.islice(made, 300)]
+
+    assert len(set(numbers)) == 300 and all(0 <= number < 2**31 for number in numbers)

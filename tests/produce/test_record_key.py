@@ -10,6 +10,7 @@ import pytest
 
 from orderflow.avro.schema import Schema, load_schema
 from orderflow.exits import UsageError
+from orderflow.model.moments import LocalTimestampNanos, TimestampNanos
 from orderflow.produce.record_key import key_bytes, key_reader
 
 ADDRESS = {"type": "record", "name": "Address", "fields": [{"name": "city", "type": "string"}]}
@@ -32,6 +33,8 @@ def schema(**types: Any) -> Schema:
         (UUID(int=1), b"00000000-0000-0000-0000-000000000001"),
         (date(2026, 1, 2), b"2026-01-02"),
         (datetime(2026, 1, 2, 3, tzinfo=timezone.utc), b"2026-01-02T03:00:00+00:00"),
+        (TimestampNanos(1_764_000_000_123_456_789), b"2025-11-24T16:00:00.123456789Z"),
+        (LocalTimestampNanos(1_764_000_000_000_000_000), b"2025-11-24T16:00:00"),
         (None, None),
     ],
 )

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import random
-from typing import Any, Dict, Iterator, List
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 
@@ -24,6 +27,7 @@ ORDER = {
     "price": 9.5,
     "timestamp": 1_764_000_000_000,
 }
+T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 Order = Dict[str, Any]
 
 
@@ -194,3 +198,28 @@ def test_an_async_handler_runs_on_an_event_loop() -> None:
         ("mails", b"k"),
     ]
     assert ("a", b"b") in fate.results[1].headers
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "key"),
+    [
+        (["null", "string"], None, None),
+        ("bytes", b"\xff\x00", b"\xff\x00"),
+        ({"type": "long", "logicalType": "timestamp-millis"}, T0, b"2026-01-02T03:04:05+00:00"),
+        ("int", 7, b"7"),
+    ],
+)
+def test_the_key_is_the_one_that_the_producer_makes(
+    part: Any, value: Any, key: Optional[bytes], tmp_path: Path
+) -> None:
+    """None, bytes and times too: what waits behind what depends on it."""
+    path = tmp_path / "shipment.avsc"
+    seen: List[Optional[bytes]] = []
+    fields = [{"name": "sent_as", "type": part}]
+    path.write_text(json.dumps({"type": "record", "name": "Shipment", "fields": fields}), encoding="utf-8")
+
+    def note(order: Order, delivery: Delivery) -> None:
+        seen.append(delivery.key)
+
+    assert one(note, {"sent_as": value}, schema=path, key="sent_as").processed
+    assert seen == [key]
