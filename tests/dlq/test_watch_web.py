@@ -1,6 +1,7 @@
 """The live screen in a browser: who may look at it. Needs textual-serve, which is optional."""
 
 import asyncio
+import time
 from typing import Any, Dict, Optional
 
 import pytest
@@ -65,3 +66,19 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert "https://" not in text
     assert f'"ws://{HERE}/ws"' in text
     assert "<title>&lt;watch&gt;</title>" in text
+
+
+def test_a_visitor_does_not_hold_up_the_end() -> None:
+    """Ctrl-C ends it although somebody still looks."""
+
+    async def look() -> float:
+        app = await Serving("exec head -c 1", "127.0.0.1", 8090, "watch")._make_app()
+        client = TestClient(TestServer(app))
+        async with client, client.ws_connect("/ws", headers={"Host": HERE}) as socket:
+            began_s = time.monotonic()
+            reading = asyncio.ensure_future(socket.receive())  # a browser answers the good-bye
+            await client.server.close()
+            await reading
+        return time.monotonic() - began_s
+
+    assert asyncio.run(look()) < 5

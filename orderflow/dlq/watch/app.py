@@ -102,6 +102,7 @@ class Watch(App[int]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #head { height: 1; text-style: bold; }
+    #told { height: 1; }
     #foot { height: 1; color: $text-muted; }
     DataTable { height: 1fr; }
     Input { display: none; height: 3; }
@@ -177,6 +178,12 @@ def _run_and_wait(words: Sequence[str]) -> None:
         input("\nEnter goes back to the screen ")
 
 
+class Rows(DataTable[Text]):
+    """A table whose Enter is named at the foot."""
+
+    BINDINGS: ClassVar[List[Any]] = [Binding("enter", "select_cursor", "Look")]
+
+
 class Listing(Screen[None]):
     """A table under a head line, with a filter, and the command of the chosen row at the foot."""
 
@@ -200,8 +207,9 @@ class Listing(Screen[None]):
     def compose(self) -> ComposeResult:
         """Head, table, filter, foot."""
         yield Static(id="head", markup=False)
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Rows(cursor_type="row", zebra_stripes=True)
         yield Input(placeholder="only rows with this text; Enter keeps it, Escape ends it")
+        yield Static(id="told", markup=False)
         yield Static(id="foot", markup=False)
         yield Footer()
 
@@ -233,18 +241,18 @@ class Listing(Screen[None]):
 
     def fill(self, rows: Dict[str, Sequence[str]]) -> None:
         """Show these rows, by their keys; the cursor stays on the row that it was on."""
-        if list(rows) == list(self._rows):
-            self._update(rows)
+        before, self._rows = self._rows, rows
+        if list(rows) == list(before):
+            self._update(rows, before)
         else:
             self._replace(rows)
-        self._rows = rows
         self.show_foot()
 
-    def _update(self, rows: Dict[str, Sequence[str]]) -> None:
+    def _update(self, rows: Dict[str, Sequence[str]], were: Dict[str, Sequence[str]]) -> None:
         """Most of what arrives changes a few cells: the rest is not drawn again."""
         table = self.query_one(DataTable)
         for key, cells in rows.items():
-            for column, cell, before in zip(self.COLUMNS, cells, self._rows[key]):
+            for column, cell, before in zip(self.COLUMNS, cells, were[key]):
                 if cell != before:
                     table.update_cell(key, column, _cell(cell), update_width=len(cell) != len(before))
 
@@ -265,8 +273,9 @@ class Listing(Screen[None]):
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
 
     def show_foot(self) -> None:
-        """The command of the chosen row."""
-        words = self.command_words()
+        """The last cell of the chosen row, which may have been cut off, and its command."""
+        words, cells = self.command_words(), self._rows.get(self.chosen() or "")
+        self._tell("#told", fit(cells[-1], max(1, self.size.width)) if cells else "")
         self._tell("#foot", Command.shown(*words) if words else "")
 
     def head(self, text: str) -> None:
@@ -327,7 +336,7 @@ class GroupsScreen(Listing):
         Binding("s", "sort", "Sort"),
         Binding("r", "replay", "Replay"),
         Binding("d", "discard", "Discard"),
-        Binding("p", "health", "Partitions"),
+        Binding("p", "health", "Health"),
         Binding("w", "waiting", "Waiting"),
         Binding("f5", "reload", "Reload", show=False),
         Binding("escape", "back", "Back", show=False),
@@ -350,7 +359,9 @@ class GroupsScreen(Listing):
             found = table.found(self.needle, self.order)
             self._more = max(0, len(found) - MOST_ROWS)
             self._show_span(span_text(table.window) if table.window else "WHEN")
-            self.fill({row.fingerprint: _group_cells(row, at_ms) for row in found[:MOST_ROWS]})
+            shown = found[:MOST_ROWS]
+            digits = max((len(f"{row.number:,}") for row in shown), default=0)
+            self.fill({row.fingerprint: _group_cells(row, at_ms, max(digits, 5)) for row in shown})
         self._show_head(table)
 
     def _show_span(self, span: str) -> None:
@@ -419,9 +430,9 @@ class GroupsScreen(Listing):
         self.watch_app.reading.reload()
 
 
-def _group_cells(row: GroupRow, at_ms: int) -> Sequence[str]:
+def _group_cells(row: GroupRow, at_ms: int, digits: int) -> Sequence[str]:
     times = (ago(row.first_ms, at_ms), ago(row.last_ms, at_ms))
-    return (row.digits, f"{row.number:>9,}", *times, sparkline(row.counts), row.what)
+    return (row.digits, f"{row.number:,}".rjust(digits), *times, sparkline(row.counts), row.what)
 
 
 class LettersScreen(Listing):

@@ -5,9 +5,10 @@ a web socket to 127.0.0.1, and a name of its own can be made to lead here. So a 
 that was meant, and to come from this page, which loads nothing from elsewhere.
 """
 
+import asyncio
 import html
 import logging
-from typing import Any, FrozenSet, Optional
+from typing import Any, FrozenSet, Optional, Set
 
 from aiohttp import web
 from textual_serve.server import Server
@@ -61,7 +62,7 @@ class Serving(Server):
 
     def __init__(self, command: str, host: str, port: int, title: str) -> None:
         super().__init__(command, host=host, port=port, title=title)
-        self._visitors = 0
+        self._visits: Set[asyncio.Task[Any]] = set()
 
     def initialize_logging(self) -> None:
         """Nothing on the terminal: the library would tell of the command, with all that was typed."""
@@ -80,6 +81,7 @@ class Serving(Server):
                 web.static("/static", self.statics_path),
             ]
         )
+        app.on_shutdown.append(self.on_shutdown)
         return app
 
     async def page(self, request: web.Request) -> web.Response:
@@ -94,13 +96,21 @@ class Serving(Server):
 
     async def visit(self, request: web.Request) -> web.StreamResponse:
         """One visitor's screen, for as long as he looks at it."""
-        if self._visitors >= MOST_VISITORS:
-            raise web.HTTPServiceUnavailable(text=f"{MOST_VISITORS} others are looking already")
-        self._visitors += 1
+        if len(self._visits) >= MOST_VISITORS:
+            raise web.HTTPServiceUnavailable(text=f"{MOST_VISITORS} others are looking already\n")
+        visit: Any = asyncio.current_task()
+        self._visits.add(visit)
         try:
             return await self.handle_websocket(request)
         finally:
-            self._visitors -= 1
+            self._visits.discard(visit)
+
+    async def on_shutdown(self, app: web.Application) -> None:
+        """Whoever still looks would hold up the end for a minute."""
+        visits = list(self._visits)
+        for visit in visits:
+            visit.cancel()
+        await asyncio.gather(*visits, return_exceptions=True)
 
 
 def names_meant(host: str) -> FrozenSet[str]:
