@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -135,6 +136,15 @@ def pipeline(kafka: Kafka, topic: Callable[..., str], tmp_path: Path) -> Iterato
     yield make
     for each in made:
         each.kill_all()
+
+
+@pytest.fixture
+def nowhere(topic: Callable[..., str], tmp_path: Path) -> Pipeline:
+    """A pipeline whose Kafka is not there: what is wrong before Kafka is needed must be told without it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    return Pipeline(f"127.0.0.1:{port}", topic, tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,15 +16,6 @@ from tests.support.pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
 
 NewPipeline = Callable[..., Pipeline]
 FEW = [(f"A{number:03}", f"C{number % 7}") for number in range(100)]
-
-
-@pytest.fixture
-def nowhere(topic: Callable[..., str], tmp_path: Path) -> Pipeline:
-    """A pipeline whose Kafka is not there: what is wrong before Kafka is needed must be told without it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    return Pipeline(f"127.0.0.1:{port}", topic, tmp_path)
 
 
 # --- before the first order

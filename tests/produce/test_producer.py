@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -41,15 +40,6 @@ ORDER = {
     "price": 9.5,
     "timestamp": 852076800000,
 }
-
-
-@pytest.fixture
-def nowhere(topic: Callable[..., str], tmp_path: Path) -> Pipeline:
-    """A pipeline whose Kafka is not there: what is wrong before Kafka is needed must be told without it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    return Pipeline(f"127.0.0.1:{port}", topic, tmp_path)
 
 
 @pytest.fixture
