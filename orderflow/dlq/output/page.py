@@ -24,7 +24,7 @@ th{text-align:left;font-weight:600;color:var(--faint)}
 th,td{padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
-svg{display:block}svg rect{fill:var(--bar)}
+svg{display:block;max-width:100%;height:auto}td svg{max-width:none}svg rect{fill:var(--bar)}
 @media print{body{margin:0;max-width:none}}
 """.strip()
 
