@@ -111,11 +111,12 @@ def fault(name: str, text: str) -> Optional[str]:
         return None
     if _UNKNOWN in refusal.lower():
         return f"the Kafka client has no property {name}{did_you_mean(name, COMMON)}"
-    said = "" if _is_secret(name) else f": {refusal}"
+    said = "" if is_secret(name) else f": {refusal}"
     return f"the Kafka client does not take this value of {name}{said}"
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
+    """Whether the value of a property may be one."""
     return bool(re.search(r"password|secret|pem|key|config|assertion|token", name))
 
 

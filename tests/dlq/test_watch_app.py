@@ -13,6 +13,7 @@ from textual.widgets import DataTable, Static
 
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
+from orderflow.dlq.verbs.watch import without_secrets
 from orderflow.dlq.watch.app import MOST_ROWS, Command, Looks, Watch
 from orderflow.exits import CommandError
 from tests.dlq.test_watch_model import filled, letters
@@ -241,3 +242,12 @@ def test_what_is_read_and_what_has_no_row_is_said_within_80_columns() -> None:
         assert len(rows(made)) == MOST_ROWS
 
     driven(steps)
+
+
+def test_a_command_that_is_shown_has_the_settings_and_no_secret() -> None:
+    """It is typed elsewhere, and a screen is looked at by others."""
+    typed = ["-b", "k:9", "-X", "sasl.password=hunter2", "--schema-registry-url=http://me:hunter2@r:8081"]
+
+    assert Command(["dlq"], typed, typed, without_secrets(typed)).shown("show", "0:7") == (
+        "python dlq_handler.py show 0:7 -b k:9 -X 'sasl.password=…' '--schema-registry-url=http://me:…@r:8081'"
+    )

@@ -21,7 +21,9 @@ from orderflow.dlq.topic import Topic
 from orderflow.dlq.verbs import health, show, waiting
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.client_properties import is_secret
 from orderflow.model.records import read_position
+from orderflow.model.text import without_passwords
 
 SCRIPT = Path(__file__).resolve().parents[3] / "dlq_handler.py"
 NEEDED = "python -m pip install -r requirements-watch.txt"
@@ -75,7 +77,9 @@ def build(desk: Desk, selection: Any) -> Any:
         lambda width: _waiting(quiet, width),
     )
     typed = settings_typed(sys.argv[1:])
-    command = Command([sys.executable, str(SCRIPT)], without(typed, GROUPS), without(typed, SELECTION))
+    unselected = without(typed, SELECTION)
+    program = [sys.executable, str(SCRIPT)]
+    command = Command(program, without(typed, GROUPS), unselected, without_secrets(unselected))
     return Watch(desk.dlq_topic, model, Reading(quiet, selection, model), looks, command, desk.signals)
 
 
@@ -110,6 +114,16 @@ def without(words: List[str], flags: Sequence[str]) -> List[str]:
         elif not _begins_with(word, flags):
             left.append(word)
     return left
+
+
+def without_secrets(words: Sequence[str]) -> List[str]:
+    """What was typed, as it may be shown: with `…` for what a property of the Kafka client keeps secret."""
+    return [_shown_property(without_passwords(word)) for word in words]
+
+
+def _shown_property(word: str) -> str:
+    name, equals, _ = word.partition("=")
+    return f"{name}=…" if equals and is_secret(name) else word
 
 
 def _begins_with(word: str, flags: Sequence[str]) -> bool:

@@ -80,6 +80,8 @@ class Command(NamedTuple):
     settings: Sequence[str] = ()
     unselected: Sequence[str] = ()
     """The settings without what selects dead letters."""
+    told: Sequence[str] = ()
+    """The same without secrets."""
 
     def words(self, *verb: str) -> List[str]:
         """To be run."""
@@ -89,10 +91,9 @@ class Command(NamedTuple):
         """To be run on orders that wait, and not on the dead letters that are shown."""
         return [*self.program, *verb, *self.unselected]
 
-    @staticmethod
-    def shown(*verb: str) -> str:
+    def shown(self, *verb: str) -> str:
         """To be read and typed."""
-        return shlex.join(["python", "dlq_handler.py", *verb])
+        return shlex.join(["python", "dlq_handler.py", *verb, *self.told])
 
 
 class Watch(App[int]):
@@ -276,7 +277,7 @@ class Listing(Screen[None]):
         """The last cell of the chosen row, which may have been cut off, and its command."""
         words, cells = self.command_words(), self._rows.get(self.chosen() or "")
         self._tell("#told", fit(cells[-1], max(1, self.size.width)) if cells else "")
-        self._tell("#foot", Command.shown(*words) if words else "")
+        self._tell("#foot", self.watch_app.command.shown(*words) if words else "")
 
     def head(self, text: str) -> None:
         """The line at the top."""
@@ -490,7 +491,8 @@ class TextScreen(Screen[None]):
         """The text, and the command that prints the same."""
         with VerticalScroll():
             yield Static("one moment …", id="text", markup=False)
-        yield Static(Command.shown(*self._words), id="foot", markup=False)
+        app: Any = self.app
+        yield Static(app.command.shown(*self._words), id="foot", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
