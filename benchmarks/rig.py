@@ -53,6 +53,10 @@ class Run(NamedTuple):
     """The largest memory that it had."""
 
 
+NO_NEW_SCHEMAS = {"UNKNOWN_SCHEMA_BACKOFF": "0"}
+"""Nobody is about to deploy the schemas that broken orders name: by all they are dead-lettered at once."""
+
+
 class Rig:
     """One Kafka and a folder. Every topic and group gets a name of its own."""
 
@@ -150,7 +154,8 @@ class Rig:
             *("--dlq-topic", todo.dlq, "--consumer-group", todo.group),
             *("--handler", f"{HANDLERS}:{handler}", *flags),
         ]
-        return self.start(command, {**self._environment(todo.good, report), **environ}, todo.group)
+        shared = {**self._environment(todo.good, report), **NO_NEW_SCHEMAS}
+        return self.start(command, {**shared, **environ}, todo.group)
 
     def start(self, command: Sequence[str], environ: Mapping[str, str], name: str) -> "Process":
         """Start a process in the bench's folder; what it says goes into a file there."""

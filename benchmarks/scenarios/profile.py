@@ -8,7 +8,7 @@ from typing import List
 from benchmarks.environments import PROFILER, NoEnvironment, python_of
 from benchmarks.plan import Plan, Say
 from benchmarks.report import Section
-from benchmarks.rig import HANDLERS, Rig, Run, Void, finish
+from benchmarks.rig import HANDLERS, NO_NEW_SCHEMAS, Rig, Run, Void, finish
 from benchmarks.work import GOOD, REPORT, ROOT
 
 PER_S = 100
@@ -67,7 +67,8 @@ def _profiled(rig: Rig, plan: Plan, profiler: Path, samples: Path) -> Run:
         *("--dlq-topic", todo.dlq, "--consumer-group", todo.group, "--until-drained"),
         *("--handler", f"{HANDLERS}:nothing"),
     ]
-    finish(rig.start(command, {GOOD: str(topic.good), REPORT: str(report)}, "profile"), 300)
+    environ = {GOOD: str(topic.good), REPORT: str(report), **NO_NEW_SCHEMAS}
+    finish(rig.start(command, environ, "profile"), 300)
     return rig.verified(todo, topic, report)
 
 
