@@ -25,7 +25,8 @@ IDLE_S = 60.0
 """A client that has nothing to listen to is kept for so long: something may wait again in a moment."""
 AWAY_AGAIN_S, MISSING_AGAIN_S, DENIED_AGAIN_S = 5.0, 10.0, 60.0
 """When to try again while Kafka is away, while there is no such topic, and where something is refused."""
-AT_ONCE = 100
+AT_ONCE = 4
+"""Records at a time: a page between the commands may have megabytes (with 100, a start took 100 MiB more)."""
 MOST_KEPT = 1_000
 """Commands that nobody has taken yet. With more of them the oldest are forgotten: whoever asked sees that."""
 TIMEOUT_S = 5.0
