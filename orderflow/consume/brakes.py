@@ -112,10 +112,15 @@ class FailedCall(NamedTuple):
 class _Part:
     """The brake's state for one partition."""
 
-    __slots__ = ("evidence", "failed", "held", "is_fresh", "pending", "probe_at_s", "probes", "successes")
+    __slots__ = (
+        *("evidence", "failed", "held", "is_fresh", "is_hearsay", "pending", "probe_at_s", "probes"),
+        "successes",
+    )
 
     def __init__(self) -> None:
         self.held = False
+        self.is_hearsay = False
+        """The last owner held it, and no call has told us anything yet."""
         self.is_fresh = True
         """No call has succeeded or failed yet."""
         self.evidence = 0
@@ -133,6 +138,13 @@ class _Part:
         self.probes.clear()
         self.probe_at_s = 0.0
 
+    def hold_by_hearsay(self) -> None:
+        self.is_hearsay = True
+
+    def probe_failed(self) -> None:
+        self.probes.append(False)
+        self.is_hearsay = False
+
     def fail(self, counts: int) -> int:
         """Count one more failed call; returns the evidence to pool."""
         self.is_fresh = False
@@ -147,6 +159,7 @@ class _Part:
     def succeed(self, calls: int) -> None:
         self.successes += calls
         self.probe_at_s = 0.0
+        self.is_hearsay = False
         if self.held:
             self.probes.extend([True] * min(calls, RELEASE_CALLS))
         else:
@@ -227,6 +240,10 @@ class OutageBrake:
         """Whether this partition is held, because of its own failures or as a fresh one in an outage."""
         return bool(self._held) and (number in self._held or self._part(number).is_fresh)
 
+    def is_sure_of(self, number: int) -> bool:
+        """Whether a call has failed here since it is held. What the last owner found may be over by now."""
+        return number in self._held and not self._part(number).is_hearsay
+
     def probe_at_s(self, number: int) -> float:
         """When an order of this held partition may be tried."""
         return self._part(number).probe_at_s
@@ -242,6 +259,7 @@ class OutageBrake:
         part = self._part(number)
         if held and not part.held:
             self._hold(number)
+            part.hold_by_hearsay()
 
     def forget(self, number: int) -> None:
         """A partition was revoked."""
@@ -259,7 +277,7 @@ class OutageBrake:
         part = self._part(number)
         self.uneasy.add(number)
         if self.holds(number):
-            part.probes.append(False)
+            part.probe_failed()
             return [] if part.held else self._hold(number)
         self._pool += part.fail(_weight(part, call))
         return self._judged(number, part)

@@ -265,7 +265,7 @@ class Loop:
     def has_only_held(self) -> bool:
         """Whether the only orders left are waiting because of an outage."""
         waiting = [number for number, partition in self._ready.items() if partition.ledger.heads]
-        return bool(waiting) and self._has_admitted_all and all(map(self._probing.holds, waiting))
+        return bool(waiting) and self._has_admitted_all and all(map(self._probing.is_sure_of, waiting))
 
     @property
     def _has_admitted_all(self) -> bool:

@@ -57,9 +57,9 @@ class Probing:
         """By partition, the first offset kept here."""
         return {number: kept[0].offset() for number, kept in self._kept.items()}
 
-    def holds(self, number: int) -> bool:
-        """Whether this partition's orders are waiting because of an outage."""
-        return self._brake.holds(number)
+    def is_sure_of(self, number: int) -> bool:
+        """Whether this partition's orders wait because of an outage that this process has seen itself."""
+        return self._brake.is_sure_of(number)
 
     def forget(self, numbers: Set[int]) -> None:
         """Partitions were revoked: their failures are no longer evidence."""

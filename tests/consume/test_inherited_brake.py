@@ -1,0 +1,65 @@
+"""An outage that the last owner of a partition found may be over: only what is seen now ends a drain."""
+
+from typing import Any, Dict
+
+import pytest
+
+from orderflow.consume.retry import Policy
+from tests.support.scripted_session import Life, Topic
+
+ORDERS = 200
+POLICY = Policy(max_retries=30, backoff_s=20.0, backoff_max_s=20.0)
+
+
+class Shop:
+    """A handler whose service is away until it is repaired."""
+
+    def __init__(self) -> None:
+        self.is_away = True
+        self.done = 0
+
+    def __call__(self, order: Dict[str, Any]) -> None:
+        """Process one order."""
+        if self.is_away:
+            raise ConnectionError("away")
+        self.done += 1
+
+
+def lives(topic: Topic, shop: Shop) -> Life:
+    """One process."""
+    return Life(topic, shop, policy=POLICY)
+
+
+@pytest.fixture
+def killed() -> Topic:
+    """A topic whose consumer died in an outage, with every order called and each partition held."""
+    topic, shop = Topic(partitions=2), Shop()
+    for number in (0, 1):
+        topic.fill(ORDERS, number)
+    life = lives(topic, shop)
+    life.until(lambda: life.loop.has_only_held, steps=50_000)
+    return topic
+
+
+def test_orders_that_waited_through_an_outage_are_tried_before_a_drain_gives_up(killed: Topic) -> None:
+    """The service is back: nothing may say that an outage holds what is left."""
+    shop = Shop()
+    shop.is_away = False
+    life = lives(killed, shop)
+
+    for _ in range(50_000):
+        if life.is_drained():
+            break
+        life.step()
+        assert not life.loop.has_only_held
+
+    assert life.is_drained() and shop.done
+
+
+def test_an_outage_that_goes_on_ends_it_as_soon_as_it_is_seen(killed: Topic) -> None:
+    """There is nothing to wait for then."""
+    life = lives(killed, Shop())
+
+    life.until(lambda: life.loop.has_only_held, steps=50_000)
+
+    assert "outage_ends" not in life.names()
