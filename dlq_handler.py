@@ -89,9 +89,8 @@ VERBS: Tuple[Verb, ...] = (
 def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     """Parse, open, do what was asked; the result is the exit code."""
     args = parse(argv)
-    pager = (
-        pager_of(out) if args.paged and not getattr(args, "do", None) else None
-    )  # a pager hides a question
+    may_ask = getattr(args, "do", None)  # a pager would hide the question
+    pager = pager_of(out) if args.paged and not may_ask else None
     import config
 
     settings = config.load(args)

@@ -53,8 +53,13 @@ class Loop:
         self._assignment = assignment
         self._ready = assignment.ready
         self._intake = intake
-        self._calls, self._due, self._first, self._careful = calling[:4]
-        self._probing, self._slices, self._commands = calling[4:]
+        self._calls = calling.calls
+        self._due = calling.due
+        self._first = calling.first
+        self._careful = calling.careful
+        self._probing = calling.probing
+        self._slices = calling.slices
+        self._commands = calling.commands
         self._settling = settling
         self._pace = pace
         self._world = world

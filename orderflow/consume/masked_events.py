@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, FrozenSet, Mapping, Optional, Tuple, Uni
 
 from orderflow.consume.outcomes import KILLED
 from orderflow.errors import Cause, Failure
-from orderflow.model.hidden import KEY, MASKED, TextKind, Words, words_of
+from orderflow.model.hidden import TextKind, Words, key_without, words_of
 from orderflow.model.records import Message, Record
 
 Order = Dict[str, Any]
@@ -33,7 +33,7 @@ class EventMask:
 
     def key(self, key: Optional[bytes], order: Order) -> Optional[bytes]:
         """The key of an order that was processed."""
-        return self._key(key, words_of(self._names, order, key)) if self._names else key
+        return key_without(self._names, key, words_of(self._names, order, key)) if self._names else key
 
     def _words(self, record: Union[Record, Message, None], failure: Optional[Failure]) -> Words:
         """The hidden values of an order. One that cannot be decoded, or that may kill us, is left alone."""
@@ -57,15 +57,10 @@ class EventMask:
 
     def _record(self, record: Union[Record, Message], words: Words) -> Record:
         """As much of it as is told: its place, and its key."""
-        key = self._key(_parts(record)[0], words)
+        key = key_without(self._names, _parts(record)[0], words)
         if isinstance(record, Record):
             return record._replace(key=key, value=None, headers=[])
         return Record(record.topic(), record.partition(), record.offset(), None, None, key, None, [])
-
-    def _key(self, key: Optional[bytes], words: Words) -> Optional[bytes]:
-        if key is None:
-            return None
-        return MASKED.encode() if KEY in self._names or words.are_in(key) else key
 
 
 NOTHING_HIDDEN = EventMask(frozenset(), lambda value: {})

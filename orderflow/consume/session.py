@@ -12,7 +12,7 @@ from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
 from orderflow.kafka.client_properties import without_membership
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import MOVING, missing_right
 from orderflow.model.records import Outgoing
 
 WAIT_S = 0.1
@@ -174,7 +174,6 @@ def _not_committed(error: KafkaError) -> Settlement:
 
 
 LATEST = ("latest", "end", "largest")
-MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 BEGIN_TIMEOUT_S = 20.0
 
 

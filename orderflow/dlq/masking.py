@@ -66,9 +66,7 @@ class Mask(NamedTuple):
 
     def key(self, key: Optional[bytes], words: Words) -> Optional[bytes]:
         """The key, unless it is hidden or holds something that is."""
-        if key is None:
-            return None
-        return MASKED.encode() if KEY in self.names or words.are_in(key) else key
+        return hidden.key_without(self.names, key, words)
 
 
 NOTHING_HIDDEN = Mask()

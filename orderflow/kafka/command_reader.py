@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group
-from orderflow.kafka.reader import PASSING, consumer_config
+from orderflow.kafka.reader import consumer_config, passes
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.command import VALID_S, Command, partition_of, read_command
 from orderflow.model.reasons import reasons_key
@@ -39,9 +39,8 @@ LIGHT: Mapping[str, Any] = {
     "enable.partition.eof": False,
 }
 """Pages of megabytes may stand between the commands. None is looked at, so few need to be fetched ahead."""
-
-
 SENDING: Mapping[str, Any] = {"acks": 1, "enable.idempotence": False, "message.timeout.ms": 5_000}
+"""What is sent may get lost."""
 
 
 class Received(NamedTuple):
@@ -58,11 +57,8 @@ class CommandReader:
     """Reads commands while there is something to read them for. None of its methods waits for Kafka."""
 
     def __init__(self, client: Mapping[str, Any], group: Group, ledger_topic: str) -> None:
-        config = {**consumer_config(client, group.name), **LIGHT}
-        for name in ("group.instance.id", "group.protocol"):
-            config.pop(name, None)
         self._client = client
-        self._config = config
+        self._config = {**consumer_config(client, group.name), **LIGHT}
         self._group = group
         self._topic = ledger_topic
         self._wanted: FrozenSet[int] = frozenset()
@@ -208,7 +204,7 @@ class Listening:
             fault = message.error()
             if fault is None:
                 found.append(message)
-            elif not (fault.retriable() or fault.code() in PASSING):
+            elif not passes(fault):
                 raise KafkaException(fault)
         return found
 
@@ -263,6 +259,6 @@ def trouble_of(error: Exception, topic: str) -> Trouble:
     reason: Any = error.args[0]
     if reason.code() in NO_SUCH_TOPIC:
         return Trouble("", MISSING_AGAIN_S)
-    if reason.retriable() or reason.code() in PASSING:
+    if passes(reason):
         return Trouble("", AWAY_AGAIN_S)
     return Trouble(f"{reason.str()}{missing_right(reason, 'READ', topic)}", DENIED_AGAIN_S)

@@ -287,7 +287,7 @@ class Reader:
                 records.append(record_of(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 at_end.append((message.partition(), message.offset()))
-            elif not _passes(error):
+            elif not passes(error):
                 raise self._failure(error)
         return records, at_end
 
@@ -308,7 +308,7 @@ class Reader:
 
     def _failure(self, error: KafkaError) -> CommandError:
         # A partition that has no leader yet is "unknown" when its offsets are requested.
-        for_now = _passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
+        for_now = passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
@@ -340,7 +340,8 @@ PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIME
 """Errors while Kafka is away, after which the client recovers by itself."""
 
 
-def _passes(error: KafkaError) -> bool:
+def passes(error: KafkaError) -> bool:
+    """Whether reading goes on by itself after this error."""
     return error.retriable() or error.code() in PASSING
 
 

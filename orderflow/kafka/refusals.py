@@ -19,6 +19,8 @@ NO_SUCH_TOPIC = (
     KafkaError._UNKNOWN_PARTITION,
 )
 """How brokers and the client say that a topic, or the partition of one, does not exist."""
+MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+"""What brokers say while a group's coordinator is moving."""
 LOOK_TIMEOUT_S = 1.0
 _PROTOCOL = "KAFKA_SECURITY_PROTOCOL"
 _LOG_IN = "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"

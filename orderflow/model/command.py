@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 from orderflow.model.commit_metadata import MAX_OFFSET, rise
 from orderflow.model.json_text import read_json
+from orderflow.model.ledger_record import ledger_key, partition_in, whole
 
 RETRY_NOW, GIVE_UP = "retry-now", "give-up"
 DOES = (RETRY_NOW, GIVE_UP)
@@ -55,16 +56,12 @@ class Command(NamedTuple):
 
 def command_key(group: str, topic: str, partition: int, number: int) -> bytes:
     """The record key of the `number`-th record for a partition."""
-    return json.dumps([group, topic, partition, "command", number]).encode()
+    return ledger_key(group, topic, partition, "command", number)
 
 
 def partition_of(group: str, topic: str, key: Optional[bytes]) -> Optional[int]:
     """The partition that a record has a command for; None if it is a page, or for another group or topic."""
-    prefix = json.dumps([group, topic]).encode()[:-1]
-    if key is None or not key.startswith(prefix):
-        return None
-    found = _REST_OF_KEY.fullmatch(key, len(prefix))
-    return None if found is None else int(found[1])
+    return partition_in(group, topic, key, _REST_OF_KEY)
 
 
 _REST_OF_KEY = re.compile(rb', ([0-9]{1,9}), "command", [0-9]{1,4}\]')
@@ -97,19 +94,11 @@ def _read(partition: int, value: bytes) -> Command:
     do, orders, why = told["do"], told["orders"], told["why"]
     if do not in DOES or not isinstance(orders, list) or len(orders) > MOST_ORDERS:
         raise ValueError("asks for nothing that can be done")
-    named = tuple(
-        (_whole(offset, MAX_OFFSET), _whole(attempts, MOST_ATTEMPTS)) for offset, attempts in orders
-    )
+    named = tuple((whole(offset, MAX_OFFSET), whole(attempts, MOST_ATTEMPTS)) for offset, attempts in orders)
     if not rise([offset for offset, _ in named], MAX_OFFSET + 1):
         raise ValueError("offsets that do not rise")
-    at_ms = _whole(told["at"], MOST_MS)
+    at_ms = whole(told["at"], MOST_MS)
     return Command(partition, do, named, _text(told["by"]), at_ms, None if why is None else _text(why))
-
-
-def _whole(value: Any, most: int) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError("not a number that we write")
-    return value
 
 
 def _text(value: Any) -> str:

@@ -97,6 +97,13 @@ def words_of(names: FrozenSet[str], order: Optional[Order], key: Optional[bytes]
     return Words(found, is_known=order is not None or names <= {KEY})
 
 
+def key_without(names: FrozenSet[str], key: Optional[bytes], words: Words) -> Optional[bytes]:
+    """The key, unless it is hidden or holds something that is."""
+    if key is None:
+        return None
+    return _MASK if KEY in names or words.are_in(key) else key
+
+
 def order_without(names: FrozenSet[str], order: Order) -> Dict[str, Any]:
     """The order with what is hidden replaced, in objects and lists within it too."""
     return {name: MASKED if name in names else _inner(names, value) for name, value in order.items()}

@@ -15,13 +15,13 @@ another key, and pages of another topic of this name, which a mirror may have pu
 from forging a page, so what is read is bounded, and anything else is no page.
 """
 
-import json
 from hashlib import blake2b
 from struct import Struct, error
 from typing import Dict, List, NamedTuple, Optional
 from zlib import crc32
 
 from orderflow.model.commit_metadata import MAX_OFFSET, Commit, Entry, rise, spelled
+from orderflow.model.ledger_record import ledger_key
 
 MAGIC = b"ofp1"
 HEADER = Struct(">4sQQQIII")
@@ -63,7 +63,7 @@ class Heading(NamedTuple):
 
 def page_key(group: str, topic: str, partition: int) -> bytes:
     """The record key of a partition's pages."""
-    return json.dumps([group, topic, partition]).encode()
+    return ledger_key(group, topic, partition)
 
 
 def key_hash(key: bytes) -> bytes:
@@ -154,8 +154,8 @@ def _read(key: bytes, value: bytes, topic_id: Optional[str]) -> Page:
     hashed = listed + keys * KEY_HASH_BYTES
     if magic != MAGIC or len(value) != hashed + CHECK.size:
         raise ValueError("not a page, or cut off")
-    seeds = {_seed(key, topic_id), _seed(key, None)}
-    if CHECK.unpack_from(value, hashed)[0] not in [crc32(value[:hashed], seed) for seed in seeds]:
+    (check,), body = CHECK.unpack_from(value, hashed), value[:hashed]
+    if all(check != crc32(body, _seed(key, written_for)) for written_for in (topic_id, None)):
         raise ValueError("damaged, or of another key or topic")
     entries = [
         _entry(offset, due_s, tried, written_at_s)

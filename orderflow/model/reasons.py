@@ -18,6 +18,7 @@ from orderflow.errors import Failure
 from orderflow.model.commit_metadata import MAX_OFFSET
 from orderflow.model.dead_letter import normalised
 from orderflow.model.json_text import read_json
+from orderflow.model.ledger_record import ledger_key, partition_in, whole
 
 MOST_KINDS, MOST_ORDERS = 50, 2_000
 MOST_BYTES = 256 * 1024
@@ -44,7 +45,7 @@ class Reasons(NamedTuple):
 
 def reasons_key(group: str, topic: str, partition: int) -> bytes:
     """The record key of a partition's reasons."""
-    return json.dumps([group, topic, partition, "reasons"]).encode()
+    return ledger_key(group, topic, partition, "reasons")
 
 
 def write_reasons(failures: Sequence[Tuple[int, int, Failure]], at_ms: int) -> bytes:
@@ -91,24 +92,18 @@ def _read(value: bytes) -> Reasons:
     return Reasons(_whole(told["at"]), of)
 
 
+def _whole(value: Any) -> int:
+    return whole(value, MAX_OFFSET)
+
+
 def _is_sound(kind: Kind) -> bool:
     texts = (kind.reason, kind.error_class, kind.text, *(() if kind.frame is None else (kind.frame,)))
     return all(isinstance(text, str) and len(text) <= LONGEST for text in texts)
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_OFFSET:
-        raise ValueError("not a number that we write")
-    return value
-
-
 def partition_of(group: str, topic: str, key: Optional[bytes]) -> Optional[int]:
     """The partition that a record tells the reasons of; None for any other record."""
-    prefix = json.dumps([group, topic]).encode()[:-1]
-    if key is None or not key.startswith(prefix):
-        return None
-    found = _REST_OF_KEY.fullmatch(key, len(prefix))
-    return None if found is None else int(found[1])
+    return partition_in(group, topic, key, _REST_OF_KEY)
 
 
 _REST_OF_KEY = re.compile(rb', ([0-9]{1,9}), "reasons"\]')

@@ -8,7 +8,7 @@ import time
 from fnmatch import fnmatchcase
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.cli.values import argument, seconds
 from orderflow.dlq import acting, sum_flags
@@ -38,14 +38,13 @@ from orderflow.kafka import ledger_pages
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
+from orderflow.kafka.refusals import MOVING
 from orderflow.kafka.topics import topic_id
 from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
 from orderflow.model.reasons import Kind
 from orderflow.model.records import Place, read_position
 from orderflow.model.text import shown_bytes
-
-MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 
 
 class Held(NamedTuple):
@@ -118,7 +117,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         rows = [row for row in _with_reasons(desk, rows) if _failed_so(row, args)][: selection.limit]
         if args.do is None:
             return _show(desk, held, rows, sums, args.summary)
-        return _act(desk, args, held, rows, lambda: _stated(read_commits(desk, reader, selection)))
+        group = _group_of(desk)
+        return _act(desk, args, held, rows, lambda: _stated(read_commits(desk, reader, selection, group)))
 
 
 def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_summary: bool) -> int:
@@ -238,12 +238,21 @@ def summary_of(desk: Desk, width: int) -> List[str]:
     return [_overview(desk, held, len(rows)), *_remarks(held), *lines]
 
 
-def read_commits(desk: Desk, reader: Reader, selection: Selection) -> List[Held]:
-    """What the group has committed for each partition. Any machine that may describe the group can ask."""
+def _group_of(desk: Desk) -> Group:
+    return Group(desk.consumer_group, desk.orders_topic, topic_id(desk.client, desk.orders_topic))
+
+
+def read_commits(
+    desk: Desk, reader: Reader, selection: Selection, group: Optional[Group] = None
+) -> List[Held]:
+    """What the group has committed for each partition. Any machine that may describe the group can ask.
+
+    `group`: where this is asked again and again, as its topic's id is known by then.
+    """
     chosen = selection.range.partitions
     partitions = [number for number in reader.partitions() if not chosen or number in chosen]
     committed = _committed(desk, partitions)
-    group = Group(desk.consumer_group, desk.orders_topic, topic_id(desk.client, desk.orders_topic))
+    group = group or _group_of(desk)
     commits = _commits(desk, group, committed)
     return [
         Held(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence, cast
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SuspendNotSupported
@@ -202,8 +202,7 @@ class Listing(Screen[None]):
     @property
     def watch_app(self) -> Watch:
         """The app that this is a screen of."""
-        app: Any = self.app
-        return app  # type: ignore[no-any-return]
+        return cast(Watch, self.app)
 
     def compose(self) -> ComposeResult:
         """Head, table, filter, foot."""
@@ -491,8 +490,7 @@ class TextScreen(Screen[None]):
         """The text, and the command that prints the same."""
         with VerticalScroll():
             yield Static("one moment …", id="text", markup=False)
-        app: Any = self.app
-        yield Static(app.command.shown(*self._words), id="foot", markup=False)
+        yield Static(cast(Watch, self.app).command.shown(*self._words), id="foot", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
