@@ -46,10 +46,6 @@ class JsonNotes(Notes):
         """A bug of ours ends the script."""
         self.tell("failed", detail=f"{BUG}: {traceback[-1]}", traceback=list(traceback))
 
-    def written(self, line: str) -> None:
-        """An object that somebody else has made."""
-        super().lines([line])
-
     def status(self, text: str) -> None:
         """Nothing: nobody watches a log."""
 

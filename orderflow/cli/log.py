@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from orderflow.model.log_entry import LogEntry
+from orderflow.model.log_entry import WORD_LEVELS, LogEntry
 from orderflow.model.text import escape
 
 TEXT, JSON = "text", "json"
@@ -39,6 +39,7 @@ class Log:
         self._lines = JsonLines() if form == JSON else TextLines("%H:%M:%S" if is_terminal else None)
         self._handler = LineHandler(note, self._lines)
         self._least = NUMBERS[level]
+        self._taken = frozenset(word for word in WORD_LEVELS if NUMBERS[WORD_LEVELS[word]] >= self._least)
 
     def begin(self) -> None:
         """From now on, what anybody logs in this process comes out here."""
@@ -51,13 +52,16 @@ class Log:
 
     def add(self, entry: LogEntry) -> None:
         """Log an entry. It needs no record of the standard library, which would take longer than the rest."""
-        line = self.line_of(entry)
-        if line is not None:
-            self._handler.put(line)
+        if self.takes(entry.word):
+            self._handler.put(self.line_of(entry))
 
-    def line_of(self, entry: LogEntry) -> Optional[str]:
-        """Its line or lines; None if it is below the level."""
-        return self._lines.of(entry, time.time()) if NUMBERS[entry.level] >= self._least else None
+    def takes(self, word: str) -> bool:
+        """Whether entries of this severity, one of WORD_LEVELS, are logged at all."""
+        return word in self._taken
+
+    def line_of(self, entry: LogEntry) -> str:
+        """Its line or lines."""
+        return self._lines.of(entry, time.time())
 
 
 def log_uncaught() -> None:
@@ -153,7 +157,8 @@ class TextLines(Lines):
     def of(self, entry: LogEntry, at_s: float) -> str:
         """The line of an entry."""
         head = f"{self._times.of(at_s)} {entry.word} {escape(entry.line)}"
-        return "\n".join([head, *(f"  {escape(line)}" for line in entry.fields.get("traceback", ()))])
+        traceback = entry.fields.get("traceback")
+        return "\n".join([head, *(f"  {escape(line)}" for line in traceback)]) if traceback else head
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; that of an exception is followed by those of its traceback."""

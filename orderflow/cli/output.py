@@ -145,7 +145,7 @@ class Notes(Output):
 
     def written(self, line: str) -> None:
         """A line of a log, which has its form already."""
-        self.line(line)
+        self._write(escape(line) + "\n")
 
     def _told(self, event: str, **fields: object) -> str:
         line = without_passwords(line_of(event, **fields))

@@ -62,20 +62,21 @@ class StatusLine:
 
     def note(self, line: str) -> None:
         """Write a permanent line above the progress."""
-        self._above(lambda: self._err.line(line))
+        with self._lock:
+            self.clear()
+            self._err.line(line)
 
     def tell(self, event: str, **fields: object) -> None:
         """Write an event of the scripts' catalogue above it."""
-        self._above(lambda: self._err.tell(event, **fields))
+        with self._lock:
+            self.clear()
+            self._err.tell(event, **fields)
 
     def written(self, line: str) -> None:
         """Write a line of a log above it, which has its form already."""
-        self._above(lambda: self._err.written(line))
-
-    def _above(self, write: Callable[[], None]) -> None:
         with self._lock:
             self.clear()
-            write()
+            self._err.written(line)
 
     def clear(self) -> None:
         """Remove the progress from the terminal, before other output or at the end."""

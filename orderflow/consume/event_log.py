@@ -112,10 +112,11 @@ EXPANDED: Mapping[str, Sequence[str]] = {
 """Fields for an order and a failure, which events are given as a whole."""
 
 
-def entry_of(name: str, fields: Mapping[str, Any]) -> LogEntry:
-    """What to log of an event."""
+def entry_of(name: str, fields: Mapping[str, Any], for_machines: bool = True) -> LogEntry:
+    """What to log of an event. Only a log for machines shows an order and a failure as fields."""
     event = ALL[name]
-    return LogEntry(name, event.severity, event.line(**fields), _expanded(fields))
+    shown = _expanded(fields) if for_machines else fields
+    return LogEntry(name, event.severity, event.line(**fields), shown)
 
 
 def _expanded(fields: Mapping[str, Any]) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ from orderflow.cli.log import JSON, Log
 from orderflow.cli.output import Notes
 from orderflow.cli.status import StatusLine
 from orderflow.consume.event_counts import EventCounts
-from orderflow.consume.event_log import entry_of
+from orderflow.consume.event_log import ALL, entry_of
 
 
 class RunLog:
@@ -28,6 +28,7 @@ class RunLog:
         self.counts = EventCounts()
         self.status = StatusLine(err, clock, is_plain=form == JSON)
         self._err = err
+        self._for_machines = form == JSON
         self._log = Log(
             self.status.written, form, level, err.can_rewrite if is_watched is None else is_watched
         )
@@ -36,10 +37,10 @@ class RunLog:
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
-        self._log.add(entry_of(event, fields))
+        if self._log.takes(ALL[event].severity):
+            self._log.add(entry_of(event, fields, self._for_machines))
 
     def interject(self, event: str, **fields: Any) -> None:
         """Write an event without ever waiting for whoever reads the log, or for who else writes to it."""
-        line = self._log.line_of(entry_of(event, fields))
-        if line is not None:
-            self._err.interject_line(line)
+        if self._log.takes(ALL[event].severity):
+            self._err.interject_line(self._log.line_of(entry_of(event, fields, self._for_machines)))
