@@ -1,7 +1,7 @@
 """What is typed for `replay`: its flags, and their meaning as a request."""
 
 import argparse
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
 from orderflow.dlq.desk import Desk, now_ms
@@ -15,72 +15,53 @@ from orderflow.model.text import quoted
 
 DEFAULT_RATE = "50/s"
 
+Add = Callable[..., object]
+"""`add_argument` of a parser or of a group of its flags."""
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of replay, beside the selection."""
+    parser.add_argument("positions", nargs="*", metavar="POSITION", help=POSITIONS)
+    _add_consent(parser.add_argument)
+    _add_terms(parser.add_argument_group("what may be sent").add_argument)
+    _add_plan(parser.add_argument_group("a plan first").add_argument)
+    _add_pace(parser.add_argument_group("how fast, and when to stop").add_argument)
 
-    def add(name: str, *more: str, **options: Any) -> None:
-        parser.add_argument(name, *more, **options)
 
-    add("positions", nargs="*", metavar="POSITION", help=POSITIONS)
+def _add_consent(add: Add) -> None:
     add("--all", action="store_true", help="really all of them, where nothing else selects")
-    add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
-    add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
-    add("--plan-out", metavar="FILE", help="with --dry-run: write the plan, to be carried out with --plan")
-    add("--plan", metavar="FILE", help="send exactly what the plan says, or nothing if that has changed")
-    add(
-        "--rate",
-        type=rate,
-        default=None,
-        metavar="N/s|none",
-        help=f"send so many a second at most (default: {DEFAULT_RATE})",
-    )
-    add(
-        "--canary",
-        type=argument(whole(1, 1_000_000)),
-        metavar="N",
-        help="send N first; the rest only if the consumer group got past them and few came back",
-    )
-    add(
-        "--stop-if-back",
-        type=argument(SHARE),
-        default=0.05,
-        metavar="N%",
-        help="share of the canary that may not come back (default: 5%%)",
-    )
-    add(
-        "--canary-timeout",
-        type=argument(seconds(1, 86_400)),
-        default=300.0,
-        metavar="SECONDS",
-        help="time for the consumer group to get past the canary (default: 300)",
-    )
-    add(
-        "--set",
-        dest="repairs",
-        action="append",
-        default=[],
-        metavar="FIELD=JSON",
-        help="send the order with this field changed, as --set quantity=1; repeatable",
-    )
-    add(
-        "--stale",
-        choices=STALE,
-        default="skip",
-        help="orders whose key has a newer one in the source topic (default: skip)",
-    )
-    add(
-        "--max-replays",
-        type=argument(whole(1, 1000)),
-        default=3,
-        metavar="N",
-        help="do not send what was replayed so often before (default: 3)",
-    )
-    add("--again", action="store_true", help="also those that were replayed already")
-    add("--unchecked", action="store_true", help="also those that still fail today's decoder or rules")
     add("--reason", metavar="TEXT", help="why, for the audit")
     add("--resume", metavar="JOB", help="go on with a job that was stopped, killed or tripped")
     add("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _add_terms(add: Add) -> None:
+    add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
+    repairs = "send the order with this field changed, as --set quantity=1; repeatable"
+    add("--set", dest="repairs", action="append", default=[], metavar="FIELD=JSON", help=repairs)
+    stale = "orders whose key has a newer one in the source topic (default: skip)"
+    add("--stale", choices=STALE, default="skip", help=stale)
+    most = "do not send what was replayed so often before (default: 3)"
+    add("--max-replays", type=argument(whole(1, 1000)), default=3, metavar="N", help=most)
+    add("--again", action="store_true", help="also those that were replayed already")
+    add("--unchecked", action="store_true", help="also those that still fail today's decoder or rules")
+
+
+def _add_plan(add: Add) -> None:
+    add("--dry-run", action="store_true", help="tell what would be sent and why the others would not")
+    add("--plan-out", metavar="FILE", help="with --dry-run: write the plan, to be carried out with --plan")
+    add("--plan", metavar="FILE", help="send exactly what the plan says, or nothing if that has changed")
+
+
+def _add_pace(add: Add) -> None:
+    most = f"send so many a second at most (default: {DEFAULT_RATE})"
+    add("--rate", type=rate, default=None, metavar="N/s|none", help=most)
+    first = "send N first; the rest only if the consumer group got past them and few came back"
+    add("--canary", type=argument(whole(1, 1_000_000)), metavar="N", help=first)
+    back = "share of the canary that may not come back (default: 5%%)"
+    add("--stop-if-back", type=argument(SHARE), default=0.05, metavar="N%", help=back)
+    time = "time for the consumer group to get past the canary (default: 300)"
+    add("--canary-timeout", type=argument(seconds(1, 86_400)), default=300.0, metavar="SECONDS", help=time)
 
 
 def rate(text: str) -> float:
