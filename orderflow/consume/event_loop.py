@@ -1,12 +1,13 @@
 """The event loop of async handlers, in a thread of its own."""
 
 import asyncio
-import sys
 import threading
 import time
 from concurrent.futures import Future
 from types import FrameType
 from typing import Any, Awaitable, Callable, List, Optional
+
+from orderflow.consume.liveness import frame_of
 
 BEAT_S = 0.2
 """How often the loop shows that it is not blocked."""
@@ -61,7 +62,7 @@ class EventLoop:
 
     def frame(self) -> Optional[FrameType]:
         """What the loop's thread is running now."""
-        return sys._current_frames().get(self._thread.ident or 0)
+        return frame_of(self._thread.ident or 0)
 
     def take_crash(self) -> Optional[BaseException]:
         """What ended the loop's thread for a moment: a task that ended the process (sys.exit)."""

@@ -6,8 +6,10 @@ loop's thread is looked at, which costs the loop nothing and needs no mark in th
 """
 
 import enum
+import gc
 import os
 import sys
+import threading
 from types import FrameType
 from typing import List, Mapping, NamedTuple, Optional, Sequence
 
@@ -64,9 +66,29 @@ def where(stack: Sequence[Place]) -> Where:
     return _OF_PARTS.get(innermost, Where.ELSEWHERE)
 
 
+_asking = threading.Lock()
+
+
+def frame_of(thread: int) -> Optional[FrameType]:
+    """What this thread is running now; None if it has ended.
+
+    Python 3.11 makes objects of the frames of all threads for that, while it holds a lock that every thread
+    takes at its beginning and its end. A garbage collection that begins there may let another thread run. If
+    that one wants the lock, the whole process stands still for good (seen with 3.11.7). So none may begin.
+    """
+    with _asking:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames().get(thread)
+        finally:
+            if collects:
+                gc.enable()
+
+
 def stack_of(thread: int) -> List[Place]:
     """The frames of a thread that are our own code, the innermost first; none if it has ended."""
-    frame: Optional[FrameType] = sys._current_frames().get(thread)
+    frame = frame_of(thread)
     stack = []
     while frame is not None:
         path = frame.f_code.co_filename

@@ -1,5 +1,8 @@
 """Where the loop is when it does not turn: told from the stack of its thread."""
 
+import gc
+import subprocess
+import sys
 import threading
 from typing import Callable, Iterator, List
 
@@ -7,6 +10,7 @@ import pytest
 
 from orderflow.consume.liveness import Place, Where, stack_of, where
 from orderflow.consume.workers import Workers
+from tests.support.pipeline import ROOT
 from tests.support.scripted_session import Life, Topic
 
 
@@ -131,3 +135,71 @@ def test_a_thread_that_waits_for_a_worker_waits_for_whoever_asked(stuck: Stuck) 
 def test_a_thread_that_has_ended_has_no_stack() -> None:
     """Nor has one that never was."""
     assert stack_of(-1) == []
+
+
+LOOKING = """
+import faulthandler, gc, sys, threading
+from orderflow.consume.liveness import stack_of
+
+faulthandler.dump_traceback_later(20, exit=True)
+sys.setswitchinterval(1e-5)
+gc.set_threshold(5)
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        for _ in range(300):
+            pass
+
+done = threading.Event()
+
+def look():
+    for _ in range(2000):
+        Garbage()
+        stack_of(threading.main_thread().ident)
+    done.set()
+
+def begin_and_end_threads():
+    while not done.is_set():
+        begun = threading.Thread(target=int)
+        begun.start()
+        begun.join()
+
+for _ in range(3):
+    threading.Thread(target=begin_and_end_threads, daemon=True).start()
+threading.Thread(target=look, daemon=True).start()
+begin_and_end_threads()
+"""
+"""Looks at a stack again and again while threads begin and end, and garbage has something to do."""
+
+
+def test_to_look_at_a_stack_never_stops_the_process() -> None:
+    """A garbage collection amid the look would, in Python 3.11: every other thread waits for ever then."""
+    looked = subprocess.run([sys.executable, "-c", LOOKING], cwd=ROOT, capture_output=True, text=True)
+
+    assert looked.returncode == 0, looked.stderr
+
+
+def test_to_look_at_a_stack_leaves_garbage_to_be_collected() -> None:
+    """As it was: a program may have turned it off itself."""
+    assert stack_of(threading.get_ident())
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        stack_of(threading.get_ident())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_nobody_looks_at_stacks_in_another_way() -> None:
+    """It would lack the caution."""
+    asking = [
+        path.name
+        for path in (ROOT / "orderflow").rglob("*.py")
+        if "_current_frames()" in path.read_text("utf-8")
+    ]
+
+    assert asking == ["liveness.py"]
