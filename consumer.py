@@ -27,7 +27,13 @@ from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
-from orderflow.consume.client_config import Clients, as_member, consumer_config, producer_config
+from orderflow.consume.client_config import (
+    Clients,
+    as_member,
+    consumer_config,
+    lasting_name,
+    producer_config,
+)
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
@@ -399,6 +405,18 @@ class Parts:
         from_end = _from_end(_reading(self.conf, self.settings), self.settings)
         return Cluster(topic_id, self._ledger_topic(), from_end)
 
+    def _clients(self) -> Clients:
+        """The properties of the clients. The transactional id is granted by its prefix, the group."""
+        settings, conf = self.settings, self.conf
+        lasting = lasting_name(conf, None if self.link is None else self.link.place)
+        name = f"{self.client}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
+        return Clients(
+            _reading(conf, settings),
+            producer_config(conf, f"{settings.consumer_group}.{name}"),
+            settings.guarantee == "exactly-once",
+            has_predecessor=lasting is not None,
+        )
+
     def _engine(
         self,
         new_session: Type[Session],
@@ -410,14 +428,9 @@ class Parts:
         """The engine, and the session that notifies it of rebalances."""
         settings = self.settings
         engines: List[Engine] = []
-        reading = _reading(self.conf, settings)
-        transactional_id = f"{settings.consumer_group}.{self.client}-{uuid.uuid4().hex[:8]}"
-        clients = Clients(
-            reading, producer_config(self.conf, transactional_id), settings.guarantee == "exactly-once"
-        )
         session = new_session(
             settings.orders_topic,
-            clients,
+            self._clients(),
             on_revoke=lambda partitions: engines[0].revoked(partitions),
             on_lost=lambda: engines[0].expired(),
             while_waiting=watch.waiting,
@@ -425,6 +438,7 @@ class Parts:
         sending, ledger_topic = self._sending(), cluster.ledger_topic
         page_bytes = None if ledger_topic is None else ledger_topic.max_bytes
         session.expect(sending.outbox.max_bytes, sending.destination.targets.max_result_bytes, page_bytes)
+        session.end_left_over()
         terms = Terms(
             Limits(settings.max_queued, settings.max_waiting_bytes),
             settings.consumer_group,

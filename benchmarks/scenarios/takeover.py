@@ -40,7 +40,8 @@ def run(rig: Rig, plan: Plan, say: Say) -> Section:
         remarks=[
             "Chosen for it: `session.timeout.ms` 8000 (until the dead member is missed) and "
             "`transaction.timeout.ms` 10000 (until its open transaction no longer hides the committed "
-            "offsets). Both clocks start with the kill, so they do not add up."
+            "offsets, if the kill came amid one; Kafka looks for such every 10 s). Both clocks start with "
+            "the kill, so they do not add up."
         ],
     )
 

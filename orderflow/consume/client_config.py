@@ -1,13 +1,13 @@
 """How the engine configures its Kafka clients: our defaults, and the properties it requires."""
 
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from orderflow.model.records import PARTITIONER
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
     "auto.offset.reset": "earliest",
-    # A dead member's partitions must be processed again within 15 s: it is missed after 8 s, and by
-    # then its open transaction, which hides the committed offset, has timed out as well.
+    # A dead member's partitions must be processed again soon: it is missed after 8 s. Its open transaction
+    # hides the committed offset for longer, unless a successor ends it: see `Transaction.end_left_over`.
     "session.timeout.ms": 8000,
     "heartbeat.interval.ms": 2000,
     "partition.assignment.strategy": "cooperative-sticky",
@@ -56,6 +56,8 @@ class Clients(NamedTuple):
     consumer: Mapping[str, Any]
     producer: Mapping[str, Any]
     exactly_once: bool
+    has_predecessor: bool = False
+    """Whether a process before us may have had our transactional id, and left a transaction open."""
 
     @property
     def group(self) -> str:
@@ -72,6 +74,17 @@ def as_member(client: Mapping[str, Any], number: int) -> Dict[str, Any]:
     """The properties for one of several processes: a static member's name is given to one of them only."""
     name = client.get("group.instance.id")
     return dict(client) if name is None else {**client, "group.instance.id": f"{name}-{number}"}
+
+
+def lasting_name(client: Mapping[str, Any], place: Optional[str]) -> Optional[str]:
+    """The name that this process shares with those before and after it; None: it shares it with nobody.
+
+    `place` is where a supervisor has put it. Two processes of one name would fence each other for ever, so it
+    has to be one that only one process has at a time: a supervisor starts a successor when its process has
+    ended, and a group has one member of each `group.instance.id`. Host names are no such names.
+    """
+    static = client.get("group.instance.id")
+    return place if static is None else str(static)
 
 
 def consumer_config(client: Mapping[str, Any], group: str, max_poll_interval_s: float) -> Dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from typing import Callable, Dict, Optional, Sequence
 
 from orderflow.cli.signals import StopSignals
@@ -25,7 +26,7 @@ def run_processes(
     argv: Sequence[str], plan: Plan, metrics: Optional[Metrics], streams: HandlerStreams, log: RunLog
 ) -> int:
     """Run this command as several processes until all are done or asked to stop; returns the exit code."""
-    flag = f"{SUPERVISED}={{}},{{}},{streams.err.can_rewrite:d}"
+    flag = f"{SUPERVISED}={{}},{{}},{streams.err.can_rewrite:d},{uuid.uuid4().hex[:8]}"
     crew = Crew(own_command(argv), flag, Passage(log.status.clear, plan.processes).line)
 
     def end_at_once(code: int) -> None:

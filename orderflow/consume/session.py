@@ -155,6 +155,10 @@ class Session(Source):
         """Send the records and, with exactly-once, the offsets: see `Transaction.send`."""
         return self._transaction.send(outgoing, offsets, member, pages)
 
+    def end_left_over(self) -> None:
+        """End the transaction that a predecessor may have left open: see `Transaction.end_left_over`."""
+        self._transaction.end_left_over()
+
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""
         return self._transaction.find_out(offsets)

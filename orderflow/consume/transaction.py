@@ -7,7 +7,9 @@ An uncertain outcome is never guessed: Kafka is asked what it has committed, and
 is unknown, and nothing else may be settled.
 """
 
+import contextlib
 import logging
+import threading
 from typing import AbstractSet, Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaError, Producer, TopicPartition
@@ -172,6 +174,21 @@ class Transaction:
         """The topic of the record that is being handed to the client."""
         self._sending: Sequence[Outgoing] = ()
         self._pages: Sequence[Outgoing] = ()
+        self._ending: Optional[threading.Thread] = None
+
+    def end_left_over(self) -> None:
+        """Have Kafka abort the transaction that a predecessor of our transactional id may have left open.
+
+        Until that, or its time-out, Kafka tells no new owner what is committed. Returns at once; the next
+        settlement waits for it. If it fails, that settlement tries again, and says why it cannot.
+        """
+        if self._clients.exactly_once and self._clients.has_predecessor:
+            self._ending = threading.Thread(target=self._begin, name="ending", daemon=True)
+            self._ending.start()
+
+    def _begin(self) -> None:
+        with contextlib.suppress(*RAISED):
+            self._producers.ready()
 
     def expect(
         self,
@@ -195,6 +212,9 @@ class Transaction:
             return DROPPED
         self._sending, self._pages, self._now = outgoing, pages, None
         self._deliveries.begin()
+        if self._ending is not None:
+            self._ending.join()
+            self._ending = None
         if self._clients.exactly_once:
             return self._transact([*outgoing, *pages], offsets, member)
         settlement = self._confirm(outgoing)

@@ -27,9 +27,11 @@ LAST_WORD_S = 2.0
 class Link:
     """The consumer's end. Any thread may send; one of its own waits for the request to stop."""
 
-    def __init__(self, number: int, descriptor: int, is_watched: bool) -> None:
+    def __init__(self, number: int, descriptor: int, is_watched: bool, run: str) -> None:
         self.number = number
         """Which of the processes this is, from 1; its successors have the same."""
+        self.place = f"{socket.gethostname()}-{run}-{number}"
+        """A name that its predecessors and successors have too, one at a time, and nobody else."""
         self.is_watched = is_watched
         """Whether what it logs ends up on a terminal."""
         self._socket = socket.socket(fileno=descriptor)
@@ -86,7 +88,7 @@ def join(told: Optional[str]) -> Optional[Link]:
     """The link of a process that was started as one of several, by what SUPERVISED told it."""
     if told is None:
         return None
-    number, descriptor, is_watched = map(int, told.split(","))
+    number, descriptor, is_watched, run = told.split(",")
     print_whole_lines()
     faulthandler.enable(all_threads=False)
-    return Link(number, descriptor, bool(is_watched))
+    return Link(int(number), int(descriptor), is_watched == "1", run)

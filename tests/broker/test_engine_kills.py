@@ -80,3 +80,17 @@ def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -
     calls_at_s: List[float] = json.loads(shop.journal_path.read_text("utf-8"))
     committed = sum(told.offset for told in shop.told().values())
     assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.5
+
+
+def test_a_transaction_that_a_death_left_open_holds_up_no_successor(strict_shop: NewShop) -> None:
+    """It hides what is committed; a static member of the same name ends it at once, not after a minute."""
+    shop = strict_shop().create()
+    shop.put(rows(20))
+    lasting = (*INSTANCE, *MORTAL, "-X", "transaction.timeout.ms=60000")
+    dying = shop.die_at("before commit_transaction", 1, "works", *lasting)
+    assert dying.wait(40).code == -9, dying.describe()
+
+    drained = shop.consume("works", "--until-drained", *lasting).wait(25)
+
+    assert drained.code == 0, drained.err
+    assert shop.assert_account_closes().processed == 20

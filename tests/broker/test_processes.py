@@ -8,7 +8,9 @@ from typing import Callable, Set
 
 import pytest
 
+from tests.conftest import Kafka
 from tests.support.engine_tools import INSTANCE, MORTAL, Shop, rows
+from tests.support.fault_proxy import END_TXN, LOST_REQUEST, FaultProxy
 from tests.support.pipeline import eventually, reason
 from tools.kafka_cluster import free_ports
 
@@ -54,6 +56,29 @@ def test_two_processes_share_the_work_and_one_may_die(strict_shop: NewShop) -> N
     assert len(re.findall(r" warn process [12] was killed by SIGKILL", ended.err, re.MULTILINE)) == 1
     assert len(re.findall(r" info processed [\d,]+, dead-lettered 0, ", ended.err, re.MULTILINE)) == 1
     assert re.search(r"^\[2\] \S+ info partition \d is ready at offset ", ended.err, re.MULTILINE)
+
+
+@pytest.mark.chaos
+def test_a_transaction_that_one_left_open_is_ended_by_its_successor(
+    strict_kafka: Kafka, strict_shop: NewShop
+) -> None:
+    """It hides what is committed, and would do so for a minute."""
+    shop = strict_shop().create()
+    shop.put(rows(20))
+    with FaultProxy(strict_kafka.bootstrap_servers) as wire:
+        wire.break_next(END_TXN, LOST_REQUEST, times=1_000_000)
+        running = shop.consume(
+            "works",
+            *("--processes", "1", "--until-drained", *MORTAL, "-X", "transaction.timeout.ms=60000"),
+            KAFKA_BOOTSTRAP_SERVERS=wire.bootstrap_servers,
+        )
+        eventually(lambda: wire.happened, why=running.describe)
+        os.kill(max(pids(shop)), signal.SIGKILL)
+        wire.heal()
+        ended = running.wait(25)
+
+    assert ended.code == 0, running.describe()
+    assert shop.assert_account_closes().processed == 20
 
 
 def pids(shop: Shop) -> Set[int]:

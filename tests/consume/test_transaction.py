@@ -4,6 +4,7 @@ The client is a script here, so that every row takes a moment; tests/broker/test
 same promises against a real broker behind a wire with accidents.
 """
 
+import threading
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
@@ -15,6 +16,7 @@ from orderflow.consume.client_config import Clients, producer_config
 from orderflow.consume.settlement import DROPPED, Offsets, Outcome, Settlement, outcome_of
 from orderflow.consume.transaction import FRAME_BYTES, Transaction
 from orderflow.model.records import Outgoing
+from tests.support.pipeline import eventually
 
 RETRIABLE = KafkaError(KafkaError._TIMED_OUT, "timed out", retriable=True)
 ABORTABLE = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, "no coordinator", txn_requires_abort=True)
@@ -39,6 +41,11 @@ class Kafka:
         """Whether no record is ever confirmed or refused."""
         self.records: List[Outgoing] = []
         self.committed: Dict[int, Tuple[Optional[int], str]] = {}
+        self.may_begin = threading.Event()
+        """Unset while the broker keeps `init_transactions` waiting."""
+        self.may_begin.set()
+        self.began_in: Optional[threading.Thread] = None
+        """The thread that called `init_transactions` last."""
         self.made: List[Client] = []
         self.calls: List[str] = []
 
@@ -73,6 +80,8 @@ class Client:
     def init_transactions(self, timeout_s: float) -> None:
         """The broker ends what others left open."""
         self._kafka.called("init_transactions")
+        self._kafka.began_in = threading.current_thread()
+        assert self._kafka.may_begin.wait(10)
 
     def begin_transaction(self) -> None:
         """A new one."""
@@ -154,10 +163,12 @@ class _Delivered:
 class Bench:
     """A transaction over the script; `send` sends one result and one dead letter."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, exactly_once: bool) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, exactly_once: bool, has_predecessor: bool = False
+    ) -> None:
         self.kafka = Kafka()
         monkeypatch.setattr(transaction, "Producer", lambda config: Client(self.kafka, config))
-        clients = Clients({"group.id": "group"}, producer_config({}, "name"), exactly_once)
+        clients = Clients({"group.id": "group"}, producer_config({}, "name"), exactly_once, has_predecessor)
         self.errors: List[KafkaError] = []
         self.transaction = Transaction(TOPIC, clients, self.kafka.ask, self.errors.append)
         self._sent = 0
@@ -427,6 +438,64 @@ def test_a_plain_producer_has_no_transaction_and_gives_up_before_the_flush(plain
         client.config
     )
     assert client.config["delivery.timeout.ms"] < transaction.TIMEOUT_S * 1000
+
+
+# --- what a predecessor has left open
+
+
+@pytest.fixture
+def successor(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The same as `bench`, under a transactional id that a dead process may have had."""
+    return Bench(monkeypatch, exactly_once=True, has_predecessor=True)
+
+
+def test_a_successor_ends_what_was_left_open_before_it_has_anything_to_send(successor: Bench) -> None:
+    """The broker does so when the transactional id is initialised again; that producer then serves."""
+    successor.transaction.end_left_over()
+    eventually(lambda: successor.kafka.calls == ["init_transactions"])
+
+    assert successor.send().outcome is Outcome.SETTLED
+    assert successor.kafka.calls.count("init_transactions") == 1
+    assert len(successor.kafka.made) == 1
+
+
+def test_a_successor_sends_nothing_until_that_has_ended(successor: Bench) -> None:
+    """Two that initialise at a time would fence each other."""
+    successor.kafka.may_begin.clear()
+    successor.transaction.end_left_over()
+    sending = threading.Thread(target=successor.send, daemon=True)
+    sending.start()
+    sending.join(0.2)
+    called = list(successor.kafka.calls)
+    successor.kafka.may_begin.set()
+    sending.join(10)
+
+    assert called == ["init_transactions"]
+    assert successor.values() == [b"1"]
+
+
+def test_a_successor_that_could_not_end_it_tries_again_with_its_first_settlement(successor: Bench) -> None:
+    """And then it is said: nobody hears the first time."""
+    successor.kafka.fail("init_transactions", RETRIABLE, FATAL)
+    successor.transaction.end_left_over()
+
+    assert successor.send().detail == "init_transactions: fenced"
+    assert successor.send().outcome is Outcome.SETTLED
+
+
+@pytest.mark.parametrize(("exactly_once", "has_predecessor"), [(True, False), (False, True), (False, False)])
+def test_who_has_no_predecessor_or_no_transactions_asks_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, exactly_once: bool, has_predecessor: bool
+) -> None:
+    """It needs a transactional id, and the right to it, only when it first sends something."""
+    tested = Bench(monkeypatch, exactly_once, has_predecessor)
+    tested.transaction.end_left_over()
+    settlement = tested.send()
+
+    assert settlement.outcome is (Outcome.SETTLED if exactly_once else Outcome.SENT)
+    assert tested.kafka.calls.count("init_transactions") == exactly_once
+    assert len(tested.kafka.made) == 1
+    assert threading.current_thread() is tested.kafka.began_in or not exactly_once
 
 
 # --- producers

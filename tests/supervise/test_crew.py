@@ -17,7 +17,7 @@ from orderflow.supervise.link import SUPERVISED
 from orderflow.supervise.report import ENDED
 from tests.support.pipeline import ROOT, eventually
 
-FLAG = f"{SUPERVISED}={{}},{{}},0"
+FLAG = f"{SUPERVISED}={{}},{{}},0,run"
 PROLOGUE = f"""
 import os, signal, subprocess, sys, time
 sys.path.insert(0, {str(ROOT)!r})
@@ -261,3 +261,16 @@ def _state(pid: int) -> str:
     """One letter of the system, as ps shows it; empty where there is no /proc."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.read_text(encoding="ascii").rpartition(")")[2].split()[0] if stat.exists() else ""
+
+
+def test_a_place_is_had_by_one_process_after_the_other(stage: NewStage) -> None:
+    """Its successor has the same, its neighbour another. By it, Kafka ends what the dead one left open."""
+    told = stage("ours.send(Report(ENDED, ours.place))")
+    places = []
+    for number in (1, 1, 2):
+        process = told.crew.start(number)
+        told.until(lambda ended=process: ended.poll() is not None)  # type: ignore[misc]
+        places.append(process.report.figures)
+
+    first, again, neighbour = places
+    assert first == again != neighbour
