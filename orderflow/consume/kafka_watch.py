@@ -134,8 +134,11 @@ class KafkaWatch:
             os._exit(exits.FAILED)  # a client that does not return from a call cannot be closed either
 
     def _look_while_waiting(self) -> None:
-        """If Kafka answers, only something this commit needs is missing: the settlement will report it."""
-        if self._session is not None and not self._session.answers(timeout_s=1.0):
+        """If Kafka answers, only something this commit needs is missing: the settlement will report it.
+
+        The consumer cannot be asked: a client lets in one call at a time, and a commit may take minutes.
+        """
+        if not self._topics.orders.answers(timeout_s=1.0):
             self._outage.lost(f"no answer to a commit for {SILENCE_S:.0f} s")
 
     # --- at the end ------------------------------------------------------------------------------

@@ -322,6 +322,10 @@ class Identity:
         self.look()
         return self._is_another
 
+    def answers(self, timeout_s: float) -> bool:
+        """Whether a broker answers within this time."""
+        return _answers(self._admin, timeout_s)
+
     def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
         """The same, by a request of its own whose answer is awaited."""
         self._answer = self._ask()

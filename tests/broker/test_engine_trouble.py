@@ -10,8 +10,9 @@ from typing import Callable, Iterator, Optional
 
 import pytest
 
-from tests.conftest import shops_on
+from tests.conftest import Kafka, shops_on
 from tests.support.engine_tools import MORTAL, Shop, rows
+from tests.support.fault_proxy import HELD_ANSWER, OFFSET_COMMIT, FaultProxy
 from tests.support.pipeline import Running, eventually, reason
 from tools.local_kafka import LocalKafka
 
@@ -192,6 +193,24 @@ def own_kafka() -> Iterator[LocalKafka]:
 def own_shop(own_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
     """Make shops on that broker."""
     yield from shops_on(own_kafka, topic, tmp_path)
+
+
+def test_that_kafka_is_lost_is_told_while_a_commit_waits_for_it(kafka: Kafka, shop: NewShop) -> None:
+    """A plain commit has no time-out; nothing else may wait for it."""
+    waiting = shop(GUARANTEE="at-least-once").create()
+    waiting.put(rows(20))
+    with FaultProxy(kafka.bootstrap_servers) as wire:
+        wire.break_next(OFFSET_COMMIT, HELD_ANSWER, after=1)  # the first says that the partition is open
+        running = waiting.consume("works", KAFKA_BOOTSTRAP_SERVERS=wire.bootstrap_servers)
+        eventually(lambda: wire.happened, why=running.describe)
+        wire.cut()
+        eventually(lambda: "is lost" in running.err, 15, running.describe)
+        wire.restore()
+        eventually(lambda: "is back after" in running.err, 60, running.describe)
+        eventually(lambda: waiting.lag() == 0, 60, running.describe)
+        assert running.stop().code == 143
+
+    waiting.assert_account_closes(repeats_allowed=True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads a process's time from /proc")
