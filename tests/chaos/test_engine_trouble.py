@@ -75,10 +75,10 @@ def full_of_trouble(new: NewShop, guarantee: str) -> Shop:
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, guarantee: str) -> None:
-    """OFFSET_METADATA_TOO_LARGE: fewer are listed, none is lost; also after a kill, when work is careful."""
+    """OFFSET_METADATA_TOO_LARGE: they are listed on a page, none is lost; also after a kill, with care."""
     shop = full_of_trouble(stingy_shop, guarantee)
     first = shop.consume("most_fail", *MORTAL, *INSTANCE)
-    eventually(lambda: "admitting no more" in first.err, 60, first.describe)
+    eventually(lambda: "their list is in topic" in first.err, 60, first.describe)
     first.kill()
     second = shop.consume("most_fail", "--until-drained", *MORTAL, *INSTANCE)
     eventually(lambda: "is ready" in second.err, 60, second.describe)
@@ -87,7 +87,6 @@ def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, gua
 
     taken = shop.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
     assert taken.processed == 2000
-    assert "OFFSET_METADATA" in first.err or "metadata" in first.err
 
 
 @pytest.mark.parametrize("gap", ["before abort_transaction", "after abort_transaction"])
