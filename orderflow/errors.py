@@ -7,6 +7,9 @@ from orderflow.frames import frame_of, roots_of
 
 MOST_OF_A_CAUSE = 1000
 """Characters kept of the message of a cause."""
+LONGEST_WAIT_S = 10 * 365 * 86_400.0
+"""Ten years: as good as for ever, and a date that every clock and calendar can still tell."""
+STAGES = frozenset(("decode", "validate", "process", "publish"))
 
 
 class OrderError(Exception):
@@ -21,7 +24,7 @@ class OrderError(Exception):
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
-        self.reason = str(reason)
+        self.reason = as_text(reason)
 
 
 class Undecodable(OrderError):
@@ -159,18 +162,54 @@ class Failure(NamedTuple):
 
 
 def describe(error: BaseException, with_stack: bool = False) -> Failure:
-    """Summarise what the codec, the rules or the handler raised. Any other class is a retryable failure."""
+    """Summarise what the codec, the rules or the handler raised. Any other class is a retryable failure.
+
+    Whatever is asked of the error may be the handler's own code, or a value of any type: it is checked here,
+    so that a `Failure` is what it says.
+    """
     stack = _stack(error) if with_stack else None
     name, message = class_name(error), _text(error)
-    if not isinstance(error, OrderError):
+    if not is_a(error, OrderError):
         frame, causes = _origin(error)
         return Failure("process.failed", "process", name, message, True, None, stack, False, frame, causes)
-    asked_for, after_s = isinstance(error, RetryLater), error.after_s
-    failure = Failure(error.reason, error.stage, name, message, error.retryable, after_s, stack, asked_for)
+    asked_for, stage, retryable = is_a(error, RetryLater), _stage(error), not is_permanent(error)
+    failure = Failure(_reason(error), stage, name, message, retryable, _after_s(error), stack, asked_for)
     if failure.stage != "process":
         return failure
     frame, causes = _origin(error)
     return failure._replace(frame=frame, causes=causes)
+
+
+def is_a(error: BaseException, kind: Type[BaseException]) -> bool:
+    """What `isinstance` says, without asking the error itself: its `__class__` may raise, or lie."""
+    return issubclass(type(error), kind)
+
+
+def _told(error: BaseException, name: str) -> Any:
+    """An attribute of the error; None where there is none, or where asking for it raises."""
+    try:
+        return getattr(error, name)
+    except BaseException:  # noqa: BLE001 - a property is the handler's code
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    given = _told(error, "reason")
+    return OrderError.reason if given is None else as_text(given)
+
+
+def _stage(error: BaseException) -> str:
+    given = _told(error, "stage")
+    return given if type(given) is str and given in STAGES else OrderError.stage
+
+
+def _after_s(error: BaseException) -> Optional[float]:
+    """None where it names no number of seconds: then the usual back-off applies."""
+    given = _told(error, "after_s")
+    try:
+        return None if given is None else min(max(0.0, float(given)), LONGEST_WAIT_S)
+    except BaseException:  # noqa: BLE001 - `__float__` is the handler's code
+        return None
 
 
 def _origin(error: BaseException) -> Tuple[Optional[str], Tuple[Cause, ...]]:
@@ -184,7 +223,14 @@ def _origin(error: BaseException) -> Tuple[Optional[str], Tuple[Cause, ...]]:
 
 def is_permanent(error: BaseException) -> bool:
     """Whether retrying cannot help: true only of an `OrderError` that says so."""
-    return isinstance(error, OrderError) and not error.retryable
+    return is_a(error, OrderError) and _is_false(_told(error, "retryable"))
+
+
+def _is_false(given: object) -> bool:
+    try:
+        return given is not None and not given
+    except BaseException:  # noqa: BLE001 - `__bool__` is the handler's code
+        return False
 
 
 def text_of(error: BaseException) -> str:
@@ -193,16 +239,21 @@ def text_of(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
+    return as_text(error)
+
+
+def as_text(given: object) -> str:
+    """The text of something that a handler made: plain text, whatever its class makes of `str`."""
     try:
-        return str(error)
-    except BaseException as second:  # noqa: BLE001 - __str__ is the handler's code too
+        return str.__str__(given if isinstance(given, str) else str(given))
+    except BaseException as second:  # noqa: BLE001 - __str__ is the handler's code
         return f"(its text cannot be shown: {class_name(second)})"
 
 
 def _stack(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception as second:  # noqa: BLE001 - a stack contains text and names from the handler
+    except BaseException as second:  # noqa: BLE001 - a stack contains text and names from the handler
         return f"(its stack cannot be shown: {class_name(second)})"
 
 
@@ -213,4 +264,8 @@ def class_name(error: BaseException) -> str:
 
 def class_name_of(kind: Type[Any]) -> str:
     """The same for a class."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        module, name = kind.__module__, kind.__qualname__
+        return f"{name}" if module == "builtins" else f"{module}.{name}"
+    except BaseException:  # noqa: BLE001 - a metaclass is the handler's code
+        return "(a class whose name cannot be told)"

@@ -15,7 +15,7 @@ from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.results import PLAIN, require_outcome
 from orderflow.consume.world import World
-from orderflow.errors import Failure, RegistryUnavailable, describe, is_permanent
+from orderflow.errors import Failure, RegistryUnavailable, describe, is_a, is_permanent
 from orderflow.model.records import Message
 
 REGISTRY_LINE_S = 30.0
@@ -125,7 +125,7 @@ class FirstCalls:
         `place`: the message's place in the batch. True if the outage brake now holds its partition.
         """
         partition = self._intake.partition_of(message)
-        if isinstance(error, RegistryUnavailable):
+        if is_a(error, RegistryUnavailable):
             self._wait_for_registry(partition, message.offset(), error)
             return False
         self._count_successes(partition.number, place)
@@ -134,7 +134,7 @@ class FirstCalls:
         self._intake.stop_if_full(partition, message)
         return self._outcomes.outage.holds(partition.number)
 
-    def _wait_for_registry(self, partition: Partition, offset: int, error: RegistryUnavailable) -> None:
+    def _wait_for_registry(self, partition: Partition, offset: int, error: BaseException) -> None:
         now_s = self._world.clock()
         if now_s >= self._next_registry_line_s:
             self._next_registry_line_s = now_s + REGISTRY_LINE_S

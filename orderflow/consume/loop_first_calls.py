@@ -18,7 +18,7 @@ from orderflow.consume.handler import delivery_of
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.results import PLAIN, require_outcome
 from orderflow.consume.workers import Finished
-from orderflow.errors import Failure, is_permanent
+from orderflow.errors import Failure, is_a, is_permanent
 from orderflow.model.records import Message
 
 AT_ONCE = 16
@@ -171,12 +171,12 @@ class LoopFirstCalls(FirstCalls):
                     elif publishes or type(result) not in PLAIN:
                         publish(message, result)
             except BaseException as error:
-                if isinstance(error, SystemExit):  # the handler ends the process
+                if is_a(error, SystemExit):  # the handler ends the process
                     end_if_forked(self._pid, error)
                 if waiting and place in waiting:
                     return Finished(waiting[place], None, error, clock() - began_s)
                 self._called = None
-                if isinstance(error, SystemExit):
+                if is_a(error, SystemExit):
                     raise
                 self._lap.failed(error, clock())
                 if is_permanent(error):

@@ -12,6 +12,7 @@ from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.forked import end_if_forked
 from orderflow.consume.partition import Task
 from orderflow.consume.workers import Finished
+from orderflow.errors import is_a
 
 AHEAD = 256
 """Orders handed over beyond those that can run, to keep the loop busy while finished ones are settled."""
@@ -97,7 +98,7 @@ class LoopWorkers:
             if not self._finished and self.in_flight:
                 self._arrived.wait(timeout_s)
         finished: List[Finished] = []
-        while self._finished and not isinstance(self._finished[0].error, SystemExit):
+        while self._finished and not _ends_the_process(self._finished[0]):
             finished.append(self._finished.popleft())
         self.in_flight -= len(finished)
         if not finished:
@@ -178,7 +179,7 @@ class LoopWorkers:
         try:
             result = await self._call(task)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
-            if isinstance(error, SystemExit):
+            if is_a(error, SystemExit):
                 end_if_forked(self._pid, error)
             return Finished(task, None, error, time.monotonic() - began_s)
         return Finished(task, result, None, time.monotonic() - began_s)
@@ -188,7 +189,7 @@ class LoopWorkers:
         is_overdue = number in self._overdue
         self._overdue.discard(number)
         _forget_cancellation(self._workers[number])
-        if not is_overdue or not isinstance(finished.error, asyncio.CancelledError):
+        if not is_overdue or finished.error is None or not is_a(finished.error, asyncio.CancelledError):
             return finished
         error = TimeoutError(f"not done within {self._timeout_s:g} s (HANDLER_TIMEOUT), so it was cancelled")
         return finished._replace(error=error.with_traceback(finished.error.__traceback__))
@@ -207,6 +208,10 @@ class LoopWorkers:
         self._finished.append(finished)
         if not self._arrived.is_set():
             self._arrived.set()
+
+
+def _ends_the_process(finished: Finished) -> bool:
+    return finished.error is not None and is_a(finished.error, SystemExit)
 
 
 def _forget_cancellation(worker: "asyncio.Task[None]") -> None:

@@ -19,7 +19,7 @@ from orderflow.consume.publications import Targets
 from orderflow.consume.retry import GiveUp, Policy, decide
 from orderflow.consume.tracebacks import Tracebacks
 from orderflow.consume.world import World
-from orderflow.errors import Failure, RegistryUnavailable, describe
+from orderflow.errors import Failure, RegistryUnavailable, describe, is_a
 from orderflow.model.dead_letter import Circumstances
 from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Message, Outgoing, record_of
@@ -128,7 +128,7 @@ class Outcomes:
 
     def failed(self, partition: Partition, head: Head, error: BaseException) -> Optional[Head]:
         """Have the order wait, or give it up and return the next order of its key."""
-        if isinstance(error, RegistryUnavailable):
+        if is_a(error, RegistryUnavailable):
             self._not_called(partition, head)
             return None
         partition.ledger.clear(head)

@@ -1,11 +1,14 @@
 """The errors that a handler raises, and what is kept of any error, however badly it behaves."""
 
-from typing import Type
+import enum
+from typing import Any, Callable, Type
 
 import pytest
 
 import orderflow
+from orderflow.consume.retry import Policy, Retry, decide
 from orderflow.errors import (
+    LONGEST_WAIT_S,
     Failure,
     InvalidOrder,
     OrderError,
@@ -15,6 +18,7 @@ from orderflow.errors import (
     Undecodable,
     UnknownSchema,
     describe,
+    is_permanent,
 )
 
 
@@ -144,3 +148,119 @@ def test_an_error_that_is_none_of_the_usual_is_a_failure_that_may_pass() -> None
     failure = describe(KeyboardInterrupt())
 
     assert Failure("process.failed", "process", "KeyboardInterrupt", "", True) == failure
+
+
+class Reason(str, enum.Enum):
+    """Reason codes as an application lists them."""
+
+    STOLEN = "process.stolen"
+
+
+class Stolen(RejectOrder):
+    """A reason that is set rather than handed to our constructor."""
+
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason
+
+
+class Busy(RetryLater):
+    """A delay that is set."""
+
+    def __init__(self, after_s: Any) -> None:
+        self.after_s = after_s
+
+
+class Unanswering(RejectOrder):
+    """Whatever it is asked, it raises."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt(name)
+
+
+class NamelessKind(type):
+    """Classes that will not say what they are called."""
+
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        raise ValueError
+
+
+class Nameless(Exception, metaclass=NamelessKind):
+    """One of them."""
+
+
+class Staged(RejectOrder):
+    """A stage of its own."""
+
+    stage = None  # type: ignore[assignment]
+
+
+class Torn(RejectOrder):
+    """Nobody can tell whether it may be retried."""
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Raises."""
+        raise ValueError
+
+
+class Claiming(ValueError):
+    """Says that it is what it is not."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return RejectOrder
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Stolen(None),
+        lambda: Stolen(404),
+        lambda: Stolen(Reason.STOLEN),
+        lambda: Busy("soon"),
+        lambda: Busy(float("nan")),
+        lambda: Busy(float("inf")),
+        lambda: Unanswering(),
+        lambda: Nameless(),
+        lambda: Staged(),
+        lambda: Torn(),
+        lambda: Claiming(),
+    ],
+    ids=[
+        "Stolen(None)",
+        "Stolen(404)",
+        "Stolen(Reason.STOLEN)",
+        "Busy('soon')",
+        "Busy(float('nan'))",
+        "Busy(float('inf'))",
+        "Unanswering()",
+        "Nameless()",
+        "Staged()",
+        "Torn()",
+        "Claiming()",
+    ],
+)
+def test_a_failure_is_of_the_types_that_it_names_whatever_the_error_holds(
+    make: Callable[[], BaseException],
+) -> None:
+    """Of it come headers, a date and a decision, long after the handler has returned."""
+    error = make()
+    failure = describe(error, with_stack=True)
+
+    assert {str} == {type(text) for text in (failure[:4])}
+    assert failure.stage in ("process", "decode", "validate", "publish")
+    assert type(failure.retryable) is bool and failure.retryable is not is_permanent(error)
+    decision = decide(failure, 1, Policy(), 0.5)
+    assert not isinstance(decision, Retry) or 0 <= decision.delay_s <= LONGEST_WAIT_S
+
+
+def test_a_reason_from_an_enum_of_texts_is_its_text() -> None:
+    """Whether it is handed over or set: in either Python, `str()` of a member may be its name."""
+    assert "process.stolen" == describe(RejectOrder("gone", reason=Reason.STOLEN)).reason
+    assert "process.stolen" == describe(Stolen(Reason.STOLEN)).reason
+
+
+def test_an_order_may_be_put_off_for_ever() -> None:
+    """That is ten years, a date that can be written into the list of waiting orders."""
+    assert LONGEST_WAIT_S == describe(RetryLater("parked", after=float("inf"))).after_s
