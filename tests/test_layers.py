@@ -186,7 +186,7 @@ WRITES_TEXT = {
     "orderflow.cli.run": "hands it the streams",
     "orderflow.cli.arguments": "hands it the streams for what argparse says",
     "orderflow.consume.streams": "the streams of handlers, whose text is their own",
-    "orderflow.consume.forked": "flushes those",
+    "orderflow.consume.forked": "flushes those, and shows there what a child raised",
     "orderflow.cli.log": "writes entries, as lines that the status line makes room for",
     "orderflow.consume.run_log": "hands it the entries",
     "orderflow.supervise.output": "passes on what other processes have written, their handlers above all",

@@ -3,6 +3,7 @@
 from typing import Mapping, Optional, Sequence, Set, Union
 
 from orderflow.consume.due_share import WorkerShare
+from orderflow.consume.forked import Forks
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.head import Head
 from orderflow.consume.key_runs import KeyRuns
@@ -47,6 +48,7 @@ class Calls:
         self._world = world
         self._workers: Union[Workers, LoopWorkers, None] = None
         self._on_loop: Optional[LoopCalls] = None
+        self._forks = Forks()
         if business.loop is not None:
             self._on_loop = LoopCalls(business.loop, business, destination, watchdog, world)
             self._workers = self._on_loop.workers
@@ -132,8 +134,10 @@ class Calls:
         except SystemExit:  # the handler ends the process, which does not count as a failure of its order yet
             raise
         except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+            self._forks.end_child(error)
             self._outcomes.call_times.failed(error, self._world.clock() - began_s)
             return self._outcomes.failed(partition, head, error)
+        self._forks.end_child()
         self._outcomes.call_times.succeeded(1, self._world.clock() - began_s)
         return self._outcomes.succeeded(partition, head, records)
 

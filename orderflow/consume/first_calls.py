@@ -8,6 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from orderflow.consume.brakes import Successes
 from orderflow.consume.calls import Calls
+from orderflow.consume.forked import Forks
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.intake import Intake
 from orderflow.consume.outcomes import REGISTRY_RETRY_S, Business, Outcomes, told_by
@@ -43,6 +44,7 @@ class FirstCalls:
         self._successes = Successes([])
         """Those of the last batch."""
         self._next_registry_line_s = 0.0
+        self._forks = Forks()
 
     def call(self, records: List[Message]) -> List[Message]:
         """Call these in order until the slice ends; returns the records not admitted."""
@@ -59,6 +61,7 @@ class FirstCalls:
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
         publish, publishes = self._outcomes.publish, self._outcomes.publishes
+        forked = self._forks.marks
         self._successes = Successes(records)
         others = self._successes.others
         clock, until_s, began_s = self._world.clock, self._calls.until_s, self._world.clock()
@@ -78,6 +81,8 @@ class FirstCalls:
                 result = (
                     handler(order, delivery_of(message, 1, topic_id)) if wants_delivery else handler(order)
                 )
+                if forked:
+                    self._forks.end_child()
                 if result is not None:
                     if not publishes and type(result) is dict:
                         require_outcome(result)
@@ -86,6 +91,8 @@ class FirstCalls:
             except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise
+                if forked:
+                    self._forks.end_child(error)
                 lap.failed(error, clock())
                 if is_permanent(error):
                     rejected.append((message, self._rejected(error, taken)))

@@ -6,14 +6,12 @@ One that waits becomes a head like any order that a worker was given, and the ne
 
 import asyncio
 import inspect
-import os
 import threading
 from types import CoroutineType
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from orderflow.consume.brakes import Successes
 from orderflow.consume.first_calls import FirstCalls
-from orderflow.consume.forked import end_if_forked
 from orderflow.consume.handler import delivery_of
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.results import PLAIN, require_outcome
@@ -51,7 +49,6 @@ class LoopFirstCalls(FirstCalls):
         self._is_over = threading.Event()
         """No order of the batch is called any more. Until then the loop's thread may touch the engine."""
         self._is_over.set()
-        self._pid = os.getpid()
 
     def call(self, records: List[Message]) -> List[Message]:
         """Call these in order until the slice ends or all workers wait; returns the records not admitted."""
@@ -140,7 +137,7 @@ class LoopFirstCalls(FirstCalls):
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
         publish, publishes = self._outcomes.publish, self._outcomes.publishes
         clock, until_s, waiting = self._world.clock, self._calls.until_s, self._waiting
-        call_soon = asyncio.get_event_loop().call_soon
+        call_soon, forked = asyncio.get_event_loop().call_soon, self._forks.marks
         now_s, look_at_s = clock(), 0.0
         for message in self._left:
             self._taken = place = self._taken + 1
@@ -162,6 +159,8 @@ class LoopFirstCalls(FirstCalls):
                 )
                 if type(result) is CoroutineType or inspect.isawaitable(result):
                     result = await result
+                if forked:
+                    self._forks.end_child()
                 if waiting and place in waiting:
                     took_s = clock() - began_s
                     return Finished(waiting[place], self._outcomes.records_of(message, result), None, took_s)
@@ -171,12 +170,12 @@ class LoopFirstCalls(FirstCalls):
                     elif publishes or type(result) not in PLAIN:
                         publish(message, result)
             except BaseException as error:
-                if is_a(error, SystemExit):  # the handler ends the process
-                    end_if_forked(self._pid, error)
+                if forked:
+                    self._forks.end_child(error)
                 if waiting and place in waiting:
                     return Finished(waiting[place], None, error, clock() - began_s)
                 self._called = None
-                if is_a(error, SystemExit):
+                if is_a(error, SystemExit):  # the handler ends the process
                     raise
                 self._lap.failed(error, clock())
                 if is_permanent(error):

@@ -1,7 +1,6 @@
 """The calls of an async handler: many at a time, on one event loop."""
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
@@ -9,7 +8,7 @@ from concurrent.futures import wait
 from typing import Any, Awaitable, Callable, Deque, Dict, List, NamedTuple, Optional, Set
 
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.forked import end_if_forked
+from orderflow.consume.forked import Forks
 from orderflow.consume.partition import Task
 from orderflow.consume.workers import Finished
 from orderflow.errors import is_a
@@ -65,7 +64,7 @@ class LoopWorkers:
         self._overdue: Set[int] = set()
         """The workers whose call was cancelled for taking too long."""
         self._is_ending = False
-        self._pid = os.getpid()
+        self._forks = Forks()
         loop.on_beat(self._cancel_overdue)
         loop.on_end(self.cancel)
 
@@ -179,9 +178,9 @@ class LoopWorkers:
         try:
             result = await self._call(task)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
-            if is_a(error, SystemExit):
-                end_if_forked(self._pid, error)
+            self._forks.end_child(error)
             return Finished(task, None, error, time.monotonic() - began_s)
+        self._forks.end_child()
         return Finished(task, result, None, time.monotonic() - began_s)
 
     def _judged(self, number: int, finished: Finished) -> Finished:

@@ -1,6 +1,5 @@
 """Runs an engine until it is stopped, drained or lost, and reports its progress."""
 
-import os
 import time
 from typing import Callable, NamedTuple, Optional
 
@@ -8,7 +7,7 @@ from orderflow import exits
 from orderflow.cli.signals import StopSignals
 from orderflow.consume.drain import Drain
 from orderflow.consume.engine import Engine
-from orderflow.consume.forked import end_if_forked
+from orderflow.consume.forked import Forks
 from orderflow.consume.kafka_watch import KafkaWatch
 from orderflow.consume.monitor import Monitor
 from orderflow.consume.progress import Progress
@@ -64,7 +63,7 @@ class Service:
         self._watchdog = watchdog
         self._streams, self._progress, self._monitor, self._report = outlets
         self._stop, self._shutdown_timeout_s, self._drain = end
-        self._pid = os.getpid()
+        self._forks = Forks()
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -90,7 +89,7 @@ class Service:
             self._loop.finish_calls(max(time.monotonic(), leave_by_s - LEAVING_S))
             return code
         except BaseException as crash:
-            end_if_forked(self._pid, crash)
+            self._forks.end_child(crash)
             # No clean mark either: an order may be to blame, and the next owner has to find out which.
             self._loop.abandon()
             if isinstance(crash, SystemExit):

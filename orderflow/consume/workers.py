@@ -1,12 +1,11 @@
 """A pool of threads that run one function: the handler, or a slow call of the client."""
 
-import os
 import queue
 import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
-from orderflow.consume.forked import end_if_forked
+from orderflow.consume.forked import Forks
 
 AHEAD = 4
 """Orders handed out per worker: enough to keep it busy while finished ones are settled."""
@@ -38,7 +37,7 @@ class Workers:
         self.in_flight = 0
         self._starts_s: Dict[int, float] = {}
         self._call = call
-        self._pid = os.getpid()
+        self._forks = Forks()
         self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Union[Finished, _Crash]] = queue.SimpleQueue()
         self._crash: Optional[BaseException] = None
@@ -100,14 +99,16 @@ class Workers:
                 self._starts_s.pop(number, None)
                 self._finished.put(finished._replace(took_s=time.monotonic() - began_s))
         except BaseException as crash:  # noqa: BLE001 - a dead thread must end the process, whatever killed it
-            end_if_forked(self._pid, crash)
+            self._forks.end_child(crash)
             self._starts_s.pop(number, None)
             self._finished.put(_Crash(crash))
 
     def _call_one(self, task: Any) -> Finished:
         try:
-            return Finished(task, self._call(task), None)
+            finished = Finished(task, self._call(task), None)
         except SystemExit:  # the handler ends the process
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its failure
-            return Finished(task, None, error)
+            finished = Finished(task, None, error)
+        self._forks.end_child(finished.error)
+        return finished

@@ -1,5 +1,6 @@
 """A handler that calls sys.exit: unfinished work is not committed, and the order is found."""
 
+import json
 from pathlib import Path
 from typing import Callable
 
@@ -79,3 +80,44 @@ def test_a_child_that_a_handler_forks_may_exit(pipeline: NewPipeline, tmp_path: 
     assert ended.code == 0 and "Traceback" not in ended.err, ended.err
     assert 3 == shop.assert_account_closes().processed
     assert all(b'"child":3' in (line.value or b"") for line in shop.results())
+
+
+LEAVING = """
+import os, time
+
+def leave(order, delivery):
+    with open(os.environ["JOURNAL"], "a") as journal:
+        journal.write(f"{os.getpid()} {order['order_id']}\\n")
+    if order["order_id"] in ("A-3", "A-5") and delivery.attempt == 1 and order["quantity"]:
+        child = os.fork()
+        if child == 0:
+            if order["order_id"] == "A-3":
+                raise ValueError("of the child")
+            return {"delivery": delivery.id, "by": "the child"}
+        ended = os.waitpid(child, 0)[1] >> 8
+        return {"delivery": delivery.id, "child": ended}
+    return {"delivery": delivery.id}
+
+async def leave_later(order, delivery):
+    return leave(order, delivery)
+"""
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(("function", "workers"), [("leave", "1"), ("leave", "4"), ("leave_later", "4")])
+def test_a_child_that_a_handler_forks_and_forgets_to_end_calls_no_order(
+    pipeline: NewPipeline, tmp_path: Path, function: str, workers: str
+) -> None:
+    """Whether it returns or raises, it is ended where it leaves the handler; its error is shown."""
+    handler = tmp_path / "leaving.py"
+    handler.write_text(LEAVING, encoding="utf-8")
+    shop = pipeline(WORKERS=workers)
+    shop.publish([(f"A-{number}", f"C-{number}") for number in range(20)])
+
+    ended = shop.run("consumer.py", "--handler", f"{handler}:{function}", "--until-drained", timeout_s=40)
+
+    assert ended.code == 0 and "ValueError: of the child" in ended.err, ended.err
+    assert (20, 0) == shop.assert_account_closes()[2:4]
+    assert 20 == len(shop.journal_path.read_text().splitlines()), "each order is called once, by the parent"
+    children = {json.loads(line.value or b"").get("child") for line in shop.results()}
+    assert {None, 0, 1} == children

@@ -239,6 +239,24 @@ def test_a_forked_child_ends_with_its_own_exit_code() -> None:
     assert [3] == [finished.result for finished in pool.collect(1)]
 
 
+@pytest.mark.parametrize(("ending", "code"), [("return", 0), ("raise", 1)])
+def test_a_forked_child_that_leaves_the_call_ends(ending: str, code: int) -> None:
+    """It would go on with the calls that are its parent's: what forgets to end itself is ended."""
+
+    def call(task: int) -> int:
+        child = os.fork()
+        if child:
+            return os.waitpid(child, 0)[1] >> 8
+        if ending == "raise":
+            raise ValueError(task)
+        return task
+
+    pool = Pool(1, call)
+    pool.submit(3)
+
+    assert [code] == [finished.result for finished in pool.collect(1)]
+
+
 def test_threads_do_not_keep_the_process_alive(gate: threading.Event) -> None:
     """A handler that never returns must not hold up a stop."""
     pool = Pool(2, lambda task: gate.wait(DEADLINE_S))
