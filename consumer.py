@@ -480,8 +480,10 @@ class Parts:
         )
         max_result_bytes = self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES
         sizes = (outbox.max_bytes, max_result_bytes)
-        chosen = ResultTopics(lambda topic: topics.exists(self.conf, topic), self._max_bytes, sizes)
-        targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of)
+        chosen = ResultTopics(
+            lambda topic: topics.exists(self.conf, topic), self._max_bytes, self._cleanup_policy, sizes
+        )
+        targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of, chosen.needs_key)
         return Sending(outbox, Destination(targets, settings.consumer_group, self.client))
 
     def _ledger_topic(self) -> Optional[LedgerTopic]:
@@ -535,6 +537,10 @@ class Parts:
         """The largest record a topic accepts, or None if its settings may not be read."""
         limit = None if topic is None else topics.max_message_bytes(self.conf, topic)
         return None if limit is None else limit - BATCH_FRAME_BYTES
+
+    def _cleanup_policy(self, topic: str) -> Optional[str]:
+        """What becomes of a topic's old records, or None if its settings may not be read."""
+        return topics.settings_of(self.conf, topic).get("cleanup.policy")
 
 
 def _policy(settings: config.Settings) -> Policy:

@@ -3,7 +3,7 @@
 from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence
 
 from orderflow.consume.results import encode_result, fault_of_text, require_outcome
-from orderflow.errors import ResultTooLarge, UnusableResult, class_name_of
+from orderflow.errors import ResultTooLarge, TopicUnusable, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
 from orderflow.model.topic_name import is_topic_name
@@ -16,6 +16,8 @@ LONGEST_PASSED_ON = 8192
 """Bytes; W3C Baggage asks for no more."""
 MOST_RECORDS = 10_000
 """Results of one order: they share a transaction."""
+INTERNAL = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
+"""Kafka's own topics. It refuses whatever a client sends there, and the whole settlement with it."""
 SMALL = 64 * 1024
 """A record that is so far below its limit need not be measured."""
 
@@ -28,6 +30,8 @@ class Targets(NamedTuple):
     """The largest record that `processed_topic` accepts."""
     limit_of: Callable[[str], int]
     """The largest record that another topic accepts. Raises OrderError if it cannot be written to."""
+    needs_key: Callable[[str], bool] = lambda topic: False
+    """Whether a topic refuses records without a key, as those do that are compacted."""
 
     def records_of(self, message: Message, result: object) -> Sequence[Outgoing]:
         """The records to publish for a handler's result. Raises OrderError if they cannot be published."""
@@ -42,6 +46,8 @@ class Targets(NamedTuple):
             return ()
         key, value, headers = message.key(), encode_result(result), passed_on(message)
         record = Outgoing(self.processed_topic, key, value, headers, source=message.partition())
+        if key is None:
+            self._require_no_key(self.processed_topic)
         if headers or len(value) + SMALL > self.max_result_bytes or (key and len(key) > SMALL // 2):
             _require_size(record, self.max_result_bytes)
         return (record,)
@@ -56,9 +62,17 @@ class Targets(NamedTuple):
         key = message.key() if publish.key is None else _bytes(publish.key, "key")
         headers += passed_on(message, {name for name, _ in headers})
         record = Outgoing(topic, key, value, headers, source=message.partition())
+        if key is None:
+            self._require_no_key(topic)
         is_ours = topic == self.processed_topic
         _require_size(record, self.max_result_bytes if is_ours else self.limit_of(topic))
         return record
+
+    def _require_no_key(self, topic: str) -> None:
+        """Raise for a topic that takes no record without a key: Kafka would refuse the whole settlement."""
+        if self.needs_key(topic):
+            what = f"topic {topic} is compacted, so it takes no result without a key, and the order has none"
+            raise TopicUnusable(f"{what}: return Publish(…, key=…)", "publish.no_key")
 
 
 def passed_on(message: Message, given: AbstractSet[str] = frozenset()) -> Headers:
@@ -92,6 +106,8 @@ def _topic(topic: Any, default: Optional[str], place: int) -> str:
         return default
     if not isinstance(topic, str) or not is_topic_name(topic):
         raise _wrong(f"Publish(topic={_shown(topic)}): not the name of a topic (letters, digits, `._-`)")
+    if topic in INTERNAL:
+        raise _wrong(f"Publish(topic={_shown(topic)}): a topic of Kafka's own, which accepts nothing")
     return topic
 
 

@@ -10,6 +10,8 @@ from orderflow.exits import CommandError
 
 ASK_AGAIN_S = 1.0
 """How long a topic that cannot be used is not asked for again."""
+ASK_RIGHT_AGAIN_S = 60.0
+"""How long settings that could not be read are not asked for again."""
 MOST_KNOWN = 1_000
 
 
@@ -17,6 +19,11 @@ class _Known(NamedTuple):
     max_bytes: int
     fault: Optional[TopicUnusable] = None
     until_s: float = float("inf")
+
+
+class _Compacted(NamedTuple):
+    is_so: bool
+    until_s: float
 
 
 class ResultTopics:
@@ -29,16 +36,22 @@ class ResultTopics:
         self,
         exists: Callable[[str], bool],
         max_bytes: Callable[[str], Optional[int]],
+        cleanup_policy: Callable[[str], Optional[str]],
         sizes: Sequence[int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`exists` may raise CommandError. `sizes`: the largest records that our own topics accept."""
+        """`exists` may raise CommandError. `sizes`: the largest records that our own topics accept.
+
+        `max_bytes` and `cleanup_policy` give None where a topic's settings may not be read.
+        """
         self._exists = exists
         self._max_bytes = max_bytes
         self._batch_bytes = min(DEFAULT_MAX_BYTES, *sizes)
         self._most_bytes = max(DEFAULT_MAX_BYTES, *sizes)
         self._clock = clock
         self._known: Dict[str, _Known] = {}
+        self._cleanup_policy = cleanup_policy
+        self._compacted: Dict[str, _Compacted] = {}
         self._lock = threading.Lock()
 
     def limit_of(self, topic: str) -> int:
@@ -50,6 +63,25 @@ class ResultTopics:
         if known.fault is not None:
             raise TopicUnusable(str(known.fault), known.fault.reason)
         return known.max_bytes
+
+    def needs_key(self, topic: str) -> bool:
+        """Whether the topic is compacted, and so refuses records without a key. No, if that is not known."""
+        known = self._compacted.get(topic)
+        if known is None or known.until_s <= self._clock():
+            with self._lock:
+                known = self._look_for_compaction(topic)
+        return known.is_so
+
+    def _look_for_compaction(self, topic: str) -> "_Compacted":
+        known = self._compacted.get(topic)
+        if known is not None and known.until_s > self._clock():  # another thread was quicker
+            return known
+        if len(self._compacted) >= MOST_KNOWN:
+            self._compacted.clear()
+        policy = self._cleanup_policy(topic)
+        until_s = self._clock() + ASK_RIGHT_AGAIN_S if policy is None else float("inf")
+        known = self._compacted[topic] = _Compacted("compact" in (policy or ""), until_s)
+        return known
 
     def _look(self, topic: str) -> _Known:
         known = self._known.get(topic)

@@ -43,6 +43,8 @@ RIGHTS = {
 }
 """Which right is missing when Kafka only says that one is."""
 COMMIT = "commit_transaction"
+ABOUT_A_RECORD = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.TIME_REFUSED)
+"""Outcomes that Kafka's answer to one record decided: its topic is what somebody has to look at."""
 
 Committed = Callable[[Sequence[int], float], Mapping[int, Tuple[Optional[int], str]]]
 """Looks up the committed offsets of these partitions, with a time-out in seconds. Raises KafkaException."""
@@ -333,6 +335,8 @@ class Transaction:
         if outcome is Outcome.TOO_LARGE and topic in {page.topic for page in self._pages}:
             # Smaller dead letters would not help: the topic of the pages accepts less than it did.
             outcome, missing = Outcome.REFUSED, f"; raise max.message.bytes of {topic}"
+        elif topic is not None and not missing and outcome in ABOUT_A_RECORD:
+            missing = f" (a record for topic {topic})"
         return Settlement(outcome, f"{self._step}: {error.str()}{missing}")
 
     def _topics(self) -> AbstractSet[str]:

@@ -57,6 +57,9 @@ def broken():
 
 def misdirected(order, delivery):
     return Publish(b"x", topic=MAIL + "-missing")
+
+def charge_plainly(order, delivery):
+    return {"order_id": order["order_id"], "delivery": delivery.id}
 """
 
 
@@ -144,3 +147,24 @@ def test_a_result_for_a_topic_that_is_missing_is_its_orders_failure(pipeline: Ne
     assert finished.code == 0, finished.err
     assert ["publish.unknown_topic"] == [reason(letter) for letter in shop.dead_letters()]
     assert 2 == finished.err.count("topic mail-missing, which the handler chose for a result, does not exist")
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_a_result_that_lacks_the_key_its_topic_needs_stops_no_other_order(
+    pipeline: NewPipeline, topic: NewTopicName, file: str, guarantee: str
+) -> None:
+    """Kafka would refuse it, and with it every other result and offset, for ever."""
+    shop = pipeline(MAIL="unused", GUARANTEE=guarantee, RETRY_BACKOFF="0.1", MAX_RETRIES="1")
+    state = topic("state")
+    compacted = NewTopic(state, 1, 1, config={"cleanup.policy": "compact"})
+    admin = AdminClient(shop.client)  # while it lives, the answer arrives
+    admin.create_topics([compacted])[state].result()
+    shop.publish([(f"A-{number}", f"C-{number}") for number in range(5)])
+    shop.publish_bytes([shop.orders()[0].value])
+    handler = f"{file}:charge_plainly"
+
+    ended = shop.run("consumer.py", "--handler", handler, "--until-drained", PROCESSED_TOPIC=state)
+
+    assert (0, 5) == (ended.code, len(read_topic(shop.client, state))), ended.err
+    assert ["publish.no_key"] == [reason(letter) for letter in shop.dead_letters()]

@@ -6,13 +6,13 @@ import decimal
 import enum
 import json
 import uuid
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import pytest
 
 from orderflow import Publish
 from orderflow.consume.publications import LONGEST_PASSED_ON, MOST_RECORDS, Targets
-from orderflow.consume.result_topics import ASK_AGAIN_S, ResultTopics
+from orderflow.consume.result_topics import ASK_AGAIN_S, ASK_RIGHT_AGAIN_S, ResultTopics
 from orderflow.consume.results import encode_result
 from orderflow.errors import NothingRan, OrderError, ResultTooLarge, TopicUnusable, UnusableResult
 from orderflow.exits import CommandError
@@ -268,9 +268,11 @@ class Cluster:
         self.topics = topics
         self.asked: List[str] = []
         self.is_away = False
+        self.policies: Dict[str, str] = {}
+        self.policies_asked = 0
         self.clock = Clock()
         self.chosen = ResultTopics(
-            self.exists, lambda topic: self.topics[topic], [900_000, 2_000_000], self.clock
+            self.exists, lambda topic: self.topics[topic], self.policy, [900_000, 2_000_000], self.clock
         )
 
     def exists(self, topic: str) -> bool:
@@ -279,6 +281,47 @@ class Cluster:
         if self.is_away:
             raise CommandError("no answer")
         return topic in self.topics
+
+    def policy(self, topic: str) -> Optional[str]:
+        """What becomes of the topic's old records; None where we may not ask."""
+        self.policies_asked += 1
+        return self.policies.get(topic)
+
+
+def test_a_compacted_topic_takes_no_result_without_a_key() -> None:
+    """Kafka would refuse the whole settlement, for ever: it is the failure of that order."""
+    targets = Targets("done", 100_000, lambda topic: 1_000, lambda topic: topic in ("done", "state"))
+    unkeyed, keyed = Stored(2, 41, None, b"order", None), order()
+
+    for result in ({"a": 1}, Publish(1), Publish(1, topic="state"), Publish(None, topic="state")):
+        with pytest.raises(TopicUnusable, match="is compacted") as caught:
+            targets.records_of(unkeyed, result)
+        assert (True, "publish.no_key") == (caught.value.retryable, caught.value.reason)
+        assert 1 == len(targets.records_of(keyed, result))
+    assert 1 == len(targets.records_of(unkeyed, Publish(1, topic="state", key="C-7")))
+    assert 1 == len(targets.records_of(unkeyed, Publish(1, topic="mail")))
+
+
+def test_whether_a_topic_is_compacted_is_asked_once() -> None:
+    """Where its settings may not be read it counts as not compacted, and is asked for again later."""
+    cluster = Cluster()
+    cluster.policies.update(state="compact,delete", mail="delete")
+
+    asked = [cluster.chosen.needs_key(topic) for topic in ("state", "mail", "secret") * 3]
+    assert [True, False, False] * 3 == asked
+    assert 3 == cluster.policies_asked
+    cluster.clock.pass_by(ASK_RIGHT_AGAIN_S)
+    assert not cluster.chosen.needs_key("secret")
+    assert 4 == cluster.policies_asked
+
+
+@pytest.mark.parametrize("topic", ["__consumer_offsets", "__transaction_state"])
+def test_kafkas_own_topics_are_no_place_for_a_result(topic: str) -> None:
+    """It refuses them, and everything that is settled with them."""
+    with pytest.raises(UnusableResult, match="of Kafka's own") as caught:
+        records(Publish(1, topic=topic))
+
+    assert "publish.invalid" == caught.value.reason
 
 
 def test_a_topic_is_looked_at_once() -> None:

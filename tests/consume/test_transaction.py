@@ -326,7 +326,9 @@ def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
 
     settlement = bench.send()
 
-    assert settlement == Settlement(Outcome.TOO_LARGE, "commit_transaction: too large")
+    assert settlement == Settlement(
+        Outcome.TOO_LARGE, f"commit_transaction: too large (a record for topic {LETTERS})"
+    )
     assert bench.values() == []
 
 
@@ -417,7 +419,8 @@ def test_it_says_which_records_are_there_although_the_rest_is_not(plain: Bench) 
     """They need not be sent again."""
     plain.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
 
-    assert plain.send() == Settlement(Outcome.TOO_LARGE, "produce: too large", frozenset({0}))
+    why = f"produce: too large (a record for topic {LETTERS})"
+    assert plain.send() == Settlement(Outcome.TOO_LARGE, why, frozenset({0}))
 
 
 def test_what_is_never_confirmed_is_not_sent(plain: Bench) -> None:
