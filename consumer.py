@@ -33,6 +33,7 @@ from orderflow.consume.client_config import (
     consumer_config,
     lasting_name,
     producer_config,
+    require_plain_names,
 )
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
@@ -262,7 +263,10 @@ def _handler(settings: config.Settings) -> LifeCycle:
 
 def _require_consistent(conf: Dict[str, Any], settings: config.Settings) -> None:
     """Raises UsageError where properties contradict each other, before anything is connected to."""
-    require_consistent(Consumer, _reading(conf, settings))
+    reading = _reading(conf, settings)
+    if settings.guarantee == "exactly-once":
+        require_plain_names(reading)
+    require_consistent(Consumer, reading)
     require_consistent(Producer, producer_config(conf, settings.consumer_group))
 
 

@@ -1,7 +1,9 @@
 """How the engine configures its Kafka clients: our defaults, and the properties it requires."""
 
+import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
+from orderflow.exits import UsageError
 from orderflow.model.records import PARTITIONER
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -48,6 +50,26 @@ PRODUCER_REQUIRED: Dict[str, Any] = {
     "acks": "all",
     "delivery.report.only.error": True,
 }
+
+NAMES_OF_A_MEMBER = ("group.id", "group.instance.id", "client.id")
+"""What a transaction says of the member that commits in it; the broker makes its id of the last two."""
+_PLAIN = re.compile("[ -~]*")
+
+
+def require_plain_names(consumer: Mapping[str, Any]) -> None:
+    """Raise UsageError for names of a member with which the client never sends offsets to a transaction.
+
+    It refuses all but printable ASCII ("not safe", librdkafka 2.16), and only then: the group itself takes
+    such names, and with at-least-once they work.
+    """
+    for name in NAMES_OF_A_MEMBER:
+        given = str(consumer.get(name, ""))
+        if not _PLAIN.fullmatch(given):
+            called = "CONSUMER_GROUP" if name == "group.id" else name
+            raise UsageError(
+                f"{called} {given}: with GUARANTEE=exactly-once the Kafka client takes printable "
+                "ASCII characters only; choose another name, or GUARANTEE=at-least-once"
+            )
 
 
 class Clients(NamedTuple):

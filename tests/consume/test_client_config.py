@@ -1,6 +1,9 @@
 """Properties of the clients where several processes share their settings."""
 
-from orderflow.consume.client_config import as_member, lasting_name
+import pytest
+
+from orderflow.consume.client_config import as_member, lasting_name, require_plain_names
+from orderflow.exits import UsageError
 
 
 def test_each_process_is_a_static_member_of_its_own() -> None:
@@ -22,3 +25,23 @@ def test_a_name_is_shared_with_those_before_only_if_one_process_has_it_at_a_time
     assert lasting_name({"client.id": "c"}, "host-1a2b-1") == "host-1a2b-1"
     assert lasting_name({"group.instance.id": "shop-1"}, None) == "shop-1"
     assert lasting_name({"group.instance.id": "shop-1"}, "host-1a2b-1") == "shop-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("group.id", "größe", "CONSUMER_GROUP größe"),
+        ("group.id", "a\nb", "CONSUMER_GROUP a"),
+        ("client.id", "tab\there", "client.id"),
+        ("group.instance.id", "☃", "group.instance.id"),
+    ],
+)
+def test_a_name_that_no_transaction_takes_is_refused_at_the_start(name: str, value: str, told: str) -> None:
+    """The client would refuse every settlement, for ever, and call that a passing trouble."""
+    with pytest.raises(UsageError, match=told):
+        require_plain_names({"group.id": "shop", name: value})
+
+
+def test_a_name_may_hold_any_printable_ascii_character() -> None:
+    """Blanks too."""
+    require_plain_names({"group.id": "the shop's ~ group!", "client.id": "c 1"})
