@@ -481,7 +481,7 @@ def load(
         if values[name] is None:
             values[name] = default(values)
     values["order_schema"] = values["order_schema"] or ORDER_SCHEMA
-    values["schema_versions"] = values["schema_versions"] or values["order_schema"].with_name("schemas")
+    values["schema_versions"] = values["schema_versions"] or values["order_schema"].parent / "schemas"
     return Settings(client=client, **values)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, NamedTuple, Tuple
 
 from orderflow.model.text import did_you_mean, quoted
 from orderflow.model.time_spans import UNITS_MS
-from orderflow.model.topic_name import is_topic_name
+from orderflow.model.topic_name import INTERNAL_TOPICS, is_topic_name
 
 
 class ValueType(NamedTuple):
@@ -85,6 +85,8 @@ def _boolean(text: str) -> bool:
 def _topic(text: str) -> str:
     if not is_topic_name(text):
         raise ValueError("must be a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -")
+    if text in INTERNAL_TOPICS:
+        raise ValueError("must not be one of Kafka's own topics, which accept nothing")
     return text
 
 

@@ -6,7 +6,7 @@ from orderflow.consume.results import encode_result, fault_of_text, require_outc
 from orderflow.errors import ResultTooLarge, TopicUnusable, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
-from orderflow.model.topic_name import is_topic_name
+from orderflow.model.topic_name import INTERNAL_TOPICS, is_topic_name
 from orderflow.publish import Publish
 
 TRACE = frozenset(("traceparent", "tracestate"))
@@ -16,8 +16,6 @@ LONGEST_PASSED_ON = 8192
 """Bytes; W3C Baggage asks for no more."""
 MOST_RECORDS = 10_000
 """Results of one order: they share a transaction."""
-INTERNAL = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
-"""Kafka's own topics. It refuses whatever a client sends there, and the whole settlement with it."""
 SMALL = 64 * 1024
 """A record that is so far below its limit need not be measured."""
 
@@ -106,7 +104,7 @@ def _topic(topic: Any, default: Optional[str], place: int) -> str:
         return default
     if not isinstance(topic, str) or not is_topic_name(topic):
         raise _wrong(f"Publish(topic={_shown(topic)}): not the name of a topic (letters, digits, `._-`)")
-    if topic in INTERNAL:
+    if topic in INTERNAL_TOPICS:
         raise _wrong(f"Publish(topic={_shown(topic)}): a topic of Kafka's own, which accepts nothing")
     return topic
 

@@ -190,6 +190,11 @@ def test_older_schemas_lie_beside_the_order_schema_unless_a_folder_is_named(tmp_
     assert named.schema_versions == tmp_path
 
 
+def test_a_schema_that_is_a_folder_is_left_for_its_reader_to_refuse() -> None:
+    """With a message, not a traceback: `/` has no name to put another one in the place of."""
+    assert settings({"ORDER_SCHEMA": "/"}).schema_versions == Path("/schemas")
+
+
 def test_a_folder_of_older_schemas_that_is_named_must_be_there(tmp_path: Path) -> None:
     """Without it, orders of older schemas would be dead-lettered one by one."""
     assert "is not a folder" in faults({"SCHEMA_VERSIONS": str(tmp_path / "nowhere")})[0]

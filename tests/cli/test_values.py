@@ -61,6 +61,7 @@ def test_a_value_is_read_as_it_is_meant(kind: ValueType, text: str, value: objec
         (one_of("exactly-once", "at-least-once"), "exactly-onc", "did you mean exactly-once?"),
         (values.TOPIC, "or ders", "topic name"),
         (values.TOPIC, "..", "topic name"),
+        (values.TOPIC, "__consumer_offsets", "Kafka's own topics"),
         (values.TOPIC, "x" * 250, "topic name"),
         (values.ADDRESSES, "localhost:0", "host:port"),
         (values.ADDRESSES, "localhost:99999", "host:port"),
