@@ -89,7 +89,8 @@ class EventLoop:
             except KeyboardInterrupt:  # raised by the handler: signals arrive in the main thread
                 pass
             else:
-                return
+                if self.is_closing:
+                    return  # else the handler stopped it, whose calls would then never end
 
     def _beat(self) -> None:
         self._beat_s = time.monotonic()

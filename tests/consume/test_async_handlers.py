@@ -453,6 +453,22 @@ def test_a_worker_is_whole_again_after_a_call_that_cancelled_itself(loop: EventL
     assert [None, 0] == [one.result for one in collected(workers, 2)]
 
 
+def test_a_handler_that_stops_the_loop_does_not_stop_the_others(loop: EventLoop) -> None:
+    """Left stopped, it would run no call any more, and each of them would look like one that hangs."""
+
+    async def call(one: Task) -> Any:
+        if one.head == 1:  # type: ignore[comparison-overlap]
+            asyncio.get_event_loop().stop()
+        await asyncio.sleep(0.001)
+        return one.partition
+
+    workers = LoopWorkers(2, call, loop, timeout_s=60)
+    for number in range(4):
+        workers.submit(task(number))
+
+    assert [0, 1, 2, 3] == sorted(finished.result for finished in collected(workers, 4))
+
+
 def test_calls_that_never_wait_let_others_have_their_turn(loop: EventLoop) -> None:
     """A thousand calls that only compute do not keep one that waited from going on."""
     ended: List[int] = []
