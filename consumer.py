@@ -477,6 +477,7 @@ class Parts:
 
     def _sending(self) -> Sending:
         settings = self.settings
+        self._report_compaction(settings.dlq_topic)
         outbox = Outbox(
             settings.dlq_topic,
             self._max_bytes(settings.dlq_topic) or DEFAULT_MAX_BYTES,
@@ -489,6 +490,12 @@ class Parts:
         )
         targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of, chosen.needs_key)
         return Sending(outbox, Destination(targets, settings.consumer_group, self.client))
+
+    def _report_compaction(self, topic: str) -> None:
+        """Say so if dead letters would get lost by compaction."""
+        policy = self._cleanup_policy(topic)
+        if policy is not None and "compact" in policy:
+            self.report("dead_letters_compacted", topic=topic, policy=policy)
 
     def _ledger_topic(self) -> Optional[LedgerTopic]:
         settings = self.settings

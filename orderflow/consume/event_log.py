@@ -71,6 +71,15 @@ RUN_EVENTS: Mapping[str, Event] = {
             "position alone, and is reused if the topic is deleted and recreated"
         ),
     ),
+    "dead_letters_compacted": Event(
+        "ERROR",
+        "the dead letter topic is compacted: of each key, all dead letters but the newest get lost",
+        lambda topic, policy: (
+            f"{topic} has cleanup.policy={policy}: Kafka deletes a dead letter once its key has a newer one, "
+            "and takes none without a key; set it to delete: kafka-configs.sh --alter --entity-type topics "
+            f"--entity-name {topic} --add-config cleanup.policy=delete"
+        ),
+    ),
     "order_done": Event(
         "info",
         "an order was processed; logged with -v",

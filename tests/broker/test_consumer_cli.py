@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Callable, List, Tuple
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.engine_tools import encode
 from tests.support.pipeline import HANDLERS, ROOT, Pipeline, eventually, reason
 
 NewPipeline = Callable[..., Pipeline]
+NewName = Callable[..., str]
 FEW = [(f"A{number:03}", f"C{number % 7}") for number in range(100)]
 
 
@@ -320,6 +321,22 @@ def test_progress_off_a_terminal_is_plain_lines(pipeline: NewPipeline) -> None:
 
     assert "\r" not in finished.err and "\x1b" not in finished.err
     assert all(line.strip() for line in finished.err.splitlines())
+
+
+@pytest.mark.broker
+def test_a_compacted_dead_letter_topic_is_reported_at_the_start(
+    pipeline: NewPipeline, topic: NewName
+) -> None:
+    """It would lose all dead letters of a key but the newest, long after they were counted as kept."""
+    shop, compacted = pipeline(), topic("dlq")
+    admin = AdminClient(shop.client)  # while it lives, the answer arrives
+    asked = NewTopic(compacted, 1, 1, config={"cleanup.policy": "compact,delete"})
+    admin.create_topics([asked])[compacted].result()
+
+    told = shop.drain("works", DLQ_TOPIC=compacted).err
+
+    assert f"ERROR {compacted} has cleanup.policy=" in told
+    assert "ERROR" not in shop.drain("works").err
 
 
 @pytest.mark.broker

@@ -37,6 +37,7 @@ SAMPLES: Dict[str, Any] = {
     "after_s": 90.0,
     "timeout_s": 300.0,
     "max_bytes": 750,
+    "policy": "compact,delete",
     "detail": "Broker: not available",
     "step": "settling",
     "process": 2,
