@@ -17,6 +17,7 @@ from benchmarks.scenarios import (
     latency,
     many_waiting,
     memory,
+    observed,
     own_speed,
     partial_outage,
     processes,
@@ -40,6 +41,7 @@ Scenario = Callable[[Rig, Plan, Say], Section]
 SCENARIOS: Dict[str, Scenario] = {
     "throughput": throughput.run,
     "own-speed": own_speed.run,
+    "observed": observed.run,
     "latency": latency.run,
     "partial-outage": partial_outage.run,
     "restart": restart.run,

@@ -51,6 +51,9 @@ class Run(NamedTuple):
     """The same of the thread that calls the handler."""
     peak_mib: float
     """The largest memory that it had."""
+    first_s: float
+    """When its first good order was handled, on the monotonic clock."""
+    last_s: float
 
 
 NO_NEW_SCHEMAS = {"UNKNOWN_SCHEMA_BACKOFF": "0"}
@@ -106,7 +109,7 @@ class Rig:
         reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
         found = ends = 0
         while ends < partitions:
-            for message in reader.consume(10_000, 5):
+            for message in reader.consume(10_000, 0.5):
                 error = message.error()
                 found += error is None
                 ends += error is not None and error.code() == KafkaError._PARTITION_EOF
@@ -257,6 +260,8 @@ def read_report(report: Path, handled: int) -> Run:
         cpu_us=spent["cpu_s"] / handled * 1e6,
         thread_us=spent["thread_cpu_s"] / handled * 1e6,
         peak_mib=spent["peak_kib"] / 1024,
+        first_s=spent["first_s"],
+        last_s=spent["last_s"],
     )
 
 

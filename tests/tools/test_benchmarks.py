@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fates import Accounts, account, longest_gap_ms, percentile, read_fates
+from benchmarks.looking import looking
 from benchmarks.report import Bar, Section, markdown, median
-from benchmarks.rig import Void, lines_of, read_report
+from benchmarks.rig import Run, Void, lines_of, read_report
+from benchmarks.scenarios.observed import Answers, section
 from benchmarks.scenarios.processes import rate_together
 from benchmarks.work import Job, Marks, job
+from orderflow.cli.port import OK_STATUS, Page, Port
 
 SECTION = Section(
     title="Speed",
@@ -118,3 +121,34 @@ def test_processes_that_did_not_work_together_were_not_measured() -> None:
         rate_together(apart[:2], 2)
     with pytest.raises(Void, match="together"):
         rate_together(apart, 2)
+
+
+def test_a_port_is_looked_at_again_and_again_and_each_answer_is_timed() -> None:
+    port = Port(0, "127.0.0.1", {"/there": lambda: Page(OK_STATUS, b"page")})
+    with looking(port.port, ("/there", "/not"), 0.01) as looks:
+        deadline_s = time.monotonic() + 20
+        while len(looks) < 4:
+            assert time.monotonic() < deadline_s, looks
+    port.close()
+
+    assert [(each.path, each.status) for each in looks[:4]] == 2 * [("/there", 200), ("/not", 404)]
+    assert looks[0].size == 4 and looks[0].took_ms > 0
+
+
+def test_watching_is_judged_by_the_ratios_within_each_round() -> None:
+    """A slow round is slow for both; one that lacks a half does not count."""
+    rounds = [
+        {
+            "METRICS_PORT unset": run_at(rate, 2.0),
+            "scraped and probed every second": run_at(0.99 * rate, 2.02),
+        }
+        for rate in (400_000, 200_000, 100_000)
+    ]
+    judged = section(1000, [*rounds, {"METRICS_PORT unset": run_at(900_000, 1.0)}], Answers([7.0, 120.0], 10))
+
+    assert [bar.measured for bar in judged.bars[:2]] == ["0.990 of the unwatched", "1.010 of the unwatched"]
+    assert [bar.holds for bar in judged.bars] == [True, True, False]
+
+
+def run_at(rate: float, cpu_us: float) -> Run:
+    return Run(rate, cpu_us, cpu_us, 100.0, 0.0, 1.0)
