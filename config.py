@@ -31,7 +31,7 @@ from orderflow.cli.values import (
 )
 from orderflow.exits import UsageError
 from orderflow.kafka import client_properties
-from orderflow.model.text import did_you_mean, quoted
+from orderflow.model.text import did_you_mean, plural, quoted
 
 ORDER_SCHEMA = Path(__file__).resolve().with_name("order_schema.avsc")
 """The shipped schema."""
@@ -49,7 +49,7 @@ class ConfigError(UsageError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
-        head = "wrong setting" if len(self.faults) == 1 else f"{len(self.faults)} wrong settings"
+        head = "wrong setting" if len(self.faults) == 1 else plural(len(self.faults), "wrong setting")
         super().__init__(f"{head}:", *(f"  {fault}" for fault in self.faults))
 
 

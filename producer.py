@@ -27,6 +27,7 @@ from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.model.text import plural
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
@@ -95,7 +96,7 @@ def _failed(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
         return
     why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
     doubt = "; some may have arrived after all" if publisher.doubtful else ""
-    yield f"{count(publisher.failed)} orders were not published{why and f' ({why})'}{doubt}"
+    yield f"{plural(publisher.failed, 'order was', 'orders were')} not published{why and f' ({why})'}{doubt}"
     if undelivered.lost is not None:
         yield f"{count(publisher.failed - undelivered.kept)} of them could not be kept: {undelivered.lost}"
 

@@ -8,6 +8,7 @@ numbers would change their meaning.
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.avro.schema import Schema, definition_of, definitions, describe, kind_of
+from orderflow.model.text import plural
 
 PROMOTIONS = {
     "int": {"long", "float", "double"},
@@ -159,7 +160,8 @@ class _Comparison:
     @staticmethod
     def _fixed(reader: Any, writer: Any, path: str) -> Iterator[Problem]:
         if not _same_name(reader, writer) or reader["size"] != writer["size"]:
-            sizes = f"{writer['name']} of {writer['size']} bytes is not {reader['name']} of {reader['size']}"
+            written = f"{writer['name']} of {plural(writer['size'], 'byte')}"
+            sizes = f"{written} is not {reader['name']} of {reader['size']}"
             yield Problem(path, f"fixed {sizes}", True)
 
 

@@ -8,6 +8,7 @@ result again would not give the same bytes.
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from orderflow.avro.schema import Schema, decimal_bytes, definition_of, definitions, is_free_decimal, kind_of
+from orderflow.model.text import plural
 
 MAX_VARINT_BYTES = 10
 
@@ -70,7 +71,11 @@ class _Walk:
         self._record(parsed)
         left = len(self._value) - self._at
         if left:
-            raise _Found("decode.trailing_bytes", self._at, f"{left} bytes are left over after the record")
+            raise _Found(
+                "decode.trailing_bytes",
+                self._at,
+                f"{plural(left, 'byte is', 'bytes are')} left over after the record",
+            )
 
     def _visit(self, part: Any, name: str) -> None:
         definition = definition_of(part, self._named)
@@ -133,7 +138,9 @@ class _Walk:
         size = self._length()
         digits = part["precision"] if is_free_decimal(part) else None
         if digits is not None and size > decimal_bytes(digits):
-            raise _Found("decode.decimal", position, f"{size} bytes for a decimal of {digits} digits")
+            raise _Found(
+                "decode.decimal", position, f"{size} bytes for a decimal of {plural(digits, 'digit')}"
+            )
         self._skip(size)
 
     def _string(self) -> str:
@@ -155,7 +162,11 @@ class _Walk:
     def _skip(self, size: int) -> None:
         left = len(self._value) - self._at
         if size > left:
-            raise _Found("decode.truncated", self._at, f"{size} bytes are needed and {left} are left")
+            raise _Found(
+                "decode.truncated",
+                self._at,
+                f"{plural(size, 'byte is', 'bytes are')} needed and {plural(left, 'is', 'are')} left",
+            )
         self._at += size
 
     def _int(self) -> int:

@@ -4,6 +4,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from orderflow.avro.decode_reasons import undecodable
 from orderflow.avro.schema import Schema
+from orderflow.model.text import plural
 
 SINGLE_OBJECT_MARK = b"\xc3\x01"
 SINGLE_OBJECT_BYTES = 10
@@ -50,7 +51,7 @@ def read_prefix(value: bytes) -> Tuple[SchemaRef, int]:
 
 def _looks_like(value: bytes) -> str:
     if value[:2] in (SINGLE_OBJECT_MARK, SINGLE_OBJECT_MARK[: len(value)]) or value[:1] == CONFLUENT_MARK:
-        return f"the prefix is cut after {len(value)} bytes"
+        return f"the prefix is cut after {plural(len(value), 'byte')}"
     if value[:1] == b"\x01":
         return "looks like the schema GUID of the registry's header-id framing, which is not supported"
     if value[:4] == b"Obj\x01":

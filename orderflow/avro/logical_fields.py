@@ -13,7 +13,7 @@ from uuid import UUID
 
 from orderflow.avro.schema import MAX_DECIMAL_DIGITS
 from orderflow.model.moments import LocalTimestampNanos, TimestampNanos, offset
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 Read = Callable[[Any], Any]
 
@@ -90,13 +90,13 @@ def _decimal(part: Any) -> Read:
         try:
             held = number.quantize(Decimal(1).scaleb(-scale), context=context)
         except InvalidOperation:
-            raise _refusal(value, f"has more than {digits} digits") from None
+            raise _refusal(value, f"has more than {plural(digits, 'digit')}") from None
         if held != number:
-            raise _refusal(value, f"has more than {scale} decimals")
+            raise _refusal(value, f"has more than {plural(scale, 'decimal')}")
         if len(held.as_tuple().digits) > digits:
-            raise _refusal(value, f"has more than {digits} digits")
+            raise _refusal(value, f"has more than {plural(digits, 'digit')}")
         if not low <= int(held.scaleb(scale, context=context)) <= high:
-            raise _refusal(value, f"does not fit into {part['size']} bytes")
+            raise _refusal(value, f"does not fit into {plural(part['size'], 'byte')}")
         return held
 
     return read

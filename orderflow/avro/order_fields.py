@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.json_text import require_shallow, whole_number
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 Read = Callable[[Any], Any]
 
@@ -405,7 +405,7 @@ def _fixed(part: Any) -> Read:
     def read(value: Any) -> bytes:
         found = base64_bytes(value)
         if len(found) != size:
-            raise ValueError(f"{shown(value)} has {len(found)} bytes, not {size}")
+            raise ValueError(f"{shown(value)} has {plural(len(found), 'byte')}, not {size}")
         return found
 
     return read

@@ -33,7 +33,7 @@ def _started(
 ) -> str:
     threads = f", {workers} workers" if workers > 1 else ""
     times = "unlimited" if max_retries >= UNLIMITED else str(max_retries)
-    apart = f"{times} retries {backoff_s:g} to {backoff_max_s:g} s apart"
+    apart = f"{times} {'retry' if times == '1' else 'retries'} {backoff_s:g} to {backoff_max_s:g} s apart"
     results = "" if results_topic is None else f", results to {results_topic}"
     return (
         f"orderflow {version}: {handler} for {topic} at {brokers}, group {group}, {guarantee}{threads}; "

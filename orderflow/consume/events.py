@@ -10,7 +10,7 @@ from orderflow.errors import Failure
 from orderflow.model.command import RETRY_NOW
 from orderflow.model.log_entry import Event
 from orderflow.model.records import Message, Record
-from orderflow.model.text import listed
+from orderflow.model.text import listed, plural
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
@@ -93,8 +93,8 @@ def _ready(partition: int, offset: int, waiting: int, careful: bool) -> str:
 
 def _ledger_full(partition: int, waiting: int, limit: str) -> str:
     return (
-        f"partition {partition}: {waiting:,} orders are waiting, which is as many as {LIMITS[limit]} allows; "
-        "admitting no more until some are done"
+        f"partition {partition}: {plural(waiting, 'order is', 'orders are')} waiting, which is as many as "
+        f"{LIMITS[limit]} allows; admitting no more until some are done"
     )
 
 
@@ -102,7 +102,8 @@ def _page_lost(partition: int, offset: int, until: int, topic: str) -> str:
     return (
         f"partition {partition}: the page of {topic} that lists the waiting orders is gone or damaged. "
         f"Which of the orders from offset {offset} to {until} were done is not known: "
-        f"all {until - offset:,} offsets are called, including any already done"
+        f"every order from there on is called ({plural(until - offset, 'offset')}), including any "
+        "already done"
     )
 
 
@@ -113,8 +114,8 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
     return (
         f"partition {partition}: the group {what}, but it has worked here before, as {trace} shows. Which "
         "orders were done and which were waiting is not known: "
-        f"all {until - offset} offsets from {offset} to the end are called, including any already done; "
-        f"orders that were waiting before {offset} are not"
+        f"every order from offset {offset} to the end is called ({plural(until - offset, 'offset')}), "
+        f"including any already done; orders that were waiting before {offset} are not"
     )
 
 
@@ -124,8 +125,8 @@ def _of_another_topic(partition: int, committed: int, offset: int, until: int) -
     return (
         f"partition {partition}: the list of waiting orders that is committed with offset {committed} was "
         "written for another topic of this name, one that was deleted or is in another cluster, so it is "
-        f"ignored{begins}. Nothing is skipped by it: all {until - offset:,} offsets from {offset} to the end "
-        f"are called, including any already done{before}"
+        f"ignored{begins}. Nothing is skipped by it: every order from offset {offset} to the end "
+        f"is called ({plural(until - offset, 'offset')}), including any already done{before}"
     )
 
 
@@ -133,7 +134,7 @@ def _command(partition: int, do: str, orders: int, asked: int, by: str) -> str:
     left = asked - orders
     others = f"; {left:,} no longer waited as they did when that was asked" if left else ""
     what = "tried now" if do == RETRY_NOW else "given up"
-    which = "1 waiting order is" if orders == 1 else f"{orders:,} waiting orders are"
+    which = plural(orders, "waiting order is", "waiting orders are")
     return f"partition {partition}: {which} {what}, as {by} asked{others}"
 
 
@@ -240,7 +241,8 @@ EVENTS: Dict[str, Event] = {
         "info",
         "more orders of a partition wait than commit metadata lists: their list is in the ledger topic now",
         lambda partition, waiting, topic: (
-            f"partition {partition}: {waiting:,} orders are waiting; their list is in topic {topic} now"
+            f"partition {partition}: {plural(waiting, 'order is', 'orders are')} waiting; "
+            f"their list is in topic {topic} now"
         ),
     ),
     "page_lost": Event(

@@ -13,6 +13,7 @@ from orderflow.consume.progress import show_progress
 from orderflow.consume.run_log import RunLog
 from orderflow.consume.status_text import status_text
 from orderflow.consume.streams import HandlerStreams
+from orderflow.model.text import plural
 from orderflow.supervise.crew import Crew, own_command
 from orderflow.supervise.link import SUPERVISED
 from orderflow.supervise.output import Passage
@@ -142,5 +143,5 @@ def health_of(found: State) -> Health:
     silent = [each for each in found.living if each.report.state and each.silent_s > STALE_S]
     return Health(
         tuple(f"process {each.number} has reported nothing for {each.silent_s:.0f} s" for each in silent),
-        (f"{missing} of {found.wanted} processes are still to start",) if missing else (),
+        (f"{missing} of {plural(found.wanted, 'process', 'processes')} still to start",) if missing else (),
     )

@@ -33,6 +33,7 @@ from orderflow.model.commit_metadata import (
     of_another_topic,
     read_metadata,
 )
+from orderflow.model.text import plural
 
 CAREFUL_CALLS = 20_000
 """Careful calls after an unclean stop, if the last owner did not record how many it might make."""
@@ -220,10 +221,11 @@ class Restoration:
     def _require_room(self, number: int, commit: Commit) -> None:
         """Without pages, what a page lists cannot be committed again."""
         if self._terms.ledger_topic is None and len(commit.entries) > capacity(commit.next):
+            waiting = plural(len(commit.entries), "waiting order is", "waiting orders are")
             raise SessionLost(
-                f"{self._session.topic}-{number}: {len(commit.entries):,} waiting orders are listed on a "
-                "page of the ledger topic, more than commit metadata has room for. Nothing was skipped. This "
-                "consumer needs LEDGER_TOPIC, with the rights to read and write it"
+                f"{self._session.topic}-{number}: {waiting} listed on a page of the ledger topic, more than "
+                "commit metadata has room for. Nothing was skipped. This consumer needs LEDGER_TOPIC, with "
+                "the rights to read and write it"
             )
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
@@ -310,8 +312,8 @@ class Restoration:
         """The orders listed by an earlier commit no longer fit: the broker's limit was lowered."""
         raise SessionLost(
             f"{self._session.topic}-{partition.number}: the committed metadata lists "
-            f"{len(partition.ledger.heads)} waiting orders, more than the broker now accepts. Nothing "
-            "was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
+            f"{plural(len(partition.ledger.heads), 'waiting order')}, more than the broker now accepts. "
+            "Nothing was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
         )
 
 

@@ -8,7 +8,6 @@ from orderflow.cli.terminal import duration
 from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.output.envelope import to_json
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.taken_up import Account, Asked, Stated, accounts, total
 from orderflow.exits import INCOMPLETE, OK, CommandError
@@ -26,7 +25,7 @@ from orderflow.model.command import (
     write_command,
 )
 from orderflow.model.records import Outgoing
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 LOOK_EVERY_S = 0.5
 ANSWER_S = 3.0
@@ -118,7 +117,7 @@ def _tell(desk: Desk, request: Request, found: Mapping[int, Account], took_s: fl
     words = f"{every.done:,} of {plural(every.asked, 'waiting order')} {DONE[request.do]}"
     parts = [f"{words}, after {duration(took_s)}"]
     if every.called:
-        parts.append(f"{every.called:,} were called meanwhile, failed again and were left alone")
+        parts.append(f"{plural(every.called, 'was', 'were')} called meanwhile, failed again and left alone")
     if every.left:
         parts.append(f"{every.left:,} not taken up yet")
     return desk.result("; ".join(parts))

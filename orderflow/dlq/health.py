@@ -4,6 +4,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from orderflow.exits import FAILED, OK, TRIPPED
 from orderflow.model.commit_metadata import Commit
+from orderflow.model.text import plural
 from orderflow.model.time_spans import write_span
 
 SILENT_MS = 60_000
@@ -137,7 +138,7 @@ def _of_the_group(facts: Facts) -> List[str]:
     todo = sum(partition.unseen + partition.waiting for partition in facts.partitions or ())
     return [
         f"no consumer of group {facts.group.name} runs"
-        + (f", and {todo:,} orders are to be processed" if todo else "")
+        + (f", and {plural(todo, 'order is', 'orders are')} to be processed" if todo else "")
     ]
 
 
@@ -159,7 +160,7 @@ def _lasting(partition: Partition) -> Optional[str]:
     """What a consumer alone does not put right."""
     if partition.committed is not None and partition.committed < partition.low:
         lost = partition.low - partition.committed
-        return f"{lost:,} offsets expired before the group was done with them"
+        return f"{plural(lost, 'offset')} expired before the group was done with them"
     if partition.committed is not None and partition.committed > partition.high:
         return f"committed at {partition.committed}, beyond its end: was the topic created again?"
     if partition.commit is not None and partition.commit.braked:
@@ -181,8 +182,8 @@ def _silence(partition: Partition, now_ms: int) -> Optional[str]:
     if partition.stable < partition.high and partition.next >= partition.stable:
         return f"{since}: a transaction that is open from {partition.stable} on holds it back"
     if overdue:
-        return f"{since}, and {overdue:,} retries are overdue"
-    return f"{since}, with {partition.unseen:,} orders unseen"
+        return f"{since}, and {plural(overdue, 'retry is', 'retries are')} overdue"
+    return f"{since}, with {plural(partition.unseen, 'order')} unseen"
 
 
 def _of_the_dead_letters(facts: Facts) -> List[str]:

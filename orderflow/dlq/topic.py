@@ -11,6 +11,7 @@ from orderflow.exits import CommandError
 from orderflow.kafka import topics
 from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.model.records import Record
+from orderflow.model.text import plural
 
 
 class Topic:
@@ -96,7 +97,8 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
     finally:
         progress.clear()
     if states.left_out and job is None:
-        desk.note(f"{states.left_out:,} entries of {desk.audit_topic} cannot be read and were left out")
+        unread = plural(states.left_out, "entry", "entries")
+        desk.note(f"left out {unread} of {desk.audit_topic} that cannot be read")
     return states
 
 

@@ -19,7 +19,7 @@ from orderflow.exits import CommandError, KafkaUnreachable, NotReady, TopicMissi
 from orderflow.kafka import refusals
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.refusals import plain_reason as plain_reason
-from orderflow.model.text import did_you_mean
+from orderflow.model.text import did_you_mean, plural
 
 NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
 
@@ -377,14 +377,15 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
     state = found.state.name.lower().replace("_", " ")
     ours = [each for each in found.members if each.member_id == member]
     if not ours:
-        detail = f"the group is {state}, with {len(found.members)} members, and this consumer is none of them"
+        members = plural(len(found.members), "member")
+        detail = f"the group is {state}, with {members}, and this consumer is none of them"
     else:
         detail = f"the group is {state}, and this consumer a member of it"
     is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
     is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
     if is_idle:
         partitions = sum(len(each.assignment.topic_partitions) for each in found.members)
-        detail = f"{len(found.members)} consumers, {partitions} partition{'' if partitions == 1 else 's'}"
+        detail = f"{plural(len(found.members), 'consumer')}, {plural(partitions, 'partition')}"
     return Standing(is_idle, is_settled, detail)
 
 

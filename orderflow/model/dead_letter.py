@@ -162,7 +162,10 @@ def fingerprint(
     reason: Optional[str], stage: Optional[str], error_class: Optional[str], message: Optional[str]
 ) -> str:
     """16 hex digits, equal for failures of the same kind whatever numbers and ids they mention."""
-    parts = (reason, stage, error_class, None if message is None else normalised(message))
+    text = None if message is None else normalised(message)
+    if text is not None and reason is not None and reason.startswith("decode."):
+        text = _OF_ONE.sub(lambda found: _OF_MANY[found[0]], text)
+    parts = (reason, stage, error_class, text)
     return digest_of(tuple("" if part is None else part for part in parts))
 
 
@@ -185,6 +188,16 @@ def fingerprint_of(failure: Failure) -> str:
     causes = {cause.error_class for cause in failure.causes}
     return digest_of((reason, stage, error_class, *sorted(causes), f"@{place_of(failure.frame)}"))
 
+
+_OF_MANY = {
+    "# byte is needed": "# bytes are needed",
+    "needed and # is left": "needed and # are left",
+    "# byte is left over": "# bytes are left over",
+    "cut after # byte": "cut after # bytes",
+    "decimal of # digit": "decimal of # digits",
+}
+"""What our decoder says of one, and what it said of one in earlier versions: the same kind of failure."""
+_OF_ONE = re.compile(rf"(?:{'|'.join(_OF_MANY)})\b")
 
 FINGERPRINT_FORM = re.compile(r"[0-9a-f]{16}")
 TOKEN_WITH_DIGIT = re.compile(r"(?<![\w.\-+@$#%])[\w.\-+@$#%]*\d[\w.:\-+@$#%]*")

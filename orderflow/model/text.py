@@ -106,6 +106,11 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]!r}…"
 
 
+def plural(number: int, one: str, many: str = "") -> str:
+    """`1 partition`, `1,284 dead letters`; `many` where an s does not do: `2 bytes are left`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def listed(words: Sequence[str], most: int) -> str:
     """`a, b and 3 more`: the first words, and how many follow."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Op
 from orderflow.avro.logical_fields import base64_bytes
 from orderflow.avro.order_fields import Field, faults, json_value, record_reader
 from orderflow.exits import UsageError
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 from orderflow.produce.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
 
 Order = Dict[str, Any]
@@ -54,7 +54,7 @@ class _CsvRow:
 
     def __call__(self, cells: Sequence[str]) -> Order:
         if len(cells) != self._width:
-            raise ValueError(f"has {len(cells)} columns, not {self._width}")
+            raise ValueError(f"has {plural(len(cells), 'column')}, not {self._width}")
         try:
             order = {name: read(cells[index]) for name, index, read in self._columns}
         except (ValueError, RecursionError):

@@ -10,6 +10,7 @@ from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
 from orderflow.exits import CommandError
+from orderflow.model.text import plural
 from orderflow.produce.order_file import BadLine
 from orderflow.produce.publisher import Publisher
 from orderflow.produce.record_source import KeyAndValue, RecordSource
@@ -74,7 +75,7 @@ class Faults:
         """What was only counted, in a sentence per kind of fault."""
         for kind, number in self._counts.items():
             if number > _TOLD_LINES:
-                more = f"{count(number - _TOLD_LINES)} more lines with this fault"
+                more = f"{plural(number - _TOLD_LINES, 'more line')} with this fault"
                 yield f"{more}, the last is {self._last[kind].where}: {kind}"
 
 
@@ -211,7 +212,7 @@ class Publication:
         """The final line: published, failed, rate, and anything unusual."""
         spoiled, bad = self._source.spoiled, self._faults.count
         broken = f", {count(spoiled)} broken on purpose" if spoiled else ""
-        text = self._tally() + broken + (f", {count(bad)} bad lines skipped" if bad else "")
+        text = self._tally() + broken + (f", {plural(bad, 'bad line')} skipped" if bad else "")
         took_s = time.monotonic() - self._started_s
         return Account(text, self._publisher.published, self._publisher.failed, spoiled, bad, took_s)
 
@@ -225,7 +226,7 @@ class Publication:
         elif self._pointless:
             yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
         if self._publisher.in_flight:
-            yield f"what became of {count(self._publisher.in_flight)} more orders is not known"
+            yield f"what became of {plural(self._publisher.in_flight, 'more order')} is not known"
         # A signal may have ended a pipe's writer too, so its end need not be the end of the orders.
         cut_short = self._over and (self._stop.requested or not self._read_all)
         stopped_before = self._source.resume_from(not self._held_back) if cut_short else None

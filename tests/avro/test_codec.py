@@ -94,7 +94,7 @@ def test_the_prefixes_are_those_of_the_specifications() -> None:
     [
         (None, "decode.empty", "null"),
         (b"", "decode.empty", "no bytes"),
-        (b"\xc3", "decode.framing", "cut after 1 bytes"),
+        (b"\xc3", "decode.framing", "cut after 1 byte"),
         (b"\x00\x00\x00\x01", "decode.framing", "cut after 4 bytes"),
         (b"\x01" + bytes(16) + b"abc", "decode.framing", "header-id framing"),
         (b'{"order_id": "1"}', "decode.framing", "JSON"),

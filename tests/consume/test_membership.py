@@ -14,7 +14,7 @@ from tests.support.pipeline import eventually
 
 NONE_GIVEN = Standing(True, True, "4 consumers, 3 partitions")
 REBALANCING = Standing(False, False, "the group is preparing rebalancing, and this consumer a member of it")
-OUT = Standing(False, True, "the group is stable, with 1 members, and this consumer is none of them")
+OUT = Standing(False, True, "the group is stable, with 1 member, and this consumer is none of them")
 NO_COORDINATOR = Standing(False, False, "no answer from the group's coordinator: Local: Timed out")
 
 

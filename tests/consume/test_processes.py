@@ -132,7 +132,7 @@ def test_a_process_that_is_missing_makes_all_of_them_not_ready() -> None:
     health = health_of(State([working(ONE), STARTING], 2, 0))
 
     assert health.hangs == ()
-    assert health.not_ready == ("1 of 2 processes are still to start",)
+    assert health.not_ready == ("1 of 2 processes still to start",)
     assert health_of(State([working(ONE), working(OTHER)], 2, 0)) == Health()
 
 

@@ -83,7 +83,7 @@ def test_all_is_well(one: Partition) -> None:
         ),
         (
             partition(commit=commit(entries=waiting(60), silent_ms=9 * MINUTE_MS)),
-            "partition 0: nothing was committed for 9m, and 1 retries are overdue",
+            "partition 0: nothing was committed for 9m, and 1 retry is overdue",
         ),
         (
             partition(commit=commit(60), oldest_unseen_ms=NOW_MS - 14 * MINUTE_MS),

@@ -200,6 +200,32 @@ def test_fingerprint_ignores_what_varies(one: str, other: str) -> None:
     assert fingerprint("r", "s", "C", one) == fingerprint("r", "s", "C", other)
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (
+            "field a, byte 53: 1 bytes are needed and 0 are left",
+            "field a, byte 9: 1 byte is needed and 0 are left",
+        ),
+        (
+            "field a, byte 41: 8 bytes are needed and 1 are left",
+            "field a, byte 9: 8 bytes are needed and 1 is left",
+        ),
+        ("byte 60: 1 bytes are left over after the record", "byte 60: 1 byte is left over after the record"),
+        ("a whole prefix: the prefix is cut after 1 bytes", "a whole prefix: the prefix is cut after 1 byte"),
+        ("byte 8: 2 bytes for a decimal of 1 digits", "byte 8: 2 bytes for a decimal of 1 digit"),
+    ],
+)
+def test_one_of_anything_is_no_other_kind_of_decoding_failure(before: str, now: str) -> None:
+    """One byte is missing, or two; said by this version, or by one that said `1 bytes`."""
+    of_many = before.replace("1", "2")
+    kinds = {
+        fingerprint("decode.truncated", "decode", "Undecodable", text) for text in (before, now, of_many)
+    }
+
+    assert len(kinds) == 1
+
+
 def test_fingerprint_tells_kinds_apart() -> None:
     """Reason, stage, class and wording each make another group."""
     base = ("process.failed", "process", "KeyError", "no stock")

@@ -225,7 +225,7 @@ def test_a_line_break_in_a_quoted_cell_is_part_of_the_cell(tmp_path: Path) -> No
 
     broken = {**ORDER, "order_id": 'O\r\n,x"\n', "product_id": "P\n\n1"}
     assert found.items[:3] == [broken, ORDER, broken]
-    assert found.reasons == ["orders:13: has 1 columns, not 6"]
+    assert found.reasons == ["orders:13: has 1 column, not 6"]
 
 
 def test_a_quote_in_the_middle_of_a_cell_is_a_quote(tmp_path: Path) -> None:

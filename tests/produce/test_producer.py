@@ -266,7 +266,7 @@ def test_bad_lines_are_reported_and_the_rest_is_published(shop: Pipeline) -> Non
 
     assert finished.err.splitlines()[:2] == [
         "orders.csv:3: quantity: 'one' is not a whole number",
-        "orders.csv:4: has 1 columns, not 6",
+        "orders.csv:4: has 1 column, not 6",
     ]
     assert re.fullmatch(r"published 2, failed 0, [\d,.]+/s, 2 bad lines skipped", last_line(finished))
     assert ids(shop.orders()) == ["O-1", "O-4"]
@@ -277,7 +277,7 @@ def test_strict_stops_at_the_first_bad_line(shop: Pipeline) -> None:
     name = write(shop, "orders.csv", COLUMNS, GOOD, "broken", GOOD.replace("O-1", "O-3"))
     finished = produce(shop, "--input", name, "--strict", code=1)
 
-    assert "orders.csv:3: has 1 columns, not 6" in finished.err
+    assert "orders.csv:3: has 1 column, not 6" in finished.err
     assert "--strict" in finished.err
     assert ids(shop.orders()) == ["O-1"]
 
@@ -322,7 +322,7 @@ def test_orders_from_a_pipe_are_published_as_they_come(shop: Pipeline) -> None:
     _, err = process.communicate(b"nonsense\n", timeout=30)
 
     assert process.returncode == 3
-    assert b"stdin:3: has 1 columns, not 6" in err
+    assert b"stdin:3: has 1 column, not 6" in err
 
 
 @pytest.mark.broker

@@ -3,9 +3,9 @@
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.listing import Lines, plural
+from orderflow.dlq.output.listing import Lines
 from orderflow.dlq.output.times import clock
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 
 class Trace(NamedTuple):
@@ -87,7 +87,8 @@ def holding_lines(holding: Holding) -> Lines:
     else:
         yield "  by itself: never, as far as the topic's settings can be read"
     if holding.undone:
-        yield f"  not --delete-up-to-it: {holding.undone:,} offsets before it are not processed yet"
+        undone = plural(holding.undone, "offset before it is", "offsets before it are")
+        yield f"  not --delete-up-to-it: {undone} not processed yet"
     else:
         number = sum(trace.others for trace in holding.traces)
         yield f"  --delete-up-to-it: at once, with {plural(number, 'other record')} that lie before it"

@@ -11,7 +11,7 @@ from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
 from orderflow.dlq.retention import Retention
 from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
-from orderflow.model.text import Heading, escape, shown_bytes
+from orderflow.model.text import Heading, escape, plural, shown_bytes
 
 Lines = Iterator[str]
 
@@ -58,11 +58,6 @@ def sparkline(counts: Sequence[int]) -> str:
 def fit(line: str, width: Optional[int]) -> str:
     """The line cut to the width of a terminal, if there is one."""
     return line if width is None or len(line) <= width else line[: max(0, width - 1)] + "…"
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 partition`, `1,284 dead letters`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def summary(error_class: Optional[str], message: Optional[str]) -> str:

@@ -8,11 +8,11 @@ from orderflow.dlq.explain import Explanation, created_ms, recognise
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import is_masked
 from orderflow.dlq.output.envelope import plain, to_json
-from orderflow.dlq.output.listing import Lines, fit, plural, summary
+from orderflow.dlq.output.listing import Lines, fit, summary
 from orderflow.dlq.output.times import ago, clock, clock_ms
 from orderflow.dlq.tally import NOT_CARRIED
 from orderflow.model.records import Header, Record
-from orderflow.model.text import escape, shown_bytes
+from orderflow.model.text import escape, plural, shown_bytes
 
 EMPTY = "(empty)"
 COLUMN = 13

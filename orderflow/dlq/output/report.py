@@ -6,13 +6,14 @@ from orderflow.dlq.audit import Job
 from orderflow.dlq.grouping import Group
 from orderflow.dlq.letter import STATES
 from orderflow.dlq.output.group_table import digits_of
-from orderflow.dlq.output.listing import plural, summary
+from orderflow.dlq.output.listing import summary
 from orderflow.dlq.output.page import Html, bars, element, figures, page, table
 from orderflow.dlq.output.sum_lines import decimal_text, left_out_line, owner_text
 from orderflow.dlq.output.times import clock, countdown
 from orderflow.dlq.sums import Sums
 from orderflow.dlq.tally import OTHERS
 from orderflow.dlq.timeline import Timeline, Window
+from orderflow.model.text import plural
 
 BARS, SPARKS = 72, 24
 MOST_GROUPS = 200
@@ -116,7 +117,9 @@ def _groups(incident: Incident) -> Iterator[Html]:
     rows = [_group_cells(story, digits, incident.window, with_sums) for story in stories]
     yield table(heading, rows, (1, 2) if with_sums else (1,))
     if len(incident.groups) > len(stories):
-        yield element("p", f"and {len(incident.groups) - len(stories):,} smaller groups", classes="faint")
+        yield element(
+            "p", f"and {plural(len(incident.groups) - len(stories), 'smaller group')}", classes="faint"
+        )
 
 
 def _group_cells(story: GroupStory, digits: int, window: Optional[Window], with_sums: bool) -> List[str]:
@@ -160,7 +163,7 @@ def _owners(incident: Incident) -> Iterator[Html]:
     rows = [(owner_text(owner), one) for owner, one in owners.first]
     if owners.others is not None:
         about = "" if owners.is_complete else "about "
-        rows.append((f"{about}{owners.number_of_others:,} others", owners.others))
+        rows.append((f"{about}{plural(owners.number_of_others, 'other')}", owners.others))
     heading = [sums.wanted.by, "Orders", *(["Sum"] if with_sums else [])]
     cells = [
         [name, f"{one.count:,}", *([decimal_text(one.total)] if with_sums else [])] for name, one in rows

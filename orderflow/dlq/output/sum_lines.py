@@ -4,10 +4,10 @@ from decimal import Decimal
 from typing import Any, List, Optional, Tuple
 
 from orderflow.dlq.output.envelope import Json, plain, to_json
-from orderflow.dlq.output.listing import Lines, columns, plural
+from orderflow.dlq.output.listing import Lines, columns
 from orderflow.dlq.sums import Sum, Sums
 from orderflow.dlq.tally import NOT_CARRIED
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 MOST_OWNERS = 10
 """Shown one by one; the others are counted together."""
@@ -95,7 +95,7 @@ def owner_lines(sums: Sums, width: Optional[int]) -> Lines:
     table += [_owner_cells(owner_text(owner), one, with_sums) for owner, one in owners.first]
     if owners.others is not None:
         about = "" if owners.is_complete else "about "
-        name = f"{about}{owners.number_of_others:,} others"
+        name = f"{about}{plural(owners.number_of_others, 'other')}"
         table.append(_owner_cells(name, owners.others, with_sums))
     yield from columns(table, width, right=(1, 2))
 

@@ -8,7 +8,7 @@ from orderflow.dlq.masking import Mask
 from orderflow.dlq.output.group_table import digits_of, frame_text
 from orderflow.dlq.output.listing import summary
 from orderflow.model.records import Record
-from orderflow.model.text import escape
+from orderflow.model.text import escape, plural
 
 MOST_SHOWN = 5
 
@@ -27,7 +27,7 @@ def returned_lines(records: Sequence[Record], decode: Decode, mask: Mask) -> Ite
         error = summary(group.kind.error_class, group.message) or escape(group.kind.reason or "-")
         yield f"  {group.count:,} of group {group.kind.fingerprint[:digits]}{where}: {error}"
     if len(rows) > MOST_SHOWN:
-        yield f"  and of {len(rows) - MOST_SHOWN:,} more groups"
+        yield f"  and of {plural(len(rows) - MOST_SHOWN, 'more group')}"
     yield f"look: python dlq_handler.py show {rows[0].position} --stack"
 
 

@@ -5,11 +5,10 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 from orderflow.dlq.audit import Job, refused_count
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import plain, to_json
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.replay.judge import Terms, Verdict, digest
 from orderflow.dlq.replay.outlook import Outlook
-from orderflow.model.text import escape, listed
+from orderflow.model.text import escape, listed, plural
 
 Json = Dict[str, Any]
 Lines = Iterator[str]
@@ -23,7 +22,9 @@ MOST_PLACES = 20
 
 def question(outlook: Outlook, rate_per_s: Optional[float]) -> str:
     """What has to be confirmed: how many go where, and how fast."""
-    goals = [f"{number:,} records into {topic}" for topic, number in sorted(outlook.by_target.items())]
+    goals = [
+        f"{plural(number, 'record')} into {topic}" for topic, number in sorted(outlook.by_target.items())
+    ]
     first, *others = goals or ["0 records"]
     return ", ".join([f"replay {first}", *others]) + f" {speed(rate_per_s)}?"
 
@@ -100,7 +101,7 @@ def resumed_line(job: Job, done: int, terms: Terms) -> str:
     unusual += [f"--set {name}={to_json(value)}" for name, value in terms.repairs.items()]
     told = f", with {' '.join(unusual)}" if unusual else ""
     if job.refused:
-        told += f"; {refused_count(job):,} that Kafka refused are left out"
+        told += f"; {plural(refused_count(job), 'that Kafka refused is', 'that Kafka refused are')} left out"
     return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
 
 

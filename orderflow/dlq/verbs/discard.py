@@ -10,7 +10,6 @@ from orderflow.dlq.confirmation import answer, can_ask, confirm
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import DISCARDED, NEW, Letter
 from orderflow.dlq.output.envelope import to_json
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
@@ -20,6 +19,7 @@ from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.transactions import Transactions, transactional_id
 from orderflow.model.records import Outgoing
+from orderflow.model.text import plural
 
 MOST_IN_TRANSACTION = 10_000
 

@@ -10,7 +10,6 @@ from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.output.erasure import Holding, Trace, all_lines, holding_row
-from orderflow.dlq.output.listing import plural
 from orderflow.exits import OK, CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
@@ -18,6 +17,7 @@ from orderflow.kafka.group_view import GroupView, View
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.refusals import missing_right
+from orderflow.model.text import plural
 
 TIMEOUT_S = 30.0
 ASK_S = 5.0
@@ -142,11 +142,13 @@ def _delete(desk: Desk, holdings: List[Holding], yes: bool) -> None:
     for one in holdings:
         if one.undone:
             raise Refused(
-                f"nothing was deleted: {one.undone:,} offsets of {one.topic} before it are not processed yet"
+                f"nothing was deleted: {plural(one.undone, 'offset is', 'offsets are')} not processed yet of "
+                f"{one.topic} before it"
             )
     others = sum(trace.others for one in holdings for trace in one.traces)
     names = ", ".join(one.topic for one in holdings)
-    confirm(desk, f"delete from {names} up to the last record with the key, {others:,} others with it?", yes)
+    more = plural(others, "other")
+    confirm(desk, f"delete from {names} up to the last record with the key, {more} with it?", yes)
     admin: Any = started(AdminClient, desk.client)
     for one in holdings:
         places = [TopicPartition(one.topic, partition, end) for partition, end in one.ends.items()]

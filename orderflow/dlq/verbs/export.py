@@ -9,11 +9,11 @@ from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import files, sum_lines
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.sums import Sums
 from orderflow.dlq.topic import Topic
+from orderflow.model.text import plural
 
 STDOUT = "-"
 

@@ -14,11 +14,11 @@ from orderflow.dlq.dating import Dating, dating_of
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.output import files
 from orderflow.dlq.output.envelope import to_json
-from orderflow.dlq.output.listing import plural
 from orderflow.exits import CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.transactions import RecordsRefused, Transactions
 from orderflow.model.records import NO_TIME_MS, Outgoing
+from orderflow.model.text import plural
 from orderflow.model.time_spans import write_span
 
 STDIN = "-"

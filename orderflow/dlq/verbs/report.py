@@ -10,7 +10,6 @@ from orderflow.dlq import sum_flags
 from orderflow.dlq.audit_topic import read_jobs
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.grouping import Groups
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
 from orderflow.dlq.replay.fates import Fates
 from orderflow.dlq.retention import Retention
@@ -21,6 +20,7 @@ from orderflow.dlq.tally import Unresolved
 from orderflow.dlq.timeline import Window
 from orderflow.dlq.topic import Topic, audit_topics
 from orderflow.exits import CommandError
+from orderflow.model.text import plural
 
 MOST_JOBS = 50
 

@@ -10,13 +10,13 @@ from orderflow.cli.outage import Outage
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
-from orderflow.dlq.output.listing import plural
 from orderflow.dlq.output.printer import printer
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.topic import Limit, Topic
 from orderflow.exits import OK, TRIPPED, CommandError
 from orderflow.kafka.positions import Position, Range
+from orderflow.model.text import plural
 
 LAST_SHOWN = 10
 """Dead letters that `tail` shows before it follows."""

@@ -17,7 +17,7 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
-from orderflow.dlq.output.listing import columns, plural
+from orderflow.dlq.output.listing import columns
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.output.waiting_lines import (
     Due,
@@ -44,7 +44,7 @@ from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
 from orderflow.model.reasons import Kind
 from orderflow.model.records import Place, read_position
-from orderflow.model.text import shown_bytes
+from orderflow.model.text import plural, shown_bytes
 
 
 class Held(NamedTuple):

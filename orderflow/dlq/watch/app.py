@@ -29,6 +29,7 @@ from orderflow.dlq.output.times import ago, clock
 from orderflow.dlq.watch.model import SORTS, GroupRow, Model, Row
 from orderflow.dlq.watch.model import Table as GroupTable
 from orderflow.exits import CommandError
+from orderflow.model.text import plural
 
 REFRESH_S = 0.5
 ANSWER_S = 0.2
@@ -372,7 +373,9 @@ class GroupsScreen(Listing):
         parts = [self.watch_app.topic, f"{table.unresolved:,} unresolved of {table.read:,}"]
         parts += [f"/{self.needle}"] if self.needle else []
         parts += [f"by {self.order}", *self._what_is_read()]
-        parts += [f"{self._more:,} more groups: / finds them"] if self._more else []
+        parts += (
+            [plural(self._more, "more group: / finds it", "more groups: / finds them")] if self._more else []
+        )
         self.head("  ".join(parts))
 
     def _what_is_read(self) -> List[str]:
