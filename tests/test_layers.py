@@ -31,7 +31,7 @@ DLQ_FLOORS: Floors = (
     ("verbs",),
     ("replay", "watch"),
     ("acting",),
-    ("output", "topic", "unmasking", "sum_flags", "waiting_reasons"),
+    ("output", "topic", "unmasking", "sum_flags", "waiting_reasons", "held"),
     ("selection_flags", "grouping", "confirmation"),
     ("sums",),
     ("selection", "audit_topic", "tally", "stock", "desk", "dating"),

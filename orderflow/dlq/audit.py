@@ -307,16 +307,17 @@ class States:
         """The state of the dead letter there: one of `letters.STATES`."""
         return _STATES[self._marks.get(partition, offset)]
 
-    def add(self, entry: AuditEntry) -> None:
-        """Take an entry in; a later one of the same dead letter wins."""
+    def add(self, entry: AuditEntry) -> bool:
+        """Take an entry in; a later one of a dead letter wins. False: it is of a topic that is gone."""
         if entry.dlq_id is not None and self.dlq_id is not None and entry.dlq_id != self.dlq_id:
-            return
+            return False
         if entry.action == REPLAYED:
             self.replay_jobs.add(entry.job)
         is_own = entry.job == self._job
         self.done.set(entry.partition, entry.offset, int(is_own))
         if not is_own:
             self._marks.set(entry.partition, entry.offset, _CODE_OF[entry.action])
+        return True
 
     def was_acted_on(self, partition: int, offset: int) -> bool:
         """Whether anything was done to the dead letter there that was not taken back."""

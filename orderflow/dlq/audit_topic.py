@@ -1,9 +1,13 @@
 """Reads the audit topic: the states of dead letters, and the jobs that changed them."""
 
+import time
+from array import array
 from typing import (
     AbstractSet,
     Any,
+    Callable,
     Dict,
+    Iterable,
     Iterator,
     List,
     Mapping,
@@ -16,9 +20,9 @@ from typing import (
 
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, Job, States
-from orderflow.exits import TopicMissing
+from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.positions import Range
-from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.kafka.topics import topic_id
 from orderflow.model.records import Place, Record, place_in
 
@@ -33,6 +37,37 @@ class Topics(NamedTuple):
     group: str
     dlq: str
     audit: str
+
+
+class Sent:
+    """The dead letters that each job sent to each topic, in 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._places: Dict[str, Dict[str, Dict[int, array[int]]]] = {}
+
+    def add(self, entry: AuditEntry) -> None:
+        """Take an entry in, if it is of one that was sent."""
+        if entry.target is not None:
+            of_target = self._places.setdefault(entry.job, {}).setdefault(entry.target, {})
+            of_target.setdefault(entry.partition, array("q")).append(entry.offset)
+
+    def targets(self, job: str) -> List[str]:
+        """The topics that a job sent to."""
+        return sorted(self._places.get(job, ()))
+
+    def by(self, job: str, target: str) -> Iterator[Tuple[int, int]]:
+        """The places of the dead letters that a job sent to a topic."""
+        for partition, offsets in self._places.get(job, {}).get(target, {}).items():
+            yield from ((partition, offset) for offset in offsets)
+
+
+class History(NamedTuple):
+    """All that one reading of the audit topic told."""
+
+    states: States
+    jobs: List[Job]
+    """The latest first."""
+    sent: Sent
 
 
 class Watcher(Protocol):
@@ -50,22 +85,39 @@ def read_states(topics: Topics, job: Optional[str] = None, watcher: Optional[Wat
 
     `job` leaves out what that job did, see `States`. Raises CommandError where the topic cannot be read.
     """
-    states = States(job, topic_id(topics.client, topics.dlq))
-    ends: Dict[str, Optional[Ends]] = {}
+    states, _ = _read(topics, States(job, topic_id(topics.client, topics.dlq)), watcher, lambda entry: None)
+    return states
+
+
+def read_history(topics: Topics, watcher: Optional[Watcher] = None) -> History:
+    """The states now, the jobs and what they sent, from one reading. Raises CommandError."""
+    sent = Sent()
+    states, jobs = _read(topics, States(None, topic_id(topics.client, topics.dlq)), watcher, sent.add)
+    return History(states, _latest_first(jobs), sent)
+
+
+def _read(
+    topics: Topics, states: States, watcher: Optional[Watcher], take: Callable[[AuditEntry], None]
+) -> Tuple[States, Dict[str, Job]]:
+    """The states, filled, and the jobs by their names; the entries that apply are taken one by one."""
+    jobs: Dict[str, Job] = {}
     for record in _audit_records(topics, watcher):
         entry = audit.read_entry(record.key, record.value)
         if entry is not None:
-            states.add(entry)
+            if states.add(entry):
+                take(entry)
         elif record.value is not None and audit.is_marked_as_ours(record.key):
             found = audit.read_job(record.key, record.value)
             if found is None:
                 states.leave_out()
-            elif found.action == audit.REPLAYED:
-                ends[found.id] = audit.ends_at_start(found, topics.dlq)
+            else:
+                jobs[found.id] = found
     if states.replay_jobs:
+        replays = {job.id: job for job in jobs.values() if job.action == audit.REPLAYED}
+        ends = {name: audit.ends_at_start(job, topics.dlq) for name, job in replays.items()}
         begins = _earliest([ends.get(each) for each in states.replay_jobs])
         _mark_returns(topics, states, begins, states.replay_jobs.union(ends))
-    return states
+    return states, jobs
 
 
 def _earliest(ends: Sequence[Optional[Ends]]) -> Ends:
@@ -99,7 +151,11 @@ def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:
         job = audit.read_job(record.key, record.value)
         if job is not None:
             found[job.id] = job
-    return sorted(found.values(), key=lambda job: job.at_ms, reverse=True)
+    return _latest_first(found)
+
+
+def _latest_first(jobs: Mapping[str, Job]) -> List[Job]:
+    return sorted(jobs.values(), key=lambda job: job.at_ms, reverse=True)
 
 
 def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
@@ -129,8 +185,22 @@ def _is_later(other: Job, place: Place, job: Job, ours: Optional[Place]) -> bool
 
 def read_entries(topics: Topics) -> Iterator[AuditEntry]:
     """The entries of the dead letters that the topic has now, in the order in which they were written."""
-    dlq_id = topic_id(topics.client, topics.dlq)
-    for record in _audit_records(topics):
+    return _entries(_audit_records(topics), topic_id(topics.client, topics.dlq))
+
+
+def entries_in(
+    topics: Topics, dlq_id: Optional[str], spans: Sequence[Span], until_s: float
+) -> Iterator[AuditEntry]:
+    """The same of these spans. Raises CommandError where they cannot be read until then (monotonic clock)."""
+    with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
+        for batch in reader.read(spans, lambda: time.monotonic() > until_s):
+            yield from _entries(batch, dlq_id)
+    if time.monotonic() > until_s:
+        raise CommandError(f"{topics.audit} cannot be read in time")
+
+
+def _entries(records: Iterable[Record], dlq_id: Optional[str]) -> Iterator[AuditEntry]:
+    for record in records:
         entry = audit.read_entry(record.key, record.value)
         if entry is not None and entry.dlq_id in (None, dlq_id or entry.dlq_id):
             yield entry

@@ -3,7 +3,7 @@
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from orderflow.dlq.audit import States
-from orderflow.dlq.audit_topic import Topics, read_states
+from orderflow.dlq.audit_topic import History, Topics, read_history, read_states
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter, StateOf, nothing_done
 from orderflow.dlq.selection import Selection
@@ -96,10 +96,26 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
         states = read_states(audit_topics(desk), job, progress)
     finally:
         progress.clear()
-    if states.left_out and job is None:
+    if job is None:
+        _tell_what_was_left_out(desk, states)
+    return states
+
+
+def history_now(desk: Desk) -> History:
+    """The same states, with the jobs and what they sent, from one reading."""
+    progress = Progress(desk.err, "audit entries read")
+    try:
+        history = read_history(audit_topics(desk), progress)
+    finally:
+        progress.clear()
+    _tell_what_was_left_out(desk, history.states)
+    return history
+
+
+def _tell_what_was_left_out(desk: Desk, states: States) -> None:
+    if states.left_out:
         unread = plural(states.left_out, "entry", "entries")
         desk.note(f"left out {unread} of {desk.audit_topic} that cannot be read")
-    return states
 
 
 def warn_of_policies(desk: Desk) -> None:

@@ -105,13 +105,13 @@ class LedgerPages:
     def __bool__(self) -> bool:
         return bool(self._searches)
 
-    def start(self, number: int, wanted: Wanted) -> None:
-        """Search the page of a commit. Raises KafkaException if its topic cannot be asked."""
+    def start(self, number: int, wanted: Wanted, timeout_s: float = BOUNDS_TIMEOUT_S) -> None:
+        """Search the page of a commit. Raises KafkaException if its topic cannot be asked in time."""
         self.cancel({number})
         if self._consumer is None:
             self._consumer = started(Consumer, self._config)
         place = TopicPartition(*_partition(wanted))
-        low, high = self._consumer.get_watermark_offsets(place, timeout=BOUNDS_TIMEOUT_S)
+        low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
         self._searches[number] = Search(wanted, low, high)
         self._go_to_begin(_partition(wanted))
 
@@ -220,6 +220,17 @@ def read_commits(
 
     Where a page is gone, the commit is not complete. Raises KafkaException if pages cannot be read.
     """
+    pages = LedgerPages(client, group.name)
+    try:
+        return read_with(pages, group, committed, timeout_s)
+    finally:
+        pages.close()
+
+
+def read_with(
+    pages: LedgerPages, group: Group, committed: Mapping[int, Tuple[Optional[int], str]], timeout_s: float
+) -> Dict[int, Optional[Commit]]:
+    """The same with the client of earlier readings. It searches nothing else."""
     commits = {
         number: None if offset is None else read_metadata(metadata, offset, group.topic_id)
         for number, (offset, metadata) in committed.items()
@@ -227,25 +238,28 @@ def read_commits(
     paged = {number: commit for number, commit in commits.items() if commit is not None and commit.page}
     if not paged:
         return commits
-    pages, until_s = LedgerPages(client, group.name), time.monotonic() + timeout_s
+    until_s = time.monotonic() + timeout_s
     try:
         for number, commit in paged.items():
             key = page_key(group.name, group.topic, number)
             wanted = Wanted(key, committed[number][0] or 0, commit, group.topic_id)
-            _start(pages, number, wanted)
+            _start(pages, number, wanted, until_s)
         while pages:
             if time.monotonic() > until_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             commits.update((number, found.commit) for number, found in pages.poll(0.1) if found is not None)
     finally:
-        pages.close()
+        pages.cancel(set(paged))
     return commits
 
 
-def _start(pages: LedgerPages, number: int, wanted: Wanted) -> None:
+def _start(pages: LedgerPages, number: int, wanted: Wanted, until_s: float) -> None:
     """Search a page, unless its topic was deleted."""
+    left_s = min(BOUNDS_TIMEOUT_S, until_s - time.monotonic())
+    if left_s <= 0:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
     try:
-        pages.start(number, wanted)
+        pages.start(number, wanted, left_s)
     except KafkaException as error:
         if error.args[0].code() not in NO_SUCH_TOPIC:
             raise

@@ -424,3 +424,18 @@ def test_orders_of_many_partitions(make: Callable[..., Desk], kafka: Any) -> Non
     assert desk.run("replay", "-p", "0", "-p", "2", *FAST).code == 0
     assert {line.position.partition for line in desk.sent()} == {0, 2}
     assert sum(desk.sent_from().values()) == 6
+
+
+def test_what_was_done_is_read_once(make: Callable[..., Desk]) -> None:
+    """By the report and by `jobs show`, which tell jobs, states and what came back. The client logs it."""
+    desk = make(good(3))
+    desk.run("replay", "--all", *FAST)
+    (job,) = desk.run("jobs", "--json").rows
+    begun = f"Start fetch for {desk.audit_topic} ["
+    for command in (("report", "night.html"), ("jobs", "show", job["job"])):
+        run = desk.run(*command, "-X", "debug=topic")
+
+        assert run.code == 0, run.err[-2000:]
+        assert run.err.count(begun) == 1
+    page = (desk.folder / "night.html").read_text("utf-8")
+    assert job["job"] in page and "replayed" in page

@@ -1,6 +1,7 @@
 """`waiting --retry-now` and `waiting --give-up`: consumers are told, do it, and that is seen from outside."""
 
 import json
+import re
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -84,3 +85,20 @@ def test_without_a_consumer_it_says_so_and_one_that_starts_does_it(pipeline: Cal
     assert f"no consumer of group {line.group} is running" in asked.err
     assert "1 waiting order is given up" in drained.err
     assert [reason(letter) for letter in line.dead_letters()] == ["process.given_up"]
+
+
+def test_a_long_wait_for_the_consumers_opens_no_more_clients_than_a_short_one(
+    pipeline: Callable[..., Pipeline],
+) -> None:
+    """It looks twice a second, and whoever runs it may wait for an hour."""
+    line = pipeline(**LONG)
+    line.publish([("POISON-1", "C-1")])
+    running = line.consume("poison_fails")
+    await_waiting(line, 1)
+    running.stop()
+
+    asked = [line.run(*ACT, "--retry-now", "--all", "--yes", "--wait", s, "-X", "debug=broker") for s in "04"]
+    clients = [len(set(re.findall(r"rdkafka#[a-z]+-[0-9]+", one.err))) for one in asked]
+
+    assert [one.code for one in asked] == [INCOMPLETE, INCOMPLETE]
+    assert clients[0] == clients[1] > 0

@@ -1,7 +1,7 @@
 """Goes on with a job that was stopped, killed or tripped, whoever began it."""
 
 import argparse
-from typing import Optional
+from typing import Optional, Sequence
 
 from orderflow.dlq import audit
 from orderflow.dlq.audit import Job, States
@@ -25,7 +25,7 @@ from orderflow.model.text import escape
 def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
     """Go on with the job of this name where it stopped, whichever way it did."""
     desk.require_kafka()
-    job = find_job(desk, name)
+    job = find_job(read_jobs(audit_topics(desk)), name)
     request = _resumed(job)
     if job.is_finished:
         desk.note(f"job {escape(job.id)} is finished: {job.done:,} of {job.total:,} were sent")
@@ -98,9 +98,9 @@ def _same_plan(request: Request, path: Optional[str]) -> Optional[Plan]:
     return plan
 
 
-def find_job(desk: Desk, name: str) -> Job:
+def find_job(jobs: Sequence[Job], name: str) -> Job:
     """The job of this name, or whose name begins with it. Raises CommandError."""
-    found = [job for job in read_jobs(audit_topics(desk)) if job.id.startswith(name)]
+    found = [job for job in jobs if job.id.startswith(name)]
     exact = [job for job in found if job.id == name] or found
     if len(exact) != 1:
         many = "several jobs begin with" if exact else "there is no job"

@@ -10,7 +10,7 @@ from orderflow.dlq.replay import flags as replay_flags
 from orderflow.dlq.replay import text as replay_text
 from orderflow.dlq.replay.fates import Fates
 from orderflow.dlq.replay.resuming import find_job, resume
-from orderflow.dlq.topic import audit_topics, warn_of_policies
+from orderflow.dlq.topic import audit_topics, history_now, warn_of_policies
 from orderflow.exits import OK, UsageError
 
 ACTIONS = ("list", "show", "resume")
@@ -47,8 +47,9 @@ def _list(desk: Desk) -> int:
 
 
 def _show(desk: Desk, name: str) -> int:
-    job = find_job(desk, name)
-    fates = Fates(desk, [job])
+    history = history_now(desk)
+    job = find_job(history.jobs, name)
+    fates = Fates(desk, [job], history)
     came_back, became = fates.came_back(job), fates.of(job)
     if desk.json:
         rows = [fate.row(back) for fate, back in became]

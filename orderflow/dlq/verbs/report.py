@@ -7,9 +7,10 @@ from typing import Dict, Iterator, List, Optional, Sequence
 
 from orderflow.cli.private_file import write_private
 from orderflow.dlq import sum_flags
-from orderflow.dlq.audit_topic import read_jobs
+from orderflow.dlq.audit_topic import History
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.grouping import Groups
+from orderflow.dlq.letter import nothing_done
 from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
 from orderflow.dlq.replay.fates import Fates
 from orderflow.dlq.retention import Retention
@@ -18,7 +19,7 @@ from orderflow.dlq.selection_flags import selected, wanted_of
 from orderflow.dlq.sums import NOTHING, Sums
 from orderflow.dlq.tally import Unresolved
 from orderflow.dlq.timeline import Window
-from orderflow.dlq.topic import Topic, audit_topics
+from orderflow.dlq.topic import Topic, history_now, warn_of_policies
 from orderflow.exits import CommandError
 from orderflow.model.text import plural
 
@@ -35,14 +36,17 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """Read everything that is selected, in whatever state it is, and write the page."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
     groups, totals = Groups(desk.mask), Unresolved()
-    with Topic(desk) as topic:
+    desk.require_kafka()
+    warn_of_policies(desk)
+    notes: List[str] = []
+    history = _history(desk, notes)
+    with Topic(desk, nothing_done if history is None else history.states.of) as topic:
         _count(topic, selection, groups, totals, sums)
         retention = Retention.of(topic.settings())
     if desk.signals.requested:
         return desk.signals.exit_code
     stories = [GroupStory(group, group.states) for group in groups.rows()]
     window = groups.window(1)
-    notes: List[str] = []
     incident = Incident(
         desk.dlq_topic,
         now_ms(),
@@ -51,7 +55,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         _all_states(stories),
         window,
         sums,
-        list(_jobs(desk, window, notes)),
+        list(_jobs(desk, window, history)),
         retention.first_expiry_ms(totals.oldest_ms),
         notes,
     )
@@ -84,15 +88,23 @@ def _filters(args: argparse.Namespace) -> str:
     )
 
 
-def _jobs(desk: Desk, window: Optional[Window], notes: List[str]) -> Iterator[JobStory]:
-    """The jobs since the incident began, the first one first."""
+def _history(desk: Desk, notes: List[str]) -> Optional[History]:
+    """What was done. The page must not fail because nobody may read that, but it says so."""
     try:
-        begin_ms = 0 if window is None else window.begin_ms
-        jobs = [job for job in read_jobs(audit_topics(desk)) if job.changed_ms >= begin_ms]
-        fates = Fates(desk, jobs[:MOST_JOBS])
+        return history_now(desk)
     except CommandError as error:
+        desk.note(f"all are shown as new: {error}")
         notes.append(f"What was done cannot be told: {error}")
+        return None
+
+
+def _jobs(desk: Desk, window: Optional[Window], history: Optional[History]) -> Iterator[JobStory]:
+    """The jobs since the incident began, the first one first."""
+    if history is None:
         return
-    for job in reversed(jobs[:MOST_JOBS]):
+    begin_ms = 0 if window is None else window.begin_ms
+    jobs = [job for job in history.jobs if job.changed_ms >= begin_ms][:MOST_JOBS]
+    fates = Fates(desk, jobs, history)
+    for job in reversed(jobs):
         became = [row for fate, back in fates.of(job) for row in fate.rows(back)]
         yield JobStory(job, became)

@@ -4,16 +4,14 @@ To act on them it asks the consumers that own their partitions, and then looks w
 """
 
 import argparse
-import time
 from fnmatch import fnmatchcase
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
-
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.cli.values import argument, seconds
 from orderflow.dlq import acting, sum_flags
 from orderflow.dlq.acting import Request
 from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.held import Commits, Held
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import sum_lines
 from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, to_json
@@ -33,31 +31,13 @@ from orderflow.dlq.selection_flags import POSITIONS, selected
 from orderflow.dlq.sums import Sums
 from orderflow.dlq.taken_up import Asked, Stated
 from orderflow.dlq.waiting_reasons import reasons_of
-from orderflow.exits import OK, CommandError, UsageError
-from orderflow.kafka import ledger_pages
-from orderflow.kafka.client_properties import started
-from orderflow.kafka.ledger_pages import Group, is_of_another_topic
-from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
-from orderflow.kafka.refusals import MOVING
-from orderflow.kafka.topics import topic_id
+from orderflow.exits import OK, UsageError
+from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
 from orderflow.model.reasons import Kind
 from orderflow.model.records import Place, read_position
 from orderflow.model.text import plural, shown_bytes
-
-
-class Held(NamedTuple):
-    """What one partition's commit says, and what the partition holds."""
-
-    partition: int
-    bounds: Bounds
-    committed: Optional[int]
-    """None: the group has committed nothing here."""
-    commit: Optional[Commit]
-    """None: it has no metadata of ours."""
-    of_another: bool = False
-    """Its metadata was written for another topic of this name."""
 
 
 class Waiting(NamedTuple):
@@ -109,16 +89,20 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     places = frozenset(_place_of(desk, text) for text in args.positions)
     _require_meaning(args, selection.is_everything and not (places or args.reason_codes or args.errors))
     desk.require_kafka()
-    with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
-        held = read_commits(desk, reader, selection)
+    chosen = selection.range.partitions
+    with _orders(desk) as reader, Commits(desk, reader) as commits:
+        held = commits.read(chosen)
         needs_records = bool(selection.filters) or sums.asked or not args.summary
         found = _rows(desk, reader, held) if needs_records else _without_records(held)
         rows = [row for row in found if _is_chosen(row, selection) and _is_there(row, places)]
         rows = [row for row in _with_reasons(desk, rows) if _failed_so(row, args)][: selection.limit]
         if args.do is None:
             return _show(desk, held, rows, sums, args.summary)
-        group = _group_of(desk)
-        return _act(desk, args, held, rows, lambda: _stated(read_commits(desk, reader, selection, group)))
+        return _act(desk, args, held, rows, lambda: _stated(commits.read(chosen)))
+
+
+def _orders(desk: Desk) -> Reader:
+    return Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic)
 
 
 def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_summary: bool) -> int:
@@ -231,75 +215,11 @@ def _failed_so(row: Waiting, args: argparse.Namespace) -> bool:
 
 def summary_of(desk: Desk, width: int) -> List[str]:
     """The summary alone, in lines, for a screen."""
-    with Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic) as reader:
-        held = read_commits(desk, reader, Selection())
+    with _orders(desk) as reader, Commits(desk, reader) as commits:
+        held = commits.read()
     rows = _with_reasons(desk, list(_without_records(held)))
     lines = (*summary_lines(_due(rows), now_ms(), width), *reason_lines(_whys(rows), width))
     return [_overview(desk, held, len(rows)), *_remarks(held), *lines]
-
-
-def _group_of(desk: Desk) -> Group:
-    return Group(desk.consumer_group, desk.orders_topic, topic_id(desk.client, desk.orders_topic))
-
-
-def read_commits(
-    desk: Desk, reader: Reader, selection: Selection, group: Optional[Group] = None
-) -> List[Held]:
-    """What the group has committed for each partition. Any machine that may describe the group can ask.
-
-    `group`: where this is asked again and again, as its topic's id is known by then.
-    """
-    chosen = selection.range.partitions
-    partitions = [number for number in reader.partitions() if not chosen or number in chosen]
-    committed = _committed(desk, partitions)
-    group = group or _group_of(desk)
-    commits = _commits(desk, group, committed)
-    return [
-        Held(
-            number,
-            reader.bounds(number),
-            committed[number][0],
-            commits[number],
-            is_of_another_topic(*committed[number], group.topic_id),
-        )
-        for number in partitions
-    ]
-
-
-def _commits(
-    desk: Desk, group: Group, committed: Mapping[int, Tuple[Optional[int], str]]
-) -> Dict[int, Optional[Commit]]:
-    try:
-        return ledger_pages.read_commits(desk.client, group, committed, TIMEOUT_S)
-    except KafkaException as error:
-        reason: Any = error.args[0]
-        raise CommandError(f"cannot read the list of waiting orders: {reason.str()}") from error
-
-
-def _committed(desk: Desk, partitions: Sequence[int]) -> Dict[int, Tuple[Optional[int], str]]:
-    # Uncommitted: with read_committed the broker lets us wait for the open transaction of the consumer.
-    config = {**consumer_config(desk.client, desk.consumer_group), "isolation.level": "read_uncommitted"}
-    consumer = started(Consumer, config)
-    try:
-        found = _ask(consumer, [TopicPartition(desk.orders_topic, partition) for partition in partitions])
-    except KafkaException as error:
-        reason: Any = error.args[0]
-        raise CommandError(f"cannot read what {desk.consumer_group} has committed: {reason.str()}") from error
-    finally:
-        consumer.close()
-    return {p.partition: (p.offset if p.offset >= 0 else None, p.metadata or "") for p in found}
-
-
-def _ask(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
-    """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return consumer.committed(asked, TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in MOVING or time.monotonic() > until_s:
-                raise
-            time.sleep(0.2)
 
 
 def _rows(desk: Desk, reader: Reader, held: Sequence[Held]) -> Iterator[Waiting]:
