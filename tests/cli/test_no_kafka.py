@@ -1,5 +1,7 @@
 """The three scripts where no Kafka is: each says so in one line and ends."""
 
+import json
+import re
 import signal
 import socket
 import time
@@ -56,3 +58,15 @@ def test_a_stop_while_kafka_does_not_answer_ends_it_at_once(
         assert (finished.code, finished.out) == (128 + number, ""), running.describe()
         assert time.monotonic() - began_s < 4
         connection.close()
+
+
+def test_the_clients_own_log_begins_with_a_percent_sign_and_all_else_is_an_object(nowhere: Pipeline) -> None:
+    """With LOG_FORMAT=json. The client writes to stderr by itself, from threads of its own."""
+    flags = ("-X", "debug=broker,topic")
+    for running in [nowhere.start(*command, *flags, LOG_FORMAT="json") for command in COMMANDS]:
+        lines = running.wait(60).err.splitlines()
+        of_the_client = [line for line in lines if re.match(r"%[0-7]\|[0-9.]+\|", line)]
+        told = [json.loads(line) for line in lines if line not in of_the_client]
+
+        assert of_the_client
+        assert told[-1]["event"] == "failed"
