@@ -1,16 +1,19 @@
 """Whether all is well with a consumer group and its dead letters: the facts, and one verdict on them."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from itertools import groupby
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.exits import FAILED, OK, TRIPPED
 from orderflow.model.commit_metadata import Commit
-from orderflow.model.text import plural
+from orderflow.model.text import listed, plural
 from orderflow.model.time_spans import write_span
 
 SILENT_MS = 60_000
 """Without a commit for so long, a consumer that has work to do is not doing it."""
 GROWTH_MS = 600_000
 """The time in which dead letters are counted as new."""
+MOST_NAMED = 10
+"""Partitions that are named in a line."""
 SOON_MS = 86_400_000
 """What expires within this time needs a decision now."""
 
@@ -53,6 +56,24 @@ class Partition(NamedTuple):
         """Whether the commit lists what waits, itself or on a page that was found."""
         return self.commit is not None and self.commit.is_complete
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the commit, made for this very topic, is beyond its end, as the leader knows it.
+
+        A leader that has just taken over learns the end from its followers. One that led in an unclean
+        election has lost records.
+        """
+        return self._is_beyond and self.commit is not None and self.commit.topic_id is not None
+
+    @property
+    def is_of_another_topic(self) -> bool:
+        """Whether the commit can only have been made for another topic of this name."""
+        return self._is_beyond and not self.is_behind
+
+    @property
+    def _is_beyond(self) -> bool:
+        return self.committed is not None and self.committed > self.high
+
     def overdue(self, now_ms: int) -> int:
         """How many of them should have been called a while ago."""
         if self.commit is None:
@@ -69,6 +90,25 @@ class Group(NamedTuple):
     """None: not known."""
     members: Optional[int]
     knows_commits: bool
+
+
+class Copies(NamedTuple):
+    """A partition of any of the topics that lacks a replica, or its leader."""
+
+    topic: str
+    partition: int
+    leader: Optional[int]
+    """The broker that leads it; None: none does."""
+    in_sync: int
+    replicas: int
+    """How many there should be."""
+    least: int
+    """As many have to be in sync for a record to be accepted (min.insync.replicas)."""
+
+    @property
+    def takes_no_record(self) -> bool:
+        """Whether what is written with acks=all, as all of ours is, is refused."""
+        return self.in_sync < min(self.least, self.replicas)
 
 
 class DeadLetters(NamedTuple):
@@ -97,6 +137,8 @@ class Facts(NamedTuple):
     partitions: Optional[List[Partition]]
     dead_letters: DeadLetters
     unknown: Tuple[str, ...] = ()
+    copies: Tuple[Copies, ...] = ()
+    """Of the topics of orders, dead letters and what was done to them; none of partitions that are whole."""
 
 
 class Verdict(NamedTuple):
@@ -105,6 +147,8 @@ class Verdict(NamedTuple):
     problems: List[str]
     """What needs a person, the most urgent first."""
     unknown: List[str]
+    notes: List[str] = []
+    """What is worth knowing, and needs nobody."""
 
     @property
     def exit_code(self) -> int:
@@ -122,14 +166,58 @@ class Verdict(NamedTuple):
 def verdict(facts: Facts, most_age_ms: int) -> Verdict:
     """The verdict; `most_age_ms` is how old an order may get before it is taken in."""
     stopped = _of_the_group(facts)
-    problems = list(stopped)
+    problems = [*_of_the_brokers(facts), *stopped]
     for partition in facts.partitions or ():
         # That nothing moves without any consumer is said once.
         trouble = _lasting(partition) if stopped else trouble_of(partition, facts, most_age_ms)
         if trouble is not None:
             problems.append(f"partition {partition.number}: {trouble}")
     problems += _of_the_dead_letters(facts)
-    return Verdict(problems, list(facts.unknown))
+    return Verdict(problems, [*facts.unknown, *_behind(facts)], list(_lacking(facts)))
+
+
+def _behind(facts: Facts) -> Iterator[str]:
+    for one in facts.partitions or ():
+        if one.is_behind:
+            yield (
+                f"what partition {one.number} holds: committed at {one.committed}, and its leader knows of "
+                f"{one.high} only; a new leader learns the rest in seconds, unless it went with the old one"
+            )
+
+
+def _of_the_brokers(facts: Facts) -> Iterator[str]:
+    """What cannot be read or written until a broker is back."""
+    for topic, lost in _by_topic(one for one in facts.copies if one.leader is None):
+        yield f"topic {topic}: {_named(lost)} without a leader, so nothing can be read or written there"
+    refusing = (one for one in facts.copies if one.leader is not None and one.takes_no_record)
+    for topic, some in _by_topic(refusing):
+        yield (
+            f"topic {topic}: {_named(some)} with fewer replicas in sync than min.insync.replicas asks for "
+            f"({_fewest(some)}), so nothing can be written there"
+        )
+
+
+def _lacking(facts: Facts) -> Iterator[str]:
+    """What works, and would not if another broker went."""
+    lacking = (one for one in facts.copies if one.leader is not None and not one.takes_no_record)
+    for topic, some in _by_topic(lacking):
+        yield f"topic {topic}: {_named(some)} under-replicated ({_fewest(some)} replicas in sync)"
+
+
+def _by_topic(copies: Iterable[Copies]) -> Iterator[Tuple[str, List[Copies]]]:
+    for topic, some in groupby(copies, key=lambda one: one.topic):
+        yield topic, list(some)
+
+
+def _named(copies: Sequence[Copies]) -> str:
+    """`partition 2`, `partitions 0, 1 and 3 more`."""
+    numbers = listed([str(one.partition) for one in copies], MOST_NAMED)
+    return f"partition{'' if len(copies) == 1 else 's'} {numbers}"
+
+
+def _fewest(copies: Sequence[Copies]) -> str:
+    worst = min(copies, key=lambda one: one.in_sync)
+    return f"{worst.in_sync} of {worst.replicas}"
 
 
 def _of_the_group(facts: Facts) -> List[str]:
@@ -161,7 +249,7 @@ def _lasting(partition: Partition) -> Optional[str]:
     if partition.committed is not None and partition.committed < partition.low:
         lost = partition.low - partition.committed
         return f"{plural(lost, 'offset')} expired before the group was done with them"
-    if partition.committed is not None and partition.committed > partition.high:
+    if partition.is_of_another_topic:
         return f"committed at {partition.committed}, beyond its end: was the topic created again?"
     if partition.commit is not None and partition.commit.braked:
         return "the outage brake holds it: what the handler calls does not work"

@@ -3,6 +3,8 @@
 What cannot be answered is left unknown, with the reason, so that one missing right does not hide the rest.
 """
 
+import contextlib
+import math
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
@@ -15,17 +17,19 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.reader import consumer_config
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.kafka.topics import id_of
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.records import time_of
 
 _LOOK_S = 0.1
+_LEAST_S = 0.02
+"""For a question that comes when the time is over: its answer is unknown then, with Kafka's reason."""
 _Answer = TypeVar("_Answer")
 
 
@@ -54,6 +58,16 @@ class Ends(NamedTuple):
     """Up to where no transaction is open, so that a consumer can read."""
 
 
+class Replicas(NamedTuple):
+    """The copies of a partition."""
+
+    leader: Optional[int]
+    """The broker that leads it. None: no broker does, and nothing can be read or written."""
+    in_sync: int
+    number: int
+    """How many there should be."""
+
+
 class View(NamedTuple):
     """The answers. None: it could not be found out, and `unknown` says why."""
 
@@ -65,41 +79,97 @@ class View(NamedTuple):
     commits: Dict[int, Optional[Commit]]
     """What they say, with the orders that a page lists. None: no metadata of ours."""
     ends: Optional[Dict[int, Ends]]
+    """Without partitions whose leader does not answer, or that have none."""
     unknown: List[str]
 
 
 class GroupView:
-    """Asks the questions. Every answer takes at most `timeout_s`."""
+    """Asks the questions. Every answer takes at most `timeout_s`, and none is waited for after `until_s`."""
 
-    def __init__(self, conf: Mapping[str, Any], group: str, topic: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        conf: Mapping[str, Any],
+        group: str,
+        topic: str,
+        timeout_s: float,
+        until_s: float = math.inf,
+    ) -> None:
+        """`until_s` is on the monotonic clock."""
         self._conf = conf
         self._admin: Any = started(AdminClient, conf)
         self._group = group
         self._topic = topic
         self._timeout_s = timeout_s
+        self.until_s = until_s
         self._unknown: List[str] = []
+        self._described: Dict[str, Any] = {}
 
     def look(self) -> View:
         """All answers, asked at the same time as far as one does not need another."""
-        described = self._admin.describe_consumer_groups([self._group], request_timeout=self._timeout_s)
+        self.describe(self._topic)
+        described = self._admin.describe_consumer_groups([self._group], request_timeout=self._left_s)
         offsets = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._group)], request_timeout=self._timeout_s
+            [ConsumerGroupTopicPartitions(self._group)], request_timeout=self._left_s
         )
-        asked = TopicCollection([self._topic])
-        topic = self._admin.describe_topics(asked, request_timeout=self._timeout_s)[self._topic]
         ends = self.ends_of(self._topic)
         found = self._answer("who consumes", self._group, lambda: self._members(described))
         committed = self._answer("what is committed", self._group, lambda: self._committed(offsets))
         state, members = found or (None, None)
-        commits = self._commits(committed or {}, _id_in(topic))
+        commits = self._commits(committed or {}, self.id_of(self._topic))
         return View(state, members, committed, commits, ends, self._unknown)
+
+    def describe(self, *names: str) -> None:
+        """Ask about these topics, all in one request."""
+        new = [name for name in names if name not in self._described]
+        if new:
+            asked = TopicCollection(new)
+            self._described.update(self._admin.describe_topics(asked, request_timeout=self._left_s))
+
+    def id_of(self, topic: str) -> Optional[str]:
+        """The topic's id; None where there is none, and where that cannot be asked, which `ends_of` tells."""
+        self.describe(topic)
+        try:
+            return id_of(self._described[topic].result())
+        except KafkaException:
+            return None
+
+    def replicas_of(self, topic: str) -> Dict[int, Replicas]:
+        """The copies of each partition; none where that cannot be asked, which `ends_of` tells."""
+        self.describe(topic)
+        try:
+            found = self._described[topic].result().partitions
+        except KafkaException:
+            return {}
+        return {one.id: Replicas(_leader(one), len(one.isr), len(one.replicas)) for one in found}
+
+    def has(self, topic: str) -> bool:
+        """Whether there is such a topic; True where that cannot be asked."""
+        self.describe(topic)
+        error = self._described[topic].exception()
+        return not isinstance(error, KafkaException) or error.args[0].code() not in NO_SUCH_TOPIC
+
+    def settings_of(self, *names: str) -> Dict[str, Dict[str, str]]:
+        """The settings of topics, by name; none of those that we may not read, or not in time."""
+        asked = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in names}
+        answers = self._admin.describe_configs(list(asked), request_timeout=self._left_s)
+        found: Dict[str, Dict[str, str]] = {name: {} for name in names}
+        for resource, answer in answers.items():
+            with contextlib.suppress(KafkaException):
+                entries = answer.result()
+                found[asked[resource]] = {name: str(entry.value) for name, entry in entries.items()}
+        return found
+
+    @property
+    def _left_s(self) -> float:
+        """For the next answer."""
+        return max(_LEAST_S, min(self._timeout_s, self.until_s - time.monotonic()))
 
     def times(self, places: Mapping[int, int]) -> Dict[int, int]:
         """When the first record from each offset on was published, as far as that is found in time."""
         if not places:
             return {}
         config = {**consumer_config(self._conf, self._group), "max.partition.fetch.bytes": 4096}
-        wait_s = self._timeout_s
+        wait_s = self._left_s
         found = self._answer(
             "the age of unseen orders",
             self._topic,
@@ -133,7 +203,7 @@ class GroupView:
         except KafkaException as error:
             reason = error.args[0]
             right = missing_right(reason, "DESCRIBE", name)
-            self._unknown.append(f"{what}: {reason.str()}{right}")
+            self._unknown.append(f"{what}: {_told(reason)}{right}")
             return None
 
     def _members(self, described: Mapping[str, Any]) -> Tuple[str, List[Member]]:
@@ -169,7 +239,7 @@ class GroupView:
     ) -> Dict[int, Optional[Commit]]:
         told = {number: (one.offset, one.metadata) for number, one in committed.items()}
         group = Group(self._group, self._topic, topic_id)
-        wait_s = self._timeout_s
+        wait_s = self._left_s
         pages = self._answer("what waits", self._topic, lambda: read_commits(self._conf, group, told, wait_s))
         commits = pages or {
             number: read_metadata(one.metadata, one.offset, topic_id) for number, one in committed.items()
@@ -189,15 +259,31 @@ class GroupView:
 
     def _ends(self, topic: str) -> Dict[int, Ends]:
         partitions = self._partitions(topic)
+        if not partitions:
+            return {}
         low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         high = self._offsets(partitions, latest)
         stable = self._offsets(partitions, latest, IsolationLevel.READ_COMMITTED)
-        asked = [{p: f.result().offset for p, f in one.items()} for one in (low, high, stable)]
-        return {place.partition: Ends(*(answer[place] for answer in asked)) for place in partitions}
+        found: Dict[int, Ends] = {}
+        faults: Dict[int, KafkaException] = {}
+        for place in partitions:
+            try:
+                found[place.partition] = Ends(*(one[place].result().offset for one in (low, high, stable)))
+            except KafkaException as error:
+                faults[place.partition] = error
+        if faults and not found:
+            raise next(iter(faults.values()))
+        self._unknown += [
+            f"what {topic} holds in partition {number}: {_told(error.args[0])}"
+            for number, error in faults.items()
+        ]
+        return found
 
     def _added(self, topic: str, since_ms: int) -> int:
         partitions = self._partitions(topic)
+        if not partitions:
+            return 0
         since = self._offsets(partitions, OffsetSpec.for_timestamp(since_ms))
         high = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         number = 0
@@ -207,25 +293,30 @@ class GroupView:
         return number
 
     def _partitions(self, topic: str) -> List[TopicPartition]:
-        asked = TopicCollection([topic])
-        described = self._admin.describe_topics(asked, request_timeout=self._timeout_s)[topic].result()
-        return [TopicPartition(topic, one.id) for one in described.partitions]
+        """Those that have a leader: others would be asked for until the time is over."""
+        self.describe(topic)
+        found = self._described[topic].result().partitions
+        return [TopicPartition(topic, one.id) for one in found if _leader(one) is not None]
 
     def _offsets(
         self, places: Sequence[TopicPartition], spec: Any, level: Any = IsolationLevel.READ_UNCOMMITTED
     ) -> Dict[TopicPartition, Any]:
         found: Dict[TopicPartition, Any] = self._admin.list_offsets(
-            dict.fromkeys(places, spec), isolation_level=level, request_timeout=self._timeout_s
+            dict.fromkeys(places, spec), isolation_level=level, request_timeout=self._left_s
         )
         return found
 
 
-def _id_in(described: Any) -> Optional[str]:
-    """The topic's id; None also where it cannot be asked, which another answer tells of."""
-    try:
-        return id_of(described.result())
-    except KafkaException:
-        return None
+def _told(error: KafkaError) -> str:
+    """The error as the client words it, with its name where it has no words: `ConsumerGroupDescribe: `."""
+    text = error.str().strip()
+    return f"{text} {error.name()}" if text.endswith(":") else text
+
+
+def _leader(partition: Any) -> Optional[int]:
+    """The broker that leads a partition, as described."""
+    leader = partition.leader
+    return None if leader is None or leader.id < 0 else int(leader.id)
 
 
 def first_times(consumer: Any, topic: str, places: Mapping[int, int], timeout_s: float) -> Dict[int, int]:

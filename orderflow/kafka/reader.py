@@ -26,6 +26,7 @@ from orderflow.kafka.client_properties import started, without_membership
 from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.records import Record, record_of
+from orderflow.model.text import listed
 
 BATCH = 250
 """Records per batch. Small, so that what is built from them is still in the CPU's cache when it is used."""
@@ -33,6 +34,9 @@ READ_ON = 500
 """Up to this many offsets are faster to read than to skip with a seek (a seek takes 1 to 2 ms)."""
 WAIT_S = 0.2
 TIMEOUT_S = 10.0
+SILENT_S = 30.0
+"""A partition that has more, and of which nothing comes for so long, has no leader that can be reached."""
+MOST_NAMED = 10
 GROWTH_S = 5.0
 """Between two looks whether a topic that is followed got partitions."""
 CLOCK_SLACK_MS = 600_000
@@ -107,7 +111,14 @@ class Reader:
     def bounds(self, partition: int) -> Bounds:
         """The offsets that the partition holds now, not counting open transactions."""
         place = TopicPartition(self.topic, partition)
-        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(place, TIMEOUT_S))
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in LEADERLESS:
+                raise Unreadable(
+                    f"cannot read topic {self.topic}: partition {partition} has no leader; is a broker away?"
+                ) from error
+            raise self._failure(error.args[0]) from error
         return Bounds(low, high)
 
     def spans(self, wanted: Range) -> List[Span]:
@@ -123,17 +134,30 @@ class Reader:
         return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
-        """The records of the spans in batches, as they arrive; in order within each partition."""
+        """The records of the spans in batches, as they arrive; in order within each partition.
+
+        Raises Unreadable where nothing comes for `SILENT_S`.
+        """
         ends = {span.partition: span.end for span in spans if span.begin < span.end}
         self._assign([(span.partition, span.begin) for span in spans if span.partition in ends])
         unread = set(ends)
+        heard_s = time.monotonic()
         while unread and not stop():
             records, at_end = self._poll()
+            if not records and not at_end and time.monotonic() - heard_s > SILENT_S:
+                raise self._silence(unread)
             unread.difference_update(partition for partition, offset in at_end if offset >= ends[partition])
             self._drop_finished(unread, ends)
             batch = [record for record in records if record.offset < ends[record.partition]]
             if batch:
                 yield batch
+            if records or at_end:  # not before: whoever takes a batch may take his time
+                heard_s = time.monotonic()
+
+    def _silence(self, partitions: Set[int]) -> "Unreadable":
+        numbers = listed([str(number) for number in sorted(partitions)], MOST_NAMED)
+        where = f"partition{'' if len(partitions) == 1 else 's'} {numbers}"
+        return Unreadable(f"cannot read topic {self.topic}: nothing came from {where} for {SILENT_S:g} s")
 
     def follow(
         self,
@@ -338,6 +362,10 @@ def _place(position: Position, held: Bounds) -> int:
 
 PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors while Kafka is away, after which the client recovers by itself."""
+
+
+LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+"""What is said of a partition that exists while no broker leads it."""
 
 
 def passes(error: KafkaError) -> bool:

@@ -1,9 +1,11 @@
 """Looks at the cluster: whether it answers, whether the topics exist, and what they and groups are like."""
 
+import queue
 import re
+import threading
 import time
 from concurrent.futures import wait
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -125,6 +127,35 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
                     "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
                 )
             raise KafkaUnreachable(f"Kafka does not answer at {_address(conf)}: {tried}; {NEXT_STEP}")
+
+
+def answering_broker(conf: Mapping[str, Any], timeout_s: float) -> str:
+    """The address of `bootstrap.servers` that answers first. Raises KafkaUnreachable as `require_kafka` does.
+
+    All are asked at the same time, each by a client of its own: a client that begins with a broker that is
+    frozen tries the next one only after a second. So may each further client, unless it is given this one.
+    """
+    addresses = [address.strip() for address in _address(conf).split(",")]
+    answers: queue.Queue[Tuple[str, Optional[Exception]]] = queue.Queue()
+
+    def ask(address: str) -> None:
+        try:
+            require_kafka({**conf, "bootstrap.servers": address}, timeout_s)
+            answers.put((address, None))
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread, which waits for an answer
+            answers.put((address, error))
+
+    for address in addresses:
+        threading.Thread(target=ask, args=(address,), daemon=True).start()
+    errors = []
+    for _ in addresses:
+        address, error = answers.get()
+        if error is None:
+            return address
+        errors.append(error)
+    if len(errors) == 1 or not isinstance(errors[0], KafkaUnreachable):
+        raise errors[0]
+    raise KafkaUnreachable(f"none of {len(errors)} addresses answers: {errors[0]}")
 
 
 class _Log:
@@ -484,7 +515,11 @@ def max_message_bytes(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0
 
 def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, int]:
     """The topic's settings that are whole numbers; empty if we may not read them."""
-    found = settings_of(conf, name, timeout_s)
+    return numbers_of(settings_of(conf, name, timeout_s))
+
+
+def numbers_of(found: Mapping[str, str]) -> Dict[str, int]:
+    """Of settings, those that are whole numbers."""
     return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
 
 

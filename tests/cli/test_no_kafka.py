@@ -70,3 +70,13 @@ def test_the_clients_own_log_begins_with_a_percent_sign_and_all_else_is_an_objec
 
         assert of_the_client
         assert told[-1]["event"] == "failed"
+
+
+def test_health_asks_all_addresses_at_once_and_cannot_tell_where_none_answers(nowhere: Pipeline) -> None:
+    """In three seconds, and in one line."""
+    address = nowhere.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    ended = nowhere.run("dlq_handler.py", "health", "-b", f"{address},{address}")
+
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert f"cannot tell: none of 2 addresses answers: Kafka does not answer at {address}" in ended.err
+    assert ended.took_s < 3

@@ -4,7 +4,7 @@ from typing import Any, List, Optional
 
 import pytest
 
-from orderflow.dlq.health import DeadLetters, Facts, Group, Partition, Verdict, verdict
+from orderflow.dlq.health import Copies, DeadLetters, Facts, Group, Partition, Verdict, verdict
 from orderflow.dlq.output.health_lines import health_lines, health_row
 from orderflow.model.commit_metadata import Commit, Entry
 
@@ -175,3 +175,71 @@ def test_hostile_names_are_safe_to_show(width: Optional[int]) -> None:
     assert lines[0] == "NEEDS A PERSON"
     assert all(line.isprintable() and len(line) <= 80 for line in lines)
     assert health_row(told, found, MOST_AGE_MS)["exit_code"] == 5
+
+
+def of_brokers(*copies: Copies) -> Verdict:
+    """The verdict where all else is well."""
+    return verdict(facts(partition())._replace(copies=copies), MOST_AGE_MS)
+
+
+def copies(number: int, in_sync: int, leader: Optional[int] = 1, topic: str = "orders") -> Copies:
+    return Copies(topic, number, leader, in_sync, 3, 2)
+
+
+def test_a_partition_without_a_leader_needs_a_person() -> None:
+    found = of_brokers(copies(0, 0, None), copies(2, 0, None), copies(0, 2, topic="orders-dlq"))
+
+    assert found.exit_code == 5
+    assert found.problems == [
+        "topic orders: partitions 0, 2 without a leader, so nothing can be read or written there"
+    ]
+
+
+def test_so_does_one_that_takes_no_records() -> None:
+    found = of_brokers(copies(1, 1))
+
+    assert found.exit_code == 5
+    assert found.problems == [
+        "topic orders: partition 1 with fewer replicas in sync than min.insync.replicas asks for (1 of 3), "
+        "so nothing can be written there"
+    ]
+
+
+def test_a_replica_that_is_missing_is_told_and_needs_nobody_yet() -> None:
+    """A broker is being restarted: all of it works."""
+    found = of_brokers(copies(0, 2), copies(1, 2), copies(0, 2, topic="orders-dlq"))
+
+    assert (found.exit_code, found.problems) == (0, [])
+    assert found.notes == [
+        "topic orders: partitions 0, 1 under-replicated (2 of 3 replicas in sync)",
+        "topic orders-dlq: partition 0 under-replicated (2 of 3 replicas in sync)",
+    ]
+
+
+def test_a_new_leader_that_does_not_know_the_end_yet_cannot_tell() -> None:
+    """It is the same topic, by its id: nobody has created it again."""
+    same = partition(high=98, stable=98, commit=commit(topic_id="pQN7jRtwTZa3dtQ9AFfR2w"))
+    another = partition(high=98, stable=98)
+
+    assert judged(same).problems == []
+    assert judged(same).exit_code == 1 and "knows of 98 only" in judged(same).unknown[0]
+    assert "was the topic created again?" in judged(another).problems[0]
+
+
+def test_what_lacks_copies_is_shown_to_people_and_to_machines() -> None:
+    known = facts(partition())._replace(copies=(copies(0, 2),))
+    found = verdict(known, MOST_AGE_MS)
+    row = health_row(known, found, MOST_AGE_MS)
+
+    assert f"  {found.notes[0]}" in list(health_lines(known, found, MOST_AGE_MS, None))
+    assert row["notes"] == found.notes
+    assert row["copies"] == [
+        {
+            "topic": "orders",
+            "partition": 0,
+            "leader": 1,
+            "in_sync": 2,
+            "replicas": 3,
+            "min_insync_replicas": 2,
+        }
+    ]

@@ -2,7 +2,7 @@
 
 from typing import List, Optional, Tuple
 
-from orderflow.dlq.health import GROWTH_MS, Facts, Partition, Verdict, trouble_of
+from orderflow.dlq.health import GROWTH_MS, Copies, Facts, Partition, Verdict, trouble_of
 from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.listing import Lines, columns, expiry_at, fit
 from orderflow.dlq.output.times import age, ago
@@ -20,6 +20,7 @@ def health_row(facts: Facts, found: Verdict, most_age_ms: int) -> Json:
         "exit_code": found.exit_code,
         "problems": found.problems,
         "unknown": found.unknown,
+        "notes": found.notes,
         "group": facts.group.name,
         "state": facts.group.state,
         "consumers": facts.group.members,
@@ -27,6 +28,7 @@ def health_row(facts: Facts, found: Verdict, most_age_ms: int) -> Json:
         "partitions": None
         if facts.partitions is None
         else [_partition_row(one, facts, most_age_ms) for one in facts.partitions],
+        "copies": [_copies_row(one) for one in facts.copies],
         "dead_letters": {
             "unresolved": dead.unresolved,
             "complete": dead.is_complete,
@@ -36,6 +38,17 @@ def health_row(facts: Facts, found: Verdict, most_age_ms: int) -> Json:
             "first_expiry_ts": dead.first_expiry_ms,
             "expired_unresolved_at_most": dead.expired_unresolved,
         },
+    }
+
+
+def _copies_row(copies: Copies) -> Json:
+    return {
+        "topic": copies.topic,
+        "partition": copies.partition,
+        "leader": copies.leader,
+        "in_sync": copies.in_sync,
+        "replicas": copies.replicas,
+        "min_insync_replicas": copies.least,
     }
 
 
@@ -60,6 +73,8 @@ def health_lines(facts: Facts, found: Verdict, most_age_ms: int, width: Optional
         yield f"  {escape(problem)}"
     for unknown in found.unknown:
         yield f"  cannot tell {escape(unknown)}"
+    for note in found.notes:
+        yield f"  {escape(note)}"
     yield from _group_line(facts)
     if facts.partitions is not None:
         yield from _partition_lines(facts, most_age_ms, width)

@@ -6,6 +6,7 @@ import io
 import shlex
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, List, Sequence
 
@@ -141,7 +142,7 @@ def _letter(desk: Desk, position: str) -> List[str]:
 
 
 def _health(desk: Desk, width: int) -> List[str]:
-    facts, most_age_ms = health.facts_of(desk), health.MOST_AGE_MS
+    facts, most_age_ms = health.facts_of(desk, time.monotonic() + health.LOOK_S), health.MOST_AGE_MS
     return list(health_lines(facts, verdict(facts, most_age_ms), most_age_ms, width))
 
 
