@@ -9,12 +9,15 @@ import pytest
 
 pytest.importorskip("textual")
 
+from textual import constants
 from textual.widgets import DataTable, Static
 
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.dlq.verbs.watch import without_secrets
 from orderflow.dlq.watch.app import MOST_ROWS, Command, Looks, Watch
+from orderflow.dlq.watch.key_line import KeyLine
+from orderflow.dlq.watch.keyboard import Browser, Terminal
 from orderflow.exits import CommandError
 from tests.dlq.test_watch_model import filled, letters
 
@@ -251,3 +254,31 @@ def test_a_command_that_is_shown_has_the_settings_and_no_secret() -> None:
     assert Command(["dlq"], typed, typed, without_secrets(typed)).shown("show", "0:7") == (
         "python dlq_handler.py show 0:7 -b k:9 -X 'sasl.password=…' '--schema-registry-url=http://me:…@r:8081'"
     )
+
+
+def test_the_keys_are_named_at_the_foot_and_can_be_clicked() -> None:
+    """Those of what is focused: a filter that is typed into takes no `s`."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        named = " ⏎ Look  / Filter  s Sort  r Replay  d Discard  p Health  w Waiting  q Quit "
+        assert text_of_keys(made) == named
+        await pilot.click(KeyLine, offset=(named.index("Sort"), 0))
+        await pilot.pause()
+        assert text(made, "#head").endswith("by last")
+        await pilot.press("slash")
+        await pilot.pause()
+        assert "Look" not in text_of_keys(made)
+
+    driven(steps)
+
+
+def text_of_keys(made: Watch) -> str:
+    return str(made.screen.query_one(KeyLine).render())
+
+
+def test_a_terminal_and_a_browser_have_the_quick_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever Textual has chosen."""
+    assert app().get_driver_class() is Terminal
+
+    monkeypatch.setattr(constants, "DRIVER", "textual.drivers.web_driver:WebDriver")
+    assert app().get_driver_class() is Browser

@@ -105,6 +105,17 @@ def test_a_screen_is_drawn_at_once_however_much_there_is() -> None:
     assert time.process_time() - began_s < 0.05
 
 
+def test_a_table_is_drawn_up_in_parts() -> None:
+    """Between two of them, whoever draws it up can let the screen answer a key."""
+    known, rested = Model(Mask()), []
+    for number in range(2 * models.AT_ONCE + 1):
+        known.add(letters(number, reason=f"process.r{number}"))
+    known.draw_up(lambda: rested.append(len(known.table.rows)))
+
+    assert rested == [0, 0, 0]
+    assert len(known.table.rows) == 2 * models.AT_ONCE + 1
+
+
 @pytest.mark.parametrize(
     ("typed", "left"),
     [

@@ -1,1 +1,1 @@
-"""The live screen. To read: model (what it knows), reading (fills it), app (Textual), web (browsers)."""
+"""The live screen. To read: model, reading (fills it), app (Textual), keyboard, key_line, web (browsers)."""

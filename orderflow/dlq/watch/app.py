@@ -1,4 +1,4 @@
-"""The live screen itself, in Textual, which only this file and its tests import.
+"""The live screen itself, in Textual, which only this file, those of its keys, and their tests import.
 
 It only reads. Replaying, discarding and acting on waiting orders are the verbs' own: the screen steps aside
 for their dry run and their question. The command that a key stands for is shown at the foot.
@@ -10,15 +10,16 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence, cast
+from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence, Type, cast
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.driver import Driver
 from textual.events import Event, Key
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
@@ -26,6 +27,8 @@ from orderflow.dlq.desk import now_ms
 from orderflow.dlq.output.group_table import span_text
 from orderflow.dlq.output.listing import fit, sparkline
 from orderflow.dlq.output.times import ago, clock
+from orderflow.dlq.watch.key_line import KeyLine
+from orderflow.dlq.watch.keyboard import QUICK
 from orderflow.dlq.watch.model import SORTS, GroupRow, Model, Row
 from orderflow.dlq.watch.model import Table as GroupTable
 from orderflow.exits import CommandError
@@ -131,6 +134,11 @@ class Watch(App[int]):
         self.looks = looks
         self.command = command
 
+    def get_driver_class(self) -> Type[Driver]:
+        """One that hears a lone Escape as soon as it can."""
+        driver = super().get_driver_class()
+        return QUICK.get(driver, driver)
+
     def on_mount(self) -> None:
         """Begin with the groups."""
         self.reading.start()
@@ -212,7 +220,7 @@ class Listing(Screen[None]):
         yield Input(placeholder="only rows with this text; Enter keeps it, Escape ends it")
         yield Static(id="told", markup=False)
         yield Static(id="foot", markup=False)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Show what is known, and go on."""
@@ -494,7 +502,7 @@ class TextScreen(Screen[None]):
         with VerticalScroll():
             yield Static("one moment …", id="text", markup=False)
         yield Static(cast(Watch, self.app).command.shown(*self._words), id="foot", markup=False)
-        yield Footer()
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Ask, and ask again."""
@@ -554,7 +562,7 @@ class ReasonScreen(Screen[None]):
         """One question."""
         yield Static(f"discard group {self._digits}: why? It is kept with who and when", markup=False)
         yield Input(placeholder="reason", classes="asked")
-        yield Footer()
+        yield KeyLine()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Go on with the verb."""

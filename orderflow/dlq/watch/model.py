@@ -2,7 +2,7 @@
 
 from collections import deque
 from contextlib import nullcontext
-from typing import Any, ContextManager, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq.grouping import MOST_GROUPS, Group, Groups
 from orderflow.dlq.letter import Letter
@@ -17,7 +17,8 @@ LATEST, FEWEST, MOST_KEPT = 100, 10, 20_000
 """Dead letters of a group that can be looked through, fewer of each where there are many groups; the verbs
 reach all of them."""
 LONGEST = 200
-PARTS = 12
+PARTS, AT_ONCE = 12, 100
+"""Of a chart, and groups that are drawn up between two looks whether somebody waits."""
 SORTS = ("count", "last", "first")
 
 
@@ -104,15 +105,19 @@ class Model:
                 (self._latest.get(mark) or self._new_latest(mark)).append(one)
         self.version += bool(letters)
 
-    def draw_up(self) -> None:
-        """Make the table anew, if anything has changed."""
+    def draw_up(self, rest: Callable[[], object] = lambda: None) -> None:
+        """Make the table anew, if anything has changed; `rest` is called all few milliseconds of it."""
         if self._drawn == self.version:
             return
         self._drawn = self.version
         groups, window = self._groups.rows(), self._groups.window(PARTS)
         texts, digits = self._texts, digits_of(groups)
         self._texts = {one.kind.fingerprint: texts.get(one.kind.fingerprint) or _texts(one) for one in groups}
-        rows = [_group_row(group, digits, window, self._texts[group.kind.fingerprint]) for group in groups]
+        rows: List[GroupRow] = []
+        for begin in range(0, len(groups), AT_ONCE):
+            rest()
+            some = groups[begin : begin + AT_ONCE]
+            rows += [_group_row(one, digits, window, self._texts[one.kind.fingerprint]) for one in some]
         self.table = Table(rows, window, digits, self._totals.unresolved, self._totals.count)
 
     def _new_latest(self, fingerprint: str) -> "Deque[Kept]":

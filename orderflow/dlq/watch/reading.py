@@ -6,16 +6,17 @@ import time
 from typing import Dict, Optional, Sequence
 
 from orderflow.dlq.desk import Desk
+from orderflow.dlq.letter import Letter
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic
 from orderflow.dlq.watch.model import Model
 from orderflow.exits import CommandError
 from orderflow.kafka.reader import Span
 
-PAUSE_S, WAY_S = 0.001, 0.1
-"""After each batch, and after a key, so that it is answered at once however much there is to read."""
-LONGEST_PAUSE_S = 0.05
-"""So that a key that is held down does not stop the reading."""
+WAY_S = 0.1
+"""After a key, for which nothing is read: its answer alone needs half of that."""
+PART = 50
+"""Records between two looks whether somebody waits: 1 ms."""
 SWITCH_S = 0.0005
 """After which the interpreter lets another thread run, instead of 5 ms: an answer takes several turns."""
 AGAIN_S = 2.0
@@ -36,6 +37,7 @@ class Reading:
         self._unread: Dict[int, int] = {}
         """By partition that is not read to its end, where that was at the start."""
         self._due_s = self._way_until_s = 0.0
+        self._has_rested = False
         self.trouble: Optional[str] = None
         """Why nothing is read at the moment."""
         self.read = 0
@@ -77,11 +79,22 @@ class Reading:
             self._begin(spans)
             grows = not self._selection.range.partitions
             for records in topic.reader.follow(spans, self._is_over, grows, self._at_end):
-                letters = [topic.letter(record) for record in records]
-                self._model.add([one for one in letters if self._selection.takes(one)])
-                self.read += len(records)
+                self._has_rested = False
+                for begin in range(0, len(records), PART):
+                    self._rest()
+                    self._take([topic.letter(record) for record in records[begin : begin + PART]])
                 self._draw_up()
-                time.sleep(max(PAUSE_S, min(LONGEST_PAUSE_S, self._way_until_s - time.monotonic())))
+
+    def _take(self, letters: Sequence[Letter]) -> None:
+        self._model.add([one for one in letters if self._selection.takes(one)])
+        self.read += len(letters)
+
+    def _rest(self) -> None:
+        """If somebody waits. Once a batch, so that a key that is held down does not stop the reading."""
+        left_s = self._way_until_s - time.monotonic()
+        if left_s > 0 and not self._has_rested:
+            self._has_rested = True
+            self._stopping.wait(left_s)
 
     def _begin(self, spans: Sequence[Span]) -> None:
         self._unread = {span.partition: span.end for span in spans if span.begin < span.end}
@@ -99,9 +112,10 @@ class Reading:
         """Not so often that reading would be held up by it."""
         now_s = time.monotonic()
         if now_s >= max(self._due_s, min(self._way_until_s, self._due_s + DRAW_UP_S)):
-            self._model.draw_up()
-            took_s = time.monotonic() - now_s
-            self._due_s = now_s + took_s + max(DRAW_UP_S, REST * took_s)
+            began_s = time.thread_time()
+            self._model.draw_up(self._rest)
+            took_s = time.thread_time() - began_s
+            self._due_s = time.monotonic() + max(DRAW_UP_S, REST * took_s)
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._reloading.is_set()
