@@ -93,16 +93,18 @@ def _kinds(letter: Letter) -> Callable[[str], TextKind]:
 
 
 def _without(header: Header, words: Words, kind: TextKind) -> Header:
+    """A header whose value holds nothing hidden, nor its name: producers make names of values too."""
     name, value = header
-    return name, None if value is None else words.out_of(value, kind)
+    return words.out_of_name(name), None if value is None else words.out_of(value, kind)
 
 
 def _kind_without(kind: FailureKind, words: Words) -> FailureKind:
-    """Handlers choose reasons of their own, and may make them of a value."""
-    reason, error_class = kind.reason, kind.error_class
+    """Whoever failed chose its words and names, and may have made them of a value."""
+    told = {"reason": kind.reason, "error_class": kind.error_class}
+    names = {"stage": kind.stage, "topic": kind.topic, "frame": kind.frame}
     return kind._replace(
-        reason=None if reason is None else words.out_of_text(reason, TextKind.ANY),
-        error_class=None if error_class is None else words.out_of_text(error_class, TextKind.ANY),
+        **{part: words.out_of_text(text, TextKind.ANY) for part, text in told.items() if text is not None},
+        **{part: words.out_of_name(text) for part, text in names.items() if text is not None},
     )
 
 

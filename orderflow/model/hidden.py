@@ -26,6 +26,13 @@ _MASK = MASKED.encode()
 _CUT = "…".encode()
 _CODE = re.compile(rb"[\w.:$/+-]*|\x00.{0,7}", re.S)
 """A name, a class, a place or a number, in text or in binary: nothing that quotes an order."""
+_UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+_KEPT_IN_URLS = ("", "/", "/!$&'()*+,;=:@", "!#$%&'()*+,/:;=?@[]")
+"""What clients leave as it is beside that: nothing or slashes, what a path may hold, what any address may."""
+_URL_TABLES = tuple(
+    [chr(byte) if chr(byte) in _UNRESERVED + kept else f"%{byte:02X}" for byte in range(256)]
+    for kept in _KEPT_IN_URLS
+)
 _QUOTED = re.compile(rb"""['"`].*['"`]""", re.S)
 
 
@@ -87,6 +94,11 @@ class Words:
         """The same of a text."""
         return self.out_of(text.encode("utf-8", "surrogatepass"), kind).decode("utf-8", "surrogatepass")
 
+    def out_of_name(self, name: str) -> str:
+        """The same of a name, which is no quotation: it stays whole where the values are not known."""
+        data = name.encode("utf-8", "surrogatepass")
+        return self.out_of_text(name, TextKind.ANY) if self.are_in(data) else name
+
 
 def words_of(names: FrozenSet[str], order: Optional[Order], key: Optional[bytes]) -> Words:
     """The hidden values of an order, which is None where it cannot be decoded, and of its key."""
@@ -135,16 +147,24 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _spellings(value: Any) -> Iterator[bytes]:
-    """How a message may write a value: plain, as Python or JSON does, and a number with the usual digits."""
+    """How a message may write a value: plain, as Python, JSON or a URL does, a number with usual digits."""
     texts = {str(value)}
     if isinstance(value, str):
         texts |= {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+        texts |= _in_urls(value)
     elif isinstance(value, bytes):
         texts |= {repr(value)[2:-1], value.hex(), value.decode("utf-8", "backslashreplace")}
     elif isinstance(value, (int, float, Decimal)) and isinstance(value, Number):
         texts |= _numbers(value)
     for text in texts:
         yield text.encode("utf-8", "backslashreplace")
+
+
+def _in_urls(text: str) -> Set[str]:
+    """As a path or a query has it: the addresses that HTTP clients name in their errors."""
+    data = text.encode("utf-8", "surrogatepass")
+    written = {"".join([table[byte] for byte in data]) for table in _URL_TABLES}
+    return written | {whole.replace("%20", "+") for whole in written}
 
 
 def _numbers(value: Any) -> Set[str]:

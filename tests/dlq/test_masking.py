@@ -7,7 +7,7 @@ import pytest
 
 from orderflow.avro.codec import Inspection
 from orderflow.dlq.grouping import Groups
-from orderflow.dlq.letter import Letter
+from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.masking import MASKED, Mask
 from orderflow.dlq.output import files
 from orderflow.dlq.output.envelope import envelope, to_json
@@ -68,6 +68,32 @@ def test_what_is_hidden_is_nowhere(secret: str) -> None:
     assert secret not in everything_shown(MASK, letter())
     assert MASKED in everything_shown(MASK, letter())
     assert "Hilo" in everything_shown(MASK, letter())
+
+
+@pytest.mark.parametrize("name", ["topic", "frame", "reason", "stage", "class_name"])
+def test_no_part_of_a_kind_of_failure_holds_what_is_hidden(name: str) -> None:
+    """A topic, a file or a stage may be named after a customer, as groups and reports show them."""
+    told = {
+        "frame": FailureKind("d", "0" * 16, frame=f"app/{SECRET}.py:3 in f"),
+        "topic": FailureKind("d", "0" * 16, topic=f"of.{SECRET}"),
+        "reason": FailureKind("d", "0" * 16, reason=f"process.{SECRET}"),
+        "stage": FailureKind("d", "0" * 16, stage=SECRET),
+        "class_name": FailureKind("d", "0" * 16, error_class=SECRET),
+    }
+    one = letter()
+    one._kind = told[name]
+
+    assert SECRET in everything_shown(Mask(), one)
+    assert SECRET not in everything_shown(MASK, one)
+
+
+def test_a_name_of_a_header_is_hidden_with_its_value() -> None:
+    """Producers make names of values too."""
+    one = letter()
+    one.record.headers.insert(0, (f"x-{SECRET}", b"1"))
+
+    assert SECRET not in everything_shown(MASK, one)
+    assert f"x-{MASKED}" in everything_shown(MASK, one)
 
 
 def test_the_bytes_of_what_cannot_be_decoded_are_hidden_too() -> None:

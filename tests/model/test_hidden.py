@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 from typing import Any, FrozenSet
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,28 @@ def test_json_spelling_is_hidden() -> None:
     value = 'Zoë "Z"'
     for text in (json.dumps({"to": value}), json.dumps({"to": value}, ensure_ascii=False)):
         assert "Zo" not in shown(value, f"refused: {text}")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "404 for url: https://crm.example/c/{path}?deep=1",
+        "404 for url: https://crm.example/c?who={whole}",
+        "POST /c?who={form} failed",
+        "404 for url: https://crm.example/c/{lenient}",
+    ],
+)
+@pytest.mark.parametrize("value", ["anna+x@shop.example", "C 47/11", "Zoë Blüm", "A&B's (new)", "50%-off!"])
+def test_a_value_in_an_address_is_hidden(value: str, told: str) -> None:
+    """HTTP clients name the address that they asked for in their errors."""
+    spelt = {
+        "path": quote(value, safe="/@:+&'()!"),
+        "whole": quote(value, safe=""),
+        "form": quote_plus(value),
+        "lenient": quote(value, safe="!#$%&'()*+,/:;=?@[]~"),
+    }
+
+    assert shown(value, told.format(**spelt)) == told.format(**dict.fromkeys(spelt, MASKED))
 
 
 def test_a_short_value_is_hidden_where_it_stands_by_itself() -> None:
