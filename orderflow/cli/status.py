@@ -7,6 +7,8 @@ import time
 from typing import Callable, Optional
 
 from orderflow.cli.output import Notes
+from orderflow.model.cells import fit
+from orderflow.model.text import escape
 
 
 class StatusLine:
@@ -87,7 +89,7 @@ class StatusLine:
 
     def _paint(self, text: str) -> None:
         """As much of it as fits now: a line that wraps cannot be rewritten."""
-        self._err.status(text[: (self._err.width or 80) - 1])
+        self._err.status(fit(escape(text), (self._err.width or 80) - 1))
 
     def _resized(self) -> None:
         """The window has another size. A child that a handler forked hears of it too."""

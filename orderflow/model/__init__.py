@@ -8,5 +8,6 @@ Reading order: records (read from a topic, and to be sent), orders (the value an
 cannot be processed), commit_metadata (what still waits, committed with an offset), ledger_page (the same
 where the metadata has no room), command (what an operator asks of those that wait), reasons (why they do),
 ledger_record (what these three share), log_entry (what is logged), hidden (what nobody is to see of an
-order), metric, text, json_text, topic_name, moments (times in ISO 8601), time_spans.
+order), metric, text, cells (how wide one is on a screen), json_text, topic_name, moments (times in ISO 8601),
+time_spans.
 """

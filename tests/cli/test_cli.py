@@ -419,7 +419,7 @@ def test_a_long_line_never_wraps_on_a_real_terminal() -> None:
     shown = os.read(leader, 10_000).decode()
     os.close(leader)
 
-    assert shown == "\r\x1b[K" + "x" * 39 + "\r\x1b[K"
+    assert shown == "\r\x1b[K" + "x" * 38 + "…" + "\r\x1b[K"
 
 
 @pytest.mark.parametrize(

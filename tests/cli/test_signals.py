@@ -226,7 +226,7 @@ def test_the_status_line_is_painted_again_when_the_window_changes() -> None:
     process.wait()
     os.close(leader)
 
-    assert [shown(first), shown(second)] == ["x" * 49, "x" * 29]
+    assert [shown(first), shown(second)] == ["x" * 48 + "…", "x" * 28 + "…"]
 
 
 def resize(terminal: int, columns: int) -> None:

@@ -16,7 +16,6 @@ from orderflow.dlq.output.group_table import Look, group_lines
 from orderflow.dlq.output.listing import (
     LetterLines,
     Overview,
-    fit,
     overview,
     sparkline,
     summary,
@@ -26,6 +25,7 @@ from orderflow.dlq.output.times import clock, clock_ms
 from orderflow.dlq.retention import Retention
 from orderflow.dlq.sums import Amount
 from orderflow.errors import Undecodable
+from orderflow.model.cells import fit
 from orderflow.model.dead_letter import CLIENT, MESSAGE, OFFSET, PARTITION, REASON, TOPIC
 from orderflow.model.records import Headers, Record
 

@@ -6,11 +6,15 @@ from typing import Any, List, Optional
 import pytest
 
 from orderflow.avro.codec import Inspection
+from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.output.group_table import Look, group_lines
+from orderflow.dlq.output.listing import LetterLines, columns
 from orderflow.dlq.output.narrow import NarrowLines
 from orderflow.dlq.output.portrait import Shown, show_lines
 from orderflow.dlq.output.waiting_lines import Due, reason_lines, reason_rows, summary_lines, summary_row
 from orderflow.errors import Undecodable
+from orderflow.model.cells import cells
 from orderflow.model.reasons import Kind
 from orderflow.model.records import Record, read_position
 from tests.support.dlq_tools import T0_MS, ours
@@ -147,3 +151,30 @@ def test_waiting_orders_are_summed_up_by_what_they_failed_of() -> None:
         },
     }
     assert reason_rows([None]) == [{"waiting": 1, "error": None}]
+
+
+WIDE = "顧客番号四七一一" * 10
+
+
+@pytest.mark.parametrize("text", [WIDE, "😀" * 60, "e\u0301" * 90, "ｆｕｌｌ" * 30])
+def test_wide_characters_neither_wrap_a_line_nor_move_a_column(text: str) -> None:
+    """A terminal draws them in two cells, or in none."""
+    letters = [letter(1, key=text.encode(), message=text), letter(2, key=b"K", message=text)]
+    lines = NarrowLines().lines(letters, 80)
+    groups = Groups()
+    groups.add(letters[0])
+    wide = [LetterLines().line(one) for one in (letter(1, key="é漢".encode()), letter(2, key=b"K-1"))]
+
+    assert all(cells(line) <= 80 for line in lines)
+    assert len({cells(line[: line.index("OutOfStock")]) for line in wide}) == 1
+    for line in group_lines(groups.rows(), Look(None, 100), T0_MS):
+        assert cells(line) <= 100
+
+
+def test_one_text_that_is_far_too_long_moves_its_own_row_alone() -> None:
+    """The others are still read on one screen."""
+    table = [("REASON", "ERROR"), ("x" * 5_000, "a"), ("short", "b")]
+    _, first, second = columns(table, None, right=())
+
+    assert first.endswith("x  a")
+    assert len(second) < 80

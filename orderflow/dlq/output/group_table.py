@@ -4,11 +4,12 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.dlq.grouping import Group, worth_a_row
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.listing import NARROW, Lines, columns, fit, sparkline, summary
+from orderflow.dlq.output.listing import NARROW, Lines, columns, sparkline, summary
 from orderflow.dlq.output.sum_lines import decimal_text, sum_row
 from orderflow.dlq.output.times import ago, clock
 from orderflow.dlq.tally import DAY_MS, short_length
 from orderflow.dlq.timeline import Window
+from orderflow.model.cells import fit
 from orderflow.model.text import escape, plural
 
 SPARKS = 12

@@ -4,8 +4,9 @@ from typing import List, Optional, Tuple
 
 from orderflow.dlq.health import GROWTH_MS, Copies, Facts, Partition, Verdict, trouble_of
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.listing import Lines, columns, expiry_at, fit
+from orderflow.dlq.output.listing import Lines, columns, expiry_at
 from orderflow.dlq.output.times import age, ago
+from orderflow.model.cells import fit
 from orderflow.model.text import escape, plural
 
 MOST_PARTITIONS = 20

@@ -11,6 +11,7 @@ from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.times import age, ago, clock, countdown
 from orderflow.dlq.retention import Retention
 from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
+from orderflow.model.cells import cells, fit, padded
 from orderflow.model.text import Heading, escape, plural, shown_bytes
 
 Lines = Iterator[str]
@@ -55,11 +56,6 @@ def sparkline(counts: Sequence[int]) -> str:
 # --- Text ---
 
 
-def fit(line: str, width: Optional[int]) -> str:
-    """The line cut to the width of a terminal, if there is one."""
-    return line if width is None or len(line) <= width else line[: max(0, width - 1)] + "…"
-
-
 def summary(error_class: Optional[str], message: Optional[str]) -> str:
     """The error in a few words: its class, bare, and the message's first line."""
     kind = _bare(error_class)
@@ -96,21 +92,21 @@ class LetterLines:
         origin = f"{topic}-{partition}-{offset}"
         if partition is None or offset is None:
             origin = f"{topic}-{_known(partition)}-{_known(offset)}"
-        cells = (
+        told = (
             f"{record.partition}:{record.offset}".ljust(10),
             f"{NOT_CARRIED:<19}" if at_ms is None else self._died(at_ms // 1000),
             label,
-            origin.ljust(18),
-            key.ljust(12),
+            padded(origin, 18),
+            padded(key, 12),
             summary(kind.error_class, message),
         )
-        return "  ".join(cells)
+        return "  ".join(told)
 
     def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""
         told = escape(kind.reason or "-") + ("" if state == "new" else f" [{state}]")
         told += " [headers left out]" if headers_left_out else ""
-        return f"{self._shortener.short(kind.fingerprint):<5}  {told:<25}", escape(_known(kind.topic))
+        return f"{self._shortener.short(kind.fingerprint):<5}  {padded(told, 25)}", escape(_known(kind.topic))
 
 
 def _known(part: Union[str, int, None]) -> str:
@@ -142,6 +138,8 @@ class Overview(NamedTuple):
     """What the groups below add up to, where it was asked for."""
 
 
+MOST_PADDED = 48
+"""Width of the widest column: longer texts in it are exceptions."""
 NARROW = 100
 """Columns of a terminal below which only what matters most is shown."""
 
@@ -175,14 +173,14 @@ def expiry_at(due_ms: int, now_ms: int) -> str:
 
 
 def columns(table: Sequence[Tuple[str, ...]], width: Optional[int], right: Sequence[int] = (1,)) -> Lines:
-    """Columns as wide as their widest cell; the numbers, at the places in `right`, to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table)]
+    """Columns as wide as their widest cell; the numbers, at the places in `right`, to the right.
+
+    One cell that is far too long moves its own row alone.
+    """
+    widths = [min(MOST_PADDED, max(map(cells, column))) for column in zip(*table)]
     for place, row in enumerate(table):
-        cells = [
-            cell.rjust(size) if at in right else cell.ljust(size)
-            for at, (cell, size) in enumerate(zip(row, widths))
-        ]
-        line = fit("  ".join(cells).rstrip(), width)
+        told = [padded(cell, size, at in right) for at, (cell, size) in enumerate(zip(row, widths))]
+        line = fit("  ".join(told).rstrip(), width)
         yield line if place else Heading(line)
 
 

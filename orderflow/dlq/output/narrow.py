@@ -5,9 +5,10 @@ from typing import List, Optional, Sequence
 
 from orderflow.dlq.letter import NEW, FailureKind, Letter
 from orderflow.dlq.output.group_table import frame_text
-from orderflow.dlq.output.listing import fit, summary
+from orderflow.dlq.output.listing import summary
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.tally import DAY_MS, NOT_CARRIED, Shortener
+from orderflow.model.cells import fit, padded
 from orderflow.model.text import escape, shown_bytes
 
 LONGEST_KEY = 14
@@ -42,7 +43,7 @@ class NarrowLines:
             "-".ljust(8) if at_ms is None else clock(at_ms)[11:19],
             letter.position.ljust(8),
             self._group(kind),
-            fit(shown_bytes(letter.record.key), LONGEST_KEY).ljust(10),
+            padded(fit(shown_bytes(letter.record.key), LONGEST_KEY), 10),
             _what(letter, kind, message),
         )
         return "  ".join(cells)

@@ -8,9 +8,10 @@ from orderflow.dlq.explain import Explanation, created_ms, recognise
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import is_masked
 from orderflow.dlq.output.envelope import plain, to_json
-from orderflow.dlq.output.listing import Lines, fit, summary
+from orderflow.dlq.output.listing import Lines, summary
 from orderflow.dlq.output.times import ago, clock, clock_ms
 from orderflow.dlq.tally import NOT_CARRIED
+from orderflow.model.cells import cells, fit, padded
 from orderflow.model.records import Header, Record
 from orderflow.model.text import escape, plural, shown_bytes
 
@@ -143,11 +144,11 @@ def _why(error: Optional[Exception]) -> str:
 
 
 def _fields(order: Mapping[str, Any]) -> Lines:
-    longest = max((len(escape(name)) for name in order), default=0)
+    longest = max((cells(escape(name)) for name in order), default=0)
     for name, value in order.items():
         told = plain(value)
         shown = escape(told) or EMPTY if isinstance(told, str) else to_json(told)
-        yield f"{'':<{COLUMN}}{escape(name):<{longest}}  {shown}"
+        yield f"{'':<{COLUMN}}{padded(escape(name), longest)}  {shown}"
 
 
 MOST_DUMPED = 1_024

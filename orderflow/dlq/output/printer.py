@@ -5,8 +5,9 @@ from typing import Callable, List, Sequence, Tuple
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
-from orderflow.dlq.output.listing import NARROW, LetterLines, fit
+from orderflow.dlq.output.listing import NARROW, LetterLines
 from orderflow.dlq.output.narrow import NarrowLines
+from orderflow.model.cells import fit
 
 LinesOf = Callable[[Sequence[Letter]], List[str]]
 

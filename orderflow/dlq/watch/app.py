@@ -25,13 +25,14 @@ from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.dlq.desk import now_ms
 from orderflow.dlq.output.group_table import span_text
-from orderflow.dlq.output.listing import fit, sparkline
+from orderflow.dlq.output.listing import sparkline
 from orderflow.dlq.output.times import ago, clock
 from orderflow.dlq.watch.key_line import KeyLine
 from orderflow.dlq.watch.keyboard import QUICK
 from orderflow.dlq.watch.model import SORTS, GroupRow, Model, Row
 from orderflow.dlq.watch.model import Table as GroupTable
 from orderflow.exits import CommandError
+from orderflow.model.cells import fit
 from orderflow.model.text import plural
 
 REFRESH_S = 0.5
