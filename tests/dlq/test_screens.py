@@ -8,11 +8,13 @@ import pytest
 from orderflow.avro.codec import Inspection
 from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import Letter
-from orderflow.dlq.output.group_table import Look, group_lines
+from orderflow.dlq.output import times
+from orderflow.dlq.output.group_table import Look, group_lines, span_text
 from orderflow.dlq.output.listing import LetterLines, columns
 from orderflow.dlq.output.narrow import NarrowLines
-from orderflow.dlq.output.portrait import Shown, show_lines
+from orderflow.dlq.output.portrait import Shown, hex_dump, show_lines
 from orderflow.dlq.output.waiting_lines import Due, reason_lines, reason_rows, summary_lines, summary_row
+from orderflow.dlq.timeline import Window
 from orderflow.errors import Undecodable
 from orderflow.model.cells import cells
 from orderflow.model.reasons import Kind
@@ -151,6 +153,51 @@ def test_waiting_orders_are_summed_up_by_what_they_failed_of() -> None:
         },
     }
     assert reason_rows([None]) == [{"waiting": 1, "error": None}]
+
+
+FAR_MS = 253_402_300_800_000 + 7_000
+"""Seven seconds after the last year that a calendar has. A broken clock can be there."""
+
+
+def test_a_time_that_no_calendar_has_is_not_shown_as_another() -> None:
+    """It keeps its place in the line, and its time of day."""
+    divider, line = NarrowLines().lines([letter(1, died_ms=FAR_MS)], 80)
+    wide = LetterLines().line(letter(1, died_ms=FAR_MS))
+
+    assert divider.startswith("── after 9999 UTC ─")
+    assert line.startswith("00:00:07  0:1 ")
+    assert wide.startswith("0:1         after 9999 00:00:07  ")
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "shown"),
+    [
+        (T0_MS, T0_MS + 60_000, "00:00:00-00:01:00"),
+        (T0_MS, T0_MS + DAY_MS // 2, "00:00-12:00"),
+        (T0_MS, T0_MS + 3 * DAY_MS, "11-25/11-28"),
+        (T0_MS, T0_MS + 60 * DAY_MS, "11-25/01-24"),
+        (0, T0_MS, "1970/2026"),
+        (T0_MS, FAR_MS, "2026/after 9999"),
+    ],
+)
+def test_the_heading_of_a_chart_says_what_it_spans(begin: int, end: int, shown: str) -> None:
+    """Days of different years are not shown as if they were of one."""
+    assert span_text(Window(begin, end)) == shown
+
+
+def test_what_lies_ahead_is_not_shown_as_now() -> None:
+    """A clock that is wrong by a moment is nothing; one that is wrong by years has to be seen."""
+    assert [times.ago(T0_MS + ahead_ms, T0_MS) for ahead_ms in (-60_000, 0, 59_000, 3_600_000)] == [
+        "1m ago",
+        "0s ago",
+        "0s ago",
+        "in 1h",
+    ]
+
+
+def test_a_hex_dump_fits_on_a_narrow_screen() -> None:
+    """Sixteen bytes a line, in hex and in ASCII."""
+    assert max(map(len, hex_dump(bytes(range(256)) * 9))) <= 80
 
 
 WIDE = "顧客番号四七一一" * 10

@@ -6,7 +6,7 @@ from orderflow.dlq.grouping import Group, worth_a_row
 from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.listing import NARROW, Lines, columns, sparkline, summary
 from orderflow.dlq.output.sum_lines import decimal_text, sum_row
-from orderflow.dlq.output.times import ago, clock
+from orderflow.dlq.output.times import ago, day_of, time_of_day, year_of
 from orderflow.dlq.tally import DAY_MS, short_length
 from orderflow.dlq.timeline import Window
 from orderflow.model.cells import fit
@@ -16,6 +16,8 @@ SPARKS = 12
 """Bars of a group's chart, as wide as the heading that says what they span."""
 SHORT_MS = 300_000
 """A chart of less has seconds in its heading."""
+YEAR_MS = 365 * DAY_MS
+"""One of more has years."""
 
 
 class Look(NamedTuple):
@@ -79,13 +81,15 @@ def digits_of(groups: Sequence[Group]) -> int:
 
 
 def span_text(window: Window) -> str:
-    """What a chart spans, in UTC: `22:10-03:40`, with seconds if it is short, or `11-24/11-27` for days."""
-    begin, end = clock(window.begin_ms), clock(window.end_ms)
-    if window.end_ms - window.begin_ms < SHORT_MS:
-        return f"{begin[11:]}-{end[11:]}"
-    if window.end_ms - window.begin_ms < DAY_MS:
-        return f"{begin[11:16]}-{end[11:16]}"
-    return f"{begin[5:10]}/{end[5:10]}"
+    """What a chart spans, in UTC: `22:10-03:40`, with seconds if it is short; `11-24/11-27`, `2024/2026`."""
+    span_ms, edges = window.end_ms - window.begin_ms, (window.begin_ms, window.end_ms)
+    if span_ms < SHORT_MS:
+        return "-".join(map(time_of_day, edges))
+    if span_ms < DAY_MS:
+        return "-".join(time_of_day(at_ms)[:5] for at_ms in edges)
+    if span_ms < YEAR_MS:
+        return "/".join(day_of(at_ms)[5:] for at_ms in edges)
+    return "/".join(map(year_of, edges))
 
 
 def frame_text(frame: str) -> str:

@@ -8,7 +8,7 @@ from typing import Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Uni
 
 from orderflow.dlq.letter import FailureKind, Letter
 from orderflow.dlq.output.envelope import Json
-from orderflow.dlq.output.times import age, ago, clock, countdown
+from orderflow.dlq.output.times import age, ago, clock, countdown, day_of, minute_of, time_of_day
 from orderflow.dlq.retention import Retention
 from orderflow.dlq.tally import NOT_CARRIED, Shortener, Totals
 from orderflow.model.cells import cells, fit, padded
@@ -115,13 +115,12 @@ def _known(part: Union[str, int, None]) -> str:
 
 
 def _second(at_s: int) -> str:
-    day, of_day_s = divmod(at_s, 86_400)
-    return f"{_day(day)} {of_day_s // 3600:02d}:{of_day_s // 60 % 60:02d}:{of_day_s % 60:02d}"
+    return f"{_day(at_s // 86_400)} {time_of_day(at_s * 1000)}"
 
 
 @lru_cache(100)
 def _day(number: int) -> str:
-    return clock(number * 86_400_000)[:10].rstrip()
+    return day_of(number * 86_400_000)
 
 
 class Overview(NamedTuple):
@@ -228,4 +227,4 @@ def _histogram(row: Json, width: Optional[int]) -> Lines:
     yield "per hour, in UTC" + (f", and {', '.join(told)}" if told else "")
     for hour in row["hours"]:
         bar = "█" * (-(-hour["count"] * room // highest) if highest else 0)
-        yield f"  {clock(hour['from_ts'])[:16]}  {hour['count']:>10,}  {bar}".rstrip()
+        yield f"  {minute_of(hour['from_ts'])}  {hour['count']:>10,}  {bar}".rstrip()

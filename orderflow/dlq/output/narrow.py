@@ -6,7 +6,7 @@ from typing import List, Optional, Sequence
 from orderflow.dlq.letter import NEW, FailureKind, Letter
 from orderflow.dlq.output.group_table import frame_text
 from orderflow.dlq.output.listing import summary
-from orderflow.dlq.output.times import clock
+from orderflow.dlq.output.times import day_of, time_of_day
 from orderflow.dlq.tally import DAY_MS, NOT_CARRIED, Shortener
 from orderflow.model.cells import fit, padded
 from orderflow.model.text import escape, shown_bytes
@@ -40,7 +40,7 @@ class NarrowLines:
         at_ms, kind = letter.record.timestamp_ms, letter.kind
         message = letter.detail[0]
         cells = (
-            "-".ljust(8) if at_ms is None else clock(at_ms)[11:19],
+            "-".ljust(8) if at_ms is None else time_of_day(at_ms),
             letter.position.ljust(8),
             self._group(kind),
             padded(fit(shown_bytes(letter.record.key), LONGEST_KEY), 10),
@@ -61,5 +61,5 @@ def _what(letter: Letter, kind: FailureKind, message: Optional[str]) -> str:
 
 
 def _divider(at_ms: Optional[int], width: Optional[int]) -> str:
-    day = "without a time" if at_ms is None else f"{clock(at_ms)[:10]} UTC"
+    day = "without a time" if at_ms is None else f"{day_of(at_ms)} UTC"
     return fit(f"── {day} ".ljust(width or 0, "─"), width)

@@ -160,9 +160,9 @@ def hex_dump(value: bytes) -> Lines:
     for at in range(0, min(len(value), MOST_DUMPED), 16):
         row = value[at : at + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        yield f"{'':<{COLUMN}}{at:08x}  {row.hex(' '):<47}  {text}"
+        yield f"  {at:08x}  {row.hex(' '):<47}  {text}"
     if len(value) > MOST_DUMPED:
-        yield f"{'':<{COLUMN}}… and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
+        yield f"  … and {plural(len(value) - MOST_DUMPED, 'byte')} more; --raw writes them all"
 
 
 def _headers(record: Record, with_diagnostics: bool) -> Lines:

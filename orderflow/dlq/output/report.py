@@ -9,7 +9,7 @@ from orderflow.dlq.output.group_table import digits_of
 from orderflow.dlq.output.listing import summary
 from orderflow.dlq.output.page import Html, bars, element, figures, page, table
 from orderflow.dlq.output.sum_lines import decimal_text, left_out_line, owner_text
-from orderflow.dlq.output.times import clock, countdown
+from orderflow.dlq.output.times import clock, countdown, minute_of
 from orderflow.dlq.sums import Sums
 from orderflow.dlq.tally import OTHERS
 from orderflow.dlq.timeline import Timeline, Window
@@ -98,7 +98,7 @@ def _chart(incident: Incident) -> Iterator[Html]:
 
 
 def _span(window: Window) -> str:
-    return f"{clock(window.begin_ms)[:16]} to {clock(window.end_ms)[:16]} UTC"
+    return f"{minute_of(window.begin_ms)} to {minute_of(window.end_ms)} UTC"
 
 
 def _titles(window: Window, counts: Sequence[int]) -> List[str]:
