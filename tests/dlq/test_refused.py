@@ -10,7 +10,7 @@ from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.refused import MOST_IN_A_ROW, MOST_NAMED, Parcel, Refusal, Refusals, send_again
-from orderflow.dlq.replay.text import job_lines
+from orderflow.dlq.replay.text import end_line, job_lines, not_sent_line
 from orderflow.exits import CommandError
 from orderflow.kafka.transactions import OutOfStep, RecordsRefused
 from orderflow.model.records import Outgoing
@@ -122,6 +122,15 @@ def test_a_job_record_keeps_them() -> None:
     assert audit.refused_places(job) == {(0, 7), (0, 9), (1, 8)}
     many = audit.with_refused(JOB, {f"0:{n}": "too large" for n in range(5_000)})
     assert audit.refused_count(many) == audit.MOST_REFUSED
+
+
+def test_the_end_tells_the_rate_of_this_process_and_why_some_were_not_sent() -> None:
+    """A job that another process began is no faster for it, and what somebody else sent meanwhile is said."""
+    job = JOB._replace(total=300, done=250)
+
+    assert end_line(job, 50, 2.0, 100).startswith("250 of 300 sent, 50 not, in 2.0s (50/s); job ")
+    told = not_sent_line({"superseded": 2, "already replayed": 1_048})
+    assert told == "not sent: 1,048 already replayed, 2 superseded"
 
 
 def test_a_job_shows_the_first_of_them() -> None:

@@ -114,7 +114,10 @@ def _refuse_if_taken_over(desk: Desk, sending: Sending) -> None:
 def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:
     not_sent = max(0, sent.job.total - sent.job.done)
     row = to_json(replay_text.job_row(sent.job))
-    desk.result(row if desk.json else replay_text.end_line(sent.job, not_sent, sent.took_s))
+    line = replay_text.end_line(sent.job, not_sent, sent.took_s, sent.sent_here)
+    desk.result(row if desk.json else line)
+    if not_sent and sent.by_reason:
+        desk.note(replay_text.not_sent_line(sent.by_reason))
     if desk.signals.requested:
         desk.note(f"stopped: {sending.how_to_go_on()}")
         return desk.signals.exit_code

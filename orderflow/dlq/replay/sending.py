@@ -63,6 +63,8 @@ class Sent(NamedTuple):
     by_reason: CounterOf[str]
     """Why some were not sent."""
     took_s: float
+    sent_here: int
+    """How many this process sent; the job may have begun in another."""
 
     @property
     def refused(self) -> int:
@@ -114,7 +116,7 @@ class Sending:
             raise type(error)(f"{error}; {self.how_to_go_on()}") from error
         finally:
             self._status.clear()
-        return Sent(self.job, self._by_reason, time.monotonic() - self._began_s)
+        return Sent(self.job, self._by_reason, time.monotonic() - self._began_s, self._sent_here)
 
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""

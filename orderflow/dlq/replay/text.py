@@ -117,12 +117,18 @@ def resume_command(job: Job, terms: Terms) -> str:
 # --- After ---
 
 
-def end_line(job: Job, not_sent: int, took_s: float) -> str:
-    """How it ended, in one line."""
-    rate = f" ({job.done / took_s:,.0f}/s)" if took_s >= 1 else ""
+def end_line(job: Job, not_sent: int, took_s: float, sent_here: int) -> str:
+    """How it ended, in one line. `sent_here`: by this process, in the time that it took."""
+    rate = f" ({sent_here / took_s:,.0f}/s)" if took_s >= 1 else ""
     left = f", {not_sent:,} not" if not_sent else ""
     goal = f" into {escape(job.target)}" if job.target else ""
     return f"{job.done:,} of {job.total:,} sent{goal}{left}, in {took_s:.1f}s{rate}; job {job.id}"
+
+
+def not_sent_line(by_reason: Mapping[str, int]) -> str:
+    """Why some were not sent, where fewer went than was said before: `not sent: 10 already replayed`."""
+    told = (f"{number:,} {why}" for why, number in sorted(by_reason.items(), key=lambda each: -each[1]))
+    return f"not sent: {', '.join(told)}"
 
 
 def job_row(job: Job) -> Json:
