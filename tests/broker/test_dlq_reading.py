@@ -517,6 +517,21 @@ def test_aborted_dead_letters_are_not_shown_and_markers_do_not_stall(
     assert (run.code, [row["offset"] for row in run.rows]) == (0, [0])
 
 
+def test_health_counts_what_is_new_as_every_other_verb_does(
+    fresh: Callable[..., Handler], topic: Callable[[str], str], kafka: Any
+) -> None:
+    """The markers of the transactions that wrote dead letters are none of them, nor are old ones."""
+    handler = fresh([ours(1), ours(2)])
+    just_now = [ours(number)._replace(timestamp_ms=None) for number in range(3)]
+    for one in just_now:
+        send(kafka.bootstrap_servers, handler.topic, [one], **{"transactional.id": topic("tx")})
+    (row,) = handler.run("health", "--json").rows
+    (totals,) = handler.run("stats", "--json", "--since", "10m").rows
+
+    assert (row["dead_letters"]["unresolved"], row["dead_letters"]["recent"]) == (5, 3)
+    assert totals["count"] == 3
+
+
 def test_partitions(fresh: Callable[..., Handler]) -> None:
     """Dead letters of all partitions are read, or of those that are asked for."""
     handler = fresh([ours(n)._replace(partition=n % 3) for n in range(9)], partitions=3)

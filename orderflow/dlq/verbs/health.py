@@ -34,6 +34,8 @@ class Unresolved(NamedTuple):
     """The dead letters that nobody has decided about, as far as they could be read in time."""
 
     number: int
+    recent: int
+    """Dead letters of the last `GROWTH_MS`, whatever was decided about them."""
     oldest_ms: Optional[int]
     is_complete: bool
     expired: int
@@ -126,6 +128,8 @@ def _dead_letters(
         unknown.append(f"which dead letters are resolved: {error}")
     if found is None:
         return DeadLetters(None, False, None, recent, None)
+    if found.is_complete:
+        recent = found.recent  # by the offsets alone, transactions' markers count too
     retention = Retention.of(topics.numbers_of(settings))
     expiry_ms = retention.first_expiry_ms(found.oldest_ms)
     return DeadLetters(found.number, found.is_complete, found.oldest_ms, recent, expiry_ms, found.expired)
@@ -136,11 +140,13 @@ def _unresolved(desk: Desk, asking: GroupView, ends: Dict[int, Ends]) -> Unresol
     resolved = _resolved(desk, asking)
     deadline_s = min(time.monotonic() + READ_S, asking.until_s)
     spans = [Span(partition, one.low, one.stable) for partition, one in ends.items()]
-    count = 0
+    count = recent = 0
+    since_ms = now_ms() - GROWTH_MS
     oldest_ms: Optional[int] = None
     with Reader(consumer_config(desk.client, desk.consumer_group), desk.dlq_topic) as reader:
         for batch in reader.read(spans, lambda: time.monotonic() > deadline_s):
             for record in batch:
+                recent += (record.timestamp_ms or 0) >= since_ms
                 if (record.partition, record.offset) in resolved:
                     continue
                 count += 1
@@ -149,7 +155,7 @@ def _unresolved(desk: Desk, asking: GroupView, ends: Dict[int, Ends]) -> Unresol
     expired = sum(one.low for one in ends.values())
     decided = sum(offset < ends[partition].low for partition, offset in resolved if partition in ends)
     is_complete = time.monotonic() <= deadline_s and len(ends) == len(asking.replicas_of(desk.dlq_topic))
-    return Unresolved(count, oldest_ms, is_complete, max(0, expired - decided))
+    return Unresolved(count, recent, oldest_ms, is_complete, max(0, expired - decided))
 
 
 def _resolved(desk: Desk, asking: GroupView) -> Set[Tuple[int, int]]:
