@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
-from orderflow.model.json_text import require_shallow, whole_number
+from orderflow.model.json_text import fault_of, require_shallow, whole_number
 from orderflow.model.text import escape, plural
 
 Read = Callable[[Any], Any]
@@ -231,7 +231,7 @@ def json_value(text: str) -> Any:
     try:
         return _decode(text) if len(text) < _LONG_TEXT else _decode_long(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"is not JSON: {fault_of(error)}") from None
 
 
 def _object(pairs: Any) -> Dict[str, Any]:

@@ -21,11 +21,15 @@ def read_json(text: str) -> Any:
     try:
         value = _decode(text)
     except json.JSONDecodeError as error:
-        what = error.msg.replace(" starting at", "")
-        raise ValueError(f"is no JSON: {what} at column {error.colno}") from None
+        raise ValueError(f"is no JSON: {fault_of(error)}") from None
     if _MAY_BE_LONE.search(text) and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         raise ValueError("is no valid Unicode: half a surrogate pair")
     return value
+
+
+def fault_of(error: json.JSONDecodeError) -> str:
+    """What is wrong, and where in the line. Some of the library's messages end in `at` or a colon."""
+    return f"{re.sub('( starting)?( at|: )$', '', error.msg)} at column {error.colno}"
 
 
 def require_shallow(text: str) -> None:

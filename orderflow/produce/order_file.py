@@ -9,12 +9,14 @@ passed on unchanged.
 
 import csv
 import re
+from collections import Counter
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from orderflow.avro.logical_fields import base64_bytes
 from orderflow.avro.order_fields import Field, faults, json_value, record_reader
 from orderflow.exits import UsageError
-from orderflow.model.text import escape, plural
+from orderflow.model.cells import fit
+from orderflow.model.text import escape, listed, plural
 from orderflow.produce.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
 
 Order = Dict[str, Any]
@@ -69,16 +71,21 @@ def _is_blank(row: Sequence[str]) -> bool:
 def _check_header(names: Sequence[str], fields: Sequence[Field]) -> None:
     """Refuse a header that does not fit an order. A nameless first column, pandas' row number, is ignored."""
     known = {field.name for field in fields}
-    unknown = [name for name in names[1:] if name not in known]
-    unknown += [name for name in names[:1] if name and name not in known]
+    unknown = [name for place, name in enumerate(names) if name not in known and (name or place)]
+    counts, nameless = Counter(names), unknown.count("")
     faults = {
-        "missing": [field.name for field in fields if field.required and field.name not in names],
-        "no field of an order": [escape(name) or "a column without a name" for name in unknown],
-        "there twice": sorted({name for name in names if name in known and names.count(name) > 1}),
+        "missing": [field.name for field in fields if field.required and field.name not in counts],
+        "no field of an order": [fit(escape(name), _LONGEST_TOLD) for name in unknown if name],
+        "without a name": [f"{nameless:,} column{'s' * (nameless > 1)}"] if nameless else [],
+        "there twice": sorted(name for name in known if counts[name] > 1),
     }
-    told = [f"{fault}: {', '.join(found)}" for fault, found in faults.items() if found]
+    told = [f"{fault}: {listed(found, _MOST_TOLD)}" for fault, found in faults.items() if found]
     if told:
         raise UsageError(f"the first line must name the columns of an order; {'; '.join(told)}")
+
+
+_MOST_TOLD, _LONGEST_TOLD = 10, 40
+"""Columns that a refusal names, and characters of each: a file of something else may have thousands."""
 
 
 class _JsonLine:
@@ -146,6 +153,10 @@ class OrderFile:
         if first.lstrip().startswith("["):
             raise UsageError(
                 f"{self.position}: is a JSON array; JSON Lines has an object a line: jq -c '.[]' FILE"
+            )
+        if first.strip() == "{":
+            raise UsageError(
+                f"{self.position}: has an object over several lines; JSON Lines has one a line: jq -c . FILE"
             )
         if first.lstrip().startswith("{"):
             yield from self._json()

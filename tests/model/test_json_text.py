@@ -51,6 +51,16 @@ def test_what_cannot_be_read_is_named(text: str, fault: str) -> None:
         read_json(text)
 
 
+@pytest.mark.parametrize(
+    "text", ['"never closed', '{"a": "\x01"}', '{"a', '"\\q"', "{,}", "[1 2]", "{} {}", '{"a" 1}', ""]
+)
+def test_the_fault_is_a_sentence(text: str) -> None:
+    """Some of the library's messages end where a place would follow."""
+    with pytest.raises(ValueError, match=r"^is no JSON: .*[^: ] at column \d+$") as refusal:
+        read_json(text)
+    assert "at at" not in str(refusal.value)
+
+
 def test_brackets_in_a_text_and_beside_each_other_nest_nothing() -> None:
     """Only what is within something else counts."""
     beside: List[Any] = [[[]]] * 1000

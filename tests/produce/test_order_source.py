@@ -189,6 +189,17 @@ def test_a_line_that_is_not_text_is_reported_with_the_byte(tmp_path: Path) -> No
     ("content", "why"),
     [
         (b"[{}]\n", "is a JSON array; JSON Lines has an object a line"),
+        (
+            b'{\n  "order_id": "O-1"\n}\n',
+            "has an object over several lines; JSON Lines has one a line: jq -c . ",
+        ),
+        (b"b,a\n", "no field of an order: b, a"),
+        (
+            ",".join(f"c{n}" for n in range(50_000)).encode(),
+            "no field of an order: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 49,990 more",
+        ),
+        (b"<" + b"x" * 1_000, f"no field of an order: <{'x' * 38}…"),
+        (f"{HEADER}{',' * 300}\n".encode(), "; without a name: 300 columns"),
         (b"hello\n", "missing: order_id, customer_id, product_id, quantity, price, timestamp"),
         (f"{HEADER},notes\n".encode(), "no field of an order: notes"),
         (f"{HEADER},price\n".encode(), "there twice: price"),
