@@ -305,7 +305,7 @@ class States:
 
     def of(self, partition: int, offset: int) -> str:
         """The state of the dead letter there: one of `letters.STATES`."""
-        return _STATES[self._marks.get(partition, offset)]
+        return _STATES[self._marks.get(partition, offset)] if self._marks.count else letter.NEW
 
     def add(self, entry: AuditEntry) -> bool:
         """Take an entry in; a later one of a dead letter wins. False: it is of a topic that is gone."""

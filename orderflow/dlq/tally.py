@@ -66,9 +66,11 @@ class Totals:
         kind, record = letter.kind, letter.record
         of_kind = (kind.stage, kind.reason, kind.dialect, kind.topic)
         labels: Labels = (letter.state, *of_kind, record.partition)
-        if labels not in self._alike and len(self._alike) >= MOST_LABELS:
+        alike = self._alike.get(labels)
+        if alike is None and len(self._alike) >= MOST_LABELS:
             labels = (OTHERS,) * len(labels)
-        self._alike[labels] = self._alike.get(labels, 0) + 1
+            alike = self._alike.get(labels)
+        self._alike[labels] = 1 if alike is None else alike + 1
         if record.timestamp_ms is not None:
             self._add_time(record.timestamp_ms)
         else:
@@ -83,8 +85,10 @@ class Totals:
         return {name: dict(counter.most_common()) for name, counter in zip(TOLD_BY, counters)}
 
     def _add_time(self, at_ms: int) -> None:
-        self.oldest_ms = at_ms if self.oldest_ms is None or at_ms < self.oldest_ms else self.oldest_ms
-        self.newest_ms = at_ms if self.newest_ms is None or at_ms > self.newest_ms else self.newest_ms
+        if self.oldest_ms is None or at_ms < self.oldest_ms:
+            self.oldest_ms = at_ms
+        if self.newest_ms is None or at_ms > self.newest_ms:
+            self.newest_ms = at_ms
         part = self.window.part(at_ms)
         if part is not None:
             self.parts[part] += 1

@@ -3,6 +3,7 @@
 import gc
 import time
 from collections import deque
+from operator import attrgetter
 from typing import (
     Any,
     Callable,
@@ -148,7 +149,7 @@ class Reader:
                 raise self._silence(unread)
             unread.difference_update(partition for partition, offset in at_end if offset >= ends[partition])
             self._drop_finished(unread, ends)
-            batch = [record for record in records if record.offset < ends[record.partition]]
+            batch = _before(records, ends)
             if batch:
                 yield batch
             if records or at_end:  # not before: whoever takes a batch may take his time
@@ -349,6 +350,16 @@ def _clusters(offsets: Sequence[int]) -> Iterator[Tuple[int, int]]:
         first, last = offset if first is None else first, offset
     if first is not None:
         yield first, last
+
+
+def _before(records: List[Record], ends: Mapping[int, int]) -> List[Record]:
+    """Those before the ends; mostly all, which the highest offset tells at once."""
+    if records and max(map(_offset_of, records)) < min(ends.values()):
+        return records
+    return [record for record in records if record.offset < ends[record.partition]]
+
+
+_offset_of = attrgetter("offset")
 
 
 def _place(position: Position, held: Bounds) -> int:

@@ -59,6 +59,8 @@ REFUSED = (
 )
 """What Kafka has against a record, and not against whoever sends it, or against all."""
 MOST_OUT_OF_STEP = 3
+SERVED_EVERY = 500
+"""Records between two looks at what was delivered: until then the client keeps all of a record."""
 FRAME_BYTES = 512
 """More than what goes around a record in a request."""
 Delivered = Callable[[Optional[KafkaError], Any], None]
@@ -111,6 +113,8 @@ class Transactions:
         self._topics: Set[str] = set()
         """The topics that the open transaction writes to."""
         self._is_open = False
+        self._unserved = 0
+        """Records that were sent since the last look at what was delivered."""
         self._steps_left = 0
         """How often the client may have to number anew, after a refusal."""
         self._producer = started(
@@ -151,6 +155,9 @@ class Transactions:
                 self._begin()
             self._topics.add(record.topic)
             produce(self._producer, record, partial(self._delivered, tag))
+            self._unserved += 1
+            if self._unserved >= SERVED_EVERY:
+                self._serve()
         except KafkaException as error:
             if error.args[0].code() in REFUSED:  # by the client itself
                 self._errors.append((error.args[0], record.topic, tag))
@@ -177,6 +184,13 @@ class Transactions:
         self._is_open, self._steps_left = False, 0
         if waits:
             self._note("Kafka has confirmed the transaction")
+
+    def _serve(self) -> None:
+        """Let the client drop what was delivered, so that memory does not grow with the transaction."""
+        self._unserved = 0
+        # A fatal error comes out here too, at times as a SystemError; the commit tells it.
+        with suppress(KafkaException, SystemError):
+            self._producer.poll(0)
 
     def _await_delivery(self) -> None:
         """Let the records be delivered, or one be refused: amid a commit, the client waits long to say so."""

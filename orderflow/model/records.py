@@ -1,6 +1,7 @@
 """Records: one read from a topic, one to be sent, and how a position is written and read."""
 
 import re
+from functools import partial
 from operator import methodcaller
 from typing import List, NamedTuple, Optional, Protocol, Tuple
 
@@ -176,14 +177,20 @@ def record_of(message: Message) -> Record:
     """The client's message as a plain record."""
     timestamp_type, timestamp_ms = time_of(message)
     headers, left_out = headers_of(message)
-    return Record(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        timestamp_ms,
-        timestamp_type,
-        message.key(),
-        message.value(),
-        headers,
-        left_out,
+    return _new_record(
+        (
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            timestamp_ms,
+            timestamp_type,
+            message.key(),
+            message.value(),
+            headers,
+            left_out,
+        )
     )
+
+
+_new_record = partial(tuple.__new__, Record)
+"""What `Record(...)` does, without a call of Python code in between: there is one for each record read."""

@@ -1,5 +1,6 @@
 """Which dead letters may be replayed, why the others not, and what is then sent."""
 
+import tracemalloc
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
@@ -314,6 +315,23 @@ def test_only_living_orders_supersede() -> None:
     assert newest.has_newer("orders", 0, 7, b"B")
     assert not newest.has_newer("orders", 0, 8, b"B")
     assert not newest.has_newer("orders", 0, 1, b"C")
+
+
+def test_to_survey_many_takes_hardly_more_memory_at_its_end() -> None:
+    """24 bytes each: sorted as numbers of Python at once they would take four times as much again."""
+    number, newest = 200_000, NewestByKey()
+    tracemalloc.start()
+    for offset in range(number):
+        newest.died("orders", 0, offset, b"%d" % offset, T0_MS)
+        newest.expect("orders", 0, b"%d" % offset)
+    newest.seal()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 32 * number
+    newest.saw("orders", an_order(number, b"7"))
+    assert newest.has_newer("orders", 0, 7, b"7")
+    assert not newest.has_newer("orders", 0, 8, b"8")
 
 
 def an_order(offset: int, key: Optional[bytes], partition: int = 0) -> Record:

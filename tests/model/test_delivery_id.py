@@ -152,7 +152,7 @@ def test_a_dead_letter_that_is_cut_to_a_pointer_keeps_the_id() -> None:
     """Also where the headers of the source do not fit."""
     one = died([("huge", b"x" * 10_000)], FIRST, Shrink.POINTER)
 
-    assert FIRST.encode() == one.own_values[ID]
+    assert FIRST.encode() == one.own.get(ID)
 
 
 @pytest.mark.parametrize("written", [None, b"", b"\xff", b"a b", b"x" * 1_000])

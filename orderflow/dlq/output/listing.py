@@ -89,18 +89,14 @@ class LetterLines:
         record, kind, (message, partition, offset) = letter.record, letter.kind, letter.detail
         at_ms, key = record.timestamp_ms, shown_bytes(record.key)
         label, topic = self._shared(kind, letter.state, letter.headers_left_out)
-        origin = f"{topic}-{partition}-{offset}"
         if partition is None or offset is None:
             origin = f"{topic}-{_known(partition)}-{_known(offset)}"
-        told = (
-            f"{record.partition}:{record.offset}".ljust(10),
-            f"{NOT_CARRIED:<19}" if at_ms is None else self._died(at_ms // 1000),
-            label,
-            padded(origin, 18),
-            padded(key, 12),
-            summary(kind.error_class, message),
-        )
-        return "  ".join(told)
+        else:
+            origin = f"{topic}-{partition}-{offset}"
+        place = f"{record.partition}:{record.offset}"
+        died = f"{NOT_CARRIED:<19}" if at_ms is None else self._died(at_ms // 1000)
+        error = summary(kind.error_class, message)
+        return f"{place:<10}  {died}  {label}  {origin:<18}  {padded(key, 12)}  {error}"
 
     def _new_shared(self, kind: FailureKind, state: str, headers_left_out: bool) -> Tuple[str, str]:
         """The cells of group and reason, and the topic, which lines of a kind have in common."""

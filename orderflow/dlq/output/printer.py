@@ -35,6 +35,7 @@ def _form(desk: Desk) -> Tuple[str, LinesOf]:
 
     def lines_of(letters: Sequence[Letter]) -> List[str]:
         now_wide = desk.width  # asked for once a batch, since it is asked of the terminal
-        return [fit(wide.line(letter), now_wide) for letter in letters]
+        lines = [wide.line(letter) for letter in letters]
+        return lines if now_wide is None else [fit(line, now_wide) for line in lines]
 
     return "" if width is None else fit(wide.HEADING, width), lines_of

@@ -5,12 +5,10 @@ from typing import NamedTuple, Optional
 
 from orderflow.dlq.dialects import OWN
 from orderflow.dlq.explain import created_ms, user_headers
-from orderflow.dlq.letter import Letter
+from orderflow.dlq.letter import Letter, by_name
 from orderflow.model import dead_letter as own
 from orderflow.model.delivery_id import claimed_id, id_of, place_id
 from orderflow.model.records import Headers
-
-_STRIPPED = (own.BROKER_PREFIX, own.OWN_PREFIX, own.REPLAY_PREFIX)
 
 
 class Origin(NamedTuple):
@@ -33,16 +31,17 @@ class Origin(NamedTuple):
 def origin_of(letter: Letter) -> Origin:
     """Where it came from and what it carries; quick for dead letters of our own, which are most."""
     kind, headers = letter.kind, letter.record.headers
-    if kind.dialect == OWN.name:
-        kept = [header for header in headers if not header[0].startswith(_STRIPPED)]
-        named = letter.own_values or dict(headers)
-        whole = own.LEFT_OUT not in named
-        replays = _count(named.get(own.REPLAY_COUNT))
-        _, partition, offset = letter.detail
-        known_id = id_of(named.get(own.ID)) or claimed_id(headers)
-        place = _no_command(partition), _no_command(offset)
-        return Origin(kind.topic, *place, replays, kept, whole, known_id, whole)
-    return _foreign_origin(letter)
+    if kind.dialect != OWN.name:
+        return _foreign_origin(letter)
+    ours = letter.own or by_name(headers)
+    kept = [headers[place] for place in ours.shape.of_source]
+    whole = own.LEFT_OUT not in ours.shape.places
+    replays = _count(ours.get(own.REPLAY_COUNT))
+    _, partition, offset = letter.detail
+    known_id = id_of(ours.get(own.ID)) or claimed_id(headers)
+    return Origin(
+        kind.topic, _no_command(partition), _no_command(offset), replays, kept, whole, known_id, whole
+    )
 
 
 def _no_command(number: Optional[int]) -> Optional[int]:

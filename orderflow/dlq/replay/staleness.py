@@ -1,4 +1,4 @@
-"""Which keys have an order that is newer than a dead one, in 16 bytes a key that its dead letter carries.
+"""Which keys have an order that is newer than a dead one, in 24 bytes a key that its dead letter carries.
 
 Keys are kept as 64-bit hashes, salted for each process: that two of a million collide has a chance of one
 in forty million, and nobody can choose them to.
@@ -10,11 +10,17 @@ from typing import Dict, Optional
 
 from orderflow.model.records import Record
 
+PARTS = 256
+PART_SHIFT = 56
+"""A hash has 64 bits, of which the highest 8, with their sign, tell the part."""
+
 
 class Hashes:
-    """A set of hashes: filled first, then sealed, then asked. 8 bytes each."""
+    """A set of hashes: filled first, then sealed, then asked. 8 bytes each, and hardly more while sealed."""
 
     def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(PARTS)]
+        """By the highest bits, those of negative numbers behind the others; each is sorted by itself."""
         self._hashes = array("q")
 
     def __len__(self) -> int:
@@ -22,11 +28,14 @@ class Hashes:
 
     def add(self, value: object) -> None:
         """Put a value in."""
-        self._hashes.append(hash(value))
+        hashed = hash(value)
+        self._parts[hashed >> PART_SHIFT].append(hashed)
 
     def seal(self) -> None:
         """No more values come."""
-        self._hashes = array("q", sorted(set(self._hashes)))
+        for place in range(-PARTS // 2, PARTS // 2):
+            self._hashes.extend(sorted(set(self._parts[place])))
+            self._parts[place] = array("q")
 
     def index(self, value: object) -> Optional[int]:
         """The place of the value in the sealed set; None where it is not in it."""
@@ -43,6 +52,8 @@ class NewestByKey:
         self._dead = Hashes()
         self._places = Hashes()
         self._newest = array("q")
+        self._are_any_newer = False
+        """Whether any key has an order that did not die: mostly none has."""
         self._newest_of_found: Dict[int, int] = {}
         """The same by the hash of keys that were found out only in the source topic."""
 
@@ -80,6 +91,7 @@ class NewestByKey:
         place, is_found = self._keys.index(key), hash(key) in self._newest_of_found
         if (place is None and not is_found) or self._is_dead(topic, order):
             return
+        self._are_any_newer = True
         if place is not None:
             self._newest[place] = order.offset
         if is_found:
@@ -92,6 +104,8 @@ class NewestByKey:
 
     def has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
         """Whether the key has an order behind this offset that did not die."""
+        if not self._are_any_newer:
+            return False
         wanted = (topic, partition, key)
         place = self._keys.index(wanted)
         newest = self._newest_of_found.get(hash(wanted), -1)
