@@ -4,7 +4,8 @@ from typing import Optional
 
 import pytest
 
-from orderflow.dlq.verbs.serve import has_successor
+from orderflow.cli.values import LISTEN_AT
+from orderflow.dlq.verbs.serve import authority, has_successor
 from orderflow.exits import CommandError, TopicMissing
 
 THEN, NOW = "hbXq0-3TQ_2m5k9aJv7cUw", "Zp4n8s1yT0aRk6LxWq2bEg"
@@ -17,6 +18,12 @@ THEN, NOW = "hbXq0-3TQ_2m5k9aJv7cUw", "Zp4n8s1yT0aRk6LxWq2bEg"
 def test_only_another_id_is_another_topic(then: Optional[str], now: Optional[str], is_another: bool) -> None:
     """None: a broker that gives no ids, or that has not heard of the topic since it started."""
     assert has_successor(then, lambda: now) is is_another
+
+
+@pytest.mark.parametrize("typed", ["127.0.0.1:9311", "localhost:1", "[::1]:9311"])
+def test_the_address_is_said_as_it_was_typed(typed: str) -> None:
+    """Between `http://` and `/metrics`, to be opened."""
+    assert authority(*LISTEN_AT.read(typed)) == typed
 
 
 def test_what_cannot_be_asked_now_is_asked_again_later() -> None:

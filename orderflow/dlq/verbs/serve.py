@@ -49,13 +49,18 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args)
     board = Board(time.monotonic)
     port = _port(args.listen, board)
-    desk.tell("serving", address=args.listen)
+    desk.tell("serving", address=authority(*args.listen))
     outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
     try:
         Serving(desk, selection, board, outage).run()
     finally:
         port.close()
     return desk.signals.exit_code
+
+
+def authority(address: str, port: int) -> str:
+    """`127.0.0.1:9311`, `[::1]:9311`: the two as a URL has them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _port(listen: Tuple[str, int], board: "Board") -> Port:
