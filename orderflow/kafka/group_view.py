@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -22,7 +21,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.reader import consumer_config
-from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
+from orderflow.kafka.refusals import MOVING, NO_SUCH_TOPIC, missing_right
 from orderflow.kafka.topics import id_of
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.records import time_of
@@ -107,13 +106,11 @@ class GroupView:
     def look(self) -> View:
         """All answers, asked at the same time as far as one does not need another."""
         self.describe(self._topic)
-        described = self._admin.describe_consumer_groups([self._group], request_timeout=self._left_s)
-        offsets = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._group)], request_timeout=self._left_s
-        )
         ends = self.ends_of(self._topic)
-        found = self._answer("who consumes", self._group, lambda: self._members(described))
-        committed = self._answer("what is committed", self._group, lambda: self._committed(offsets))
+        found = self._answer("who consumes", self._group, lambda: self._while_moving(self._members))
+        committed = self._answer(
+            "what is committed", self._group, lambda: self._while_moving(self._committed)
+        )
         state, members = found or (None, None)
         commits = self._commits(committed or {}, self.id_of(self._topic))
         return View(state, members, committed, commits, ends, self._unknown)
@@ -206,7 +203,8 @@ class GroupView:
             self._unknown.append(f"{what}: {_told(reason)}{right}")
             return None
 
-    def _members(self, described: Mapping[str, Any]) -> Tuple[str, List[Member]]:
+    def _members(self) -> Tuple[str, List[Member]]:
+        described = self._admin.describe_consumer_groups([self._group], request_timeout=self._left_s)
         found = self._of_group(described)
         if found is None:
             return "never seen", []
@@ -219,11 +217,31 @@ class GroupView:
         places = assignment.topic_partitions if assignment else ()
         return tuple(sorted(place.partition for place in places if place.topic == self._topic))
 
-    def _committed(self, offsets: Mapping[str, Any]) -> Dict[int, Committed]:
-        found = self._of_group(offsets)
-        places = () if found is None else found.topic_partitions
-        ours = [place for place in places if place.topic == self._topic and place.offset >= 0]
+    def _committed(self) -> Dict[int, Committed]:
+        """Asked by a consumer: an admin client crashes where the coordinator has just moved (librdkafka)."""
+        places = [TopicPartition(self._topic, number) for number in self.replicas_of(self._topic)]
+        if not places:
+            return {}
+        config = consumer_config(self._conf, self._group)
+        # With read_committed the broker lets us wait for open transactions.
+        consumer: Any = started(Consumer, {**config, "isolation.level": "read_uncommitted"})
+        try:
+            found = consumer.committed(places, self._left_s)
+        finally:
+            consumer.close()
+        ours = [place for place in found if place.error is None and place.offset >= 0]
         return {place.partition: Committed(place.offset, place.metadata or "") for place in ours}
+
+    def _while_moving(self, ask: Callable[[], _Answer]) -> _Answer:
+        """Ask again while the group's coordinator is moving. Raises KafkaException."""
+        until_s = min(self.until_s, time.monotonic() + self._timeout_s)
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() not in MOVING or time.monotonic() >= until_s:
+                    raise
+            time.sleep(_LOOK_S)
 
     def _of_group(self, answers: Mapping[str, Any]) -> Any:
         """What is told of the group; None of one that Kafka has never seen."""

@@ -87,7 +87,7 @@ def test_where_every_partition_has_replicas_all_of_it_works(cluster: LocalKafka,
         f"topic {shop.orders_topic}: partitions 0, 1, 2 under-replicated (2 of 3 replicas in sync)"
         in (found["notes"])
     )
-    assert [json.loads(line)["key"] for line in waiting.out.splitlines()] == ["C-1"]
+    assert [json.loads(line)["key"] for line in waiting.out.splitlines()] == ["POISON-1"]
     assert "decode.framing" in groups.out
     assert "decode.framing" in (shop.folder / "night.html").read_text("utf-8")
     assert after.code == 5 and "1 dead letter to decide about" in after.out
@@ -133,6 +133,19 @@ def _leaderless(shop: Pipeline) -> Dict[str, Any]:
     found = verdict(shop)
     lost: List[str] = [row["topic"] for row in found["copies"] if row["leader"] is None]
     return found if len(set(lost)) == 2 else {}
+
+
+def test_the_first_question_to_a_new_cluster_is_answered(topic: Callable[..., str], tmp_path: Path) -> None:
+    """No group has a coordinator yet, as after a broker was lost. The client's admin crashed there."""
+    with start_kafka() as kafka:
+        shop = Pipeline(kafka.bootstrap_servers, topic, tmp_path)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        for created in admin.create_topics([NewTopic(shop.orders_topic, 3, 1)]).values():
+            created.result(30)
+        ended = shop.run(HANDLER, "health")
+
+    assert ended.code in (1, 5), ended
+    assert shop.group in ended.out
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
