@@ -22,7 +22,7 @@ from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import MOVING, NO_SUCH_TOPIC, missing_right
-from orderflow.kafka.topics import id_of
+from orderflow.kafka.topics import id_of, offset_of
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.records import time_of
 
@@ -287,7 +287,7 @@ class GroupView:
         faults: Dict[int, KafkaException] = {}
         for place in partitions:
             try:
-                found[place.partition] = Ends(*(one[place].result().offset for one in (low, high, stable)))
+                found[place.partition] = Ends(*(offset_of(one[place]) for one in (low, high, stable)))
             except KafkaException as error:
                 faults[place.partition] = error
         if faults and not found:
@@ -306,7 +306,7 @@ class GroupView:
         high = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         number = 0
         for place in partitions:
-            begin, end = since[place].result().offset, high[place].result().offset
+            begin, end = since[place].result().offset, offset_of(high[place])
             number += end - begin if begin >= 0 else 0  # -1: nothing is as late
         return number
 

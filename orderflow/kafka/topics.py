@@ -451,7 +451,18 @@ def _ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float) -> Dict[i
     futures = admin.list_offsets(
         asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
     )
-    return {place.partition: future.result().offset for place, future in futures.items()}
+    return {place.partition: offset_of(future) for place, future in futures.items()}
+
+
+def offset_of(answer: Any) -> int:
+    """The offset that was asked for. Raises KafkaException, also where the leader has not answered.
+
+    Of a leader that died or froze a moment ago, the client says -1001 without an error.
+    """
+    offset: int = answer.result().offset
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+    return offset
 
 
 def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Optional[str]:
