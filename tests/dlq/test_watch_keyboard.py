@@ -1,7 +1,10 @@
 """What is typed, byte by byte, as the screen hears it. Needs Textual, which is optional."""
 
 import os
+import pty
 import queue
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from typing import Any, Iterator, List
@@ -74,3 +77,40 @@ def test_a_key_of_several_bytes_is_one_key() -> None:
         made.type(b"\x1b[A\x1b[15~\xc3")
         made.type(b"\xa9")
         assert made.keys(3) == ["up", "f5", "é"]
+
+
+A_SCREEN = """
+from textual.app import App
+from textual.widgets import Static
+from orderflow.dlq.watch.keyboard import Terminal
+
+class Busy(App):
+    def compose(self):
+        yield Static()
+
+    def on_mount(self):
+        self.count = 0
+        self.set_interval(0.01, self.redraw)
+
+    def redraw(self):
+        self.count += 1
+        self.query_one(Static).update(str(self.count))
+
+app = Busy(driver_class=Terminal)
+app.run()
+raise SystemExit(app.return_code)
+"""
+
+
+def test_a_screen_ends_with_its_terminal() -> None:
+    """As when ssh breaks off. It neither waits for a writer that has ended, nor asks for keys without end."""
+    own, its = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", A_SCREEN], stdin=its, stdout=its, stderr=its) as screen:
+        os.close(its)
+        try:
+            while b"42" not in os.read(own, 65_536):
+                pass
+            os.close(own)
+            assert screen.wait(PATIENCE_S) == keyboard.HUNG_UP
+        finally:
+            screen.kill()
