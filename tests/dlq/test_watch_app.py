@@ -1,6 +1,7 @@
 """The live screen as a person uses it: keys, at 80x24. Needs Textual, which is optional."""
 
 import asyncio
+import gc
 import io
 import signal
 from typing import Any, Awaitable, Callable, List, Optional
@@ -15,6 +16,7 @@ from textual.widgets import DataTable, Static
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.dlq.verbs.watch import without_secrets
+from orderflow.dlq.watch import app as watch_app
 from orderflow.dlq.watch.app import MOST_ROWS, Command, Looks, Watch
 from orderflow.dlq.watch.key_line import KeyLine
 from orderflow.dlq.watch.keyboard import Browser, Terminal
@@ -282,3 +284,32 @@ def test_a_terminal_and_a_browser_have_the_quick_keyboard(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(constants, "DRIVER", "textual.drivers.web_driver:WebDriver")
     assert app().get_driver_class() is Browser
+
+
+def test_no_garbage_is_collected_in_an_answer() -> None:
+    """Python would do it when so many objects were made, which a long topic's are, and take 100 ms for it."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        assert not gc.isenabled()
+
+    driven(steps)
+    assert gc.isenabled()
+
+
+def test_cells_that_change_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All come in the end, and a table that is made anew meanwhile has the newest."""
+    monkeypatch.setattr(watch_app, "AT_ONCE", 1)
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        made.known.add(
+            letters(*range(20, 40), reason="validate.quantity", message="quantity must be positive")
+        )
+        made.known.draw_up()
+        made.screen.show()  # type: ignore[attr-defined]
+        for _ in range(200):
+            await pilot.pause(0.01)
+            if sorted(row[1].strip() for row in rows(made)) == ["22", "8"]:
+                return
+        raise AssertionError(rows(made))
+
+    driven(steps)

@@ -4,13 +4,27 @@ It only reads. Replaying, discarding and acting on waiting orders are the verbs'
 for their dry run and their question. The command that a key stands for is shown at the foot.
 """
 
+import gc
 import io
 import shlex
 import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Optional, Protocol, Sequence, Type, cast
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Type,
+    cast,
+)
 
 from rich.text import Text
 from textual.app import App, ComposeResult, SuspendNotSupported
@@ -39,8 +53,13 @@ REFRESH_S = 0.5
 ANSWER_S = 0.2
 """After a key, for which nothing else is drawn."""
 HEAR_S = 0.2
+CLEAN_UP_S, LONGEST_DIRTY_S, ALL_EVERY = 1.0, 10.0, 300
+YOUNGER, OLDEST = 1, 2
+"""Generations of garbage."""
 LOOK_AGAIN_S = 5.0
 MOST_ROWS = 100
+AT_ONCE, SOON_S = 40, 0.01
+"""Cells that are changed at once, and how long keys have their turn before the next."""
 """Of a table; a filter finds the others. More would take longer to draw than a key may take."""
 Lines = Callable[[int], List[str]]
 """Text for a width in columns; may take a moment, and raise CommandError."""
@@ -129,6 +148,8 @@ class Watch(App[int]):
         self.signals = signals
         self.key_s = 0.0
         """When the last key was pressed, on the monotonic clock."""
+        self._cleaned_s = time.monotonic()
+        self._clean_ups = 0
         self.topic = topic
         self.known = model
         self.reading = reading
@@ -145,10 +166,30 @@ class Watch(App[int]):
         self.reading.start()
         self.push_screen(GroupsScreen())
         self.set_interval(HEAR_S, self._end_if_asked)
+        gc.disable()
+        self.set_interval(CLEAN_UP_S, self._clean_up)
 
     def on_unmount(self) -> None:
         """Nothing is left running."""
         self.reading.stop()
+        gc.enable()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a key was pressed just now."""
+        return time.monotonic() - self.key_s <= ANSWER_S
+
+    def _clean_up(self) -> None:
+        """Collect garbage while nobody types: Python itself does it in the midst of an answer, for 100 ms.
+
+        What was made since the last time mostly, and everything now and then, which takes long.
+        """
+        now_s = time.monotonic()
+        if now_s - self.key_s < CLEAN_UP_S and now_s - self._cleaned_s < LONGEST_DIRTY_S:
+            return
+        self._cleaned_s = now_s
+        self._clean_ups += 1
+        gc.collect(OLDEST if self._clean_ups % ALL_EVERY == 0 else YOUNGER)
 
     def act(self, *verb: str) -> None:
         """Step aside for a verb, with its own dry run and question, and read again what it did."""
@@ -195,6 +236,13 @@ class Rows(DataTable[Text]):
     BINDINGS: ClassVar[List[Any]] = [Binding("enter", "select_cursor", "Look")]
 
 
+class _Change(NamedTuple):
+    """A cell that has another text now."""
+
+    text: str
+    has_other_length: bool
+
+
 class Listing(Screen[None]):
     """A table under a head line, with a filter, and the command of the chosen row at the foot."""
 
@@ -208,6 +256,8 @@ class Listing(Screen[None]):
         self._rows: Dict[str, Sequence[str]] = {}
         self._wanted: Optional[str] = None
         """The row that the cursor was put on, also while it is not there."""
+        self._changes: Dict[Tuple[str, str], _Change] = {}
+        """By row and column: what the table does not show yet."""
 
     @property
     def watch_app(self) -> Watch:
@@ -233,7 +283,7 @@ class Listing(Screen[None]):
         self.set_interval(REFRESH_S, self._keep_up)
 
     def _keep_up(self) -> None:
-        if time.monotonic() - self.watch_app.key_s > ANSWER_S:
+        if not self.watch_app.is_answering:
             self.show()
 
     def on_screen_resume(self) -> None:
@@ -260,14 +310,29 @@ class Listing(Screen[None]):
 
     def _update(self, rows: Dict[str, Sequence[str]], were: Dict[str, Sequence[str]]) -> None:
         """Most of what arrives changes a few cells: the rest is not drawn again."""
-        table = self.query_one(DataTable)
+        is_under_way = bool(self._changes)
         for key, cells in rows.items():
             for column, cell, before in zip(self.COLUMNS, cells, were[key]):
                 if cell != before:
-                    table.update_cell(key, column, _cell(cell), update_width=len(cell) != len(before))
+                    self._changes[key, column] = _Change(cell, len(cell) != len(before))
+        if not is_under_way:
+            self._change_some()
+
+    def _change_some(self) -> None:
+        """A few of the cells, and the others between keys: all of them would hold up an answer."""
+        if self.watch_app.is_answering:
+            self.set_timer(ANSWER_S, self._change_some)
+            return
+        table = self.query_one(DataTable)
+        for place in list(self._changes)[:AT_ONCE]:
+            change = self._changes.pop(place)
+            table.update_cell(*place, _cell(change.text), update_width=change.has_other_length)
+        if self._changes:
+            self.set_timer(SOON_S, self._change_some)
 
     def _replace(self, rows: Dict[str, Sequence[str]]) -> None:
         table, wanted = self.query_one(DataTable), self._wanted
+        self._changes.clear()
         table.clear()
         for key, cells in rows.items():
             table.add_row(*map(_cell, cells), key=key)
