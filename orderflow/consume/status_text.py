@@ -21,11 +21,16 @@ def status_text(figures: Figures, took_s: float) -> str:
         *([f"in flight {count(figures.in_flight)}"] if figures.in_flight else []),
         *([f"queued {count(figures.queued)}"] if figures.queued else []),
     ]
-    unseen = f"unseen {'?' if figures.unseen is None else count(figures.unseen)}"
+    unseen = f"unseen {'?' if figures.unseen is None else _about(figures.unseen)}"
     stopped = _stopped(figures)
     if stopped:  # then what is not done matters more than what is, and the line may be cut
         return "  ".join([*stopped, unseen, *in_hand, dead_lettered, processed])
     return "  ".join([processed, *in_hand, dead_lettered, unseen])
+
+
+def _about(offsets: int) -> str:
+    """How many orders that is at most: markers take offsets too. Short, since the line may be cut."""
+    return f"~{count(offsets)}" if offsets else "0"
 
 
 def _stopped(figures: Figures) -> List[str]:

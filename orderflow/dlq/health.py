@@ -223,10 +223,12 @@ def _fewest(copies: Sequence[Copies]) -> str:
 def _of_the_group(facts: Facts) -> List[str]:
     if facts.group.members != 0:
         return []
-    todo = sum(partition.unseen + partition.waiting for partition in facts.partitions or ())
+    partitions = facts.partitions or ()
+    unseen, waiting = sum(one.unseen for one in partitions), sum(one.waiting for one in partitions)
+    todo = ("about " if unseen else "") + plural(unseen + waiting, "order is", "orders are")
     return [
         f"no consumer of group {facts.group.name} runs"
-        + (f", and {plural(todo, 'order is', 'orders are')} to be processed" if todo else "")
+        + (f", and {todo} to be processed" if unseen or waiting else "")
     ]
 
 
@@ -271,7 +273,7 @@ def _silence(partition: Partition, now_ms: int) -> Optional[str]:
         return f"{since}: a transaction that is open from {partition.stable} on holds it back"
     if overdue:
         return f"{since}, and {plural(overdue, 'retry is', 'retries are')} overdue"
-    return f"{since}, with {plural(partition.unseen, 'order')} unseen"
+    return f"{since}, with about {plural(partition.unseen, 'order')} unseen"
 
 
 def _of_the_dead_letters(facts: Facts) -> List[str]:

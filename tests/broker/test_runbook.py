@@ -74,7 +74,7 @@ def test_health_says_what_needs_a_person(night: Night) -> None:
     number = sum(night.truth.counts.values())
 
     assert row["problems"] == [
-        f"no consumer of group {night.group} runs, and {WAITING + UNSEEN:,} orders are to be processed",
+        f"no consumer of group {night.group} runs, and about {WAITING + UNSEEN:,} orders are to be processed",
         "partition 1: the outage brake holds it: what the handler calls does not work",
         f"{number} dead letters to decide about" + row["problems"][2].partition("about")[2],
     ]

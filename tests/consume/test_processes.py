@@ -90,7 +90,7 @@ def test_one_status_line_for_all() -> None:
     line = Watched().line(working(ONE), working(OTHER), wanted=2)
 
     assert line.startswith("processed 2,000  ")
-    assert line.endswith("  waiting 8  dead-lettered 4  unseen 1,000")
+    assert line.endswith("  waiting 8  dead-lettered 4  unseen ~1,000")
 
 
 def test_processes_that_are_missing_are_shown() -> None:

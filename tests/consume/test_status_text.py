@@ -21,7 +21,7 @@ def test_in_health_it_says_what_is_done_and_what_is_left() -> None:
     """What is zero and mostly is, is left out; and it fits."""
     text = status_text(figures(BUSY, PartitionFigures(unseen=3)), 10.0)
 
-    assert text == "processed 1,234,567  123,457/s  waiting 120  dead-lettered 7  unseen 4,040"
+    assert text == "processed 1,234,567  123,457/s  waiting 120  dead-lettered 7  unseen ~4,040"
     assert len(text) <= COLUMNS
 
 
@@ -43,7 +43,7 @@ def test_a_stop_comes_first_with_what_is_left(reason: str) -> None:
     stopped = BUSY._replace(stop=Stop(reason, 125.0))
     text = status_text(figures(stopped, stopped), 10.0)
 
-    assert text.startswith(f"STOPPED 2m 5s ({WHY[reason].short})  unseen 8,074  waiting 240")
+    assert text.startswith(f"STOPPED 2m 5s ({WHY[reason].short})  unseen ~8,074  waiting 240")
     assert len(text[: text.index("  dead-lettered")]) <= COLUMNS
 
 

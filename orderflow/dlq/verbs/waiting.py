@@ -308,7 +308,7 @@ def _text_lines(
 def _overview(desk: Desk, held: Sequence[Held], waiting: int) -> str:
     unseen = sum(one.bounds.high - _next(one) for one in held)
     parts = (desk.orders_topic, f"group {desk.consumer_group}", plural(len(held), "partition"))
-    return "  ".join([*parts, f"{waiting:,} waiting", f"{unseen:,} not yet seen"])
+    return "  ".join([*parts, f"{waiting:,} waiting", f"{'about ' if unseen else ''}{unseen:,} not yet seen"])
 
 
 def _next(one: Held) -> int:
