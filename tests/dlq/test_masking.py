@@ -17,7 +17,7 @@ from orderflow.dlq.output.narrow import NarrowLines
 from orderflow.dlq.output.portrait import Shown, history_lines, show_lines
 from orderflow.errors import Undecodable
 from orderflow.model.records import Record
-from tests.support.dlq_tools import T0_MS, ours
+from tests.support.dlq_tools import ROOT, T0_MS, ours
 
 SECRET = "anna@shop.example"
 ORDER = {
@@ -109,6 +109,15 @@ def test_a_key_that_holds_a_hidden_value_is_hidden() -> None:
     one = Mask(frozenset(("email",))).letter(letter(key=f"c/{SECRET}".encode()))
 
     assert one.record.key == MASKED.encode()
+
+
+def test_the_page_says_that_the_key_of_what_cannot_be_decoded_is_shown() -> None:
+    """Nobody knows which values it holds; `key` hides it by name."""
+    one, page = letter(None), (ROOT / "docs" / "privacy.md").read_text("utf-8")
+
+    assert Mask(frozenset(("email",))).letter(one).record.key == b"key-of-anna"
+    assert MASK.letter(one).record.key == MASKED.encode()
+    assert "The key of a dead letter that cannot be decoded is shown" in page
 
 
 def test_a_masked_copy_is_of_the_same_kind_and_state() -> None:
