@@ -158,6 +158,21 @@ def test_what_arrives_is_shown_and_the_cursor_stays() -> None:
     driven(steps)
 
 
+def test_the_heading_of_the_charts_is_whole_whatever_they_span() -> None:
+    """That of a few minutes has seconds, and is wider than a chart; no column is wider than it has to be."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        for latest, heading in ((2, "00:00:00-00:02:00  WHAT"), (90, "00:00-01:30   WHAT")):
+            made.known.clear()
+            made.known.add(letters(0, latest))
+            made.known.draw_up()
+            made.screen.show()  # type: ignore[attr-defined]
+            await pilot.pause()
+            assert heading in made.screen.query_one(DataTable).render_line(0).text
+
+    driven(steps)
+
+
 def test_replay_and_discard_are_the_verbs_own() -> None:
     """The screen steps aside for their dry run and question; it writes nothing itself."""
 

@@ -433,15 +433,20 @@ class GroupsScreen(Listing):
             self.seen = state
             found = table.found(self.needle, self.order)
             self._more = max(0, len(found) - MOST_ROWS)
-            self._show_span(span_text(table.window) if table.window else "WHEN")
             shown = found[:MOST_ROWS]
             digits = max((len(f"{row.number:,}") for row in shown), default=0)
             self.fill({row.fingerprint: _group_cells(row, at_ms, max(digits, 5)) for row in shown})
+            self._show_span(span_text(table.window) if table.window else "WHEN")
         self._show_head(table)
 
     def _show_span(self, span: str) -> None:
-        column = self.query_one(DataTable).columns["WHEN"]  # type: ignore[index]
-        column.label = Text(span)
+        """Say what the charts span. A heading is measured when a cell of its column is set, so one is."""
+        table = self.query_one(DataTable)
+        column = table.columns["WHEN"]  # type: ignore[index]
+        if self._rows and column.label.plain != span:
+            column.label = Text(span)
+            first = next(iter(self._rows))
+            table.update_cell(first, "WHEN", table.get_cell(first, "WHEN"), update_width=True)
 
     def _show_head(self, table: GroupTable) -> None:
         parts = [self.watch_app.topic, f"{table.unresolved:,} unresolved of {table.read:,}"]
