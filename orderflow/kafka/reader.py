@@ -38,8 +38,10 @@ TIMEOUT_S = 10.0
 SILENT_S = 30.0
 """A partition that has more, and of which nothing comes for so long, has no leader that can be reached."""
 MOST_NAMED = 10
-GROWTH_S = 5.0
-"""Between two looks whether a topic that is followed got partitions."""
+LOOK_S = 5.0
+"""Between two looks at a topic that is followed: whether it is still there, and got partitions."""
+GONE_S = 1.0
+"""Before it counts as deleted it is looked for again: a broker that has just started may not know it yet."""
 CLOCK_SLACK_MS = 600_000
 """Brokers' clocks differ: for this long past the end time, a record in time may still follow."""
 BY_ITS_BROKER = "LogAppendTime"
@@ -105,8 +107,8 @@ class Reader:
         found = self._ask(lambda: self._consumer.list_topics(self.topic, TIMEOUT_S)).topics[self.topic]
         if found.error is None:
             return sorted(found.partitions)
-        if found.error.code() in NO_SUCH_TOPIC:
-            raise TopicMissing(f"topic {self.topic} does not exist")
+        if _is_missing(found):
+            raise self._missing()
         raise self._failure(found.error)
 
     def bounds(self, partition: int) -> Bounds:
@@ -172,25 +174,36 @@ class Reader:
         An empty batch means that nothing arrived for a moment, so that the caller can do other work. With
         `all_partitions`, partitions that are added to the topic are read too, from their beginning. `at_end`
         is called with a partition, and the offset of its end, after the batch that reaches it.
+
+        Raises TopicMissing some seconds after the topic was deleted.
         """
         self._assign([(span.partition, span.begin) for span in spans])
-        known, due_s = {span.partition for span in spans}, time.monotonic() + GROWTH_S
+        known, due_s = {span.partition for span in spans}, time.monotonic() + LOOK_S
+        was_there = True
         while not stop():
             records, ends = self._poll()
             yield records
             for end in ends:
                 at_end(*end)
-            if all_partitions and time.monotonic() >= due_s:
-                known |= self._follow_added(known)
-                due_s = time.monotonic() + GROWTH_S
+            if time.monotonic() >= due_s:
+                there = self._partitions_or_none()
+                if there is None and not was_there:
+                    raise self._missing()
+                was_there = there is not None
+                if all_partitions and there:
+                    known |= self._follow_added(there - known)
+                due_s = time.monotonic() + (LOOK_S if was_there else GONE_S)
 
-    def _follow_added(self, known: Set[int]) -> Set[int]:
-        """Read the partitions that are not known, too. None while Kafka is away: it is asked again."""
+    def _partitions_or_none(self) -> Optional[Set[int]]:
+        """The partitions; None if there is no such topic. Empty while Kafka is away: it is asked again."""
         try:
             found = self._consumer.list_topics(self.topic, WAIT_S * 5).topics[self.topic]
         except KafkaException:
             return set()
-        added = set(found.partitions) - known
+        return None if _is_missing(found) else set(found.partitions)
+
+    def _follow_added(self, added: Set[int]) -> Set[int]:
+        """Read these partitions, too."""
         if added:
             self._consumer.incremental_assign([TopicPartition(self.topic, one, 0) for one in sorted(added)])
         return added
@@ -331,12 +344,20 @@ class Reader:
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 
+    def _missing(self) -> TopicMissing:
+        return TopicMissing(f"topic {self.topic} does not exist")
+
     def _failure(self, error: KafkaError) -> CommandError:
         # A partition that has no leader yet is "unknown" when its offsets are requested.
         for_now = passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
+
+
+def _is_missing(found: Any) -> bool:
+    """Whether the answer about a topic says that there is none."""
+    return found.error is not None and found.error.code() in NO_SUCH_TOPIC
 
 
 def _clusters(offsets: Sequence[int]) -> Iterator[Tuple[int, int]]:

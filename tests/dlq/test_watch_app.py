@@ -234,6 +234,25 @@ def test_other_screens_and_trouble_there() -> None:
     assert made.reading.told == ["start", "stop"]  # type: ignore[attr-defined]
 
 
+def test_why_nothing_is_read_stands_before_what_may_be_cut_off() -> None:
+    """On the screen of a group, too: what is known stays there."""
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        made.reading.trouble = "topic orders-dlq does not exist; consumer.py creates it"
+        made.screen.show()  # type: ignore[attr-defined]
+        assert text(made, "#head").startswith(
+            "orders-dlq  topic orders-dlq does not exist; consumer.py creates it"
+        )
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "  topic orders-dlq does not exist; consumer.py creates it  " in text(made, "#head")
+        made.reading.trouble = None
+        made.screen.show()  # type: ignore[attr-defined]
+        assert text(made, "#head").endswith("  the latest 8")
+
+    driven(steps)
+
+
 def test_it_ends_when_its_terminal_is_gone() -> None:
     """A lost ssh connection must not leave a process that reads on for nobody."""
 

@@ -4,6 +4,7 @@ import time
 from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.positions import Position, Range
@@ -107,3 +108,18 @@ def test_what_does_not_exist_is_told(kafka: Any, opened: Open) -> None:
         reader.partitions()
     with pytest.raises(CommandError, match="has no partition 7: it has 1, from 0"):
         opened(1).spans(Range(frozenset([7])))
+
+
+@pytest.mark.parametrize("all_partitions", [True, False])
+def test_a_topic_that_is_deleted_while_it_is_followed_is_told(
+    kafka: Any, opened: Open, all_partitions: bool
+) -> None:
+    """Nothing would come any more, and nobody would know why."""
+    reader = opened(1)
+    spans, until_s = reader.spans(Range()), time.monotonic() + 20
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    admin.delete_topics([reader.topic])[reader.topic].result(10)
+
+    with pytest.raises(CommandError, match=f"{reader.topic} does not exist"):
+        for _ in reader.follow(spans, lambda: time.monotonic() > until_s, all_partitions):
+            pass

@@ -22,6 +22,7 @@ from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Unreadable, consumer_config
 from orderflow.kafka.topics import topic_id
+from orderflow.model.records import Record
 
 LISTEN = "127.0.0.1:9311"
 SHOW_EVERY_S = 1.0
@@ -219,7 +220,7 @@ class Audit:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._reader = Reader(consumer_config(desk.client, desk.consumer_group), desk.audit_topic)
-        self._batches: Optional[Iterator[Any]] = None
+        self._batches: Optional[Iterator[List[Record]]] = None
         self._try_at_s = 0.0
         self._was_missing = False
 
@@ -247,7 +248,15 @@ class Audit:
         if self._batches is None and time.monotonic() >= self._try_at_s:
             self.begin()
         if self._batches is not None:
-            for record in next(self._batches):
+            for record in self._next(self._batches):
                 entry = audit.read_entry(record.key, record.value)
                 if entry is not None:
                     yield entry
+
+    def _next(self, batches: Iterator[List[Record]]) -> List[Record]:
+        """What came; nothing once the topic was deleted, and then all that the next one of its name holds."""
+        try:
+            return next(batches)
+        except TopicMissing:
+            self._batches, self._was_missing = None, True
+            return []

@@ -211,6 +211,11 @@ class Watch(App[int]):
             self.exit(return_code=heard.exit_code)
         self.reading.reload()
 
+    @property
+    def trouble(self) -> List[str]:
+        """Why nothing is read at the moment; empty if it is."""
+        return [self.reading.trouble] if self.reading.trouble else []
+
     async def on_event(self, event: Event) -> None:
         """A key is answered before anything else is read."""
         if isinstance(event, Key):
@@ -449,20 +454,19 @@ class GroupsScreen(Listing):
             table.update_cell(first, "WHEN", table.get_cell(first, "WHEN"), update_width=True)
 
     def _show_head(self, table: GroupTable) -> None:
-        parts = [self.watch_app.topic, f"{table.unresolved:,} unresolved of {table.read:,}"]
+        parts = [self.watch_app.topic, *self.watch_app.trouble]
+        parts.append(f"{table.unresolved:,} unresolved of {table.read:,}")
         parts += [f"/{self.needle}"] if self.needle else []
-        parts += [f"by {self.order}", *self._what_is_read()]
+        parts += [f"by {self.order}", *self._how_far()]
         parts += (
             [plural(self._more, "more group: / finds it", "more groups: / finds them")] if self._more else []
         )
         self.head("  ".join(parts))
 
-    def _what_is_read(self) -> List[str]:
-        """Why the table may not be the whole truth yet."""
+    def _how_far(self) -> List[str]:
+        """How much has been read, while the table is not the whole truth yet."""
         reading = self.watch_app.reading
-        if reading.trouble:
-            return [reading.trouble]
-        if not reading.is_behind:
+        if reading.trouble or not reading.is_behind:
             return []
         share = f" {100 * reading.read // reading.expected} %" if reading.expected else ""
         return [f"reading{share}"]
@@ -532,13 +536,15 @@ class LettersScreen(Listing):
 
     def show(self) -> None:
         """Its dead letters, if any came."""
-        known = self.watch_app.known
-        state = (known.version, self.needle)
+        known, trouble = self.watch_app.known, self.watch_app.trouble
+        state = (known.version, self.needle, *trouble)
         if not self.is_current or state == self.seen:
             return
         self.seen = state
         rows = known.letters(self.fingerprint, self.needle)
-        self.head(f"group {known.digits_of(self.fingerprint)}  the latest {len(rows):,}")
+        self.head(
+            "  ".join([f"group {known.digits_of(self.fingerprint)}", *trouble, f"the latest {len(rows):,}"])
+        )
         self.fill({row.position: _letter_cells(row) for row in rows})
 
     def command_words(self) -> Sequence[str]:

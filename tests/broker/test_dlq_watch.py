@@ -1,0 +1,61 @@
+"""The live screen on a real broker. Needs Textual, which is optional."""
+
+import asyncio
+import io
+import time
+from typing import Any, Callable
+
+import pytest
+
+pytest.importorskip("textual")
+
+from confluent_kafka.admin import AdminClient
+from textual.widgets import Static
+
+import config
+import dlq_handler
+from orderflow.cli.output import Notes, Output
+from orderflow.cli.signals import StopSignals
+from orderflow.dlq.selection_flags import selected
+from orderflow.dlq.verbs.watch import build
+from tests.support.dlq_tools import make_topic, ours, send
+
+pytestmark = pytest.mark.broker
+
+
+def watch(bootstrap_servers: str, topic: str) -> Any:
+    """The app as the verb builds it."""
+    args = dlq_handler.parse(["watch", "-b", bootstrap_servers, "--dlq-topic", topic])
+    err = Notes(io.StringIO())
+    settings = config.load(args, {}, "")
+    desk = dlq_handler.open_desk(args, settings, Output(io.StringIO()), err, StopSignals(err))
+    return build(desk, selected(desk, args))
+
+
+def test_a_topic_that_is_deleted_is_said_at_the_top_by_itself(kafka: Any, topic: Callable[..., str]) -> None:
+    """And when it is there again, it is read again."""
+    servers, name = kafka.bootstrap_servers, topic("dlq")
+    admin = AdminClient({"bootstrap.servers": servers})
+    app = watch(servers, name)
+
+    def head() -> str:
+        return str(app.screen.query_one("#head", Static).render())
+
+    async def until(said: str, pilot: Any) -> None:
+        deadline_s = time.monotonic() + 20
+        while said not in head():
+            assert time.monotonic() < deadline_s, head()
+            await pilot.pause(0.2)
+
+    async def steps() -> None:
+        async with app.run_test(size=(200, 24)) as pilot:
+            await until("2 unresolved of 2", pilot)
+            admin.delete_topics([name])[name].result(10)
+            await until(f"topic {name} does not exist", pilot)
+            make_topic(servers, name)
+            send(servers, name, [ours(7)])
+            await until("1 unresolved of 1", pilot)
+
+    make_topic(servers, name)
+    send(servers, name, [ours(1), ours(2)])
+    asyncio.run(steps())
