@@ -5,11 +5,15 @@ small trees that break each of them on purpose: a rule that cannot fail protects
 """
 
 import ast
+import io
+import tokenize
 from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
+
+from orderflow.model.text import STAND_INS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -223,9 +227,10 @@ KNOWN: Dict[str, Tuple[str, ...]] = {
 
 
 class Module(NamedTuple):
-    """One source file: its dotted name, its syntax tree, and all that it imports, names included."""
+    """One source file: its dotted name, its text and syntax tree, and all that it imports, names included."""
 
     name: str
+    text: str
     tree: ast.Module
     imports: Set[str]
 
@@ -245,9 +250,10 @@ def modules_of(root: Path) -> Modules:
 
 
 def _read(root: Path, file: Path) -> Module:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
     parts = file.relative_to(root).with_suffix("").parts
-    return Module(".".join(part for part in parts if part != "__init__"), tree, set(_imported(tree)))
+    return Module(".".join(part for part in parts if part != "__init__"), text, tree, set(_imported(tree)))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -515,6 +521,37 @@ def every_folder_names_its_files(modules: Modules) -> List[str]:
     ]
 
 
+def what_is_drawn_has_a_stand_in(modules: Modules) -> List[str]:
+    """No literal has a character that a terminal may lack, but those that take one of ASCII instead there.
+
+    It may be named by its code: so are those that are only looked for, and never shown.
+    """
+    return [
+        f"{module.name} draws {char!r}, for which STAND_INS has nothing"
+        for module in modules.values()
+        for char in sorted(_drawn(module) - set(STAND_INS))
+    ]
+
+
+def _drawn(module: Module) -> Set[str]:
+    """The characters beyond ASCII in the literals of a file. Of docstrings only a script's is shown."""
+    if module.text.isascii():
+        return set()
+    nodes = ast.walk(module.tree) if "." in module.name else ast.walk(ast.Module(module.tree.body[1:], []))
+    docs = {
+        (node.lineno, node.col_offset)
+        for node in nodes
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(module.text).readline)
+    literals = (token for token in tokens if token.type in _LITERALS and token.start not in docs)
+    return {char for token in literals for char in token.string if not char.isascii()}
+
+
+_LITERALS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+"""From Python 3.12 on, an f-string is several tokens."""
+
+
 RULES: List[Rule] = [
     package_knows_no_script,
     folders_point_down,
@@ -530,6 +567,7 @@ RULES: List[Rule] = [
     every_file_says_what_it_is,
     no_head_lists_its_users,
     every_folder_names_its_files,
+    what_is_drawn_has_a_stand_in,
 ]
 
 
@@ -617,6 +655,9 @@ def test_the_project_is_there() -> None:
         (every_file_says_what_it_is, "producer.py", ""),
         (every_file_says_what_it_is, "tools/demo.py", "import os"),
         (no_head_lists_its_users, "producer.py", '"""Publish orders.\n\nUsed by: people.\n"""'),
+        (what_is_drawn_has_a_stand_in, "orderflow/dlq/desk.py", '"""Desk."""\nARROW = "→"'),
+        (what_is_drawn_has_a_stand_in, "orderflow/cli/status.py", 'def f(n):\n    return f"{n} × {n:,}"'),
+        (what_is_drawn_has_a_stand_in, "producer.py", '"""Publish orders → Kafka."""'),
         (every_file_says_what_it_is, "orderflow/kafka/topics.py", '"""Topics, and how they\nare created."""'),
     ],
 )

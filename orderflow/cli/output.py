@@ -40,7 +40,7 @@ class Output:
         self._stream = stream
         self._is_closed = is_closed
         self._send_bytes = _closed if is_closed else _sender(stream)
-        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
         self.lost: Optional[OSError] = None
         """Why something could not be written; None if everything was."""
 
@@ -82,6 +82,10 @@ class Output:
         """Write lines, all at once."""
         self._write("".join([self._shown(text) + end for text in texts]))
 
+    def encoded(self, text: str) -> bytes:
+        """The bytes of a text in the encoding of this output, with stand-ins for what that lacks."""
+        return text.encode(self.encoding, _ESCAPED)
+
     def data(self, data: bytes) -> None:
         """Write bytes as they are. A terminal never gets any."""
         if self.is_terminal:
@@ -99,7 +103,7 @@ class Output:
         return f"{_BOLD}{escape(text)}{_PLAIN}" if bold else escape(text)
 
     def _write(self, text: str) -> None:
-        self._send(text.encode(self._encoding, _ESCAPED))
+        self._send(self.encoded(text))
 
     def _send(self, data: bytes) -> None:
         try:

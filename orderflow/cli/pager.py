@@ -1,5 +1,6 @@
 """Shows long output through the user's pager, as git does; what fits on the screen is simply printed."""
 
+import codecs
 import contextlib
 import io
 import os
@@ -98,7 +99,9 @@ class PagedOutput(Output):
             self._start()
 
     def _start(self) -> None:
-        environ = {"LESS": LESS, "LESSCHARSET": "utf-8", **os.environ}
+        is_utf8 = codecs.lookup(self._out.encoding).name == "utf-8"
+        charset = {"LESSCHARSET": "utf-8"} if is_utf8 else {}  # else less knows it by the locale, as we do
+        environ = {"LESS": LESS, **charset, **os.environ}
         try:
             self._pager = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=environ)
         except OSError:  # there is no such program: print as if there were no pager
@@ -109,7 +112,7 @@ class PagedOutput(Output):
 
     def _give(self, text: str) -> None:
         try:
-            write_all(self._pager.stdin.fileno(), text.encode("utf-8", "backslashreplace"))
+            write_all(self._pager.stdin.fileno(), self._out.encoded(text))
         except OSError as error:
             self.lost = error
             raise ReaderLeft from error

@@ -206,7 +206,8 @@ OBJECT_IDENTITY = re.compile(r"@[0-9a-f]{4,16}\b")
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 HEX_RUN = re.compile(r"\b[0-9a-fA-F]{8,}\b")
 QUOTED = re.compile(
-    r"""(?<!\w)[bBrRuU]?(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|“[^”\n]*”|‘[^’\n]*’|«[^»\n]*»)(?!\w)"""
+    r"""(?<!\w)[bBrRuU]?(?:'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|"""
+    r"""\u201c[^\u201d\n]*\u201d|\u2018[^\u2019\n]*\u2019|\xab[^\xbb\n]*\xbb)(?!\w)"""
 )
 RUN_OF_BLANKS = re.compile(r"#(?:[\s,;:/|'\"]+#)+")
 NORMALISED_LENGTH = 1024

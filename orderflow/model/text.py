@@ -4,7 +4,7 @@ import difflib
 import re
 import unicodedata
 from contextlib import suppress
-from typing import FrozenSet, Optional, Sequence, Set, Tuple
+from typing import FrozenSet, Mapping, Optional, Sequence, Set, Tuple
 
 MOST_MARKS = 4
 """Accents and the like that one character may carry; more of them are drawn over the lines around it."""
@@ -76,11 +76,22 @@ def _code(char: str) -> str:
     return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
+STAND_INS: Mapping[str, str] = dict(zip("…─·▁▂▃▄▅▆▇█", "~--_.:-=+*#"))
+"""What we draw with, and the character of ASCII that takes its place where an encoding lacks it.
+
+Each takes one cell, as what it stands for does, so that no line wraps and no column moves.
+"""
+
+
 def unencodable(error: UnicodeError) -> Tuple[str, int]:
-    """For `codecs.register_error`: characters that an encoding lacks, as `escape` writes them."""
+    """For `codecs.register_error`: characters that an encoding lacks, as `escape` writes them.
+
+    Those that we draw with have a stand-in, also where a record has one of them: nobody can tell them apart.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_code, error.object[error.start : error.end])), error.end
+    lacking = error.object[error.start : error.end]
+    return "".join(STAND_INS.get(char) or _code(char) for char in lacking), error.end
 
 
 def without_passwords(text: str) -> str:

@@ -14,7 +14,9 @@ from typing import Iterator, TextIO, Tuple, Type
 import pytest
 
 from orderflow.cli.output import Notes, Output, ReaderLeft
+from orderflow.dlq.output.listing import sparkline
 from orderflow.exits import CommandError
+from orderflow.model.cells import fit
 from orderflow.model.text import Heading
 
 HOSTILE = "key \x1b[2Jx\nERROR forged\r\u202eb\u2028\u200b\x9b"
@@ -90,6 +92,18 @@ def test_a_character_that_the_output_lacks_is_shown_as_its_code(
         Output(stream).line("10 € 注 ü 😀")
 
     assert (tmp_path / "out").read_bytes() == shown + b"\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
+def test_what_we_draw_keeps_its_width_on_an_output_that_lacks_it(encoding: str, tmp_path: Path) -> None:
+    """Charts, lines and cuts: no line wraps, and columns stay below each other."""
+    lines = [sparkline(range(8)), "── 2026-11-29 UTC ──────", fit("a message that is too long", 12), "██████"]
+    with open(tmp_path / "out", "w", encoding=encoding) as stream:
+        Output(stream).lines(lines)
+
+    shown = (tmp_path / "out").read_text(encoding).splitlines()
+    assert list(map(len, shown)) == list(map(len, lines))
+    assert encoding != "ascii" or shown == ["_.:-=+*#", "-- 2026-11-29 UTC ------", "a message t~", "######"]
 
 
 def test_bytes_are_never_written_to_a_terminal() -> None:

@@ -77,6 +77,18 @@ def test_more_than_a_screen_goes_to_the_pager(tmp_path: Path) -> None:
     assert out.getvalue() == ""
 
 
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("latin-1", b"gr\xfcn \\u6ce8 ##~"), ("ascii", b"gr\\u00fcn \\u6ce8 ##~")]
+)
+def test_a_pager_gets_what_its_terminal_can_show(tmp_path: Path, encoding: str, line: bytes) -> None:
+    """It passes bytes on: those of another encoding would be other characters there."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    with paged(Output(stream), pager(tmp_path)) as shown:
+        shown.lines(["grün 注 ██…"] * 100)
+
+    assert (tmp_path / "paged").read_bytes() == (line + b"\n") * 100
+
+
 def test_a_reader_who_leaves_ends_the_writing() -> None:
     """As at the end of any pipe, and without waiting for what nobody will read."""
 

@@ -61,7 +61,7 @@ def csv_line(letter: Letter) -> str:
     return _csv([cell(value_of(row)) for _, value_of in COLUMNS])
 
 
-_STARTS = "=+\\-@|%＝＋－＠"
+_STARTS = "=+\\-@|%\uff1d\uff0b\uff0d\uff20"
 """What a spreadsheet takes for the beginning of a formula, in the wide forms too."""
 _NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![^,;|\]}\s])"
 _FIRST = re.compile(rf"(?=\s*[\"']*[{_STARTS}])")
