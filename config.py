@@ -29,7 +29,7 @@ from orderflow.cli.values import (
     whole,
     whole_or_unlimited,
 )
-from orderflow.exits import UsageError
+from orderflow.exits import UsageError, fault_of
 from orderflow.kafka import client_properties
 from orderflow.model.text import did_you_mean, plural, quoted
 
@@ -592,12 +592,12 @@ def _given(env: str, layer: _Layer, may_be_file: bool, faults: List[str]) -> Opt
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        faults.append(f"{env}{_FILE} in {layer.label}: cannot read {path}: {_why(error)}")
+        faults.append(f"{env}{_FILE} in {layer.label}: {path}: {_why(error)}")
         return None
 
 
 def _why(error: Exception) -> str:
-    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"
+    return fault_of(error) if isinstance(error, OSError) else "is not UTF-8 text"
 
 
 def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
@@ -652,7 +652,7 @@ def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
     except FileNotFoundError:
         return _Layer(path, values)
     except (OSError, ValueError) as error:
-        faults.append(f"cannot read {path}: {_why(error)}")
+        faults.append(f"{path}: {_why(error)}")
         return _Layer(path, values)
     for binding in bindings:
         if binding.error or (binding.key and binding.value is None):

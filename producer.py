@@ -10,13 +10,14 @@ import argparse
 import contextlib
 import math
 import sys
-from typing import BinaryIO, Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 import config
 from orderflow.avro.codec import OrderDecoder, Schema, SchemaRefused
 from orderflow.avro.order_fields import fields_of
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaRejected, SchemaStore
 from orderflow.cli.arguments import arguments
+from orderflow.cli.given_file import open_given
 from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run, standard_input
@@ -164,15 +165,8 @@ def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]
     elif path == "-":
         yield OrderFile(standard_input().buffer, "stdin", fields_of(schema.parsed))
     else:
-        with _binary(path) as stream:
+        with open_given(path) as stream:
             yield OrderFile(stream, path, fields_of(schema.parsed))
-
-
-def _binary(path: str) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Exit codes, and the errors that end a command with a message instead of a traceback."""
 
-from typing import Sequence
+from typing import Mapping, Sequence, Type
 
 OK = 0
 FAILED = 1
@@ -78,3 +78,19 @@ class Tripped(CommandError):
     """Stopped by the outage brake or a canary."""
 
     exit_code = TRIPPED
+
+
+def fault_of(error: OSError) -> str:
+    """What is wrong with a file, to stand behind its name: `orders.csv: no such file`."""
+    for kind, fault in _FAULTS.items():
+        if isinstance(error, kind):
+            return fault
+    return error.strerror or str(error)
+
+
+_FAULTS: Mapping[Type[OSError], str] = {
+    FileNotFoundError: "no such file",
+    NotADirectoryError: "no such file",
+    IsADirectoryError: "is a folder",
+    PermissionError: "permission denied",
+}

@@ -199,6 +199,17 @@ WRITES_TEXT = {
 }
 """What may touch a stream or a file that is open for writing, and why."""
 
+OPENS_FILES = {
+    "orderflow.cli.given_file": "what a command line names",
+    "orderflow.cli.run": "the null device",
+    "orderflow.consume.watchdog": "the null device",
+    "orderflow.consume.process_figures": "what the system says of this process",
+    "orderflow.produce.undelivered": "a file of its own",
+    "orderflow.avro.schema_store": "schemas, whose files are settings",
+    "config": ".env, and files of secrets",
+}
+"""What may open a file by its name, and which."""
+
 JOINS_LINES = {
     "orderflow.exits": "the text of an error for whoever does not print it",
     "orderflow.cli.log": "a formatter of the standard library returns one text; what it joins is escaped",
@@ -478,6 +489,24 @@ def _called(node: ast.AST) -> str:
     return str(getattr(node.func, "id", getattr(node.func, "attr", "")))
 
 
+def one_opener(modules: Modules) -> List[str]:
+    """What a command line names is opened in one place: all scripts answer alike where it cannot be."""
+    return [
+        f"{module.name} opens a file in line {node.lineno}"
+        for module in modules.values()
+        if module.name not in OPENS_FILES and not module.name.startswith("tools")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and _opens(node)
+    ]
+
+
+def _opens(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Name):
+        return call.func.id == "open"
+    method = getattr(call.func, "attr", "")
+    return method in ("read_text", "read_bytes") or (method == "open" and _owner(call) == "os")
+
+
 def errors_are_made_of_lines(modules: Modules) -> List[str]:
     """Each line of an expected failure is an argument: a line break within one is data, and shown as such."""
     return [
@@ -563,6 +592,7 @@ RULES: List[Rule] = [
     one_reader_of_the_environment,
     one_reader_of_headers,
     one_way_out,
+    one_opener,
     errors_are_made_of_lines,
     every_file_says_what_it_is,
     no_head_lists_its_users,
@@ -649,6 +679,8 @@ def test_the_project_is_there() -> None:
         (one_way_out, "orderflow/dlq/desk.py", "def say(out):\n    out.write('sent')"),
         (one_way_out, "orderflow/dlq/verbs/list.py", "import sys\nout = sys.stdout"),
         (one_way_out, "orderflow/dlq/output/listing.py", "BOLD = '\\x1b[1m'"),
+        (one_opener, "producer.py", "def f(path):\n    return open(path, 'rb')"),
+        (one_opener, "orderflow/dlq/verbs/list.py", "text = Path('x').read_text()"),
         (errors_are_made_of_lines, "producer.py", "def told(lines):\n    return '\\n'.join(lines)"),
         (errors_are_made_of_lines, "consumer.py", "CommandError(f'{one}\\n{other}')"),
         (errors_are_made_of_lines, "orderflow/kafka/topics.py", "exits.Refused('\\n'.join(lines))"),

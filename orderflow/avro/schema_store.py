@@ -10,6 +10,7 @@ from orderflow.avro.codec import OrderEncoder, SchemaRef, confluent_prefix, sing
 from orderflow.avro.registry import Registry, RegistryConfig, RegistryMisconfigured, SchemaRejected
 from orderflow.avro.schema import Schema, SchemaRefused, load_schema
 from orderflow.errors import Undecodable, UnknownSchema
+from orderflow.exits import fault_of
 
 __all__ = [
     "Registry",
@@ -132,7 +133,7 @@ def load_file(path: Path) -> StoredSchema:
     try:
         return StoredSchema(path.name, load_schema(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
-        raise SchemaRefused(f"{path}: cannot read this schema: {error.strerror}") from None
+        raise SchemaRefused(f"{path}: {fault_of(error)}") from None
     except UnicodeDecodeError:
         raise SchemaRefused(f"{path}: the schema is not UTF-8 text") from None
     except SchemaRefused as error:

@@ -7,25 +7,28 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Iterable, Optional, TextIO, Type
 
-from orderflow.exits import CommandError
+from orderflow.exits import CommandError, UsageError, fault_of
 
 
 class PrivateFile:
     """A new file under a name that the user typed. It gets that name once it is complete.
 
     Until then it has another one beside it. So what a full disk or a kill has cut short is neither taken for
-    the whole nor in the way of the next try. Raises CommandError, then and for a name that exists.
+    the whole nor in the way of the next try. Raises CommandError then, and UsageError at once for a name that
+    exists or where nothing can be created.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         if os.path.lexists(path):
-            raise self._taken()
+            raise UsageError(self._taken)
         folder, name = os.path.split(path)
         try:
             descriptor, self._part = tempfile.mkstemp(".part", f"{name}.", folder or os.curdir)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"{path}: no such folder") from error
         except OSError as error:
-            raise self._failure(error) from error
+            raise UsageError(f"{path}: cannot be created: {fault_of(error)}") from error
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
         self._remove = weakref.finalize(self, _remove, self._file, self._part)
 
@@ -55,7 +58,7 @@ class PrivateFile:
             self._file.flush()
             _give_name(self._part, self.path)
         except FileExistsError as error:
-            raise self._taken() from error
+            raise CommandError(self._taken) from error
         except OSError as error:
             raise self._failure(error) from error
         finally:
@@ -65,11 +68,17 @@ class PrivateFile:
         """Leave nothing behind but what was kept."""
         self._remove()
 
-    def _taken(self) -> CommandError:
-        return CommandError(f"{self.path} already exists and is not overwritten: choose another name")
+    @property
+    def _taken(self) -> str:
+        return f"{self.path}: already exists and is not overwritten; choose another name"
 
     def _failure(self, error: OSError) -> CommandError:
         return CommandError(f"cannot write {self.path}: {error.strerror}; nothing of it was kept")
+
+
+def require_new(path: str) -> None:
+    """Return if such a file can be begun: asked first, nothing is read in vain. Raises UsageError."""
+    PrivateFile(path).discard()
 
 
 def write_private(path: str, text: str) -> None:

@@ -197,6 +197,8 @@ def let_own_modules_win(source: str) -> None:
 
 
 def _module(source: str, wanted: str) -> Any:
+    if source.endswith(".py") and not Path(source).is_file():
+        raise HandlerUnusable(f"{wanted} cannot be loaded: {source}: no such file")
     try:
         return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except (Exception, SystemExit) as error:
@@ -212,8 +214,6 @@ def unusable(what: str, error: BaseException) -> HandlerUnusable:
 
 
 def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
     # A handler in queue.py or config.py must not replace the module of that name.
     name = f"handler_{path.stem}" if path.stem in sys.modules else path.stem
     spec = importlib.util.spec_from_file_location(name, path)

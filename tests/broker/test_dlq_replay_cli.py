@@ -145,7 +145,7 @@ def assert_again_refused(desk: Desk, run: Run) -> None:
         (("--all", "--yes", "--set", "quantity=one"), 2, "is no JSON"),
         (("--all", "--yes", "--set", 'order_id=""'), 4, "none of the 3 chosen may be replayed"),
         (("--all", "--plan-out", "x"), 2, "belongs to --dry-run"),
-        (("--plan", "none.plan", "--yes"), 1, "cannot read the plan"),
+        (("--plan", "none.plan", "--yes"), 2, "none.plan: no such file"),
         (("--plan", "none.plan", "--all"), 2, "--plan says what is sent"),
         (("--resume", "2020", "--yes"), 1, "there is no job 2020"),
         (("-p", "7", "--yes"), 1, "has no partition 7"),
@@ -253,7 +253,7 @@ def test_a_plan_is_carried_out_as_it_was_reviewed(make: Callable[..., Desk]) -> 
 
     assert written.code == 0, written.err
     assert stat.S_IMODE(plan.stat().st_mode) == 0o600
-    assert (again.code, "already exists" in again.err) == (1, True)
+    assert (again.code, "already exists" in again.err) == (2, True)
     assert run.code == 0, run.err
     assert dict(desk.sent_from()) == {"0:0": 1, "0:1": 1, "0:2": 1}
     drifted = desk.run("replay", "--plan", "p.plan", *FAST)

@@ -164,7 +164,7 @@ def test_a_file_that_is_not_text_is_a_fault(tmp_path: Path, content: bytes) -> N
     path = tmp_path / ".env"
     path.write_bytes(content)
 
-    assert faults({}, str(path)) == [f"cannot read {path}: it is not UTF-8 text"]
+    assert faults({}, str(path)) == [f"{path}: is not UTF-8 text"]
 
 
 def test_topics_must_differ() -> None:
@@ -286,7 +286,7 @@ def test_a_secret_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Pa
     missing = tmp_path / "nothing"
 
     assert faults({"KAFKA_SASL_PASSWORD_FILE": str(missing)}) == [
-        f"KAFKA_SASL_PASSWORD_FILE in the environment: cannot read {missing}: No such file or directory"
+        f"KAFKA_SASL_PASSWORD_FILE in the environment: {missing}: no such file"
     ]
 
 

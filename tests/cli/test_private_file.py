@@ -94,5 +94,5 @@ def test_no_file_is_ever_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="No such file or directory"):
+    with pytest.raises(CommandError, match="no such folder"):
         PrivateFile(str(tmp_path / "no" / "x"))

@@ -5,15 +5,17 @@ seal over the lines before. A file that was edited or cut is refused.
 """
 
 import hashlib
+import io
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
+from orderflow.cli.given_file import open_given
 from orderflow.cli.private_file import PrivateFile
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.judge import Verdict, digest
 from orderflow.dlq.replay.request import Request, from_json, to_json
 from orderflow.dlq.selection import Selection
-from orderflow.exits import CommandError, Refused
+from orderflow.exits import CommandError, Refused, fault_of
 from orderflow.model.json_text import read_json
 from orderflow.model.records import Place, read_position
 
@@ -68,12 +70,10 @@ class Plan(NamedTuple):
 def read_plan(path: str) -> Plan:
     """The plan in a file. Raises Refused for one that was edited, cut, or is none."""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"cannot read the plan {path}: {error}") from error
-    try:
-        return _plan(path, lines)
+        with io.TextIOWrapper(open_given(path), encoding="utf-8") as file:
+            return _plan(path, file.readlines())
+    except OSError as error:  # while it is read
+        raise CommandError(f"{path}: {fault_of(error)}") from error
     except (LookupError, TypeError, ValueError) as error:
         raise Refused(f"nothing was sent: {path} is not a plan as --plan-out wrote it") from error
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Callable, NamedTuple, Optional, Union
 
 from orderflow.cli.output import Output
-from orderflow.cli.private_file import PrivateFile
+from orderflow.cli.private_file import PrivateFile, require_new
 from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
@@ -51,6 +51,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         with Topic(desk) as topic:
             _write(desk, topic, selection, form, desk.out, sums)
     else:
+        require_new(args.file)
         with Topic(desk) as topic, PrivateFile(args.file) as file:
             number = _write(desk, topic, selection, form, file, sums)
             if desk.signals.requested:

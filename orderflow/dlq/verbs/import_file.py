@@ -8,6 +8,7 @@ import tempfile
 from array import array
 from typing import Iterator, List, NamedTuple, Optional, TextIO, Tuple
 
+from orderflow.cli.given_file import open_given
 from orderflow.cli.run import standard_input
 from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.dating import Dating, dating_of
@@ -112,11 +113,7 @@ def _opened(path: str) -> Iterator[TextIO]:
                 raise CommandError(f"cannot keep what comes from stdin: {error.strerror}") from error
             yield io.TextIOWrapper(copy, encoding="utf-8", newline="")
         return
-    try:
-        file = open(path, encoding="utf-8", newline="")  # noqa: SIM115 - closed below, once it could be opened
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from error
-    with file:
+    with io.TextIOWrapper(open_given(path), encoding="utf-8", newline="") as file:
         yield file
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional
 
+from orderflow.cli.private_file import require_new
 from orderflow.dlq.audit import States
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
@@ -40,6 +41,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     request = request_of(desk, args)
     selection = selection_of(desk, request)
     refuse_everything(selection, args, "replay")
+    if args.plan_out:
+        require_new(args.plan_out)
     with Bench(desk, request, _states(desk)) as bench:
         for place in request.positions:
             bench.topic.at(*place)

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Counter as CounterOf
 from typing import Dict, Iterator, List, Optional, Sequence
 
-from orderflow.cli.private_file import write_private
+from orderflow.cli.private_file import require_new, write_private
 from orderflow.dlq import sum_flags
 from orderflow.dlq.audit_topic import History
 from orderflow.dlq.desk import Desk, now_ms
@@ -36,6 +36,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """Read everything that is selected, in whatever state it is, and write the page."""
     selection, sums = selected(desk, args), sum_flags.sums_of(desk, args)
     groups, totals = Groups(desk.mask), Unresolved()
+    require_new(args.file)
     desk.require_kafka()
     warn_of_policies(desk)
     notes: List[str] = []
