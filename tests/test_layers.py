@@ -196,6 +196,7 @@ WRITES_TEXT = {
     "orderflow.supervise.output": "passes on what other processes have written, their handlers above all",
     "orderflow.cli.private_file": "a file of its own",
     "orderflow.avro.encoder": "bytes in memory",
+    "orderflow.dlq.watch.keyboard": "the live screen's terminal, which Textual writes to",
 }
 """What may touch a stream or a file that is open for writing, and why."""
 
