@@ -68,7 +68,11 @@ def frame_of(error: BaseException, roots: Sequence[BaseException]) -> Optional[s
     An installed package counts only where no frame of the handler's own code is left: of two failing calls
     of one database driver, it is the callers that tell them apart.
     """
-    return next(filter(None, map(_innermost, (*roots, error))), None)
+    for one in roots:
+        frame = _innermost(one)
+        if frame:
+            return frame
+    return None if roots[-1] is error else _innermost(error)
 
 
 def frame_in(frame: FrameType) -> Optional[str]:

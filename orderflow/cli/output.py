@@ -9,6 +9,7 @@ import codecs
 import os
 import select
 from contextlib import suppress
+from functools import partial
 from typing import Callable, Iterable, Optional, Sequence, TextIO, Union
 
 from orderflow.cli.script_events import NAMED, line_of
@@ -197,7 +198,7 @@ def _sender(stream: TextIO) -> Callable[[bytes], None]:
         return lambda data: _send_text(stream, data)
     with suppress(OSError, ValueError):
         stream.flush()
-    return lambda data: write_all(descriptor, data)
+    return partial(write_all, descriptor)
 
 
 def descriptor_of(stream: TextIO) -> Optional[int]:
@@ -228,9 +229,12 @@ def _closed(data: bytes) -> None:
 
 def write_all(descriptor: int, data: Union[bytes, memoryview]) -> None:
     """Write everything, or raise OSError."""
-    left = memoryview(data)
+    left: Union[bytes, memoryview] = data
     while left:
         try:
-            left = left[os.write(descriptor, left) :]
+            written = os.write(descriptor, left)
+            if written == len(left):
+                return
+            left = memoryview(left)[written:]
         except BlockingIOError:  # another process that shares the pipe or terminal made it non-blocking
             select.select((), (descriptor,), ())

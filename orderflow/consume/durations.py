@@ -6,7 +6,7 @@ Plain numbers, written by the thread that measures. Whoever shows them takes a c
 from bisect import bisect_left
 from typing import Dict, List, Optional
 
-from orderflow.errors import RegistryUnavailable, RetryLater, is_a, is_permanent
+from orderflow.errors import OrderError, RegistryUnavailable, RetryLater, is_a, is_permanent
 from orderflow.model.metric import BOUNDS_S, Histogram
 
 SUCCEEDED, FAILED, REJECTED, POSTPONED = "succeeded", "failed", "rejected", "postponed"
@@ -99,8 +99,8 @@ class Lap:
 
 def outcome_of(error: BaseException) -> Optional[str]:
     """The outcome of a call that raised this; None if the handler was not called for lack of a schema."""
-    if is_a(error, RegistryUnavailable):
-        return None
+    if not is_a(error, OrderError):
+        return None if is_a(error, RegistryUnavailable) else FAILED
     if is_a(error, RetryLater):
         return POSTPONED
     return REJECTED if is_permanent(error) else FAILED

@@ -53,7 +53,7 @@ def _at(failure: Failure) -> str:
 
 
 def _key(key: Optional[bytes]) -> str:
-    return shown_key(readable(key))
+    return "none" if key is None else _shortened(key.decode("utf-8", "backslashreplace"))
 
 
 def shown_key(key: Optional[str]) -> str:
