@@ -168,7 +168,7 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     so that a `Failure` is what it says.
     """
     stack = _stack(error) if with_stack else None
-    name, message = class_name(error), _text(error)
+    name, message = class_name_of(type(error)), as_text(error)
     if not is_a(error, OrderError):
         frame, causes = _origin(error)
         return Failure("process.failed", "process", name, message, True, None, stack, False, frame, causes)
@@ -218,7 +218,7 @@ def _origin(error: BaseException) -> Tuple[Optional[str], Tuple[Cause, ...]]:
     frame = frame_of(error, roots)
     if roots[0] is error:
         return frame, ()
-    return frame, tuple(Cause(class_name(root), _text(root)[:MOST_OF_A_CAUSE]) for root in roots)
+    return frame, tuple(Cause(class_name(root), as_text(root)[:MOST_OF_A_CAUSE]) for root in roots)
 
 
 def is_permanent(error: BaseException) -> bool:
@@ -235,11 +235,7 @@ def _is_false(given: object) -> bool:
 
 def text_of(error: BaseException) -> str:
     """An error's class and text in one line."""
-    return f"{class_name(error)}: {_text(error)}"
-
-
-def _text(error: BaseException) -> str:
-    return as_text(error)
+    return f"{class_name(error)}: {as_text(error)}"
 
 
 def as_text(given: object) -> str:

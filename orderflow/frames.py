@@ -104,7 +104,9 @@ def _innermost(error: BaseException) -> Optional[str]:
 
 
 def _told(frame: FrameType, line: Optional[int]) -> str:
-    return f"{path_of(frame)}:{line or 0} in {frame.f_code.co_name}"[:LONGEST]
+    code = frame.f_code
+    path = _path(code.co_filename, frame.f_globals.get("__name__"))
+    return f"{path}:{line or 0} in {code.co_name}"[:LONGEST]
 
 
 def is_passed_over(frame: FrameType) -> bool:

@@ -39,7 +39,8 @@ class Log:
         self._lines = JsonLines() if form == JSON else TextLines("%H:%M:%S" if is_terminal else None)
         self._handler = LineHandler(note, self._lines)
         self._least = NUMBERS[level]
-        self._taken = frozenset(word for word in WORD_LEVELS if NUMBERS[WORD_LEVELS[word]] >= self._least)
+        self.taken = frozenset(word for word in WORD_LEVELS if NUMBERS[WORD_LEVELS[word]] >= self._least)
+        """The severities that are logged, of WORD_LEVELS."""
 
     def begin(self) -> None:
         """From now on, what anybody logs in this process comes out here."""
@@ -52,12 +53,8 @@ class Log:
 
     def add(self, entry: LogEntry) -> None:
         """Log an entry. It needs no record of the standard library, which would take longer than the rest."""
-        if self.takes(entry.word):
-            self._handler.put(self.line_of(entry))
-
-    def takes(self, word: str) -> bool:
-        """Whether entries of this severity, one of WORD_LEVELS, are logged at all."""
-        return word in self._taken
+        if entry.word in self.taken:
+            self._handler.put(self._lines.of(entry, time.time()))
 
     def line_of(self, entry: LogEntry) -> str:
         """Its line or lines."""

@@ -150,7 +150,7 @@ class Notes(Output):
 
     def written(self, line: str) -> None:
         """A line of a log, which has its form already."""
-        self._write(escape(line) + "\n")
+        self._send(self.encoded(escape(line) + "\n"))
 
     def _told(self, event: str, **fields: object) -> str:
         line = without_passwords(line_of(event, **fields))

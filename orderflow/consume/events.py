@@ -44,7 +44,7 @@ def _why(failure: Failure) -> str:
     message = _shortened(failure.message)
     if failure.stage != "process":
         return f"{failure.reason}: {message}"
-    cause = f", caused by {_shortened(failure.cause)}" if failure.cause else ""
+    cause = f", caused by {_shortened(failure.cause or '')}" if failure.causes else ""
     return f"{failure.reason}: {failure.error_class}: {message}{cause}{_at(failure)}"
 
 

@@ -37,10 +37,10 @@ class RunLog:
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
-        if self._log.takes(ALL[event].severity):
+        if ALL[event].severity in self._log.taken:
             self._log.add(entry_of(event, fields, self._for_machines))
 
     def interject(self, event: str, **fields: Any) -> None:
         """Write an event without ever waiting for whoever reads the log, or for who else writes to it."""
-        if self._log.takes(ALL[event].severity):
+        if ALL[event].severity in self._log.taken:
             self._err.interject_line(self._log.line_of(entry_of(event, fields, self._for_machines)))
