@@ -44,5 +44,5 @@ def test_the_list_of_a_topic_that_was_deleted_loses_no_order_of_the_new_one(shop
     assert left.text.startswith("of1@")
     assert "was written for another topic of this name" in waiting.out
     assert finished.code == 0
-    assert "all 12 offsets from 0 to the end are called" in finished.err
+    assert "every order from offset 0 to the end is called (12 offsets)" in finished.err
     assert {call.key for call in made.calls()} >= {order_id for order_id, _ in rows(12, prefix="B")}
