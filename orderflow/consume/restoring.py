@@ -21,6 +21,7 @@ from orderflow.consume.paged_commits import Complete, PagedCommits
 from orderflow.consume.pages import LedgerTopic, Pages, Written
 from orderflow.consume.partition import Partition
 from orderflow.consume.reading_back import Recovery
+from orderflow.consume.seeking import Seeking
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import Outcome, SessionLost
 from orderflow.consume.waiting_bytes import WaitingBytes
@@ -115,6 +116,7 @@ class Restoration:
         self._beyond_end: Dict[int, int] = {}
         self._retry_at_s = 0.0
         self._failing = Failing(world.clock, world.report)
+        self._seeking = Seeking(world.clock)
 
     @property
     def reads_back(self) -> bool:
@@ -158,6 +160,7 @@ class Restoration:
         except KafkaException as error:
             # Wait as long as this may have blocked, or the ready partitions would starve.
             self._delay(COMMITTED_TIMEOUT_S, why_delayed(error.args[0]))
+            self._seeking.refused(error.args[0])
 
     def _delay(self, delay_s: float, detail: str) -> None:
         self._retry_at_s = self._world.clock() + delay_s
@@ -285,6 +288,7 @@ class Restoration:
         if not self._commit_open(partition):
             return False
         self._session.resume_at(number, ledger.next)
+        self._seeking.succeeded()
         for offset, more in coming.missing().items():
             ledger.touch()  # the next commit must not name a list that still has it
             self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)

@@ -507,8 +507,11 @@ def missing_rights(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) 
 
 
 def _unseen(name: str, error: KafkaError) -> CommandError:
-    """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists."""
-    if is_passing(error):
+    """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists.
+
+    A topic that was created a moment ago is not known to every node yet (seen with three busy ones).
+    """
+    if is_passing(error) or error.code() in refusals.NO_SUCH_TOPIC:
         return NotReady(f"cannot look at topic {name} now: {error.str()}")
     denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     hint = f"; if it is there, the right READ or WRITE on topic {name} is missing" if denied else ""
