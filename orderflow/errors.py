@@ -168,7 +168,7 @@ def describe(error: BaseException, with_stack: bool = False) -> Failure:
     so that a `Failure` is what it says.
     """
     stack = _stack(error) if with_stack else None
-    name, message = class_name_of(type(error)), as_text(error)
+    name, message = class_name(error), as_text(error)
     if not is_a(error, OrderError):
         frame, causes = _origin(error)
         return Failure("process.failed", "process", name, message, True, None, stack, False, frame, causes)

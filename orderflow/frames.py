@@ -68,11 +68,7 @@ def frame_of(error: BaseException, roots: Sequence[BaseException]) -> Optional[s
     An installed package counts only where no frame of the handler's own code is left: of two failing calls
     of one database driver, it is the callers that tell them apart.
     """
-    for one in roots:
-        frame = _innermost(one)
-        if frame:
-            return frame
-    return None if roots[-1] is error else _innermost(error)
+    return next(filter(None, map(_innermost, (*roots, error))), None)
 
 
 def frame_in(frame: FrameType) -> Optional[str]:
@@ -104,9 +100,7 @@ def _innermost(error: BaseException) -> Optional[str]:
 
 
 def _told(frame: FrameType, line: Optional[int]) -> str:
-    code = frame.f_code
-    path = _path(code.co_filename, frame.f_globals.get("__name__"))
-    return f"{path}:{line or 0} in {code.co_name}"[:LONGEST]
+    return f"{path_of(frame)}:{line or 0} in {frame.f_code.co_name}"[:LONGEST]
 
 
 def is_passed_over(frame: FrameType) -> bool:

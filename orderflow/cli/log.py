@@ -54,7 +54,7 @@ class Log:
     def add(self, entry: LogEntry) -> None:
         """Log an entry. It needs no record of the standard library, which would take longer than the rest."""
         if entry.word in self.taken:
-            self._handler.put(self._lines.of(entry, time.time()))
+            self._handler.put(self.line_of(entry))
 
     def line_of(self, entry: LogEntry) -> str:
         """Its line or lines."""
@@ -82,8 +82,6 @@ class LineHandler(logging.Handler):
     def __init__(self, note: Callable[[str], None], formatter: logging.Formatter) -> None:
         super().__init__()
         self._note = note
-        self._turn = threading.RLock()
-        """Its own, since taking the standard library's takes two calls more a line."""
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -99,11 +97,12 @@ class LineHandler(logging.Handler):
 
     def put(self, line: str) -> None:
         """Write a line, while no other thread does."""
-        with self._turn:
-            if "\n" not in line:
-                return self._note(line)
+        self.acquire()  # its own lock, which a forked child gets anew
+        try:
             for one in line.split("\n"):
                 self._note(one)
+        finally:
+            self.release()
 
 
 def _unshowable(record: logging.LogRecord, error: Exception) -> str:

@@ -150,7 +150,7 @@ class Notes(Output):
 
     def written(self, line: str) -> None:
         """A line of a log, which has its form already."""
-        self._send(self.encoded(escape(line) + "\n"))
+        self._write(escape(line) + "\n")
 
     def _told(self, event: str, **fields: object) -> str:
         line = without_passwords(line_of(event, **fields))
@@ -229,12 +229,9 @@ def _closed(data: bytes) -> None:
 
 def write_all(descriptor: int, data: Union[bytes, memoryview]) -> None:
     """Write everything, or raise OSError."""
-    left: Union[bytes, memoryview] = data
+    left = memoryview(data)
     while left:
         try:
-            written = os.write(descriptor, left)
-            if written == len(left):
-                return
-            left = memoryview(left)[written:]
+            left = left[os.write(descriptor, left) :]
         except BlockingIOError:  # another process that shares the pipe or terminal made it non-blocking
             select.select((), (descriptor,), ())

@@ -77,8 +77,7 @@ class StatusLine:
     def written(self, line: str) -> None:
         """Write a line of a log above it, which has its form already."""
         with self._lock:
-            if self._shown is not None:
-                self.clear()
+            self.clear()
             self._err.written(line)
 
     def clear(self) -> None:
