@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -477,10 +477,11 @@ class Parts:
 
     def _sending(self) -> Sending:
         settings = self.settings
-        self._report_compaction(settings.dlq_topic)
+        of_dead_letters = topics.settings_of(self.conf, settings.dlq_topic)
+        self._report_compaction(settings.dlq_topic, of_dead_letters.get("cleanup.policy"))
         outbox = Outbox(
             settings.dlq_topic,
-            self._max_bytes(settings.dlq_topic) or DEFAULT_MAX_BYTES,
+            _record_limit(of_dead_letters) or DEFAULT_MAX_BYTES,
             partitions=lambda: self.dead_letters.partitions,
         )
         max_result_bytes = self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES
@@ -491,9 +492,8 @@ class Parts:
         targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of, chosen.needs_key)
         return Sending(outbox, Destination(targets, settings.consumer_group, self.client))
 
-    def _report_compaction(self, topic: str) -> None:
+    def _report_compaction(self, topic: str, policy: Optional[str]) -> None:
         """Say so if dead letters would get lost by compaction."""
-        policy = self._cleanup_policy(topic)
         if policy is not None and "compact" in policy:
             self.report("dead_letters_compacted", topic=topic, policy=policy)
 
@@ -546,12 +546,17 @@ class Parts:
 
     def _max_bytes(self, topic: Optional[str]) -> Optional[int]:
         """The largest record a topic accepts, or None if its settings may not be read."""
-        limit = None if topic is None else topics.max_message_bytes(self.conf, topic)
-        return None if limit is None else limit - BATCH_FRAME_BYTES
+        return None if topic is None else _record_limit(topics.settings_of(self.conf, topic))
 
     def _cleanup_policy(self, topic: str) -> Optional[str]:
         """What becomes of a topic's old records, or None if its settings may not be read."""
         return topics.settings_of(self.conf, topic).get("cleanup.policy")
+
+
+def _record_limit(found: Mapping[str, str]) -> Optional[int]:
+    """The largest record that a topic of these settings accepts; None if they may not be read."""
+    limit = topics.numbers_of(found).get("max.message.bytes")
+    return None if limit is None else limit - BATCH_FRAME_BYTES
 
 
 def _policy(settings: config.Settings) -> Policy:

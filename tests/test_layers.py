@@ -9,7 +9,7 @@ import io
 import tokenize
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -424,13 +424,18 @@ def private_names_stay_at_home(modules: Modules) -> List[str]:
     ]
 
 
+def _nodes(modules: Modules, may: Collection[str]) -> Iterator[Tuple[Module, ast.AST]]:
+    """All code but that of the tools, and of the modules that may do it."""
+    for module in modules.values():
+        if module.name not in may and not module.name.startswith("tools"):
+            yield from ((module, node) for node in ast.walk(module.tree))
+
+
 def one_reader_of_the_environment(modules: Modules) -> List[str]:
     """Only config.py reads settings from the environment."""
     return [
         f"{module.name} reads the environment in line {node.lineno}"
-        for module in modules.values()
-        if module.name not in READS_ENVIRONMENT and not module.name.startswith("tools")
-        for node in ast.walk(module.tree)
+        for module, node in _nodes(modules, READS_ENVIRONMENT)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     ]
 
@@ -457,9 +462,7 @@ def one_way_out(modules: Modules) -> List[str]:
     """Text reaches a terminal through cli.output only, and what could control it is shown instead."""
     return [
         f"{module.name} {fault} in line {node.lineno}"
-        for module in modules.values()
-        if module.name not in WRITES_TEXT and not module.name.startswith("tools")
-        for node in ast.walk(module.tree)
+        for module, node in _nodes(modules, WRITES_TEXT)
         for fault in [_way_around(node)]
         if fault and isinstance(node, ast.expr)
     ]
@@ -494,9 +497,7 @@ def one_opener(modules: Modules) -> List[str]:
     """What a command line names is opened in one place: all scripts answer alike where it cannot be."""
     return [
         f"{module.name} opens a file in line {node.lineno}"
-        for module in modules.values()
-        if module.name not in OPENS_FILES and not module.name.startswith("tools")
-        for node in ast.walk(module.tree)
+        for module, node in _nodes(modules, OPENS_FILES)
         if isinstance(node, ast.Call) and _opens(node)
     ]
 
@@ -512,9 +513,7 @@ def errors_are_made_of_lines(modules: Modules) -> List[str]:
     """Each line of an expected failure is an argument: a line break within one is data, and shown as such."""
     return [
         f"{module.name} makes one text of several lines in line {call.lineno}"
-        for module in modules.values()
-        if module.name not in JOINS_LINES and not module.name.startswith("tools")
-        for call in ast.walk(module.tree)
+        for module, call in _nodes(modules, JOINS_LINES)
         if isinstance(call, ast.Call)
         for part in ast.walk(call.func if _called(call) == "join" else call)
         if _called(call) in EXPECTED_FAILURES | {"join"}

@@ -10,7 +10,7 @@ from orderflow.errors import Failure
 from orderflow.model.command import RETRY_NOW
 from orderflow.model.log_entry import Event
 from orderflow.model.records import Message, Record
-from orderflow.model.text import listed, plural
+from orderflow.model.text import listed, named, plural
 
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
@@ -44,7 +44,7 @@ def _why(failure: Failure) -> str:
     message = _shortened(failure.message)
     if failure.stage != "process":
         return f"{failure.reason}: {message}"
-    cause = f", caused by {_shortened(failure.cause or '')}" if failure.causes else ""
+    cause = f", caused by {_shortened(failure.cause)}" if failure.cause else ""
     return f"{failure.reason}: {failure.error_class}: {message}{cause}{_at(failure)}"
 
 
@@ -53,7 +53,7 @@ def _at(failure: Failure) -> str:
 
 
 def _key(key: Optional[bytes]) -> str:
-    return "none" if key is None else _shortened(key.decode("utf-8", "backslashreplace"))
+    return shown_key(readable(key))
 
 
 def shown_key(key: Optional[str]) -> str:
@@ -71,7 +71,7 @@ def _shortened(text: str) -> str:
 
 
 def _partitions(numbers: Sequence[int]) -> str:
-    return f"partition{'' if len(numbers) == 1 else 's'} {listed([*map(str, numbers)], MOST_PARTITIONS)}"
+    return named("partition", [*map(str, numbers)], MOST_PARTITIONS)
 
 
 def _waiting_lost(partition: int, offset: int, more: bool) -> str:

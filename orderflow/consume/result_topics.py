@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, TypeVar
 
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES
 from orderflow.errors import TopicUnusable
@@ -24,6 +24,9 @@ class _Known(NamedTuple):
 class _Compacted(NamedTuple):
     is_so: bool
     until_s: float
+
+
+_Found = TypeVar("_Found", _Known, _Compacted)
 
 
 class ResultTopics:
@@ -56,41 +59,32 @@ class ResultTopics:
 
     def limit_of(self, topic: str) -> int:
         """The largest record that the topic accepts. Raises TopicUnusable."""
-        known = self._known.get(topic)
-        if known is None or known.until_s <= self._clock():
-            with self._lock:
-                known = self._look(topic)
+        known = self._kept(self._known, topic, self._asked)
         if known.fault is not None:
             raise TopicUnusable(str(known.fault), known.fault.reason)
         return known.max_bytes
 
     def needs_key(self, topic: str) -> bool:
         """Whether the topic is compacted, and so refuses records without a key. No, if that is not known."""
-        known = self._compacted.get(topic)
-        if known is None or known.until_s <= self._clock():
-            with self._lock:
-                known = self._look_for_compaction(topic)
-        return known.is_so
+        return self._kept(self._compacted, topic, self._look_for_compaction).is_so
 
     def _look_for_compaction(self, topic: str) -> "_Compacted":
-        known = self._compacted.get(topic)
-        if known is not None and known.until_s > self._clock():  # another thread was quicker
-            return known
-        if len(self._compacted) >= MOST_KNOWN:
-            self._compacted.clear()
         policy = self._cleanup_policy(topic)
         until_s = self._clock() + ASK_RIGHT_AGAIN_S if policy is None else float("inf")
-        known = self._compacted[topic] = _Compacted("compact" in (policy or ""), until_s)
-        return known
+        return _Compacted("compact" in (policy or ""), until_s)
 
-    def _look(self, topic: str) -> _Known:
-        known = self._known.get(topic)
-        if known is not None and known.until_s > self._clock():  # another thread was quicker
-            return known
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        known = self._known[topic] = self._asked(topic)
-        return known
+    def _kept(self, known: Dict[str, _Found], topic: str, ask: Callable[[str], _Found]) -> _Found:
+        """What is known of a topic, asked for if it is not, or no longer."""
+        found = known.get(topic)
+        if found is not None and found.until_s > self._clock():
+            return found
+        with self._lock:
+            found = known.get(topic)
+            if found is None or found.until_s <= self._clock():  # else another thread was quicker
+                if len(known) >= MOST_KNOWN:
+                    known.clear()
+                found = known[topic] = ask(topic)
+        return found
 
     def _asked(self, topic: str) -> _Known:
         again_s = self._clock() + ASK_AGAIN_S

@@ -12,7 +12,7 @@ from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
 from orderflow.kafka.client_properties import without_membership
-from orderflow.kafka.refusals import MOVING, missing_right
+from orderflow.kafka.refusals import MOVING, ask_again, missing_right
 from orderflow.model.records import Outgoing
 
 WAIT_S = 0.1
@@ -203,10 +203,4 @@ def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]
 def _committed(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
     """The committed offsets; retried while the group's coordinator is moving."""
     until_s = time.monotonic() + BEGIN_TIMEOUT_S
-    while True:
-        try:
-            return consumer.committed(asked, timeout=BEGIN_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in MOVING or time.monotonic() > until_s:
-                raise
-            time.sleep(0.2)
+    return ask_again(lambda: consumer.committed(asked, timeout=BEGIN_TIMEOUT_S), MOVING, until_s)

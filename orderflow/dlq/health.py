@@ -5,7 +5,7 @@ from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 
 from orderflow.exits import FAILED, OK, TRIPPED
 from orderflow.model.commit_metadata import Commit
-from orderflow.model.text import listed, plural
+from orderflow.model.text import named, plural
 from orderflow.model.time_spans import write_span
 
 SILENT_MS = 60_000
@@ -210,9 +210,7 @@ def _by_topic(copies: Iterable[Copies]) -> Iterator[Tuple[str, List[Copies]]]:
 
 
 def _named(copies: Sequence[Copies]) -> str:
-    """`partition 2`, `partitions 0, 1 and 3 more`."""
-    numbers = listed([str(one.partition) for one in copies], MOST_NAMED)
-    return f"partition{'' if len(copies) == 1 else 's'} {numbers}"
+    return named("partition", [str(one.partition) for one in copies], MOST_NAMED)
 
 
 def _fewest(copies: Sequence[Copies]) -> str:

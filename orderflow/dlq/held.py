@@ -10,7 +10,7 @@ from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, LedgerPages, is_of_another_topic, read_with
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
-from orderflow.kafka.refusals import MOVING
+from orderflow.kafka.refusals import MOVING, ask_again
 from orderflow.kafka.topics import topic_id
 from orderflow.model.commit_metadata import Commit
 
@@ -81,13 +81,7 @@ class Commits:
     def _ask(self, asked: List[TopicPartition]) -> Any:
         """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
         until_s = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                return self._consumer.committed(asked, TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() not in MOVING or time.monotonic() > until_s:
-                    raise
-                time.sleep(0.2)
+        return ask_again(lambda: self._consumer.committed(asked, TIMEOUT_S), MOVING, until_s)
 
     def _with_pages(self, committed: Mapping[int, Tuple[Optional[int], str]]) -> Dict[int, Optional[Commit]]:
         try:

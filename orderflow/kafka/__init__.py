@@ -4,6 +4,6 @@ To read: topics (whether Kafka answers, and the topics are there), positions and
 without a group), log_ends (where a topic ends, whether or not it is read), group_view (what a group has done
 of a topic), transactions (all of it or nothing, one sender at a time), client_properties (what users may
 set), ledger_pages (lists of what waits), command_reader (what operators ask of it), plain_sending (a few
-records, outside of transactions), refusals (what a failed connection says), trace_context (OpenTelemetry,
-where it is used).
+records, outside of transactions), refusals (what a failed connection says, and asking again while it
+passes), trace_context (OpenTelemetry, where it is used).
 """

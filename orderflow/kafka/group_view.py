@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.reader import consumer_config
-from orderflow.kafka.refusals import MOVING, NO_SUCH_TOPIC, missing_right
+from orderflow.kafka.refusals import MOVING, NO_SUCH_TOPIC, ask_again, missing_right
 from orderflow.kafka.topics import id_of, offset_of
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.records import time_of
@@ -234,14 +234,7 @@ class GroupView:
 
     def _while_moving(self, ask: Callable[[], _Answer]) -> _Answer:
         """Ask again while the group's coordinator is moving. Raises KafkaException."""
-        until_s = min(self.until_s, time.monotonic() + self._timeout_s)
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if error.args[0].code() not in MOVING or time.monotonic() >= until_s:
-                    raise
-            time.sleep(_LOOK_S)
+        return ask_again(ask, MOVING, min(self.until_s, time.monotonic() + self._timeout_s))
 
     def _of_group(self, answers: Mapping[str, Any]) -> Any:
         """What is told of the group; None of one that Kafka has never seen."""

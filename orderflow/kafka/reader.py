@@ -27,7 +27,7 @@ from orderflow.kafka.client_properties import started, without_membership
 from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.records import Record, record_of
-from orderflow.model.text import listed
+from orderflow.model.text import named
 
 BATCH = 250
 """Records per batch. Small, so that what is built from them is still in the CPU's cache when it is used."""
@@ -158,8 +158,7 @@ class Reader:
                 heard_s = time.monotonic()
 
     def _silence(self, partitions: Set[int]) -> "Unreadable":
-        numbers = listed([str(number) for number in sorted(partitions)], MOST_NAMED)
-        where = f"partition{'' if len(partitions) == 1 else 's'} {numbers}"
+        where = named("partition", [str(number) for number in sorted(partitions)], MOST_NAMED)
         return Unreadable(f"cannot read topic {self.topic}: nothing came from {where} for {SILENT_S:g} s")
 
     def follow(

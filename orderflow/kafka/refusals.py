@@ -9,9 +9,10 @@ import contextlib
 import re
 import socket
 import ssl
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+import time
+from typing import Any, Callable, Collection, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 NO_SUCH_TOPIC = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -22,6 +23,7 @@ NO_SUCH_TOPIC = (
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 """What brokers say while a group's coordinator is moving."""
 LOOK_TIMEOUT_S = 1.0
+_Answer = TypeVar("_Answer")
 _PROTOCOL = "KAFKA_SECURITY_PROTOCOL"
 _LOG_IN = "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
 
@@ -284,3 +286,22 @@ def _split(place: str) -> Tuple[str, int]:
     if not colon or not port.isdigit():
         return place.strip("[]"), 9092
     return host.strip("[]"), int(port)
+
+
+# --- what passes ---
+
+
+def ask_again(
+    ask: Callable[[], _Answer], passing: Collection[int], until_s: float, pause_s: float = 0.1
+) -> _Answer:
+    """Ask until the answer is none of the error codes in `passing`, or it is `until_s` (monotonic clock).
+
+    Raises KafkaException: any other error at once, a passing one after that time.
+    """
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in passing or time.monotonic() >= until_s:
+                raise
+        time.sleep(pause_s)

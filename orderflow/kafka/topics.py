@@ -431,14 +431,7 @@ def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
 
 def while_leaderless(ask: Callable[[], _Answer], timeout_s: float) -> _Answer:
     """Ask again while a partition has no leader. Raises KafkaException, also where that lasts too long."""
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() >= deadline_s:
-                raise
-        time.sleep(0.05)
+    return refusals.ask_again(ask, _LEADERLESS, time.monotonic() + timeout_s, pause_s=0.05)
 
 
 def _ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float) -> Dict[int, int]:

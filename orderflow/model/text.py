@@ -128,6 +128,11 @@ def listed(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more
 
 
+def named(noun: str, names: Sequence[str], most: int) -> str:
+    """`partition 2`, `partitions 0, 1 and 3 more`."""
+    return f"{noun}{'' if len(names) == 1 else 's'} {listed(names, most)}"
+
+
 def did_you_mean(text: str, choices: Sequence[str]) -> str:
     """`; did you mean …?` to end an error message with, or nothing if no choice is close."""
     near = difflib.get_close_matches(text, choices, 1)

@@ -5,7 +5,7 @@ from enum import Enum
 from typing import NamedTuple, Sequence
 
 from orderflow import exits
-from orderflow.model.text import listed
+from orderflow.model.text import listed, named
 from orderflow.supervise.report import ENDED, Place, Report
 
 STOPPED = tuple(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -117,7 +117,7 @@ def _hands(report: Report) -> str:
         return f" while it called {_suspects(report.suspects)}"
     if report.partitions:
         places = [f"{number} (from offset {at})" for number, (at, _) in sorted(report.partitions.items())]
-        return f"; it had partition{'' if len(places) == 1 else 's'} {listed(places, MOST_LISTED)}"
+        return f"; it had {named('partition', places, MOST_LISTED)}"
     return "; it had no partition" if report.state else "; it had not begun"
 
 
