@@ -354,11 +354,12 @@ def read_topic(client: Dict[str, Any], topic: str, timeout_s: float = READ_TIMEO
     The end is the high water mark at the start, open transactions included: one left behind by a killed
     process would otherwise hide what was committed after it.
     """
-    ends, topic_id = _ends_and_id(client, topic)
+    deadline_s = time.monotonic() + timeout_s
+    ends, topic_id = _ends_and_id(client, topic, deadline_s)
     consumer = Consumer({**client, **_READER})
     try:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-        lines = _until(consumer, ends, time.monotonic() + timeout_s)
+        lines = _until(consumer, ends, deadline_s)
         return sorted((line._replace(topic_id=topic_id) for line in lines), key=lambda line: line.position)
     finally:
         consumer.close()
@@ -373,13 +374,36 @@ _READER = {
 }
 
 
-def _ends_and_id(client: Dict[str, Any], topic: str) -> Tuple[Dict[int, int], Optional[str]]:
+def _ends_and_id(
+    client: Dict[str, Any], topic: str, deadline_s: float
+) -> Tuple[Dict[int, int], Optional[str]]:
+    """Asked again while the topic was created, or the leader of a partition moved, only a moment ago."""
     admin = AdminClient(client)
+    while True:
+        try:
+            return _told_ends_and_id(admin, topic)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.05)
+
+
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+
+
+def _told_ends_and_id(admin: AdminClient, topic: str) -> Tuple[Dict[int, int], Optional[str]]:
     described = admin.describe_topics(TopicCollection([topic]), request_timeout=10)[topic].result()
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     wanted = {TopicPartition(topic, partition.id): latest for partition in described.partitions}
     answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=10)
     ends = {place.partition: answer.result().offset for place, answer in answers.items()}
+    if min(ends.values()) < 0:  # what the client says, without an error, of a leader that has just died
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
     return ends, None if str(described.topic_id) == NO_TOPIC_ID else str(described.topic_id)
 
 

@@ -2,12 +2,14 @@
 
 import ast
 import json
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import pytest
-from confluent_kafka import Producer, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support import account
@@ -388,6 +390,35 @@ def test_what_is_not_committed_is_not_counted(kafka: Any, topic: Callable[..., s
     lines = account.read_topic({"bootstrap.servers": kafka.bootstrap_servers}, name, timeout_s=20)
 
     assert [line.value for line in lines] == [b"kept"]
+
+
+@pytest.mark.broker
+def test_a_leader_that_is_not_known_yet_is_asked_again(
+    kafka: Any, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal, or an offset that is none, of a topic that was just created is no end of the topic."""
+    name = _new_topic(kafka, topic())
+    _transaction(kafka, name, [b"kept"], commit=True)
+    early: List[Any] = [KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), -1001]
+
+    truth = AdminClient.list_offsets
+
+    def too_early(client: AdminClient, asked: Dict[TopicPartition, Any], **kwargs: Any) -> Any:
+        return {place: _answer(early.pop(0)) for place in asked} if early else truth(client, asked, **kwargs)
+
+    monkeypatch.setattr(AdminClient, "list_offsets", too_early)
+    lines = account.read_topic({"bootstrap.servers": kafka.bootstrap_servers}, name, timeout_s=20)
+
+    assert ([], [b"kept"]) == (early, [line.value for line in lines])
+
+
+def _answer(told: Union[KafkaError, int]) -> "Future[SimpleNamespace]":
+    answer: Future[SimpleNamespace] = Future()
+    if isinstance(told, KafkaError):
+        answer.set_exception(KafkaException(told))
+    else:
+        answer.set_result(SimpleNamespace(offset=told))
+    return answer
 
 
 @pytest.mark.broker
