@@ -4,10 +4,10 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from types import FrameType
 from typing import Any, Awaitable, Callable, List, Optional
 
-from orderflow.consume.liveness import frame_of
+from orderflow.consume.liveness import read_frame
+from orderflow.frames import frame_in
 
 BEAT_S = 0.2
 """How often the loop shows that it is not blocked."""
@@ -60,9 +60,9 @@ class EventLoop:
         """For how long something has kept the loop from running anything else."""
         return max(0.0, time.monotonic() - self._beat_s - BEAT_S)
 
-    def frame(self) -> Optional[FrameType]:
-        """What the loop's thread is running now."""
-        return frame_of(self._thread.ident or 0)
+    def where(self) -> Optional[str]:
+        """Where the loop's thread is now, as `frame_in` tells it; None if no code of the user runs there."""
+        return read_frame(self._thread.ident or 0, lambda frame: None if frame is None else frame_in(frame))
 
     def take_crash(self) -> Optional[BaseException]:
         """What ended the loop's thread for a moment: a task that ended the process (sys.exit)."""

@@ -11,8 +11,9 @@ import os
 import sys
 import threading
 from types import FrameType
-from typing import List, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
+_Read = TypeVar("_Read")
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -69,18 +70,20 @@ def where(stack: Sequence[Place]) -> Where:
 _asking = threading.Lock()
 
 
-def frame_of(thread: int) -> Optional[FrameType]:
-    """What this thread is running now; None if it has ended.
+def read_frame(thread: int, read: Callable[[Optional[FrameType]], _Read]) -> _Read:
+    """What `read` makes of the frame that this thread is running now; None is passed if it has ended.
 
-    Python 3.11 makes objects of the frames of all threads for that, while it holds a lock that every thread
-    takes at its beginning and its end. A garbage collection that begins there may let another thread run. If
-    that one wants the lock, the whole process stands still for good (seen with 3.11.7). So none may begin.
+    `read` must not keep the frame: only in here is it safe to go from a frame to those that called it. Python
+    3.11 makes the object of a frame when it is asked for, and a garbage collection that begins amid that may
+    let the thread run on: the object is then one of memory that has become something else. Where it is made
+    for the innermost frames, Python also holds a lock that every thread takes at its beginning and its end,
+    and the whole process may stand still for good. (Both seen with 3.11.7.) So none may begin.
     """
     with _asking:
         collects = gc.isenabled()
         gc.disable()
         try:
-            return sys._current_frames().get(thread)
+            return read(sys._current_frames().get(thread))
         finally:
             if collects:
                 gc.enable()
@@ -88,7 +91,10 @@ def frame_of(thread: int) -> Optional[FrameType]:
 
 def stack_of(thread: int) -> List[Place]:
     """The frames of a thread that are our own code, the innermost first; none if it has ended."""
-    frame = frame_of(thread)
+    return read_frame(thread, _places)
+
+
+def _places(frame: Optional[FrameType]) -> List[Place]:
     stack = []
     while frame is not None:
         path = frame.f_code.co_filename

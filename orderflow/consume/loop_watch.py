@@ -2,7 +2,6 @@
 
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.world import World
-from orderflow.frames import frame_in
 
 BLOCKED_S = 1.0
 TOLD_EVERY_S = 60.0
@@ -21,8 +20,7 @@ class LoopWatch:
         blocked_s = self._loop.blocked_s()
         if blocked_s < BLOCKED_S or self._world.clock() < self._quiet_until_s:
             return
-        frame = self._loop.frame()
-        where = None if frame is None else frame_in(frame)
+        where = self._loop.where()
         if where is None:  # the whole process stood still, or the codec waits for the registry
             return
         self._quiet_until_s = self._world.clock() + TOLD_EVERY_S

@@ -1,6 +1,7 @@
 """Where the loop is when it does not turn: told from the stack of its thread."""
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -176,7 +177,10 @@ begin_and_end_threads()
 
 
 def test_to_look_at_a_stack_never_stops_the_process() -> None:
-    """A garbage collection amid the look would, in Python 3.11: every other thread waits for ever then."""
+    """A garbage collection amid the look would, in Python 3.11: every other thread waits for ever then.
+
+    One amid the walk along the frames made objects of what had become other memory, in 3 of 12 times 200,000.
+    """
     looked = subprocess.run([sys.executable, "-c", LOOKING], cwd=ROOT, capture_output=True, text=True)
 
     assert looked.returncode == 0, looked.stderr
@@ -199,7 +203,7 @@ def test_nobody_looks_at_stacks_in_another_way() -> None:
     asking = [
         path.name
         for path in (ROOT / "orderflow").rglob("*.py")
-        if "_current_frames()" in path.read_text("utf-8")
+        if re.search(r"_current_frames\(\)|\.f_back", path.read_text("utf-8"))
     ]
 
-    assert asking == ["liveness.py"]
+    assert sorted(asking) == ["frames.py", "liveness.py"]
