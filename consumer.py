@@ -81,6 +81,7 @@ from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.command_reader import CommandReader
 from orderflow.kafka.ledger_pages import Group, LedgerPages
 from orderflow.kafka.log_ends import LogEnds
+from orderflow.model.commit_metadata import LONGEST_OWNER
 from orderflow.model.hidden import hidden_names
 from orderflow.model.orders import OrderRules
 from orderflow.supervise.link import SUPERVISED, Link, join
@@ -327,6 +328,10 @@ def _banner(settings: config.Settings, flags: argparse.Namespace, report: Report
         report("settings", settings=origins)
 
 
+LONGEST_CLIENT = LONGEST_OWNER - 9
+"""Of a host and a process, where a random number follows."""
+
+
 class Cluster(NamedTuple):
     """What the topics and the group are like at the start."""
 
@@ -410,10 +415,13 @@ class Parts:
         return Cluster(topic_id, self._ledger_topic(), from_end)
 
     def _clients(self) -> Clients:
-        """The properties of the clients. The transactional id is granted by its prefix, the group."""
+        """The properties of the clients. The transactional id is granted by its prefix, the group.
+
+        Commits name the rest of it, so it is kept short: of a long host name, the end is what differs.
+        """
         settings, conf = self.settings, self.conf
         lasting = lasting_name(conf, None if self.link is None else self.link.place)
-        name = f"{self.client}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
+        name = f"{self.client[-LONGEST_CLIENT:]}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
         return Clients(
             _reading(conf, settings),
             producer_config(conf, f"{settings.consumer_group}.{name}"),
@@ -432,9 +440,10 @@ class Parts:
         """The engine, and the session that notifies it of rebalances."""
         settings = self.settings
         engines: List[Engine] = []
+        clients = self._clients()
         session = new_session(
             settings.orders_topic,
-            self._clients(),
+            clients,
             on_revoke=lambda partitions: engines[0].revoked(partitions),
             on_lost=lambda: engines[0].expired(),
             while_waiting=watch.waiting,
@@ -448,6 +457,7 @@ class Parts:
             settings.consumer_group,
             ledger_topic,
             from_end=cluster.from_end,
+            owner=clients.owner,
             find_trace=EarlierWork(session, self._last_dead).trace,
         )
         engine = Engine(

@@ -158,6 +158,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.retry": {"errors"},
     "consume.session": {
         "consume.client_config",
+        "consume.left_open",
         "consume.settlement",
         "consume.source",
         "consume.transaction",

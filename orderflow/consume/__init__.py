@@ -17,6 +17,7 @@ In reading order:
 - assignment, restoring, seeking, other_topic, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
+- left_open: the transaction of a dead owner, which hides what is committed
 - handler, life_cycle: what a handler is given, and how it is opened and closed
 - workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show
 - event_loop, loop_calls, loop_workers, loop_first_calls, loop_watch: the same for an async handler

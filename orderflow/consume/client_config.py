@@ -4,6 +4,7 @@ import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from orderflow.exits import UsageError
+from orderflow.model.commit_metadata import is_writable
 from orderflow.model.records import PARTITIONER
 
 CONSUMER_DEFAULTS: Dict[str, Any] = {
@@ -85,6 +86,19 @@ class Clients(NamedTuple):
     def group(self) -> str:
         """The consumer group."""
         return str(self.consumer["group.id"])
+
+    @property
+    def owner(self) -> Optional[str]:
+        """What tells our transactions from those of others of the group; None without transactions.
+
+        None too for a name that commits have no room for.
+        """
+        _, has_prefix, name = self.transactional_id.partition(f"{self.group}.")
+        return name if self.exactly_once and has_prefix and is_writable(name) else None
+
+    def of_owner(self, owner: str) -> Mapping[str, Any]:
+        """The properties of a producer that ends what this owner of a partition may have left open."""
+        return {**self.producer, "transactional.id": f"{self.group}.{owner}"}
 
     @property
     def transactional_id(self) -> str:

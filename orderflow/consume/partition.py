@@ -8,9 +8,10 @@ from orderflow.consume.pages import Pages
 from orderflow.consume.statement import Statement, first_form
 from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
-from orderflow.model.commit_metadata import PageName, Stand, second_form
+from orderflow.model.commit_metadata import PageName, Signature, Stand, second_form
 from orderflow.model.records import Message
 
+NO_SIGNATURE = Signature()
 TELL_OF_PAGE_S = 60.0
 """After so long without a page, the next one is told again."""
 FIRST_CHUNK, LARGEST_CHUNK = 100, 500
@@ -37,11 +38,11 @@ class Partition:
         end: int,
         careful_left: int = 0,
         pages: Optional[Pages] = None,
-        topic_id: Optional[str] = None,
+        signature: Signature = NO_SIGNATURE,
     ) -> None:
         """`pages` None: what the commit metadata has no room for cannot be listed.
 
-        `topic_id`: Kafka's id of the topic, which every statement bears.
+        `signature` is what every commit bears.
         """
         self.number = number
         self.ledger = ledger
@@ -57,7 +58,7 @@ class Partition:
         """Why fetching is paused, and until when (None: until released)."""
         self._chunk = FIRST_CHUNK
         self._pages = pages
-        self._topic_id = topic_id
+        self._signature = signature
         self._is_on_page = pages is not None and pages.last is not None
         """The list that was stated last is on a page."""
         self._paged_at_s: Optional[float] = None
@@ -156,4 +157,4 @@ class Partition:
         reach = max(reach, self.careful_left)
         base, end = self.ledger.commit_point, self.ledger.next
         now_s = int(world.time_of_day())
-        return Stand(base, end, clean, braked, self.alone, reach, now_s, self._topic_id)
+        return Stand(base, end, clean, braked, self.alone, reach, now_s, *self._signature)

@@ -30,6 +30,7 @@ from orderflow.kafka.ledger_pages import LedgerPages
 from orderflow.model.commit_metadata import (
     METADATA_LIMIT,
     Commit,
+    Signature,
     capacity,
     of_another_topic,
     read_metadata,
@@ -41,7 +42,7 @@ CAREFUL_CALLS = 20_000
 READ_BACK_S = 0.05
 COMMITTED_TIMEOUT_S = 1.0
 BOUNDS_TIMEOUT_S = 2.0
-LEAST_METADATA = 373
+LEAST_METADATA = 422
 """Bytes that the longest name of a page takes with what surrounds it."""
 BEYOND_END_LIMIT = 10
 """Checks, a second apart, before a committed offset beyond the end of the log is taken as real."""
@@ -79,6 +80,8 @@ class Terms(NamedTuple):
     """Finds evidence that the group worked on a partition it has no ledger for."""
     topic_id: Optional[str] = None
     """Kafka's id of the orders topic: what was committed for another of that name does not count."""
+    owner: Optional[str] = None
+    """What our commits name, so that a successor can end the transaction that our death may leave open."""
 
 
 class Connections(NamedTuple):
@@ -173,7 +176,11 @@ class Restoration:
         if not numbers:
             return
         self._session.pause(sorted(numbers))
-        committed = self._session.committed(sorted(numbers), COMMITTED_TIMEOUT_S)
+        try:
+            committed = self._session.committed(sorted(numbers), COMMITTED_TIMEOUT_S)
+        except KafkaException:
+            self._session.end_left_open(sorted(numbers))
+            raise
         for number, (offset, metadata) in sorted(committed.items()):
             self._begin_one(number, offset, metadata)
 
@@ -261,7 +268,9 @@ class Restoration:
         self._brake.add(number, held=commit.braked)
         last = None if commit.page is None else Written(base, commit.page)
         pages = None if topic is None else Pages(topic, self._session.topic, number, last)
-        return Partition(number, ledger, high, careful, pages, self._terms.topic_id)
+        return Partition(
+            number, ledger, high, careful, pages, Signature(self._terms.topic_id, self._terms.owner)
+        )
 
     # --- reading waiting orders back -------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Callable, FrozenSet, Iterator, List, Mapping, Optional, 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.consume.client_config import Clients
+from orderflow.consume.left_open import LeftOpen
 from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Settlement, outcome_of
 from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
@@ -50,6 +51,7 @@ class Session(Source):
         self._in_callback = False
         self._committer = Workers(1, self._commit)
         self._transaction = Transaction(topic, clients, self.committed, reports.of_producer)
+        self._left_open = LeftOpen(topic, clients)
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._expired)
 
     # --- the group -------------------------------------------------------------------------------
@@ -158,6 +160,10 @@ class Session(Source):
     def end_left_over(self) -> None:
         """End the transaction that a predecessor may have left open: see `Transaction.end_left_over`."""
         self._transaction.end_left_over()
+
+    def end_left_open(self, partitions: Sequence[int]) -> None:
+        """End the transactions that hide what is committed for these, if any do: see `LeftOpen.end`."""
+        self._left_open.end(partitions)
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""

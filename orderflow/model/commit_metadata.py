@@ -17,9 +17,10 @@ MAX_ATTEMPTS = 31
 
 FORMAT = "of1"
 PAGED_FORMAT = "of2"
-HEADER_LIMIT = 92
-"""Most bytes of metadata besides the entries: the topic's id, two offsets of 19 digits, a time of 10, the
-checksum."""
+HEADER_LIMIT = 141
+"""Most bytes of metadata besides the entries: the topic's id, the owner, two offsets of 19 digits, a time of
+10, the checksum."""
+LONGEST_OWNER = 48
 LONGEST_TEXT = METADATA_LIMIT + 96
 """What a list may have grown to that an earlier version, which wrote no topic id, had filled to the limit."""
 REACHES = [100 << power for power in range(9)]
@@ -62,6 +63,15 @@ class Stand(NamedTuple):
     written_at_s: int
     topic_id: Optional[str] = None
     """Kafka's id of the topic; None where brokers give none."""
+    owner: Optional[str] = None
+    """Whose transaction may follow: the transactional id without the group; None: nobody's."""
+
+
+class Signature(NamedTuple):
+    """What all commits of an owner for a topic have in common."""
+
+    topic_id: Optional[str] = None
+    owner: Optional[str] = None
 
 
 class Commit(NamedTuple):
@@ -81,6 +91,8 @@ class Commit(NamedTuple):
     page has been read, which does not mean that nothing waits."""
     topic_id: Optional[str] = None
     """The topic that it was written for, as `spelled`; None: it does not say."""
+    owner: Optional[str] = None
+    """Who wrote it: the transactional id without the group. None: it does not say."""
 
     @property
     def is_complete(self) -> bool:
@@ -90,13 +102,15 @@ class Commit(NamedTuple):
 
 # --- the metadata's text -----------------------------------------------------------------------------
 #
-#   of1@<topic id>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
-#   of2@<topic id>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<page>;<partition>;<topic>;
-#       <check>
+#   of1@<topic id>/<owner>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<entries>;<check>
+#   of2@<topic id>/<owner>;<flags>;<next - offset>;<alone - offset, or empty>;<written at>;<page>;<partition>;
+#       <topic>;<check>
 #
 # A topic that is deleted and created again, or mirrored into another cluster, has another id, and the offsets
 # there are other orders: the text says what it is about, so that it can be told from what is damaged. Without
 # "@<topic id>" it holds for any topic: brokers before Kafka 2.8 give no ids, and earlier versions wrote none.
+# The owner is whose transactions may follow this commit: a successor ends one that was left open. Without
+# "/<owner>" there are none (at-least-once), or the owner has a name that is too long.
 # The second form names a page of the ledger topic, by number, instead of listing the entries.
 # flags: o(pen) or c(lean), then b where the outage brake holds, then a digit for the reach (REACHES)
 # if it is known. Numbers are decimal.
@@ -111,7 +125,10 @@ class Commit(NamedTuple):
 
 
 TOPIC_ID = "[A-Za-z0-9_-]{1,22}"
-STAND = rf"(?:@({TOPIC_ID}))?;([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}})"
+OWNER = f"[A-Za-z0-9._-]{{1,{LONGEST_OWNER}}}"
+STAND = (
+    rf"(?:@({TOPIC_ID}))?(?:/({OWNER}))?;([co])(b?)([0-8]?);([0-9]{{1,19}});([0-9]{{0,19}});([0-9]{{1,10}})"
+)
 CHECK = "[0-9a-f]{8}"
 TEXT = re.compile(rf"{FORMAT}{STAND};([A-Za-z0-9_-]*);{CHECK}", re.ASCII)
 """Anything longer or in another form was not written by us: whoever may commit may also forge metadata."""
@@ -144,7 +161,8 @@ def _stand(stand: Stand) -> str:
     alone = "" if stand.alone is None else str(stand.alone - stand.base)
     topic_id = spelled(stand.topic_id)
     of_topic = "" if topic_id is None else f"@{topic_id}"
-    return f"{of_topic};{flags};{stand.next - stand.base};{alone};{stand.written_at_s}"
+    of_owner = "" if stand.owner is None else f"/{stand.owner}"
+    return f"{of_topic}{of_owner};{flags};{stand.next - stand.base};{alone};{stand.written_at_s}"
 
 
 def sealed(body: str, base: int) -> str:
@@ -160,6 +178,11 @@ def spelled(topic_id: Optional[str]) -> Optional[str]:
     """
     text = "" if topic_id is None else topic_id.translate(URL_SAFE)
     return text if re.fullmatch(TOPIC_ID, text, re.ASCII) else None
+
+
+def is_writable(owner: str) -> bool:
+    """Whether an owner's name can stand in the metadata."""
+    return re.fullmatch(OWNER, owner, re.ASCII) is not None
 
 
 def read_metadata(text: str, base: int, topic_id: Optional[str] = None) -> Optional[Commit]:
@@ -197,9 +220,9 @@ def _read(text: str, base: int) -> Commit:
         raise ValueError(text)
     listed, paged = TEXT.fullmatch(text), PAGED_TEXT.fullmatch(text)
     if listed is not None:
-        commit = _commit(listed, base)._replace(entries=list(_read_entries(listed[8], base)))
+        commit = _commit(listed, base)._replace(entries=list(_read_entries(listed[9], base)))
     elif paged is not None:
-        commit = _commit(paged, base)._replace(page=PageName(paged[10], int(paged[9]), int(paged[8])))
+        commit = _commit(paged, base)._replace(page=PageName(paged[11], int(paged[10]), int(paged[9])))
     else:
         raise ValueError(text)
     if not _is_sound(commit, base):
@@ -208,7 +231,7 @@ def _read(text: str, base: int) -> Commit:
 
 
 def _commit(found: Match[str], base: int) -> Commit:
-    topic_id, state, brake, reach, span, alone, written_at_s = found.groups()[:7]
+    topic_id, owner, state, brake, reach, span, alone, written_at_s = found.groups()[:8]
     return Commit(
         next=base + int(span),
         entries=[],
@@ -218,6 +241,7 @@ def _commit(found: Match[str], base: int) -> Commit:
         written_at_s=int(written_at_s),
         reach=REACHES[int(reach)] if reach else None,
         topic_id=topic_id,
+        owner=owner,
     )
 
 

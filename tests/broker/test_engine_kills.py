@@ -4,7 +4,7 @@ The long form, tests/chaos/test_engine_kills.py, takes all gaps, each on topics 
 """
 
 import json
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
 import pytest
 
@@ -82,15 +82,18 @@ def test_a_death_at_full_speed_repeats_calls_of_a_moment(strict_shop: NewShop) -
     assert calls_at_s[-1] - calls_at_s[min(committed, len(calls_at_s) - 1)] < 0.5
 
 
-def test_a_transaction_that_a_death_left_open_holds_up_no_successor(strict_shop: NewShop) -> None:
-    """It hides what is committed; a static member of the same name ends it at once, not after a minute."""
+@pytest.mark.parametrize("name", [INSTANCE, ()], ids=["of the same name", "any other"])
+def test_a_transaction_that_a_death_left_open_holds_up_no_successor(
+    strict_shop: NewShop, name: Sequence[str]
+) -> None:
+    """It hides what is committed. Whoever takes the partitions over ends it, and not after a minute."""
     shop = strict_shop().create()
     shop.put(rows(20))
-    lasting = (*INSTANCE, *MORTAL, "-X", "transaction.timeout.ms=60000")
-    dying = shop.die_at("before commit_transaction", 1, "works", *lasting)
+    lasting = (*MORTAL, "-X", "transaction.timeout.ms=60000")
+    dying = shop.die_at("before commit_transaction", 1, "works", *name, *lasting)
     assert dying.wait(40).code == -9, dying.describe()
 
-    drained = shop.consume("works", "--until-drained", *lasting).wait(25)
+    drained = shop.consume("works", "--until-drained", *name, *lasting).wait(25)
 
     assert drained.code == 0, drained.err
     assert shop.assert_account_closes().processed == 20

@@ -1,8 +1,16 @@
 """Properties of the clients where several processes share their settings."""
 
+from typing import Optional
+
 import pytest
 
-from orderflow.consume.client_config import as_member, lasting_name, require_plain_names
+from orderflow.consume.client_config import (
+    Clients,
+    as_member,
+    lasting_name,
+    producer_config,
+    require_plain_names,
+)
 from orderflow.exits import UsageError
 
 
@@ -25,6 +33,18 @@ def test_a_name_is_shared_with_those_before_only_if_one_process_has_it_at_a_time
     assert lasting_name({"client.id": "c"}, "host-1a2b-1") == "host-1a2b-1"
     assert lasting_name({"group.instance.id": "shop-1"}, None) == "shop-1"
     assert lasting_name({"group.instance.id": "shop-1"}, "host-1a2b-1") == "shop-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("host-17-1a2b3c4d", "host-17-1a2b3c4d"), ("shop 1", None), ("x" * 49, None), ("x" * 48, "x" * 48)],
+)
+def test_commits_name_the_owner_where_they_have_room_for_it(name: str, owner: Optional[str]) -> None:
+    """By it a successor finds the transactional id of a transaction that a death left open."""
+    clients = Clients({"group.id": "shop.eu"}, producer_config({}, f"shop.eu.{name}"), exactly_once=True)
+    assert clients.owner == owner
+    assert clients._replace(exactly_once=False).owner is None
+    assert clients.of_owner("other-1")["transactional.id"] == "shop.eu.other-1"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(
         start=st.sampled_from([0, 7, 2**31, 2**62]),
-        limit=st.sampled_from([100, 140, 300, 4000]),
+        limit=st.sampled_from([150, 190, 350, 4000]),
         max_queued=st.sampled_from([1, 5, 100]),
     )
     def begin(self, start: int, limit: int, max_queued: int) -> None:
@@ -306,7 +306,7 @@ def longest_commit(gaps: List[int], span: int) -> Commit:
     return Commit(MAX_OFFSET, entries, False, True, offsets[-1], 9_999_999_999, REACHES[-1])
 
 
-LIMITS = [100, 128, 256, 1000, 2999, METADATA_LIMIT]
+LIMITS = [150, 178, 306, 1000, 2999, METADATA_LIMIT]
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orderflow.model.commit_metadata import (
     LONGEST_TEXT,
     METADATA_LIMIT,
+    OWNER,
     Commit,
     Entry,
     PageName,
@@ -26,6 +27,7 @@ from orderflow.model.ledger_page import Heading, entry_bytes, page_key, read_pag
 
 IDS = st.text(string.ascii_letters + string.digits + "+/", min_size=22, max_size=22)
 """Topic ids as the client spells them."""
+TOLD = st.characters(codec="ascii")
 STANDS = st.builds(
     lambda base, span, clean, braked, reach, at_s: Stand(base, base + span, clean, braked, None, reach, at_s),
     st.integers(0, 2**40),
@@ -53,6 +55,17 @@ def unbound(stand: Stand, paged: bool) -> str:
     if paged:
         return sealed(f"of2;{told};{PAGE.number};{PAGE.partition};{PAGE.topic}", stand.base)
     return sealed(f"of1;{told};{entry_text(0, 2, False, 7)}", stand.base)
+
+
+@given(STANDS, st.booleans(), st.one_of(st.none(), IDS), st.from_regex(rf"\A{OWNER}\Z", alphabet=TOLD))
+def test_a_commit_names_its_owner(stand: Stand, paged: bool, topic_id: Optional[str], owner: str) -> None:
+    """With a topic's id or without. Earlier versions named none, and are read as before."""
+    text = written(stand._replace(topic_id=topic_id, owner=owner), paged)
+    found, old = read_metadata(text, stand.base), read_metadata(unbound(stand, paged), stand.base)
+
+    assert found is not None and old is not None
+    assert (owner, None) == (found.owner, old.owner)
+    assert found._replace(topic_id=None, owner=None) == old
 
 
 @given(STANDS, st.booleans(), IDS, IDS)

@@ -1,0 +1,116 @@
+"""A transaction that an owner left open is ended by whoever takes its partition over, and no other is."""
+
+from typing import Any, Callable, Dict, Iterator
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from orderflow.consume.client_config import Clients, consumer_config, producer_config
+from orderflow.consume.left_open import LeftOpen
+from orderflow.model.commit_metadata import Stand, first_form
+from tests.conftest import Kafka
+from tests.support.pipeline import eventually
+
+pytestmark = pytest.mark.broker
+
+LONG = {"transaction.timeout.ms": 60_000}
+
+
+class Owner:
+    """A member that has committed for partition 0 in its own name, and then commits in transactions."""
+
+    def __init__(self, client: Dict[str, Any], topic: str, group: str, name: str) -> None:
+        self._topic = topic
+        self._consumer = Consumer({**client, "group.id": group, "enable.auto.commit": False})
+        self._consumer.subscribe([topic])
+        eventually(lambda: self._consumer.poll(0.1) or self._consumer.assignment())
+        self._producer = Producer({**client, **LONG, "transactional.id": f"{group}.{name}"})
+        self._producer.init_transactions(20)
+        mark = first_form(Stand(0, 0, False, False, None, None, 0, owner=name), "")
+        self._consumer.commit(offsets=[TopicPartition(topic, 0, 0, metadata=mark)], asynchronous=False)
+
+    def begin(self) -> None:
+        """Open a transaction in which an offset is committed."""
+        self._producer.begin_transaction()
+        member = self._consumer.consumer_group_metadata()
+        self._producer.send_offsets_to_transaction([TopicPartition(self._topic, 0, 5)], member, 20)
+
+    def commit(self) -> None:
+        """Commit it. Raises KafkaException if somebody else has ended it."""
+        self._producer.commit_transaction(20)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+class Scene:
+    """A topic of one partition, its owner, and a successor by the name of `successor`."""
+
+    def __init__(self, kafka: Kafka, topic: Callable[..., str]) -> None:
+        self.topic, self.group = topic("orders"), topic("group")
+        self.client: Dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
+        admin = AdminClient(self.client)
+        admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(20)
+        self.owner = Owner(self.client, self.topic, self.group, "owner")
+
+    def left_open(self, name: str = "successor") -> LeftOpen:
+        """What a consumer of this name ends transactions with."""
+        producer = producer_config(self.client, f"{self.group}.{name}")
+        return LeftOpen(self.topic, Clients(consumer_config(self.client, self.group, 300), producer, True))
+
+    def committed(self) -> int:
+        """What is committed. Raises KafkaException while an open transaction hides it."""
+        asking = Consumer({**self.client, "group.id": self.group, "isolation.level": "read_committed"})
+        try:
+            (place,) = asking.committed([TopicPartition(self.topic, 0)], timeout=1)
+            return place.offset
+        finally:
+            asking.close()
+
+
+@pytest.fixture
+def scene(kafka: Kafka, topic: Callable[..., str]) -> Iterator[Scene]:
+    """One for each test."""
+    made = Scene(kafka, topic)
+    yield made
+    made.owner.close()
+
+
+def try_to_end(left_open: LeftOpen) -> None:
+    """One attempt, to its end."""
+    left_open.end([0])
+    eventually(lambda: not left_open.is_trying)
+
+
+def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
+    """The offset that its owner committed before is there again; what was in the transaction is not."""
+    scene.owner.begin()
+    with pytest.raises(KafkaException):
+        scene.committed()
+
+    try_to_end(scene.left_open())
+
+    assert scene.committed() == 0
+    with pytest.raises(KafkaException):
+        scene.owner.commit()
+
+
+def test_an_owner_that_hides_nothing_is_left_alone(scene: Scene) -> None:
+    """Kafka may have been slow: its next transaction is committed."""
+    try_to_end(scene.left_open())
+
+    scene.owner.begin()
+    scene.owner.commit()
+    assert scene.committed() == 5
+
+
+def test_nobody_ends_a_transaction_of_its_own(scene: Scene) -> None:
+    """It is about to be committed, by another thread of the same process."""
+    scene.owner.begin()
+
+    try_to_end(scene.left_open("owner"))
+
+    scene.owner.commit()
+    assert scene.committed() == 5
