@@ -1,11 +1,13 @@
 """What all tests share: one real broker for the whole run, and names that no other test uses."""
 
 import itertools
+import logging
 import os
 import re
 import signal
 import socket
 import uuid
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Union
@@ -72,6 +74,17 @@ def start_kafka(
         return LocalKafka(version, nodes, settings, listeners=listeners)
     except jvm.MissingPiece as error:
         missing(str(error))
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What a test does to the standard library's logging ends with it, as do the streams that it logs to."""
+    root, warn = logging.getLogger(), warnings.showwarning
+    before, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(False)
+    warnings.showwarning = warn
+    root.handlers[:], root.level = before, level
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import warnings
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
@@ -20,17 +20,6 @@ NOON_S = 1_795_564_800.25
 """2026-11-25T00:00:00.250Z"""
 RETRY = LogEntry("retry", "retry", "orders-0-41 key ann: no", {"partition": 0, "delay_s": 2.5})
 HOSTILE = "\x1b[2J\r\nERROR forged \u202e"
-
-
-@pytest.fixture(autouse=True)
-def own_handlers() -> Iterator[None]:
-    """What a test does to the standard library's logging ends with it."""
-    root, warn = logging.getLogger(), warnings.showwarning
-    before, level = list(root.handlers), root.level
-    yield
-    logging.captureWarnings(False)
-    warnings.showwarning = warn
-    root.handlers[:], root.level = before, level
 
 
 def logged(form: str, level: str = "info", is_terminal: bool = False) -> Tuple[Log, List[str]]:

@@ -72,6 +72,7 @@ def test_the_clients_own_log_begins_with_a_percent_sign_and_all_else_is_an_objec
         assert told[-1]["event"] == "failed"
 
 
+@pytest.mark.clock
 def test_health_asks_all_addresses_at_once_and_cannot_tell_where_none_answers(nowhere: Pipeline) -> None:
     """In three seconds, and in one line."""
     address = nowhere.environ["KAFKA_BOOTSTRAP_SERVERS"]
