@@ -4,6 +4,8 @@ import asyncio
 import gc
 import io
 import signal
+import time
+import weakref
 from typing import Any, Awaitable, Callable, List, Optional
 
 import pytest
@@ -17,7 +19,7 @@ from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.dlq.verbs.watch import without_secrets
 from orderflow.dlq.watch import app as watch_app
-from orderflow.dlq.watch.app import MOST_ROWS, Command, Looks, Watch
+from orderflow.dlq.watch.app import LONGEST_DIRTY_S, MOST_ROWS, Command, Looks, Watch
 from orderflow.dlq.watch.key_line import KeyLine
 from orderflow.dlq.watch.keyboard import Browser, Terminal
 from orderflow.exits import CommandError
@@ -328,6 +330,24 @@ def test_no_garbage_is_collected_in_an_answer() -> None:
 
     driven(steps)
     assert gc.isenabled()
+
+
+def test_garbage_is_collected_soon_while_somebody_types_all_the_time() -> None:
+    """What ten seconds leave takes 100 ms to collect, and a key that is pressed meanwhile waits."""
+
+    class Ring:
+        """Garbage that only the collector finds."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    async def steps(made: Acting, pilot: Any) -> None:
+        ring, deadline_s = weakref.ref(Ring()), time.monotonic() + 2 * LONGEST_DIRTY_S
+        while ring() is not None:
+            assert time.monotonic() < deadline_s
+            await pilot.press("s")
+
+    driven(steps)
 
 
 def test_cells_that_change_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

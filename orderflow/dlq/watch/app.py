@@ -53,9 +53,9 @@ REFRESH_S = 0.5
 ANSWER_S = 0.2
 """After a key, for which nothing else is drawn."""
 HEAR_S = 0.2
-CLEAN_UP_S, LONGEST_DIRTY_S, ALL_EVERY = 1.0, 10.0, 300
-YOUNGER, OLDEST = 1, 2
-"""Generations of garbage."""
+CLEAN_UP_S, LONGEST_DIRTY_S = 1.0, 2.0
+"""Between two collections of garbage, and while somebody types all the time. A key may have to wait for
+one: 20 ms, and 100 after ten seconds."""
 LOOK_AGAIN_S = 5.0
 MOST_ROWS = 100
 AT_ONCE, SOON_S = 40, 0.01
@@ -149,7 +149,6 @@ class Watch(App[int]):
         self.key_s = 0.0
         """When the last key was pressed, on the monotonic clock."""
         self._cleaned_s = time.monotonic()
-        self._clean_ups = 0
         self.topic = topic
         self.known = model
         self.reading = reading
@@ -167,11 +166,13 @@ class Watch(App[int]):
         self.push_screen(GroupsScreen())
         self.set_interval(HEAR_S, self._end_if_asked)
         gc.disable()
-        self.set_interval(CLEAN_UP_S, self._clean_up)
+        gc.freeze()  # what is there by now stays, and need not be looked through each time
+        self.set_interval(HEAR_S, self._clean_up)
 
     def on_unmount(self) -> None:
         """Nothing is left running."""
         self.reading.stop()
+        gc.unfreeze()
         gc.enable()
 
     @property
@@ -180,16 +181,14 @@ class Watch(App[int]):
         return time.monotonic() - self.key_s <= ANSWER_S
 
     def _clean_up(self) -> None:
-        """Collect garbage while nobody types: Python itself does it in the midst of an answer, for 100 ms.
+        """Collect garbage between answers, a little at a time: Python itself does it in the midst of one.
 
-        What was made since the last time mostly, and everything now and then, which takes long.
+        All of it, since what a screen was drawn with is mostly still in use when it is looked at first.
         """
-        now_s = time.monotonic()
-        if now_s - self.key_s < CLEAN_UP_S and now_s - self._cleaned_s < LONGEST_DIRTY_S:
-            return
-        self._cleaned_s = now_s
-        self._clean_ups += 1
-        gc.collect(OLDEST if self._clean_ups % ALL_EVERY == 0 else YOUNGER)
+        dirty_s = time.monotonic() - self._cleaned_s
+        if dirty_s >= (LONGEST_DIRTY_S if self.is_answering else CLEAN_UP_S):
+            gc.collect()
+            self._cleaned_s = time.monotonic()
 
     def act(self, *verb: str) -> None:
         """Step aside for a verb, with its own dry run and question, and read again what it did."""
