@@ -10,6 +10,7 @@ is unknown, and nothing else may be settled.
 import contextlib
 import logging
 import threading
+import time
 from typing import AbstractSet, Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaError, Producer, TopicPartition
@@ -31,6 +32,8 @@ from orderflow.model.records import Outgoing
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
+MOST_TIMES = 16
+"""How many times as long a transaction may get as it is given at first."""
 FRAME_BYTES = 4096
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 RIGHTS = {
@@ -113,6 +116,17 @@ class Producers:
         self._current: Optional[Producer] = None
         self._next: Optional[Producer] = None
         """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
+        self._times, self._most_times = 1, MOST_TIMES
+
+    @property
+    def commit_s(self) -> float:
+        """How long a commit may take, the delivery of its records included."""
+        return TIMEOUT_S * self._times
+
+    @property
+    def transaction_s(self) -> float:
+        """How long the broker leaves a transaction open."""
+        return int(self._clients.producer["transaction.timeout.ms"]) * self._times / 1000
 
     @property
     def current(self) -> Optional[Producer]:
@@ -133,6 +147,29 @@ class Producers:
         """Use another producer from now on."""
         self._current = None
 
+    def took(self, seconds: float, is_committed: bool) -> None:
+        """Give transactions twice the time from now on if one failed after all it had: a narrow link, a quota.
+
+        What is settled is all that was done since the last time, so to give up at the same point each time
+        would be for ever. Half the time again once one takes a fraction of it, because what a killed process
+        leaves open stays open for so long.
+        """
+        if not is_committed and seconds >= min(self.commit_s, self.transaction_s):
+            self._take(2 * self._times)
+        elif is_committed and seconds < min(self.commit_s, self.transaction_s) / 4:
+            self._take(self._times // 2)
+
+    def too_long(self) -> None:
+        """The broker does not leave transactions open for so long (`transaction.max.timeout.ms`)."""
+        self._most_times = max(1, self._times // 2)
+        self._take(self._most_times)
+
+    def _take(self, times: int) -> None:
+        times = max(1, min(times, self._most_times))
+        if times != self._times:
+            self._times = times
+            self._current = self._next = None
+
     def expect(
         self, max_dead_letter_bytes: int, max_result_bytes: Optional[int], max_page_bytes: Optional[int]
     ) -> None:
@@ -151,6 +188,8 @@ class Producers:
                 config.pop(name, None)
             # Once the flush ends, unconfirmed must mean undelivered, or a retry could duplicate a record.
             config["delivery.timeout.ms"] = int(TIMEOUT_S * 1000) - 1000
+        elif self._times > 1:
+            config["transaction.timeout.ms"] = int(self.transaction_s * 1000)
         own = {"on_delivery": self._deliveries.note, "error_cb": self._on_error}
         # Kafka applies a topic's `max.message.bytes` to a batch, not to a record.
         sizes = {
@@ -247,8 +286,10 @@ class Transaction:
 
     def _transact(self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any) -> Settlement:
         self._step = "init_transactions"
+        began_s = time.monotonic()
         try:
             producer = self._producers.ready()
+            began_s = time.monotonic()
             producer.begin_transaction()
             # The offsets first: until the broker has finished the previous transaction, it rejects
             # additions to this one. The client retries offsets after 2 ms, but partitions after 20.
@@ -261,9 +302,16 @@ class Transaction:
             self._now = None
             producer.poll(0)
             self._step = COMMIT
-            producer.commit_transaction(TIMEOUT_S)
+            producer.commit_transaction(self._producers.commit_s)
         except RAISED as raised:
-            return self._not_transacted(error_of(raised), offsets)
+            took_s, was_sending = time.monotonic() - began_s, self._step in ("produce", COMMIT)
+            settlement = self._not_transacted(error_of(raised), offsets)
+            if was_sending:
+                self._producers.took(took_s, is_committed=False)
+            elif error_of(raised).code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+                self._producers.too_long()
+            return settlement
+        self._producers.took(time.monotonic() - began_s, is_committed=True)
         return SETTLED
 
     def _not_transacted(self, error: KafkaError, offsets: Offsets) -> Settlement:

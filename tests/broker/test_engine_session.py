@@ -82,7 +82,8 @@ class Bench:
     def settle(self, **changed: Any) -> Outcome:
         """Settle one record that says which offset is committed with it."""
         self._next += 1
-        record = Outgoing(self.sink, b"key", str(self._next).encode(), [])
+        value = str(self._next).encode().ljust(changed.get("size", 0))
+        record = Outgoing(self.sink, b"key", value, [])
         offsets = {0: (self._next, f"of {self._next}")}
         member = changed.get("member", self.session.member())
         offsets = changed.get("offsets", offsets)
@@ -125,6 +126,7 @@ def bench(strict_kafka: Kafka, proxy: FaultProxy, topic: Callable[..., str]) -> 
 
     yield make
     proxy.heal()
+    proxy.narrow(0)
     for each in made:
         each.session.close()
 
@@ -183,6 +185,21 @@ def test_a_second_producer_of_the_same_name_fences_us_once(bench: NewBench) -> N
     assert_all_or_nothing(tested, {1})
     assert tested.settle() is Outcome.SETTLED
     assert_all_or_nothing(tested, {1, 3})
+
+
+def test_what_takes_longer_than_a_transaction_may_is_settled_all_the_same(
+    bench: NewBench, proxy: FaultProxy
+) -> None:
+    """Over a narrow wire, or under a quota: to give up at the same point each time would be for ever."""
+    tested = bench()
+    assert tested.settle() is Outcome.SETTLED
+    proxy.narrow(300_000)
+
+    outcomes = [tested.settle(size=900_000) for _ in range(4)]
+
+    proxy.narrow(0)
+    assert Outcome.SETTLED in outcomes, tested.told
+    assert_all_or_nothing(tested, {1})
 
 
 def test_a_member_that_the_group_has_dropped_can_commit_nothing(bench: NewBench, proxy: FaultProxy) -> None:

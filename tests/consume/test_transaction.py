@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from orderflow.consume import transaction
 from orderflow.consume.client_config import Clients, producer_config
 from orderflow.consume.settlement import DROPPED, Offsets, Outcome, Settlement, outcome_of
-from orderflow.consume.transaction import FRAME_BYTES, Transaction
+from orderflow.consume.transaction import FRAME_BYTES, Producers, Transaction
 from orderflow.model.records import Outgoing
 from tests.support.pipeline import eventually
 
@@ -569,3 +569,58 @@ def test_every_right_is_named(bench: Bench, code: int, right: str) -> None:
 
     assert settlement.outcome is Outcome.REFUSED
     assert settlement.detail.endswith(right)
+
+
+# --- how long a transaction may take
+
+
+def times_given(bench: Bench) -> List[Any]:
+    """How long the broker leaves transactions of each producer open, in ms, in the order they were made."""
+    return [made.config["transaction.timeout.ms"] for made in bench.kafka.made]
+
+
+@pytest.fixture
+def producers(bench: Bench) -> Producers:
+    """The producers of a transaction with exactly-once."""
+    return bench.transaction._producers
+
+
+def test_a_transaction_that_used_all_its_time_up_is_given_twice_as_much(
+    bench: Bench, producers: Producers
+) -> None:
+    """And so on, up to a limit: what a killed process leaves open stays open for as long."""
+    for _ in range(6):
+        producers.ready()
+        producers.took(producers.commit_s, is_committed=False)
+
+    assert [1, 2, 4, 8, 16] == [given // 10_000 for given in times_given(bench)]
+    assert 160.0 == producers.commit_s
+
+
+def test_a_failure_that_came_soon_changes_no_time(bench: Bench, producers: Producers) -> None:
+    """It has another cause."""
+    bench.send()
+    producers.took(9.0, is_committed=False)
+    bench.send()
+
+    assert [10_000] == times_given(bench)
+
+
+def test_a_short_transaction_takes_half_of_the_time_back(bench: Bench, producers: Producers) -> None:
+    """Down to what is configured."""
+    producers.took(10.0, is_committed=False)
+    for _ in range(3):
+        bench.send()
+
+    assert [20_000, 10_000] == times_given(bench)
+
+
+def test_a_broker_that_allows_no_such_time_is_asked_for_less(bench: Bench, producers: Producers) -> None:
+    """And is not asked for it again."""
+    producers.took(10.0, is_committed=False)
+    bench.kafka.fail("init_transactions", KafkaError(KafkaError.INVALID_TRANSACTION_TIMEOUT, "too long"))
+    bench.send()
+    producers.took(10.0, is_committed=False)
+
+    assert Outcome.SETTLED is bench.send().outcome
+    assert [20_000, 10_000] == times_given(bench)

@@ -8,6 +8,7 @@ messages": https://kafka.apache.org/protocol
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -68,6 +69,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._pairs: List[_Pair] = []
         self._down = False
+        self._bytes_per_s = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -82,6 +84,10 @@ class FaultProxy:
         """
         with self._lock:
             self._accidents.append(_Accident(api, what, after, times))
+
+    def narrow(self, bytes_per_s: float) -> None:
+        """Let each connection send no more than this to the broker; 0: as much as it likes."""
+        self._bytes_per_s = bytes_per_s
 
     def heal(self) -> None:
         """No more accidents."""
@@ -114,7 +120,12 @@ class FaultProxy:
             if self._down:
                 client.close()
             else:
-                self._pairs.append(_Pair(client, self._broker, self._here, self.fate_of))
+                pair = _Pair(client, self._broker, self._here, self.fate_of, self._passage)
+                self._pairs.append(pair)
+
+    def _passage(self, size: int) -> None:
+        if self._bytes_per_s:
+            time.sleep(size / self._bytes_per_s)
 
     def fate_of(self, request: Request) -> Optional[object]:
         """What befalls this request, or None."""
@@ -144,10 +155,12 @@ class _Pair:
         broker: Tuple[str, int],
         here: Tuple[str, int],
         fate_of: Callable[[Request], Optional[object]],
+        passage: Callable[[int], None],
     ) -> None:
+        """`passage` takes as long as so many bytes take to the broker."""
         self._client = client
         self._broker = socket.create_connection(broker)
-        self._fate_of = fate_of
+        self._fate_of, self._passage = fate_of, passage
         self._there, self._here = _address(*broker), _address(*here)
         self._unanswered: Dict[int, object] = {}
         for pump in (self._requests, self._answers):
@@ -176,6 +189,7 @@ class _Pair:
                 continue
             if fate is not None:
                 self._unanswered[request.correlation] = fate
+            self._passage(len(body))
             _send_frame(self._broker, body)
 
     def _answers(self) -> None:
