@@ -99,10 +99,9 @@ class Dispatch:
         return None
 
     def give_up(self) -> None:
-        """Wait until nothing is in flight, whatever the outcome."""
-        while self._thread.in_flight:
-            if not self._thread.collect(LOOK_S):
-                self._be_patient()
+        """Wait until nothing is in flight, whatever the outcome, and wherever a crash has interrupted us."""
+        while not self._thread.forget(LOOK_S):
+            self._be_patient()
 
     def _be_patient(self) -> None:
         self._watchdog.idle()

@@ -35,6 +35,9 @@ class Workers:
         self.most = AHEAD * count
         """Calls that may be in flight at a time, those that wait for a thread included."""
         self.in_flight = 0
+        self._submitted = 0
+        self._ended = count * [0]
+        """How many calls have ended, by thread: each number has one writer."""
         self._starts_s: Dict[int, float] = {}
         self._call = call
         self._forks = Forks()
@@ -47,6 +50,7 @@ class Workers:
     def submit(self, task: Any) -> None:
         """Have a worker run this task."""
         self.in_flight += 1
+        self._submitted += 1
         self._tasks.put(task)
 
     @property
@@ -73,6 +77,22 @@ class Workers:
             self._raise_crash()
         return finished
 
+    def forget(self, timeout_s: float) -> bool:
+        """Wait up to `timeout_s`, and drop what has ended. Returns whether that was everything.
+
+        Unlike `in_flight`, this is right even after an exception has interrupted `collect`, which may have
+        lost what it had just taken. Raises the exception that ended a thread.
+        """
+        has_ended = sum(self._ended) >= self._submitted
+        taken = self._take(0.0 if has_ended else timeout_s)
+        while taken is not None:
+            if isinstance(taken, _Crash):
+                raise taken.cause
+            taken = self._take(0.0)
+        if has_ended:
+            self.in_flight = 0
+        return has_ended
+
     def _take(self, timeout_s: float) -> Union[Finished, _Crash, None]:
         try:
             return self._finished.get(timeout=timeout_s) if timeout_s else self._finished.get_nowait()
@@ -98,10 +118,12 @@ class Workers:
                 finished = self._call_one(task)
                 self._starts_s.pop(number, None)
                 self._finished.put(finished._replace(took_s=time.monotonic() - began_s))
+                self._ended[number] += 1
         except BaseException as crash:  # noqa: BLE001 - a dead thread must end the process, whatever killed it
             self._forks.end_child(crash)
             self._starts_s.pop(number, None)
             self._finished.put(_Crash(crash))
+            self._ended[number] += 1
 
     def _call_one(self, task: Any) -> Finished:
         try:

@@ -1,6 +1,7 @@
 """The pool of threads: every task comes back once, and a thread that dies is never silent."""
 
 import asyncio
+import ctypes
 import os
 import threading
 import time
@@ -266,3 +267,41 @@ def test_threads_do_not_keep_the_process_alive(gate: threading.Event) -> None:
 
     assert len(workers) >= 2
     assert all(thread.daemon for thread in workers)
+
+
+def test_what_an_interrupted_owner_lost_keeps_nobody_waiting(gate: threading.Event) -> None:
+    """An exception from another thread strikes between taking an outcome and counting it."""
+    pool = Pool(1, lambda task: gate.wait(DEADLINE_S))
+    pool.submit(1)
+    interrupted = threading.Event()
+
+    def owner() -> None:
+        try:
+            pool.workers.collect(DEADLINE_S)
+        except Boom:
+            interrupted.set()
+
+    thread = threading.Thread(target=owner)
+    thread.start()
+    wait_until(lambda: pool.workers.oldest_start_s() is not None)
+    assert not pool.workers.forget(0.0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Boom))
+    gate.set()
+    thread.join(DEADLINE_S)
+
+    assert interrupted.is_set()
+    wait_until(lambda: pool.workers.forget(0.01))
+    assert 0 == pool.workers.in_flight
+
+
+def test_a_dead_thread_is_told_to_an_owner_who_forgets() -> None:
+    """What it had in hand is of no interest then, but that nobody works any more is."""
+
+    def leave(task: int) -> NoReturn:
+        raise SystemExit(task)
+
+    pool = Pool(1, leave)
+    pool.submit(3)
+
+    with pytest.raises(SystemExit):
+        wait_until(lambda: pool.workers.forget(0.01))
