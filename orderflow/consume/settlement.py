@@ -1,7 +1,7 @@
 """The possible outcomes of a settlement, and which Kafka error means which."""
 
 import enum
-from typing import Dict, FrozenSet, Mapping, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from confluent_kafka import KafkaError
 
@@ -63,6 +63,8 @@ class Settlement(NamedTuple):
     detail: str = ""
     confirmed: FrozenSet[int] = frozenset()
     """Places of the records that are in Kafka even if the rest failed (at-least-once)."""
+    topic: Optional[str] = None
+    """Of TOO_LARGE: the topic that does not accept a record, if that is known."""
 
 
 OUTCOMES: Dict[Outcome, Tuple[int, ...]] = {

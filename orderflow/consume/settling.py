@@ -219,7 +219,9 @@ class Settling:
     def _can_say_otherwise(self, settlement: Settlement) -> bool:
         """Whether it can be sent in another way that Kafka may accept: smaller, or with other timestamps."""
         outcome = settlement.outcome
-        if outcome is Outcome.TOO_LARGE and self.outbox.shrink(self._ask_max_bytes()):
+        # Of results only the batches can get smaller, which is the session's own business.
+        is_of_results = settlement.topic not in (None, self.outbox.dlq_topic)
+        if outcome is Outcome.TOO_LARGE and not is_of_results and self.outbox.shrink(self._ask_max_bytes()):
             self._world.report("dead_letter_too_large", max_bytes=self.outbox.max_bytes)
             self._expect(self.outbox.max_bytes)
             return True

@@ -27,6 +27,7 @@ from orderflow.consume.settlement import (
     outcome_of,
 )
 from orderflow.kafka.transactions import produce
+from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Outgoing
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ TIMEOUT_S = 10.0
 MOST_TIMES = 16
 """How many times as long a transaction may get as it is given at first."""
 FRAME_BYTES = 4096
+MOST_BATCH_BYTES = 1_000_000
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 RIGHTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on {topics}",
@@ -117,6 +119,7 @@ class Producers:
         self._next: Optional[Producer] = None
         """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
         self._times, self._most_times = 1, MOST_TIMES
+        self._batch_bytes = MOST_BATCH_BYTES
 
     @property
     def commit_s(self) -> float:
@@ -148,7 +151,7 @@ class Producers:
         self._current = None
 
     def took(self, seconds: float, is_committed: bool) -> None:
-        """Give transactions twice the time from now on if one failed after all it had: a narrow link, a quota.
+        """Give transactions twice the time if one failed after all it had: a narrow link, a quota.
 
         What is settled is all that was done since the last time, so to give up at the same point each time
         would be for ever. Half the time again once one takes a fraction of it, because what a killed process
@@ -163,6 +166,14 @@ class Producers:
         """The broker does not leave transactions open for so long (`transaction.max.timeout.ms`)."""
         self._most_times = max(1, self._times // 2)
         self._take(self._most_times)
+
+    def batch_less(self, largest: int) -> None:
+        """A topic has refused a batch whose largest record had so many bytes: make them smaller.
+
+        Kafka applies `max.message.bytes` to a batch, and it may have been lowered since we asked.
+        """
+        self._batch_bytes = min(self._batch_bytes, max(largest, self._batch_bytes // 4))
+        self._next = None
 
     def _take(self, times: int) -> None:
         times = max(1, min(times, self._most_times))
@@ -193,8 +204,8 @@ class Producers:
         own = {"on_delivery": self._deliveries.note, "error_cb": self._on_error}
         # Kafka applies a topic's `max.message.bytes` to a batch, not to a record.
         sizes = {
-            "batch.size": min(1_000_000, *self._sizes),
-            "message.max.bytes": max(1_000_000, *self._sizes) + FRAME_BYTES,
+            "batch.size": min(self._batch_bytes, *self._sizes),
+            "message.max.bytes": max(MOST_BATCH_BYTES, *self._sizes) + FRAME_BYTES,
         }
         return Producer({**config, **own, **sizes})
 
@@ -380,12 +391,19 @@ class Transaction:
         """`topic`: of the record that could not be delivered, None if that is not known."""
         missing = _missing_right(error.code(), self._clients, self._deliveries.denied or self._topics())
         outcome, topic = outcome_of(error), topic or self._now
+        if outcome is Outcome.TOO_LARGE and topic is not None:
+            self._producers.batch_less(self._largest_for(topic))
         if outcome is Outcome.TOO_LARGE and topic in {page.topic for page in self._pages}:
             # Smaller dead letters would not help: the topic of the pages accepts less than it did.
             outcome, missing = Outcome.REFUSED, f"; raise max.message.bytes of {topic}"
         elif topic is not None and not missing and outcome in ABOUT_A_RECORD:
             missing = f" (a record for topic {topic})"
-        return Settlement(outcome, f"{self._step}: {error.str()}{missing}")
+        settlement = Settlement(outcome, f"{self._step}: {error.str()}{missing}")
+        return settlement._replace(topic=topic) if outcome is Outcome.TOO_LARGE else settlement
+
+    def _largest_for(self, topic: Optional[str]) -> int:
+        records = [*self._sending, *self._pages]
+        return max((size_of(record) for record in records if record.topic == topic), default=0)
 
     def _topics(self) -> AbstractSet[str]:
         return {record.topic for record in [*self._sending, *self._pages]}

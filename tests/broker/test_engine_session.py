@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from config import CLIENT_DEFAULTS
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
@@ -200,6 +200,24 @@ def test_what_takes_longer_than_a_transaction_may_is_settled_all_the_same(
     proxy.narrow(0)
     assert Outcome.SETTLED in outcomes, tested.told
     assert_all_or_nothing(tested, {1})
+
+
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_a_topic_that_was_made_to_take_less_gets_smaller_batches(bench: NewBench, exactly_once: bool) -> None:
+    """Each record fits, and only all of them together do not: nobody has to raise anything."""
+    tested = bench(exactly_once)
+    assert tested.settle() is Outcome.SETTLED
+    lower = ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, tested.sink, incremental_configs=[lower])
+    admin = AdminClient(tested.direct)
+    admin.incremental_alter_configs([resource])[resource].result(20)
+    records = [Outgoing(tested.sink, b"key", b"%06d" % number * 1000, []) for number in range(100)]
+
+    outcomes = [
+        tested.session.send(records, {0: (2, "of 2")}, tested.session.member()).outcome for _ in range(4)
+    ]
+
+    assert (Outcome.SETTLED if exactly_once else Outcome.SENT) in outcomes
 
 
 def test_a_member_that_the_group_has_dropped_can_commit_nothing(bench: NewBench, proxy: FaultProxy) -> None:

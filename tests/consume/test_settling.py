@@ -79,6 +79,20 @@ def test_no_failure_of_a_settlement_calls_an_order_again(
     shop.assert_each_once()
 
 
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_what_the_topic_of_results_refuses_takes_nothing_from_dead_letters(exactly_once: bool) -> None:
+    """Their own topic accepts them whole."""
+    shop = begun(exactly_once=exactly_once)
+    refused = Settlement(Outcome.TOO_LARGE, "too large", topic=RESULTS)
+    shop.life.until(lambda: shop.calls[POISON] == 3)
+    shop.life.session.answers.extend([Answer(refused)] * 3)
+
+    shop.life.drain(STEPS)
+
+    assert "dead_letter_too_large" not in shop.life.names()
+    shop.assert_each_once()
+
+
 @pytest.mark.parametrize("took_effect", [True, False])
 @pytest.mark.parametrize("silent", [0, 1, 12])
 def test_an_unknown_outcome_is_found_out_before_anything_else_is_sent(silent: int, took_effect: bool) -> None:

@@ -327,7 +327,7 @@ def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
     settlement = bench.send()
 
     assert settlement == Settlement(
-        Outcome.TOO_LARGE, f"commit_transaction: too large (a record for topic {LETTERS})"
+        Outcome.TOO_LARGE, f"commit_transaction: too large (a record for topic {LETTERS})", topic=LETTERS
     )
     assert bench.values() == []
 
@@ -420,7 +420,7 @@ def test_it_says_which_records_are_there_although_the_rest_is_not(plain: Bench) 
     plain.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
 
     why = f"produce: too large (a record for topic {LETTERS})"
-    assert plain.send() == Settlement(Outcome.TOO_LARGE, why, frozenset({0}))
+    assert plain.send() == Settlement(Outcome.TOO_LARGE, why, frozenset({0}), LETTERS)
 
 
 def test_what_is_never_confirmed_is_not_sent(plain: Bench) -> None:
@@ -624,3 +624,18 @@ def test_a_broker_that_allows_no_such_time_is_asked_for_less(bench: Bench, produ
 
     assert Outcome.SETTLED is bench.send().outcome
     assert [20_000, 10_000] == times_given(bench)
+
+
+# --- how much goes into a batch
+
+
+def test_a_refused_batch_is_sent_in_smaller_ones(bench: Bench) -> None:
+    """A quarter at a time, and no smaller than its largest record, which cannot be divided."""
+    bench.send()
+    bench.kafka.reports[RESULTS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+    for _ in range(12):
+        assert Outcome.TOO_LARGE is bench.send().outcome
+
+    sizes = [made.config["batch.size"] for made in bench.kafka.made]
+    assert [1_000_000, 250_000, 62_500, 15_625] == sizes[:4]
+    assert sizes[-1] == sizes[-2] > 10
