@@ -1,5 +1,6 @@
 """The handler's interface: how a handler is loaded, and what it is given."""
 
+import contextlib
 import functools
 import importlib
 import importlib.machinery
@@ -8,7 +9,7 @@ import inspect
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from orderflow.consume.results import require_outcome
 from orderflow.consume.tracebacks import traceback_of
@@ -184,7 +185,9 @@ OUR_MODULES = ("config", "consumer", "producer", "dlq_handler", "tools", "tests"
 
 def let_own_modules_win(source: str) -> None:
     """Have the handler find its own modules first: those beside its file, and in the working directory."""
-    folders = [os.getcwd()]
+    folders: List[str] = []
+    with contextlib.suppress(FileNotFoundError):  # a deployment may have removed it behind our back
+        folders.append(os.getcwd())
     if source.endswith(".py"):
         folders.insert(0, str(Path(source).resolve().parent))
     sys.path[:0] = folders

@@ -1,5 +1,6 @@
 """Tracebacks of the handler's own code, each kind once."""
 
+import contextlib
 import os
 import traceback
 from types import TracebackType
@@ -46,7 +47,9 @@ def traceback_of(error: BaseException) -> List[str]:
         trace = _without_toolkit(error.__traceback__)
         told = traceback.TracebackException(type(error), error, trace, limit=-MOST_FRAMES)
         text = "".join(part[:LONGEST_PART] for part in told.format())
-        lines = text.replace(f'  File "{os.getcwd()}{os.sep}', '  File "').splitlines()
+        with contextlib.suppress(FileNotFoundError):  # a deployment may have removed it behind our back
+            text = text.replace(f'  File "{os.getcwd()}{os.sep}', '  File "')
+        lines = text.splitlines()
     except BaseException as second:  # noqa: BLE001 - texts and attributes are the handler's code
         lines = [f"{class_name(error)} (its traceback cannot be shown: {class_name(second)})"]
     if len(lines) > MOST_LINES:

@@ -20,6 +20,7 @@ from orderflow.consume.handler import (
     load,
     wants_delivery,
 )
+from orderflow.consume.tracebacks import traceback_of
 from tests.support.memory import Stored
 
 
@@ -229,6 +230,22 @@ def test_ours_stays_where_the_handler_has_none_of_that_name(
     let_own_modules_win("shop.billing")
 
     assert sys.modules["config"] is config
+
+
+def test_a_working_directory_that_was_removed_keeps_no_handler_out(
+    file: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a deployment does that clears old releases away under running consumers. Errors are told, too."""
+    path = file("def process(order): raise ValueError('told')")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    (tmp_path / "old").rmdir()
+    let_own_modules_win(path)
+
+    with pytest.raises(ValueError, match="told") as raised:
+        load(f"{path}:process")({})
+    assert "ValueError: told" == traceback_of(raised.value)[-1]
 
 
 @pytest.mark.parametrize("name", ["no/such/file.py:process", "no_such_module_here:process", "..:process"])
