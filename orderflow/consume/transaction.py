@@ -172,7 +172,7 @@ class Producers:
 
         Kafka applies `max.message.bytes` to a batch, and it may have been lowered since we asked.
         """
-        self._batch_bytes = min(self._batch_bytes, max(largest, self._batch_bytes // 4))
+        self._batch_bytes = min(self._batch_bytes, max(largest, self._batch_bytes // 16))
         self._next = None
 
     def _take(self, times: int) -> None:
