@@ -135,7 +135,9 @@ class Restoration:
         self._recovery.cancel(numbers)
         self._paged.cancel(numbers)
         for number in numbers:
-            self._coming.pop(number, None)
+            coming = self._coming.pop(number, None)
+            if coming is not None:
+                coming.partition.ledger.release()
 
     def lower_metadata_limit(self, ready: Dict[int, Partition]) -> bool:
         """The broker accepts less than assumed: ledgers get a limit a quarter lower.

@@ -1,15 +1,17 @@
 """Restoring from the last owner's commit: nothing is skipped, and everything lost is reported."""
 
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 import pytest
 
 from orderflow.consume.caution import COMPANY, INLINE
 from orderflow.consume.head import ALONE, IN_COMPANY, Head
 from orderflow.consume.restoring import BEYOND_END_LIMIT, CAREFUL_CALLS
-from orderflow.consume.settlement import SessionLost
+from orderflow.consume.retry import Policy
+from orderflow.consume.settlement import Outcome, SessionLost, Settlement
 from orderflow.model.commit_metadata import REACHES, Commit, Entry, read_metadata
 from tests.support.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
+from tests.support.scripted_session import Answer, Life, Topic
 
 
 def log_of(*keys: Optional[bytes]) -> Log:
@@ -244,3 +246,30 @@ def test_an_outage_goes_on_over_a_restart(braked: bool) -> None:
     found = read_metadata(restored.session.commits[0][1], 0)
     assert found is not None
     assert braked == found.braked
+
+
+def test_what_was_read_back_of_a_partition_that_is_taken_away_takes_no_memory() -> None:
+    """It was not ready yet, and counts for its next owner: a limit would be reached for ever otherwise."""
+    topic, policy = Topic(), Policy(max_retries=9, backoff_s=1e6, backoff_max_s=1e6)
+    for number in range(5):
+        topic.put(0, b"key", b"0:%d" % number)
+    life = Life(topic, _fail, policy=policy)
+    life.until(lambda: life.engine.waiting == 5 and life.engine.settling.is_idle)
+    second = Life(topic, _fail, policy=policy)
+    second.session.answers.extend([Answer(Settlement(Outcome.NOT_COMMITTED, "not now"))] * 10)
+    second.until(lambda: "restore_delayed" in second.names())
+    assert second.engine.assignment.busy
+
+    second.session.revoke(0)
+    second.step()
+    assert {} == second.engine.assignment.busy
+    second.session.answers.clear()
+    second.session.assign(0)
+    second.until(lambda: "partition_ready" in second.names())
+
+    held = second.engine.assignment.ready[0].ledger.held
+    assert held.of.used == held.bytes > 0
+
+
+def _fail(order: Dict[str, Any]) -> None:
+    raise ValueError("never")
