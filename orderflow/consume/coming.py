@@ -19,6 +19,7 @@ class Coming:
     def __init__(self, partition: Partition, complete: Complete, care: caution.Care, world: World) -> None:
         """`care`: how many followers of a head to call carefully after a death."""
         self.partition = partition
+        self.complete = complete
         self._commit = complete.commit
         self._care = care
         self._world = world
@@ -42,11 +43,16 @@ class Coming:
         return [offset for offset in self._entries if through is None or offset < through]
 
     def missing(self) -> Dict[int, bool]:
-        """Orders that were listed but not found, and whether others that queued behind them are lost too."""
+        """Orders that were listed but not found, and whether unknown others had queued behind them."""
         return {
             offset: entry.has_followers and offset not in self._key_hashes
             for offset, entry in self._entries.items()
         }
+
+    @property
+    def unknown_from(self) -> Optional[int]:
+        """The first lost order whose followers cannot be told from finished orders; None: there is none."""
+        return min((offset for offset, more in self.missing().items() if more), default=None)
 
     # --- what is found ---------------------------------------------------------------------------
 

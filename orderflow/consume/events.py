@@ -78,7 +78,7 @@ def _waiting_lost(partition: int, offset: int, more: bool) -> str:
     lost = f"partition {partition}: the order at offset {offset} was waiting, but is no longer in the log"
     # Only the record holds its key, and without the key its followers look like finished orders.
     return lost + (
-        "; orders of its key were waiting behind it and cannot be identified either" if more else ""
+        "; orders of its key were waiting behind it, so all from there on is called again" if more else ""
     )
 
 

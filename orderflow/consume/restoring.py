@@ -160,7 +160,9 @@ class Restoration:
             self._read_pages()
             self._read_back()
             for coming in list(self._coming.values()):
-                if coming.partition.number not in self._recovery and self._open(coming):
+                if coming.partition.number in self._recovery or self._begins_again(coming):
+                    continue
+                if self._open(coming):
                     yield coming.partition
         except KafkaException as error:
             # Wait as long as this may have blocked, or the ready partitions would starve.
@@ -289,6 +291,28 @@ class Restoration:
             for found in self._recovery.poll(READ_BACK_S):
                 for record in found.records:
                     self._coming[found.partition].take(record)
+
+    def _begins_again(self, coming: Coming) -> bool:
+        """Have everything called again from the first order on that is lost with its key; False: none is.
+
+        Without the key, what queued behind it looks like what is finished. At most the promise of "once" is
+        lost so; what is listed before it stays as it is.
+        """
+        start = coming.unknown_from
+        if start is None:
+            return False
+        number, complete = coming.partition.number, coming.complete
+        low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
+        for offset, more in coming.missing().items():
+            if offset >= start:
+                self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)
+        self.cancel({number})
+        commit = complete.commit
+        entries = [entry for entry in commit.entries if entry.offset < start]
+        alone = commit.alone if commit.alone is not None and commit.alone < start else None
+        commit = commit._replace(next=max(start, low), entries=entries, alone=alone)
+        self._begin_at(complete._replace(commit=commit), (low, high))
+        return True
 
     # --- ready -----------------------------------------------------------------------------------
 

@@ -157,14 +157,29 @@ def test_a_waiting_order_that_retention_deleted_is_reported() -> None:
     assert 1 == restored.session.commits[0][0]
 
 
-def test_orders_behind_a_lost_one_are_not_lost_without_a_word() -> None:
-    """Without its key they cannot be identified in the log, but their existence is reported."""
+def test_orders_behind_a_lost_one_are_not_lost_with_it() -> None:
+    """Without its key they cannot be told from finished orders, so all from there on is called again."""
+    log = log_of(b"z", b"a", b"a", b"b")
+    del log.records[1]
+
+    restored = restore(log, 0, committed([Entry(0, 1, 0), Entry(1, 1, 0, True)], 4), looks=2)
+
+    assert ("waiting_order_lost", {"partition": 0, "offset": 1, "more": True}) in restored.events
+    assert [0] == [head.offset for head in heads(restored)]
+    assert (1, 1) == (restored.session.position, restored.partition.ledger.next)
+    assert {b"z": 1} == restored.partition.ledger.busy
+
+
+def test_what_retention_took_before_them_is_told_once() -> None:
+    """As orders that were waiting, not as orders that nobody has seen."""
     log = log_of(b"a", b"a", b"b")
     del log.records[0]
+    log.low = 1
 
-    restored = restore(log, 0, committed([Entry(0, 1, 0, True)], 3))
+    restored = restore(log, 0, committed([Entry(0, 1, 0, True)], 3), looks=2)
 
-    assert ("waiting_order_lost", {"partition": 0, "offset": 0, "more": True}) in restored.events
+    assert ["waiting_order_lost", "partition_ready"] == restored.names()
+    assert 1 == restored.session.position
 
 
 def test_orders_that_retention_deleted_unseen_are_reported() -> None:
