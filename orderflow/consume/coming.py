@@ -19,7 +19,7 @@ class Coming:
     def __init__(self, partition: Partition, complete: Complete, care: caution.Care, world: World) -> None:
         """`care`: how many followers of a head to call carefully after a death."""
         self.partition = partition
-        self.complete = complete
+        self._complete = complete
         self._commit = complete.commit
         self._care = care
         self._world = world
@@ -42,17 +42,31 @@ class Coming:
         through = self.read_through_from
         return [offset for offset in self._entries if through is None or offset < through]
 
-    def missing(self) -> Dict[int, bool]:
+    def missing(self, since: int = 0) -> Dict[int, bool]:
         """Orders that were listed but not found, and whether unknown others had queued behind them."""
         return {
             offset: entry.has_followers and offset not in self._key_hashes
             for offset, entry in self._entries.items()
+            if offset >= since
         }
 
     @property
     def unknown_from(self) -> Optional[int]:
         """The first lost order whose followers cannot be told from finished orders; None: there is none."""
         return min((offset for offset, more in self.missing().items() if more), default=None)
+
+    def until(self, start: int, low: int) -> Complete:
+        """The commit as if no order from `start` on had been seen; the log begins at `low`.
+
+        What queued behind a lost order cannot be told from what is finished, so at most the promise of "once"
+        is lost.
+        """
+        commit = self._commit
+        entries = [entry for entry in commit.entries if entry.offset < start]
+        alone = commit.alone if commit.alone is not None and commit.alone < start else None
+        return self._complete._replace(
+            commit=commit._replace(next=max(start, low), entries=entries, alone=alone)
+        )
 
     # --- what is found ---------------------------------------------------------------------------
 

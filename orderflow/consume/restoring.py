@@ -134,10 +134,8 @@ class Restoration:
         """Stop restoring these partitions."""
         self._recovery.cancel(numbers)
         self._paged.cancel(numbers)
-        for number in numbers:
-            coming = self._coming.pop(number, None)
-            if coming is not None:
-                coming.partition.ledger.release()
+        for number in numbers & set(self._coming):
+            self._coming.pop(number).partition.ledger.release()
 
     def lower_metadata_limit(self, ready: Dict[int, Partition]) -> bool:
         """The broker accepts less than assumed: ledgers get a limit a quarter lower.
@@ -160,9 +158,7 @@ class Restoration:
             self._read_pages()
             self._read_back()
             for coming in list(self._coming.values()):
-                if coming.partition.number in self._recovery or self._begins_again(coming):
-                    continue
-                if self._open(coming):
+                if coming.partition.number not in self._recovery and self._open(coming):
                     yield coming.partition
         except KafkaException as error:
             # Wait as long as this may have blocked, or the ready partitions would starve.
@@ -293,25 +289,15 @@ class Restoration:
                     self._coming[found.partition].take(record)
 
     def _begins_again(self, coming: Coming) -> bool:
-        """Have everything called again from the first order on that is lost with its key; False: none is.
-
-        Without the key, what queued behind it looks like what is finished. At most the promise of "once" is
-        lost so; what is listed before it stays as it is.
-        """
-        start = coming.unknown_from
+        """Have everything from the first order that is lost with its key on called again; False: none is."""
+        start, number = coming.unknown_from, coming.partition.number
         if start is None:
             return False
-        number, complete = coming.partition.number, coming.complete
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
-        for offset, more in coming.missing().items():
-            if offset >= start:
-                self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)
+        for offset, more in coming.missing(start).items():
+            self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)
         self.cancel({number})
-        commit = complete.commit
-        entries = [entry for entry in commit.entries if entry.offset < start]
-        alone = commit.alone if commit.alone is not None and commit.alone < start else None
-        commit = commit._replace(next=max(start, low), entries=entries, alone=alone)
-        self._begin_at(complete._replace(commit=commit), (low, high))
+        self._begin_at(coming.until(start, low), (low, high))
         return True
 
     # --- ready -----------------------------------------------------------------------------------
@@ -320,7 +306,7 @@ class Restoration:
         """Commit the "open" mark and start fetching the partition."""
         partition = coming.partition
         number, ledger = partition.number, partition.ledger
-        if not self._commit_open(partition):
+        if self._begins_again(coming) or not self._commit_open(partition):
             return False
         self._session.resume_at(number, ledger.next)
         self._seeking.succeeded()

@@ -27,7 +27,6 @@ from orderflow.consume.settlement import (
     outcome_of,
 )
 from orderflow.kafka.transactions import produce
-from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Outgoing
 
 log = logging.getLogger(__name__)
@@ -168,7 +167,7 @@ class Producers:
         self._take(self._most_times)
 
     def batch_less(self, largest: int) -> None:
-        """A topic has refused a batch whose largest record had so many bytes: make them smaller.
+        """A topic has refused a batch whose largest value had so many bytes: make them smaller.
 
         Kafka applies `max.message.bytes` to a batch, and it may have been lowered since we asked.
         """
@@ -403,7 +402,7 @@ class Transaction:
 
     def _largest_for(self, topic: Optional[str]) -> int:
         records = [*self._sending, *self._pages]
-        return max((size_of(record) for record in records if record.topic == topic), default=0)
+        return max((len(record.value or b"") for record in records if record.topic == topic), default=0)
 
     def _topics(self) -> AbstractSet[str]:
         return {record.topic for record in [*self._sending, *self._pages]}
