@@ -60,6 +60,8 @@ class Verb(NamedTuple):
     file: str
     paged: bool = False
     """Whether long output goes through the user's pager."""
+    selects: bool = True
+    """Whether it has the flags that choose dead letters: what it cannot heed, it does not take."""
 
     def load(self) -> Any:
         """Its module, with `add_flags` and `run`."""
@@ -72,16 +74,16 @@ VERBS: Tuple[Verb, ...] = (
     Verb(("groups",), "kinds of failure: how often, when, an example", "groups", paged=True),
     Verb(("show",), "one dead letter in full", "show", paged=True),
     Verb(("stats",), "totals, failures by hour, retention", "stats", paged=True),
-    Verb(("health",), "is all well? one verdict, 0, 1 or 5", "health", paged=True),
+    Verb(("health",), "is all well? one verdict, 0, 1 or 5", "health", paged=True, selects=False),
     Verb(("report",), "one page of it all, as a file", "report"),
     Verb(("watch",), "one live screen over all of it", "watch"),
     Verb(("waiting",), "orders that wait for a retry: list, try now, give up", "waiting", paged=True),
     Verb(("replay", "redrive", "retry"), "send them again, exactly once", "replay"),
     Verb(("discard",), "mark as resolved, or take that back", "discard"),
     Verb(("export",), "lossless to a file, or CSV", "export"),
-    Verb(("import",), "from a file of export", "import_file"),
-    Verb(("erase",), "what Kafka holds of a key, deleted as far as it can", "erase"),
-    Verb(("jobs",), "past replays: list, show, resume", "jobs"),
+    Verb(("import",), "from a file of export", "import_file", selects=False),
+    Verb(("erase",), "what Kafka holds of a key, deleted as far as it can", "erase", selects=False),
+    Verb(("jobs",), "past replays: list, show, resume", "jobs", selects=False),
     Verb(("serve",), "dead letters as a stock, for Prometheus", "serve"),
 )
 
@@ -150,13 +152,14 @@ def build_parser(asked: Optional[str] = None) -> argparse.ArgumentParser:
 
 
 def _add_flags(parser: argparse.ArgumentParser, verb: Verb) -> None:
-    """Its own flags, then the selection and the settings, which are the same for each."""
+    """Its own flags, then the selection, if it selects, and the settings: they are the same for each."""
     import config
     from orderflow.dlq import selection_flags
 
     module = verb.load()
     module.add_flags(parser)
-    selection_flags.add_flags(parser)
+    if verb.selects:
+        selection_flags.add_flags(parser)
     parser.add_argument("-J", "--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--unmask", action="store_true", help="show what MASKED_FIELDS hides, after asking")
     config.add_flags(parser, SETTINGS, topic="dlq_topic")

@@ -30,8 +30,8 @@ from tools.local_kafka import LocalKafka
 README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
 SHOWS_SHARED_FLAGS = "dlq_handler.py list"
-SHARED_FLAGS = "selection ("
-"""Where the flags begin that all verbs have. They are shown once."""
+SHARED_FLAGS = re.compile(r"^(selection|settings) \(", re.M)
+"""Where the flags begin that verbs have in common. They are shown once."""
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", re.M)
 """The time of a line in a log, which is left out: it tells nothing, and makes lines too long to read."""
 LINES_SHOWN = 20
@@ -92,9 +92,9 @@ def _cell(text: str) -> str:
 def _help_of(command: str) -> str:
     """The help text of a script or of one of its verbs."""
     output = _run(f"python {command} --help", {}).output
-    own, _, shared = output.partition(SHARED_FLAGS)
-    if shared and command != SHOWS_SHARED_FLAGS:
-        output = f"{own.rstrip()}\n...\n"
+    shared = SHARED_FLAGS.search(output)
+    if shared and " " in command and command != SHOWS_SHARED_FLAGS:
+        output = f"{output[: shared.start()].rstrip()}\n...\n"
     return f"```console\n$ python {command} --help\n{output}```\n"
 
 

@@ -1,4 +1,4 @@
-"""The flags that choose dead letters, the same for every verb, and the selection that they stand for."""
+"""The flags that choose dead letters, the same for every verb that can, and the selection they stand for."""
 
 import argparse
 from typing import List, Sequence, Tuple

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from typing import Set
+from typing import List, Set
 
 import pytest
 
 import dlq_handler
+from orderflow.cli.arguments import WrongArguments
 from tests.support.dlq_tools import ROOT
 
 SLOW = {"confluent_kafka", "fastavro", "dotenv", "config"}
@@ -49,3 +50,18 @@ def test_every_name_leads_to_its_verb(verb: dlq_handler.Verb) -> None:
     runs = {dlq_handler.parse([name, *needed]).run for name in verb.names}
 
     assert runs == {verb.load().run}
+
+
+@pytest.mark.parametrize("flag", ["--since", "--where", "--state", "-p", "-c"])
+@pytest.mark.parametrize("words", [["health"], ["erase", "--key", "K"], ["jobs"], ["import", "f"]], ids=str)
+def test_a_verb_takes_no_selection_that_it_does_not_heed(words: List[str], flag: str) -> None:
+    """`erase --key K --since 1h --delete-up-to-it` deleted older records too, without a word."""
+    with pytest.raises(WrongArguments) as refused:
+        dlq_handler.parse([*words, f"{flag}=1"])
+
+    assert refused.value.message.startswith(f"unrecognized arguments: {flag}")
+
+
+def test_a_job_may_be_resumed_into_a_topic_that_is_confirmed_by_name() -> None:
+    """As `replay --resume` may: the refusal of either names this flag."""
+    assert dlq_handler.parse(["jobs", "resume", "j", "--source-topic", "shop"]).source_topics == ["shop"]

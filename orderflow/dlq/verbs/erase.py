@@ -24,7 +24,15 @@ ASK_S = 5.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of erase; of the selection it takes `--key`."""
+    """The flags of erase. Of the selection only `--key`: by another it would delete more than was meant."""
+    parser.add_argument(
+        "--key",
+        dest="keys",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="key of the records; exactly one",
+    )
     parser.add_argument(
         "--topic", dest="topics", action="append", metavar="TOPIC", help="look there too; may be repeated"
     )

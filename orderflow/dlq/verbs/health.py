@@ -42,7 +42,7 @@ class Unresolved(NamedTuple):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of health. The selection does not apply."""
+    """The flags of health. There is no selection: it is about all of them."""
     default = write_span(MOST_AGE_MS)
     parser.add_argument(
         "--max-age",

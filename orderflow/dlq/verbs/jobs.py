@@ -22,6 +22,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", nargs="?", metavar="JOB", help="its name, or how it begins")
     parser.add_argument("--plan", metavar="FILE", help="resume: the plan that the job carries out")
     parser.add_argument("--to", type=argument(TOPIC), metavar="TOPIC", help="resume: confirm its target")
+    parser.add_argument(
+        "--source-topic",
+        dest="source_topics",
+        action="append",
+        metavar="TOPIC",
+        default=[],
+        help="resume: confirm this as a topic that the orders came from",
+    )
     parser.add_argument("--rate", type=replay_flags.rate, metavar="N/s|none", help="resume: another rate")
     parser.add_argument("-y", "--yes", action="store_true", help="resume: do not ask")
 
