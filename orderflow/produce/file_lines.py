@@ -8,6 +8,7 @@ from collections import deque
 from typing import BinaryIO, Deque, Iterator, List, Optional, Sequence
 
 from orderflow.exits import CommandError
+from orderflow.model.text import plural
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """Limit of one record in a file: far more than Kafka accepts, and little of a machine's memory."""
@@ -131,8 +132,18 @@ class Lines:
             except OSError as error:
                 raise CommandError(f"{self._name}: cannot be read: {error.strerror}") from error
             if not chunk:
+                self._check_still_whole()
                 return
             yield chunk
+
+    def _check_still_whole(self) -> None:
+        """A file that was cut while it was read ends early: what is missing must not pass for the end."""
+        size = os.fstat(self._fd).st_size
+        if size < self._size:
+            raise CommandError(
+                f"{self._name}: became shorter while it was read: {plural(size, 'byte')} of {self._size:,}; "
+                "what is gone is not published"
+            )
 
 
 def check_text(parts: Sequence[str]) -> None:

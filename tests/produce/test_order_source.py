@@ -58,6 +58,29 @@ def a_json(**changes: Any) -> str:
 # --- what is read
 
 
+def test_a_file_that_becomes_shorter_while_it_is_read_is_not_taken_for_whole(tmp_path: Path) -> None:
+    """Its rest is lost: ending as if all had been there would hide that."""
+    path = tmp_path / "orders.csv"
+    path.write_text(HEADER + "\n" + "O-1,C-1,P-1,2,9.5,1\n" * 20_000, encoding="utf-8")
+    with path.open("rb") as stream:
+        items = iter(OrderFile(stream, "orders.csv", FIELDS))
+        next(items)
+        os.truncate(path, 0)
+        with pytest.raises(CommandError, match=r"orders\.csv: became shorter while it was read"):
+            list(items)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{HEADER}\nO-1,C-1,P-1,2,9.5,1\n", encoding="utf-8")
+    with path.open("rb") as stream, path.open("a", encoding="utf-8") as more:
+        items = iter(OrderFile(stream, "orders.csv", FIELDS))
+        next(items)
+        more.write("O-2,C-1,P-1,2,9.5,1\n")
+        more.flush()
+        assert len(list(items)) == 1
+
+
 def test_csv_is_read_by_its_header(tmp_path: Path) -> None:
     found = read(tmp_path, "price,order_id,customer_id,product_id,timestamp,quantity", "9.50,O-1,C-1,P-1,1,2")
 
