@@ -416,6 +416,8 @@ _BY_ENV = {setting.env: setting for setting in SETTINGS}
 
 # --- Flags ---
 
+_ENV_FILE = "--env-file"
+
 
 def add_flags(parser: argparse.ArgumentParser, names: Sequence[str], topic: str = "orders_topic") -> None:
     """Add a flag for each named setting, and kcat's letters.
@@ -430,6 +432,9 @@ def add_flags(parser: argparse.ArgumentParser, names: Sequence[str], topic: str 
         spelt = [*letters.get(name, []), setting.flag]
         bare: Dict[str, Any] = {"nargs": "?", "const": "true"} if setting.kind is BOOLEAN else {}
         group.add_argument(*spelt, dest=name, metavar=setting.kind.metavar, help=_help(setting), **bare)
+    group.add_argument(
+        _ENV_FILE, metavar="FILE", help="settings to read in place of .env; unset: .env, if it is there"
+    )
     group.add_argument(
         "-X",
         dest="client",
@@ -490,7 +495,8 @@ def log_format(
 ) -> str:
     """LOG_FORMAT as far as it can be told before all else, to say in its form what is wrong with all else."""
     setting = _BY_NAME["log_format"]
-    layers = _layers({setting.name: _typed(setting.flag, argv)}, environ, dotenv_path, [])
+    typed = {setting.name: _typed(setting.flag, argv), "env_file": _typed(_ENV_FILE, argv)}
+    layers = _layers(typed, environ, dotenv_path, [])
     given = [layer.values[setting.env] for layer in layers if setting.env in layer.values]
     try:
         return str(setting.kind.read(given[0]))
@@ -563,7 +569,9 @@ def _layers(
 ) -> List[_Layer]:
     """The sources of settings in their order of precedence."""
     environment = _Layer(_ENVIRONMENT, os.environ if environ is None else environ)
-    return [_flag_layer(given), environment, _dotenv_layer(dotenv_path, faults)]
+    asked_for = given.get("env_file")
+    path = dotenv_path if asked_for is None else str(asked_for)
+    return [_flag_layer(given), environment, _dotenv_layer(path, faults, asked_for is not None)]
 
 
 def _flag_layer(given: Mapping[str, Any]) -> _Layer:
@@ -643,16 +651,15 @@ DERIVED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 # --- .env ---
 
 
-def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
+def _dotenv_layer(path: str, faults: List[str], must_exist: bool) -> _Layer:
     """The `.env` file, if there is one. `$` has no meaning in it, so a password may contain one."""
     values: Dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        return _Layer(path, values)
     except (OSError, ValueError) as error:
-        faults.append(f"{path}: {_why(error)}")
+        if must_exist or not isinstance(error, FileNotFoundError):
+            faults.append(f"{path or quoted(path)}: {_why(error)}")
         return _Layer(path, values)
     for binding in bindings:
         if binding.error or (binding.key and binding.value is None):
@@ -662,7 +669,7 @@ def _dotenv_layer(path: str, faults: List[str]) -> _Layer:
     for name in [name for name in values if _loads_code(name, values[name])]:
         del values[name]
         faults.append(
-            f"{name} in {path}: it loads code or runs a command, which a file of the working directory "
+            f"{name} in {path}: it loads code or runs a command, which a file of settings "
             "may not; give it as -X or in the environment"
         )
     faults.extend(filter(None, (_misspelt(name, path) for name in values)))
@@ -685,13 +692,21 @@ def _misspelt(name: str, path: str) -> Optional[str]:
     """
     if name in _KNOWN or (name.startswith(_PREFIX) and _property(name)):
         return None
-    near = difflib.get_close_matches(name, _KNOWN, 1, 0.8)
+    near = (
+        [name.upper()] if _misspelt_in_case(name) else difflib.get_close_matches(name.upper(), _KNOWN, 1, 0.8)
+    )
     if near:
         return f"{name} in {path}: no such setting; did you mean {near[0]}?"
     if name.startswith(_PREFIX):
         common = [_env_of(prop) for prop in client_properties.COMMON]
         return f"{name} in {path}: no setting and no property of the Kafka client{did_you_mean(name, common)}"
     return None
+
+
+def _misspelt_in_case(name: str) -> bool:
+    """Whether this is the name of a client property, but for capitals: its value would not be heeded."""
+    upper = name.upper()
+    return name != upper and upper.startswith(_PREFIX) and _property(upper) is not None
 
 
 # --- What passes through to the Kafka client ---

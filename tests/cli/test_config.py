@@ -139,6 +139,9 @@ def test_all_faults_are_reported_in_one_message(dotenv: Any) -> None:
         ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
         ("SCHEMA_REGISTRY_URI", "SCHEMA_REGISTRY_URL"),
         ("KAFKA_SASL_USERNANE", "KAFKA_SASL_USERNAME"),
+        ("workers", "WORKERS"),
+        ("Max_Retry", "MAX_RETRIES"),
+        ("kafka_sasl_username", "KAFKA_SASL_USERNAME"),
     ],
 )
 def test_a_misspelt_name_in_the_file_names_the_nearest_one(dotenv: Any, name: str, nearest: str) -> None:
@@ -147,6 +150,27 @@ def test_a_misspelt_name_in_the_file_names_the_nearest_one(dotenv: Any, name: st
     assert len(found) == 1
     assert found[0].startswith(f"{name} in ")
     assert found[0].endswith(f"did you mean {nearest}?")
+
+
+def test_another_file_is_read_in_place_of_the_usual_one(dotenv: Any, tmp_path: Path) -> None:
+    other = tmp_path / "prod.env"
+    other.write_text("WORKERS=7\n", encoding="utf-8")
+
+    found = settings({}, dotenv("WORKERS=3\nMAX_RETRIES=9\n"), env_file=str(other))
+
+    assert (found.workers, found.max_retries) == (7, 3)
+    assert config.origins({"env_file": str(other)}, {}) == [f"WORKERS=7 ({other})"]
+
+
+def test_a_file_that_was_asked_for_must_be_there() -> None:
+    """The usual one may be missing."""
+    assert faults({}, env_file="no-such-file.env") == ["no-such-file.env: no such file"]
+
+
+def test_the_form_of_the_log_is_read_from_the_file_that_was_asked_for(dotenv: Any) -> None:
+    path = dotenv("LOG_FORMAT=json\n")
+
+    assert config.log_format(["--env-file", path, "--bogus"], {}, NOWHERE) == "json"
 
 
 def test_names_of_other_programs_are_left_alone(dotenv: Any) -> None:
