@@ -1,14 +1,15 @@
 """What is typed for `replay`: its flags, and their meaning as a request."""
 
 import argparse
-from typing import Any, Callable, Dict, FrozenSet, List, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
 
 from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.replay.judge import STALE, Terms
 from orderflow.dlq.replay.request import Canary, Request
-from orderflow.dlq.selection import Selection, SelectionError
+from orderflow.dlq.selection import Selection, SelectionError, Wanted
 from orderflow.dlq.selection_flags import POSITIONS, order_fields, places_of, wanted_of
+from orderflow.dlq.selection_flags import add_flags as add_selection
 from orderflow.exits import UsageError
 from orderflow.model.json_text import read_json
 from orderflow.model.text import quoted
@@ -70,6 +71,30 @@ def rate(text: str) -> float:
 
 
 # --- What was typed ---
+
+PLAN_HEEDS = ("plan", "rate", "yes", "reason")
+RESUME_HEEDS = ("resume", "plan", "rate", "yes", "to", "source_topics")
+"""Of what `replay` takes, what means something beside a plan or a job. The rest was said before."""
+
+
+def refuse_other_flags(args: argparse.Namespace, flag: str, heeded: Sequence[str]) -> None:
+    """Raise UsageError for what would be ignored: with `--dry-run`, a job would be sent all the same."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    add_selection(parser)
+    unset = vars(parser.parse_args([]))
+    typed = {name for name, value in unset.items() if getattr(args, name) != value} - set(heeded)
+    if typed:
+        words = ", ".join(sorted({_flag_of(name) for name in typed}, key=lambda word: word.strip("-")))
+        raise UsageError(
+            f"{flag} says what is sent: leave {words} away; without --yes it tells first, and asks"
+        )
+
+
+def _flag_of(name: str) -> str:
+    if name in Wanted._fields:
+        return "selection"
+    return {"positions": name, "repairs": "--set"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:

@@ -19,7 +19,7 @@ from orderflow.dlq.replay.plan_file import Drift, Plan, PlanWriter, only, read_p
 from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.resuming import resume
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.selection_flags import refuse_everything, wanted_of
+from orderflow.dlq.selection_flags import refuse_everything
 from orderflow.dlq.topic import states_now, warn_of_policies
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.model.text import escape
@@ -35,8 +35,10 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.plan_out and not args.dry_run:
         raise UsageError("--plan-out belongs to --dry-run")
     if args.resume:
+        flags.refuse_other_flags(args, "--resume", flags.RESUME_HEEDS)
         return resume(desk, args.resume, args)
     if args.plan:
+        flags.refuse_other_flags(args, "--plan", flags.PLAN_HEEDS)
         return _carry_out(desk, args)
     request = request_of(desk, args)
     selection = selection_of(desk, request)
@@ -108,8 +110,6 @@ def _nothing_to_send(outlook: Outlook) -> int:
 
 def _carry_out(desk: Desk, args: argparse.Namespace) -> int:
     """Check that every record of the plan would be sent as it was reviewed, then send just these."""
-    if any((*wanted_of(args), args.positions, args.repairs, args.to, args.all)):
-        raise UsageError("--plan says what is sent: leave selection, --to, --set and --all away")
     plan = read_plan(args.plan)
     request = _planned(desk, plan, args)
     selection = only(plan, selection_of(desk, request))
