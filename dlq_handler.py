@@ -16,7 +16,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from orderflow.cli.arguments import arguments
+from orderflow.cli.arguments import WrongArguments, arguments
 from orderflow.cli.log import TEXT
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.pager import paged, pager_of
@@ -115,12 +115,18 @@ def log_format(argv: Sequence[str]) -> str:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """What was typed, with `run` of the verb. Raises UsageError for a misspelt verb."""
     words = with_verb(argv)
-    return build_parser(words[0]).parse_args(words)
+    try:
+        return build_parser(words[0]).parse_args(words)
+    except WrongArguments as wrong:
+        late = [word for word in wrong.unknown if word in _names()]
+        if late and argv[0].startswith("-"):
+            raise UsageError(f"the verb comes first: dlq_handler.py {late[0]} …") from None
+        raise
 
 
 def with_verb(argv: Sequence[str]) -> List[str]:
     """The arguments, with `tail` in front where there is no verb. A misspelt verb is refused."""
-    names = [name for verb in VERBS for name in verb.names]
+    names = _names()
     if argv and argv[0] in ABOUT:
         return list(argv)
     if not argv or argv[0].startswith("-"):
@@ -130,6 +136,10 @@ def with_verb(argv: Sequence[str]) -> List[str]:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no verb {argv[0]!r}; {hint}")
     return list(argv)
+
+
+def _names() -> List[str]:
+    return [name for verb in VERBS for name in verb.names]
 
 
 def build_parser(asked: Optional[str] = None) -> argparse.ArgumentParser:

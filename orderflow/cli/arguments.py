@@ -25,8 +25,10 @@ def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
 class WrongArguments(SystemExit):
     """What was typed is not understood."""
 
-    def __init__(self, usage: str, prog: str, message: str) -> None:
+    def __init__(self, usage: str, prog: str, message: str, unknown: Sequence[str] = ()) -> None:
         super().__init__(USAGE)
+        self.unknown = unknown
+        """The words that fit nowhere."""
         self.lines = [*usage.rstrip("\n").split("\n"), f"{prog}: error: {message}"]
         """For people: the usage, then what is wrong."""
         self.message = message
@@ -44,12 +46,15 @@ class _Parser(argparse.ArgumentParser):
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]
             flag = unknown[0].partition("=")[0]
             hint = did_you_mean(flag, known) if flag.startswith("--") else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            raise self._wrong(f"unrecognized arguments: {' '.join(unknown)}{hint}", unknown)
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls for a wrong flag."""
-        raise WrongArguments(self.format_usage(), self.prog, escape(without_passwords(message)))
+        raise self._wrong(message)
+
+    def _wrong(self, message: str, unknown: Sequence[str] = ()) -> WrongArguments:
+        return WrongArguments(self.format_usage(), self.prog, escape(without_passwords(message)), unknown)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """What argparse calls for help, of which each line is ours."""

@@ -146,12 +146,19 @@ def _range(wanted: Wanted, now_ms: int) -> Range:
     times = {edge: place.value for edge, place in edges.items() if place.kind == "time"}
     since = (_moment_of("--since", wanted.since, now_ms), times.get("begin"))
     until = (_moment_of("--until", wanted.until, now_ms), times.get("end"))
+    since_ms = max((at_ms for at_ms in since if at_ms is not None), default=None)
+    until_ms = min((at_ms for at_ms in until if at_ms is not None), default=None)
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise SelectionError(
+            "--since (or -o s@) is not before --until (or -o e@): nothing lies between; an age as 2h is "
+            "counted back from now"
+        )
     return Range(
         frozenset(wanted.partitions),
         BEGINNING if "begin" in times else edges.get("begin", BEGINNING),
         None if "end" in times else edges.get("end"),
-        max((at_ms for at_ms in since if at_ms is not None), default=None),
-        min((at_ms for at_ms in until if at_ms is not None), default=None),
+        since_ms,
+        until_ms,
     )
 
 

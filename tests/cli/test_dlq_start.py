@@ -8,6 +8,7 @@ import pytest
 
 import dlq_handler
 from orderflow.cli.arguments import WrongArguments
+from orderflow.exits import UsageError
 from tests.support.dlq_tools import ROOT
 
 SLOW = {"confluent_kafka", "fastavro", "dotenv", "config"}
@@ -65,3 +66,16 @@ def test_a_verb_takes_no_selection_that_it_does_not_heed(words: List[str], flag:
 def test_a_job_may_be_resumed_into_a_topic_that_is_confirmed_by_name() -> None:
     """As `replay --resume` may: the refusal of either names this flag."""
     assert dlq_handler.parse(["jobs", "resume", "j", "--source-topic", "shop"]).source_topics == ["shop"]
+
+
+@pytest.mark.parametrize(
+    "words", [["-t", "shop-dlq", "list"], ["-J", "groups", "-c", "1"], ["--since=2h", "ls"]], ids=str
+)
+def test_flags_before_the_verb_are_told_where_they_belong(words: List[str]) -> None:
+    """As kubectl or git would take them."""
+    with pytest.raises(UsageError, match=r"the verb comes first: dlq_handler\.py (list|groups|ls) "):
+        dlq_handler.parse(words)
+
+
+def test_a_verb_as_the_value_of_a_flag_is_none() -> None:
+    assert dlq_handler.parse(["-t", "list"]).dlq_topic == "list"
