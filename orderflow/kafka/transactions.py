@@ -220,6 +220,7 @@ class Transactions:
 
     def _failure(self, error: KafkaError) -> CommandError:
         """Abort the transaction and return the error to raise."""
+        error = self._cause_of(error)
         if error.code() in FENCED or (error.fatal() and "fenced" in error.str().lower()):
             self._is_open = False
             return Fenced("another replayer has taken over")
@@ -237,6 +238,15 @@ class Transactions:
             return Interrupted(cause.str())
         missing = missing_right(cause, "WRITE", topic)
         return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}{missing}")
+
+    def _cause_of(self, error: KafkaError) -> KafkaError:
+        """What a fatal error is: for a record the client says only that there is one, for a commit which."""
+        if error.code() == KafkaError._FATAL:
+            try:
+                self._producer.commit_transaction(STEP_S)
+            except KafkaException as told:
+                return told.args[0]  # type: ignore[no-any-return]
+        return error
 
 
 def _sizes(rooms: Sequence[int]) -> Dict[str, int]:
