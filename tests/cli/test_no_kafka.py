@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Tuple
 
 import pytest
 
@@ -81,3 +81,16 @@ def test_health_asks_all_addresses_at_once_and_cannot_tell_where_none_answers(no
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert f"cannot tell: none of 2 addresses answers: Kafka does not answer at {address}" in ended.err
     assert ended.took_s < 3
+
+
+@pytest.mark.parametrize(
+    "flag", [("-o", "5"), ("-g", "7f3a"), ("--source-topic", "shop"), ("--state", "new")]
+)
+def test_waiting_orders_are_not_looked_for_by_what_only_dead_letters_have(
+    nowhere: Pipeline, flag: Tuple[str, str]
+) -> None:
+    """`waiting -g 7f3a` said that none waits."""
+    finished = nowhere.run("dlq_handler.py", "waiting", *flag)
+
+    assert finished.code == 2
+    assert "tells dead letters apart, not orders that wait" in finished.err

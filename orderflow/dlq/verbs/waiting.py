@@ -116,8 +116,10 @@ def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_
 # --- acting on them ---
 
 
-MEANINGLESS = ("offsets", "since", "until", "groups", "source_topics", "states")
+MEANINGLESS = ("offsets", "groups", "source_topics", "states")
 """Of the selection: what tells dead letters apart, and not orders that wait."""
+TIMES = ("since", "until")
+"""Of an order that waits it is when it was published, not when it died: good enough to look, not to act."""
 
 
 def _require_meaning(args: argparse.Namespace, is_everything: bool) -> None:
@@ -126,15 +128,14 @@ def _require_meaning(args: argparse.Namespace, is_everything: bool) -> None:
         for name in ("all", "dry_run", "reason", "yes"):
             if getattr(args, name):
                 raise UsageError(f"--{name.replace('_', '-')} goes with --retry-now or --give-up")
-        return
-    for name in MEANINGLESS:
+    for name in MEANINGLESS if args.do is None else (*MEANINGLESS, *TIMES):
         if getattr(args, name):
             flag = name.rstrip("s").replace("_", "-")
             raise UsageError(
                 f"--{flag} tells dead letters apart, not orders that wait: choose these by position, "
                 "-p, --key, --header, --where, --reason-code or --error"
             )
-    if is_everything and not args.all:
+    if args.do is not None and is_everything and not args.all:
         raise UsageError(
             f"--{args.do} which? Name positions, select with --key, -p and the like, or say --all"
         )
