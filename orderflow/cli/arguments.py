@@ -2,8 +2,9 @@
 
 import argparse
 import platform
+import re
 import sys
-from typing import Any, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 from orderflow.cli.output import Notes, Output
 from orderflow.exits import USAGE
@@ -46,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]
             flag = unknown[0].partition("=")[0]
             hint = did_you_mean(flag, known) if flag.startswith("--") else ""
-            raise self._wrong(f"unrecognized arguments: {' '.join(unknown)}{hint}", unknown)
+            raise self._wrong(f"unrecognized arguments: {' '.join(_shown(unknown))}{hint}", unknown)
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -61,6 +62,20 @@ class _Parser(argparse.ArgumentParser):
         to_stdout = file is sys.stdout
         out = Output(sys.stdout) if to_stdout else Notes(sys.stderr)
         out.lines(message.rstrip("\n").split("\n") if message else [])
+
+
+_SECRET = re.compile("pass|secret|token|credential|key|pem|user-?info|jaas|config|assertion", re.I)
+"""In the name of a flag that somebody takes for one of ours, and puts a secret behind."""
+
+
+def _shown(unknown: Sequence[str]) -> Iterator[str]:
+    """The words as they may be repeated: a log keeps what a terminal forgets."""
+    is_value = False
+    for word in unknown:
+        flag, equals, _ = word.partition("=")
+        is_secret = not is_value and word.startswith("-") and _SECRET.search(flag) is not None
+        yield "…" if is_value else f"{flag}=…" if is_secret and equals else word
+        is_value = is_secret and not equals
 
 
 class _HelpFormat(argparse.RawDescriptionHelpFormatter):

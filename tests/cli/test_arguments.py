@@ -66,6 +66,27 @@ def test_a_flag_like_no_other_gets_no_guess(capsys: pytest.CaptureFixture[str]) 
     assert "unrecognized arguments: --zzzzzz\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sasl-password", "hunter2"],
+        ["--sasl-password=hunter2"],
+        ["--sasl-password", "-zhunter2"],
+        ["--ssl-key-pem", "hunter2", "--schema-registry-user-info", "hunter2"],
+        ["--API-TOKEN", "hunter2"],
+    ],
+    ids=" ".join,
+)
+def test_a_secret_after_a_flag_that_does_not_exist_is_not_repeated(
+    words: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no --sasl-password, as a password has no place on a command line; but it gets typed."""
+    code, _, err = typed(capsys, "producer.py", *words)
+
+    assert code == 2
+    assert words[0].partition("=")[0] in err and "hunter2" not in err
+
+
 def test_what_was_typed_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     """A command line may be somebody else's text, too."""
     run(lambda argv, out, err: bool(arguments("Doc.", ["x"]).parse_args(argv)), ["\x1b[2J\nERROR forged"])
