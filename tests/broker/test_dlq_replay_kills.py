@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Callable, List
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from orderflow.model.records import Outgoing
 from tests.support.dlq_tools import ours
@@ -102,6 +104,20 @@ def test_a_limit_holds_across_a_death(desk: Desk) -> None:
 
     assert done.code == 0, done.err
     assert {f"0:{offset}": 1 for offset in range(12)} == dict(desk.sent_from())
+
+
+def test_what_was_deleted_while_a_job_lay_is_not_passed_over_in_silence(desk: Desk) -> None:
+    """`8 of 8 sent` and exit code 0 would say that all went well."""
+    assert desk.start_dying("after commit", 2, "replay", "--all", "--yes", *PACE) == -9
+    job = desk.jobs()[0]
+    admin = AdminClient({"bootstrap.servers": desk.bootstrap_servers})
+    for deleted in admin.delete_records([TopicPartition(desk.topic, 0, OFFSET_END)]).values():
+        deleted.result()
+
+    resumed = desk.run("replay", "--resume", job["job"], "--yes")
+
+    assert resumed.code == 3, resumed.err
+    assert f"{LETTERS - job['done']} of this job are no longer in {desk.topic}" in resumed.err
 
 
 def test_later_dead_letters_are_not_part_of_a_job(desk: Desk) -> None:

@@ -18,7 +18,8 @@ from orderflow.dlq.replay.plan_file import Plan, only, read_plan
 from orderflow.dlq.replay.request import Request, from_json
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
-from orderflow.exits import OK, CommandError, Refused, UsageError
+from orderflow.exits import INCOMPLETE, OK, CommandError, Refused, UsageError
+from orderflow.kafka.positions import Range
 from orderflow.model.text import escape
 
 
@@ -70,12 +71,22 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
         return desk.signals.exit_code
     done = bench.states.done.count
     desk.note(replay_text.resumed_line(job, done, shown_terms(bench.request.terms, desk.mask)))
+    gone = _gone(bench, job.total - done - audit.refused_count(job) - outlook.chosen)
+    if gone:
+        desk.note(replay_text.gone_line(gone, desk.dlq_topic))
     for line in replay_text.outlook_lines(outlook, bench.request.rate_per_s):
         desk.note(line)
     if outlook.to_send:
         confirm(desk, replay_text.question(outlook, bench.request.rate_per_s), args.yes)
     total = done + audit.refused_count(job) + outlook.to_send
-    return send_job(bench, selection, job._replace(total=total, target=goal(outlook)))
+    code = send_job(bench, selection, job._replace(total=total, target=goal(outlook)))
+    return INCOMPLETE if gone and code == OK else code
+
+
+def _gone(bench: Bench, missing: int) -> int:
+    """How many of those that are missing can have been deleted: others may write the job's record."""
+    deleted = sum(span.begin for span in bench.topic.reader.spans(Range()))
+    return max(0, min(missing, deleted))
 
 
 def _resumed(job: Job) -> Request:

@@ -90,6 +90,12 @@ def verdict_row(letter: Letter, verdict: Verdict) -> Json:
     }
 
 
+def gone_line(number: int, dlq_topic: str) -> str:
+    """That dead letters were deleted before their turn came: nothing can send them any more."""
+    are = "is" if number == 1 else "are"
+    return f"{number:,} of this job {are} no longer in {dlq_topic}: deleted before being sent"
+
+
 def resumed_line(job: Job, done: int, terms: Terms) -> str:
     """What is gone on with: how far it is, and what its record asks for beyond the usual."""
     usual = Terms("", "", "")
