@@ -239,7 +239,7 @@ EVENTS: Dict[str, Event] = {
     ),
     "list_on_page": Event(
         "info",
-        "more orders of a partition wait than commit metadata lists: their list is in the ledger topic now",
+        "commit metadata cannot list what waits in a partition: the list is in the ledger topic now",
         lambda partition, waiting, topic: (
             f"partition {partition}: {plural(waiting, 'order is', 'orders are')} waiting; "
             f"their list is in topic {topic} now"

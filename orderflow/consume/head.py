@@ -117,6 +117,11 @@ class Head:
         if attempts == 1 and self.first_failed_at_ms is None:
             self.first_failed_at_ms = now_ms
 
+    def waits_since(self, at_ms: int) -> bool:
+        """Whether it waits for a retry since then at the latest, or since before this process began."""
+        first_ms = self.first_failed_at_ms
+        return self.due_s is not None and self.attempts > 0 and (first_ms is None or first_ms <= at_ms)
+
     def first_seen_failing(self, began: int) -> None:
         """Remember the outage brake's count of successes at its first failure."""
         if self.began is None:

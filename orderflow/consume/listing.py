@@ -5,13 +5,17 @@ from typing import List, Mapping, NamedTuple
 from orderflow.consume.head import IN_COMPANY, Head
 from orderflow.model.commit_metadata import DELAYS_S, MAX_ATTEMPTS, entry_text
 
+LONG_S = 60.0
+"""Retention or compaction may take the record of a head that waits for longer, and its key with it."""
+
 
 class Text(NamedTuple):
     """The entries as text."""
 
     text: str
-    is_exact: bool
-    """Whether it says everything: attempts and delays have a largest value there."""
+    is_enough: bool
+    """Whether it says everything. Attempts and delays have a largest value there. And it has no keys: what
+    queues behind a head could not be told from finished orders any more if the log lost its record."""
 
 
 class Entries(NamedTuple):
@@ -21,24 +25,28 @@ class Entries(NamedTuple):
     key_hashes: List[bytes]
 
 
-def as_text(heads: Mapping[int, Head], base: int, now_s: float) -> Text:
+def as_text(heads: Mapping[int, Head], base: int, now_s: float, time_of_day_s: float) -> Text:
     """A commit may list hundreds of heads, so each text is looked up and no object is created."""
-    entry, longest_s, is_exact = entry_text, float(DELAYS_S[-1]), True
+    entry, longest_s, is_enough = entry_text, float(DELAYS_S[-1]), True
+    long_ago_ms = int((time_of_day_s - LONG_S) * 1000)
     texts: List[str] = []
     last = base
     for offset in sorted(heads):
         head = heads[offset]
         delay_s = 0.0 if head.due_s is None else head.due_s - now_s
         if head.attempts > MAX_ATTEMPTS or delay_s > longest_s:
-            is_exact = False
+            is_enough = False
         whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
         announced = head.announced
         if head.suspect and not announced:
             announced, whole_s = True, 1 if head.suspect == IN_COMPANY else 0
-        step = (offset - last) * 2 + (1 if head.followers else 0)
+        step = (offset - last) * 2
+        if head.followers:
+            step += 1
+            is_enough = is_enough and delay_s <= LONG_S and not head.waits_since(long_ago_ms)
         texts.append(entry(step, head.attempts, announced, whole_s))
         last = offset
-    return Text("".join(texts), is_exact)
+    return Text("".join(texts), is_enough)
 
 
 def as_entries(heads: Mapping[int, Head], began_s: float) -> Entries:

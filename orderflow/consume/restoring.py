@@ -225,18 +225,9 @@ class Restoration:
 
     def _read_pages(self) -> None:
         for complete in self._paged.poll(READ_BACK_S) if self._paged else []:
-            self._require_room(complete.number, complete.commit)
+            if self._terms.ledger_topic is None:
+                _require_room(self._session.topic, complete)
             self._begin_at(complete, self._session.bounds(complete.number, BOUNDS_TIMEOUT_S))
-
-    def _require_room(self, number: int, commit: Commit) -> None:
-        """Without pages, what a page lists cannot be committed again."""
-        if self._terms.ledger_topic is None and len(commit.entries) > capacity(commit.next):
-            waiting = plural(len(commit.entries), "waiting order is", "waiting orders are")
-            raise SessionLost(
-                f"{self._session.topic}-{number}: {waiting} listed on a page of the ledger topic, more than "
-                "commit metadata has room for. Nothing was skipped. This consumer needs LEDGER_TOPIC, with "
-                "the rights to read and write it"
-            )
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
         """Report a list of waiting orders that was lost when its offset expired or was reset."""
@@ -339,6 +330,18 @@ class Restoration:
             f"{self._session.topic}-{partition.number}: the committed metadata lists "
             f"{plural(len(partition.ledger.heads), 'waiting order')}, more than the broker now accepts. "
             "Nothing was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
+        )
+
+
+def _require_room(topic: str, complete: Complete) -> None:
+    """Without pages, what a page lists cannot be committed again. Raises SessionLost."""
+    number, commit = complete.number, complete.commit
+    if len(commit.entries) > capacity(commit.next):
+        waiting = plural(len(commit.entries), "waiting order is", "waiting orders are")
+        raise SessionLost(
+            f"{topic}-{number}: {waiting} listed on a page of the ledger topic, more than "
+            "commit metadata has room for. Nothing was skipped. This consumer needs LEDGER_TOPIC, with "
+            "the rights to read and write it"
         )
 
 

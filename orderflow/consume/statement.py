@@ -41,6 +41,6 @@ def first_form(ledger: Ledger, stand: Stand, now_s: float) -> Form:
     if not ledger.most_paged and ledger.lists_too_much:
         # The broker takes less than we thought, and what was restored fitted without these.
         stand = stand._replace(braked=False, alone=None, reach=None, topic_id=None, owner=None)
-    listed = as_text(ledger.heads, stand.base, now_s)
+    listed = as_text(ledger.heads, stand.base, now_s, stand.written_at_s)
     text = commit_metadata.first_form(stand, listed.text)
-    return Form(text, listed.is_exact and len(text) <= ledger.metadata_limit)
+    return Form(text, listed.is_enough and len(text) <= ledger.metadata_limit)

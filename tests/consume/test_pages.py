@@ -12,6 +12,7 @@ import pytest
 
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, Settlement
+from orderflow.errors import RetryLater
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.ledger_page import page_key, read_page
 from tests.support.scripted_session import (
@@ -207,6 +208,55 @@ def test_followers_of_a_head_that_retention_took_are_found_and_handled() -> None
 
     assert "waiting_order_lost" in second.names()
     assert shop.done == {b"0:%d" % (number * 2): 1 for number in range(2, 8)}
+
+
+def fails_for_long(order: Dict[str, Any]) -> None:
+    """Tried again and again, 20 s apart."""
+    raise ConnectionError("away")
+
+
+def asks_for_tomorrow(order: Dict[str, Any]) -> None:
+    """Tried once."""
+    raise RetryLater("closed", after=86_400)
+
+
+@pytest.mark.parametrize("handler", [fails_for_long, asks_for_tomorrow])
+def test_what_queues_behind_an_order_that_waits_for_long_survives_its_record(
+    handler: Callable[[Dict[str, Any]], None],
+) -> None:
+    """Compaction takes that, as not the newest of its key. By then the list is on a page, which has keys."""
+    topic = Topic()
+    for number in range(6):
+        topic.put(0, b"key" if number in (0, 3) else b"other %d" % number, b"0:%d" % number)
+    done: Count[bytes] = Counter()
+
+    def first(order: Dict[str, Any]) -> None:
+        if order["value"] in (b"0:0", b"0:3"):
+            handler(order)
+        done[order["value"]] += 1
+
+    life = Life(topic, first, policy=SLOW, pages=True, metadata_limit=4000)
+    life.until(lambda: sum(done.values()) == 4 and life.engine.settling.is_idle)
+    life.until(lambda: handler is asks_for_tomorrow or topic.clock() > 90)
+    life.stop()
+    del topic.records[0][0]
+
+    second = Life(topic, lambda order: done.update([order["value"]]), pages=True, metadata_limit=4000).drain()
+
+    assert "waiting_order_lost" in second.names()
+    assert done == {b"0:%d" % number: 1 for number in range(1, 6)}
+
+
+def test_the_metadata_suffices_where_nothing_queues_behind_what_waits() -> None:
+    """However long it waits: a lost record takes nothing with it."""
+    topic = Topic()
+    topic.put(0, b"key", b"0:0")
+    topic.put(0, b"other", b"0:1")
+
+    life = Life(topic, fails_for_long, policy=SLOW, pages=True, metadata_limit=4000)
+    life.until(lambda: topic.clock() > 90)
+
+    assert topic.of(LEDGER) == []
 
 
 def test_a_second_death_finds_those_followers_again() -> None:
