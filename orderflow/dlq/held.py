@@ -53,7 +53,7 @@ class Commits:
 
     def read(self, chosen: Collection[int] = ()) -> List[Held]:
         """What is committed now, for these partitions or for all. Raises CommandError."""
-        partitions = [number for number in self._reader.partitions() if not chosen or number in chosen]
+        partitions = self._reader.chosen(chosen)
         committed = self._committed(partitions)
         commits = self._with_pages(committed)
         return [

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import (
     Any,
     Callable,
+    Collection,
     Deque,
     Dict,
     Iterator,
@@ -126,7 +127,7 @@ class Reader:
 
     def spans(self, wanted: Range) -> List[Span]:
         """The offsets that the range covers. Raises CommandError for a partition that does not exist."""
-        partitions = self._chosen(wanted)
+        partitions = self.chosen(wanted.partitions)
         bounds = {partition: self.bounds(partition) for partition in partitions}
         begins = self._places(wanted.begin, bounds)
         ends = self._places(wanted.end or Position("end"), bounds)
@@ -243,14 +244,15 @@ class Reader:
                 return records[0] if records else None
         raise Unreadable(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
 
-    def _chosen(self, wanted: Range) -> List[int]:
+    def chosen(self, wanted: Collection[int] = ()) -> List[int]:
+        """These partitions, or all if none is named. Raises CommandError for one that does not exist."""
         existing = self.partitions()
-        missing = sorted(wanted.partitions.difference(existing))
+        missing = sorted(set(wanted).difference(existing))
         if missing:
             raise CommandError(
                 f"topic {self.topic} has no partition {missing[0]}: it has {len(existing)}, from 0"
             )
-        return sorted(wanted.partitions) if wanted.partitions else existing
+        return sorted(wanted) if wanted else existing
 
     def _places(self, position: Position, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
         """The position as an offset in each partition, clamped to what the partition holds."""

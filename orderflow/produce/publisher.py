@@ -46,14 +46,17 @@ _NEVER = frozenset(
 )
 """Rejections that every further record would get too."""
 
-_MISSING_RIGHT = {
+_TO_DO = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on topic {topic} is missing",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
         "Kafka gives us no producer id: the right WRITE on topic {topic} is missing, or, where brokers ask "
         "for it (before Kafka 2.8), IDEMPOTENT_WRITE on the cluster"
     ),
+    KafkaError.MSG_SIZE_TOO_LARGE: (
+        "too large: raise max.message.bytes of topic {topic}, or message.max.bytes (-X) where that is less"
+    ),
 }
-"""What to request from the cluster's administrator."""
+"""What somebody has to change first."""
 
 _SILENT = logging.getLogger(f"{__name__}.client")
 """Silences what the client logs about a fatal error: our message says it in one sentence."""
@@ -226,8 +229,8 @@ class Publisher:
         code = error.code()
         if self.hopeless is not None and (code in _GIVEN_UP or code == KafkaError._FATAL):
             return self.hopeless
-        if code in _MISSING_RIGHT:
-            return _MISSING_RIGHT[code].format(topic=self._topic)
+        if code in _TO_DO:
+            return _TO_DO[code].format(topic=self._topic)
         return _GIVEN_UP.get(code) or _without_side(error)
 
     def _on_error(self, error: KafkaError) -> None:

@@ -57,3 +57,13 @@ def test_a_group_that_never_was(pipeline: Callable[..., Pipeline]) -> None:
 
     assert "0 waiting  about 1 not yet seen" in text
     assert "the group has committed nothing" in text
+
+
+def test_a_partition_that_does_not_exist_is_refused(pipeline: Callable[..., Pipeline]) -> None:
+    """As by every verb: `0 waiting` would be no answer to a slip of the finger."""
+    line = pipeline()
+    line.publish([("O-1", "C-1")])
+    refused = line.run("dlq_handler.py", "waiting", "-p", "99")
+
+    assert (1, "") == (refused.code, refused.out)
+    assert f"topic {line.orders_topic} has no partition 99" in refused.err
