@@ -103,8 +103,8 @@ class FailedCall(NamedTuple):
     """The order had been called before."""
     voted: bool = False
     """Its first call counted as evidence."""
-    began: int = 0
-    """Its partition's count of noted successes when the order first failed."""
+    began: Optional[int] = 0
+    """Its partition's count of noted successes when the order first failed here; None: that is just now."""
     known: Optional[FailingKey] = None
     """Its key, if that was already failing."""
 
@@ -209,7 +209,8 @@ class OutageBrake:
     one call, up to a limit per key. Five keys that have each used up two retry budgets then make an outage;
     fewer than five never do, and are left to the key brake. An order whose first call was not evidence,
     because it was made before a restart or a release, counts when it uses up its retries, under the same
-    condition.
+    condition. It has to have failed before in this process: right after a restart, what was failing anyway
+    is called first, and nothing can have succeeded yet.
 
     While partitions are held, at most one order per window (over all partitions) is given up for lack of
     retries, so that a topic of nothing but poison still drains. A partition is released when two of its last

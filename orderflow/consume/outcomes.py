@@ -229,9 +229,8 @@ class Outcomes:
             return
         known = self.key_brake.failing.get(head.key)
         first = head.attempts == 1 and head.began is None
-        began = self.outage.began(number) if head.began is None else head.began
-        head.first_seen_failing(began)
-        call = FailedCall(first, last, head.attempts > 1, head.voted, began, known)
+        call = FailedCall(first, last, head.attempts > 1, head.voted, head.began, known)
+        head.first_seen_failing(self.outage.began(number))
         if first and known is None:
             head.vote()
         held = self.outage.failed(number, call)

@@ -56,6 +56,28 @@ def test_orders_that_waited_through_an_outage_are_tried_before_a_drain_gives_up(
     assert life.is_drained() and shop.done
 
 
+def test_retries_that_a_restart_finds_due_are_no_outage() -> None:
+    """A fifth of the keys fails. After a death their retries come first, and nothing has succeeded yet."""
+    topic = Topic()
+    for number in range(400):
+        topic.put(0, b"key %d" % number, b"%d" % number)
+
+    def fifth_fails(order: Dict[str, Any]) -> None:
+        if int(order["value"]) % 5 == 0:
+            raise ConnectionError("away")
+
+    dying = Life(topic, fifth_fails, policy=Policy(max_retries=3, backoff_s=5.0))
+    dying.until(lambda: dying.engine.waiting == 80 and 8 < topic.clock(), steps=50_000)
+    attempts = {head.attempts for head in dying.engine.assignment.ready[0].ledger.waiting()}
+    topic.clock.pass_by(60.0)
+    for number in range(400, 500):
+        topic.put(0, b"key %d" % number, b"%d" % number)
+
+    life = Life(topic, fifth_fails, policy=Policy(max_retries=2, backoff_s=5.0)).drain(50_000)
+
+    assert attempts == {2} and "outage_begins" not in life.names()
+
+
 def test_an_outage_that_goes_on_ends_it_as_soon_as_it_is_seen(killed: Topic) -> None:
     """There is nothing to wait for then."""
     life = lives(killed, Shop())
