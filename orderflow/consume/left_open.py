@@ -10,12 +10,13 @@ the abort as any other: its offsets of partitions that it still has are committe
 
 import logging
 import threading
-from typing import List, Optional, Sequence, Set
+from typing import Iterable, Optional, Sequence, Set, Tuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from orderflow.consume.client_config import Clients
 from orderflow.consume.client_errors import RAISED, error_of
+from orderflow.consume.source import Reports, Source
 from orderflow.kafka.client_properties import without_membership
 from orderflow.model.commit_metadata import read_metadata
 
@@ -67,22 +68,18 @@ class LeftOpen:
         except KafkaException as error:
             if error.args[0].code() not in _HIDDEN:
                 raise
-        commits = (read_metadata(place.metadata or "", place.offset) for place in last if place.offset >= 0)
+        commits = (read_metadata(metadata, offset) for offset, metadata in last if offset is not None)
         owners = {commit.owner for commit in commits if commit is not None and commit.owner is not None}
         return owners - {self._clients.owner or ""}
 
-    def _committed(self, partitions: Sequence[int], isolation: str, timeout_s: float) -> List[TopicPartition]:
+    def _committed(
+        self, partitions: Sequence[int], isolation: str, timeout_s: float
+    ) -> Iterable[Tuple[Optional[int], str]]:
         asking = Consumer({**without_membership(self._clients.consumer), "isolation.level": isolation})
         try:
-            found = asking.committed(
-                [TopicPartition(self._topic, number) for number in partitions], timeout=timeout_s
-            )
+            return Source(self._topic, asking, Reports()).committed(partitions, timeout_s).values()
         finally:
             asking.close()
-        for place in found:
-            if place.error is not None:
-                raise KafkaException(place.error)
-        return found
 
     def _end_of(self, owner: str) -> None:
         Producer(dict(self._clients.of_owner(owner))).init_transactions(END_TIMEOUT_S)
