@@ -34,6 +34,7 @@ from orderflow.consume.client_config import (
     lasting_name,
     producer_config,
     require_plain_names,
+    transactional_id,
 )
 from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
@@ -424,7 +425,7 @@ class Parts:
         name = f"{self.client[-LONGEST_CLIENT:]}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
         return Clients(
             _reading(conf, settings),
-            producer_config(conf, f"{settings.consumer_group}.{name}"),
+            producer_config(conf, transactional_id(settings.consumer_group, name)),
             settings.guarantee == "exactly-once",
             has_predecessor=lasting is not None,
         )

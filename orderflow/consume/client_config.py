@@ -73,6 +73,11 @@ def require_plain_names(consumer: Mapping[str, Any]) -> None:
             )
 
 
+def transactional_id(group: str, owner: str) -> str:
+    """What a producer of this owner is known by. It begins with the group, by which the right is granted."""
+    return f"{group}.{owner}"
+
+
 class Clients(NamedTuple):
     """The properties of both clients, and whether offsets are committed in a transaction with the records."""
 
@@ -93,12 +98,15 @@ class Clients(NamedTuple):
 
         None too for a name that commits have no room for.
         """
-        _, has_prefix, name = self.transactional_id.partition(f"{self.group}.")
-        return name if self.exactly_once and has_prefix and is_writable(name) else None
+        prefix, name = transactional_id(self.group, ""), self.transactional_id
+        if not self.exactly_once or not name.startswith(prefix):
+            return None
+        owner = name[len(prefix) :]
+        return owner if is_writable(owner) else None
 
     def of_owner(self, owner: str) -> Mapping[str, Any]:
         """The properties of a producer that ends what this owner of a partition may have left open."""
-        return {**self.producer, "transactional.id": f"{self.group}.{owner}"}
+        return {**self.producer, "transactional.id": transactional_id(self.group, owner)}
 
     @property
     def transactional_id(self) -> str:
