@@ -21,6 +21,7 @@ from typing import (
 from orderflow.dlq import audit
 from orderflow.dlq.audit import AuditEntry, Job, States
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.kafka.topics import topic_id
@@ -135,7 +136,7 @@ def _mark_returns(topics: Topics, states: States, begins: Ends, jobs: AbstractSe
     producer can write these headers as well, so the job has to be one of those that are known.
     """
     with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
-        spans = reader.spans(Range())
+        spans = spans_of(reader, Range())
         later = [span._replace(begin=max(span.begin, begins.get(span.partition, 0))) for span in spans]
         for batch in reader.read(later):
             for record in batch:
@@ -211,7 +212,7 @@ def _audit_records(
 ) -> Iterator[Record]:
     with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
         try:
-            spans = reader.spans(Range())
+            spans = spans_of(reader, Range())
         except TopicMissing:
             if must_exist:
                 raise

@@ -9,6 +9,7 @@ from orderflow.dlq.letter import Letter, StateOf, nothing_done
 from orderflow.dlq.selection import Selection
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.model.records import Record
 from orderflow.model.text import plural
@@ -47,7 +48,7 @@ class Topic:
 
         `spans` are read where they are given, instead of the selection's range.
         """
-        spans = self.reader.spans(selection.range) if spans is None else spans
+        spans = spans_of(self.reader, selection.range) if spans is None else spans
         left = Limit(selection)
         decode, state_of = self._desk.decoder.decode, self._state_of
         if progress:

@@ -1,9 +1,10 @@
 """Kafka as every part uses it: clients, topics, reading, transactions.
 
-To read: topics (whether Kafka answers, and the topics are there), positions and reader (a topic read
-without a group), log_ends (where a topic ends, whether or not it is read), group_view (what a group has done
-of a topic), transactions (all of it or nothing, one sender at a time), client_properties (what users may
-set), ledger_pages (lists of what waits), command_reader (what operators ask of it), plain_sending (a few
-records, outside of transactions), refusals (what a failed connection says, and asking again while it
-passes), trace_context (OpenTelemetry, where it is used).
+To read: topics (whether Kafka answers, and the topics are there), reader (a topic read without a group),
+positions and places (where in a topic, and the offsets that this comes to), log_ends (where a topic ends,
+whether or not it is read), group_view (what a group has done of a topic) with topics_view and questions,
+transactions (all of it or nothing, one sender at a time), client_properties (what users may set),
+ledger_pages (lists of what waits), command_reader (what operators ask of it), plain_sending (a few records,
+outside of transactions), refusals (what a failed connection says, and asking again while it passes),
+trace_context (OpenTelemetry, where it is used).
 """

@@ -2,13 +2,11 @@
 
 import gc
 import time
-from collections import deque
 from operator import attrgetter
 from typing import (
     Any,
     Callable,
     Collection,
-    Deque,
     Dict,
     Iterator,
     List,
@@ -18,14 +16,12 @@ from typing import (
     Sequence,
     Set,
     Tuple,
-    TypeVar,
 )
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.client_properties import started, without_membership
-from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.records import Record, record_of
 from orderflow.model.text import named
@@ -43,13 +39,8 @@ LOOK_S = 5.0
 """Between two looks at a topic that is followed: whether it is still there, and got partitions."""
 GONE_S = 1.0
 """Before it counts as deleted it is looked for again: a broker that has just started may not know it yet."""
-CLOCK_SLACK_MS = 600_000
-"""Brokers' clocks differ: for this long past the end time, a record in time may still follow."""
-BY_ITS_BROKER = "LogAppendTime"
 GC_THRESHOLD = 100_000
 """Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
-
-Told = TypeVar("Told")
 
 
 class Span(NamedTuple):
@@ -125,17 +116,11 @@ class Reader:
             raise self._failure(error.args[0]) from error
         return Bounds(low, high)
 
-    def spans(self, wanted: Range) -> List[Span]:
-        """The offsets that the range covers. Raises CommandError for a partition that does not exist."""
-        partitions = self.chosen(wanted.partitions)
-        bounds = {partition: self.bounds(partition) for partition in partitions}
-        begins = self._places(wanted.begin, bounds)
-        ends = self._places(wanted.end or Position("end"), bounds)
-        if wanted.since_ms is not None:
-            begins = _later(begins, self._places(Position("time", wanted.since_ms), bounds))
-        if wanted.until_ms is not None:
-            ends = self._ends_until(wanted.until_ms, ends, bounds)
-        return [Span(partition, begins[partition], ends[partition]) for partition in partitions]
+    def offsets_at(self, timestamp_ms: int, partitions: Collection[int]) -> Dict[int, Optional[int]]:
+        """The first offset in each partition whose record is as late; None where all are earlier."""
+        asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in partitions]
+        found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
+        return {place.partition: place.offset if place.offset >= 0 else None for place in found}
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
         """The records of the spans in batches, as they arrive; in order within each partition.
@@ -254,63 +239,6 @@ class Reader:
             )
         return sorted(wanted) if wanted else existing
 
-    def _places(self, position: Position, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
-        """The position as an offset in each partition, clamped to what the partition holds."""
-        if position.kind == "time":
-            return self._places_by_time(position.value, bounds)
-        if position.kind == "back":
-            return {each: self._back(each, position.value, held) for each, held in bounds.items()}
-        return {partition: _place(position, held) for partition, held in bounds.items()}
-
-    def _back(self, partition: int, number: int, held: Bounds) -> int:
-        """Where the last so many records begin."""
-        if number == 0:
-            return held.high
-        offsets = self._of_last(partition, number, held, lambda record: record.offset)
-        return offsets[0] if len(offsets) == number else held.low
-
-    def _of_last(
-        self, partition: int, number: int, held: Bounds, told: Callable[[Record], Told]
-    ) -> Sequence[Told]:
-        """What the last so many records tell, fewer if there are no more.
-
-        They are read, since offsets do not count them: transactions' markers take offsets too.
-        """
-        size = number
-        while True:
-            begin = max(held.low, held.high - size)
-            last: Deque[Told] = deque(maxlen=number)
-            for batch in self.read([Span(partition, begin, held.high)]):
-                last.extend(map(told, batch))
-            if len(last) == number or begin == held.low:
-                return last
-            size *= 2
-
-    def _places_by_time(self, timestamp_ms: int, bounds: Mapping[int, Bounds]) -> Dict[int, int]:
-        asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in bounds]
-        found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
-        places = {place.partition: place.offset for place in found}
-        return {p: places[p] if places[p] >= 0 else held.high for p, held in bounds.items()}
-
-    def _ends_until(
-        self, until_ms: int, ends: Mapping[int, int], bounds: Mapping[int, Bounds]
-    ) -> Dict[int, int]:
-        """The ends, nearer where it is certain that no record of an earlier time lies behind."""
-        late = self._places(Position("time", until_ms + CLOCK_SLACK_MS), bounds)
-        near = {p for p, end in ends.items() if late[p] < end and self._is_by_time(p, late[p], bounds[p])}
-        return {p: late[p] if p in near else end for p, end in ends.items()}
-
-    def _is_by_time(self, partition: int, begin: int, held: Bounds) -> bool:
-        """Whether all from here on lie in the order of their times, since their broker dated them.
-
-        Elsewhere an older record may stand behind any number of newer ones.
-        """
-        first = self._record_at(partition, begin)
-        if first is None or first.timestamp_type != BY_ITS_BROKER:
-            return False
-        last = self._of_last(partition, 1, held, lambda record: record.timestamp_type)
-        return list(last) == [BY_ITS_BROKER]
-
     def _assign(self, begins: Sequence[Tuple[int, int]]) -> None:
         self._consumer.assign([TopicPartition(self.topic, partition, offset) for partition, offset in begins])
 
@@ -384,15 +312,6 @@ def _before(records: List[Record], ends: Mapping[int, int]) -> List[Record]:
 _offset_of = attrgetter("offset")
 
 
-def _place(position: Position, held: Bounds) -> int:
-    offset = {
-        "beginning": held.low,
-        "end": held.high,
-        "offset": position.value,
-    }[position.kind]
-    return min(max(offset, held.low), held.high)
-
-
 PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors while Kafka is away, after which the client recovers by itself."""
 
@@ -404,7 +323,3 @@ LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 def passes(error: KafkaError) -> bool:
     """Whether reading goes on by itself after this error."""
     return error.retriable() or error.code() in PASSING
-
-
-def _later(one: Mapping[int, int], other: Mapping[int, int]) -> Dict[int, int]:
-    return {partition: max(place, other[partition]) for partition, place in one.items()}

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Position, Range
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.topics import dead_letters, ensure_topics
@@ -38,14 +39,14 @@ def opened(kafka: Any, topic: Callable[[str], str]) -> Iterator[Open]:
 
 
 def read(reader: Reader, wanted: Range) -> List[Tuple[int, int]]:
-    spans = reader.spans(wanted)
+    spans = spans_of(reader, wanted)
     return sorted((one.partition, one.offset) for batch in reader.read(spans) for one in batch)
 
 
 def test_a_range_is_sought_and_not_scanned_for(opened: Open) -> None:
     """Partition, offset and time are turned into offsets before anything is read."""
     reader = opened(60, partitions=2)
-    spans = reader.spans(Range(frozenset([1]), Position("back", 20), since_ms=T0_MS + 50 * 60_000))
+    spans = spans_of(reader, Range(frozenset([1]), Position("back", 20), since_ms=T0_MS + 50 * 60_000))
 
     assert [tuple(span) for span in spans] == [(1, 50, 60)]
 
@@ -60,8 +61,8 @@ def test_only_what_its_broker_dated_ends_at_a_time(
     send(kafka.bootstrap_servers, name, [Outgoing("", None, b"1", [], 0, T0_MS)])
 
     with Reader(consumer_config({"bootstrap.servers": kafka.bootstrap_servers}, "looks"), name) as dated:
-        assert [tuple(span) for span in dated.spans(Range(until_ms=before_ms))] == [(0, 0, 0)]
-    assert [tuple(span) for span in reader.spans(Range(until_ms=T0_MS))] == [(0, 0, 60)]
+        assert [tuple(span) for span in spans_of(dated, Range(until_ms=before_ms))] == [(0, 0, 0)]
+    assert [tuple(span) for span in spans_of(reader, Range(until_ms=T0_MS))] == [(0, 0, 60)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_what_does_not_exist_is_told(kafka: Any, opened: Open) -> None:
     with Reader(config, "no-such-topic") as reader, pytest.raises(TopicMissing):
         reader.partitions()
     with pytest.raises(CommandError, match="has no partition 7: it has 1, from 0"):
-        opened(1).spans(Range(frozenset([7])))
+        spans_of(opened(1), Range(frozenset([7])))
 
 
 @pytest.mark.parametrize("all_partitions", [True, False])
@@ -116,7 +117,7 @@ def test_a_topic_that_is_deleted_while_it_is_followed_is_told(
 ) -> None:
     """Nothing would come any more, and nobody would know why."""
     reader = opened(1)
-    spans, until_s = reader.spans(Range()), time.monotonic() + 20
+    spans, until_s = spans_of(reader, Range()), time.monotonic() + 20
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     admin.delete_topics([reader.topic])[reader.topic].result(10)
 

@@ -8,8 +8,9 @@ from typing import Container, Dict, Iterator, List, Mapping, NamedTuple, Optiona
 
 from orderflow.dlq.output.envelope import Json
 from orderflow.kafka.group_view import GroupView
+from orderflow.kafka.places import CLOCK_SLACK_MS, spans_of
 from orderflow.kafka.positions import Range
-from orderflow.kafka.reader import CLOCK_SLACK_MS, Reader, consumer_config
+from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
 from orderflow.model.records import Record
@@ -131,7 +132,7 @@ def _sent(reader: Reader, asked: Sequence[Asked]) -> Dict[str, List[Sent]]:
     """What each job sent, by the mark that it left."""
     sent: Dict[str, List[Sent]] = {one.job: [] for one in asked}
     for begin_ms, end_ms in times_together(asked):
-        spans = reader.spans(Range(since_ms=begin_ms, until_ms=end_ms))
+        spans = spans_of(reader, Range(since_ms=begin_ms, until_ms=end_ms))
         for batch in reader.read(spans):
             for record in batch:
                 for job in jobs_of(record, sent):

@@ -17,6 +17,7 @@ from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.exits import Refused
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.model.records import Place
 
@@ -106,12 +107,14 @@ class Bench:
 
     def fix_spans(self, selection: Selection) -> None:
         """Fix which part of the dead letter topic is read."""
-        self.request = self.request._replace(spans=tuple(self.topic.reader.spans(selection.range)))
+        self.request = self.request._replace(spans=tuple(spans_of(self.topic.reader, selection.range)))
 
     def fix_ends(self) -> None:
         """Fix the ends of all topics as they are now."""
         ends = {topic: self.sources.ends(topic) for topic in self._source_topics()}
-        ends[self.desk.dlq_topic] = {span.partition: span.end for span in self.topic.reader.spans(Range())}
+        ends[self.desk.dlq_topic] = {
+            span.partition: span.end for span in spans_of(self.topic.reader, Range())
+        }
         self.request = self.request._replace(ends=ends, dlq_id=self.states.dlq_id)
 
     @property
@@ -133,7 +136,7 @@ class Bench:
             return
         candidates = Candidates(self.newest, {topic: self.request.ends.get(topic, {}) for topic in topics})
         dead = self.request.ends[self.desk.dlq_topic]
-        spans = [span._replace(end=dead[span.partition]) for span in self.topic.reader.spans(Range())]
+        spans = [span._replace(end=dead[span.partition]) for span in spans_of(self.topic.reader, Range())]
         progress = Progress(self.desk.err, "searched for where they came from")
         for batch in self.topic.batches(Selection(), progress, spans):
             for letter in batch:

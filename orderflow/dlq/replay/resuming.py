@@ -19,6 +19,7 @@ from orderflow.dlq.replay.request import Request, from_json
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import INCOMPLETE, OK, CommandError, Refused, UsageError
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.model.text import escape
 
@@ -85,7 +86,7 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
 
 def _gone(bench: Bench, missing: int) -> int:
     """How many of those that are missing can have been deleted: others may write the job's record."""
-    deleted = sum(span.begin for span in bench.topic.reader.spans(Range()))
+    deleted = sum(span.begin for span in spans_of(bench.topic.reader, Range()))
     return max(0, min(missing, deleted))
 
 

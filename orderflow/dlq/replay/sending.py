@@ -30,6 +30,7 @@ from orderflow.dlq.replay.text import resume_command
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.transactions import Fenced, Interrupted, OutOfStep, RecordsRefused, Transactions
 from orderflow.model.records import Outgoing
@@ -240,7 +241,7 @@ class Sending:
         """The ends of the target and of the dead letter topic now, as far as a canary asks for them."""
         if not self._bench.request.canary.size:
             return {}, {}
-        dead = {span.partition: span.end for span in self._bench.topic.reader.spans(Range())}
+        dead = {span.partition: span.end for span in spans_of(self._bench.topic.reader, Range())}
         return self._bench.sources.log_ends(self._bench.target), dead
 
     def _is_stopped(self) -> bool:

@@ -14,6 +14,7 @@ from orderflow.exits import OK, CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.group_view import GroupView, View
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.refusals import missing_right
@@ -73,7 +74,7 @@ def _look(desk: Desk, topic: str, key: bytes) -> Holding:
     others: Dict[int, int] = {}
     progress = Progress(desk.err, f"of {topic} read")
     with Reader(consumer_config(desk.client, desk.consumer_group), topic) as reader:
-        spans = reader.spans(Range())
+        spans = spans_of(reader, Range())
         progress.expect(sum(span.end - span.begin for span in spans))
         lows = {span.partition: span.begin for span in spans}
         for batch in reader.read(spans, lambda: desk.signals.requested):

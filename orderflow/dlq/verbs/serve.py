@@ -19,6 +19,7 @@ from orderflow.dlq.stock import METRICS, MOST_ROWS, Stock, StockFigures
 from orderflow.dlq.topic import Topic, states_now
 from orderflow.dlq.verbs.tail import note_loss, note_return
 from orderflow.exits import CommandError, TopicMissing
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Unreadable, consumer_config
 from orderflow.kafka.topics import topic_id
@@ -146,7 +147,7 @@ class Serving:
 
     def _read(self, topic: Topic) -> List[Any]:
         """Add all that is there; returns where to go on."""
-        spans = topic.reader.spans(self._selection.range)
+        spans = spans_of(topic.reader, self._selection.range)
         size, read, progress = sum(span.end - span.begin for span in spans), 0, Progress(self._desk.err)
         for letters in topic.batches(self._selection._replace(limit=None, filters=()), progress, spans):
             read += len(letters)
@@ -234,7 +235,7 @@ class Audit:
         """What is written from now on counts; all of it, if the topic is created by the first replay."""
         self._try_at_s = time.monotonic() + TRY_EVERY_S
         try:
-            spans = self._reader.spans(Range())
+            spans = spans_of(self._reader, Range())
         except TopicMissing:
             self._was_missing = True
         except Unreadable:

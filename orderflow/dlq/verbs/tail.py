@@ -15,6 +15,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.topic import Limit, Topic
 from orderflow.exits import OK, TRIPPED, CommandError
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Position, Range
 from orderflow.model.text import plural
 
@@ -80,7 +81,7 @@ def _from_the_last(wanted: Range) -> Range:
 
 def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     show = printer(desk)
-    spans = topic.reader.spans(_from_the_last(how.selection.range))
+    spans = spans_of(topic.reader, _from_the_last(how.selection.range))
     begun = {span.partition: span.end for span in spans}
     limit = Limit(how.selection)
 
@@ -98,7 +99,7 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
 
 def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     """Learn every kind of failure that is there, then speak only of those that are not among them."""
-    spans = topic.reader.spans(how.selection.range)
+    spans = spans_of(topic.reader, how.selection.range)
     known = _known_groups(desk, topic, how.selection)
     if desk.signals.requested:
         return desk.signals.exit_code

@@ -11,6 +11,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import Topic
 from orderflow.dlq.watch.model import Model
 from orderflow.exits import CommandError
+from orderflow.kafka.places import spans_of
 from orderflow.kafka.reader import Span
 
 WAY_S = 0.1
@@ -75,7 +76,7 @@ class Reading:
 
     def _follow(self) -> None:
         with Topic(self._desk) as topic:
-            spans = topic.reader.spans(self._selection.range)
+            spans = spans_of(topic.reader, self._selection.range)
             self._begin(spans)
             grows = not self._selection.range.partitions
             for records in topic.reader.follow(spans, self._is_over, grows, self._at_end):
