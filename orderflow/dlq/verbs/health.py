@@ -14,8 +14,9 @@ from orderflow.dlq.retention import Retention
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics
-from orderflow.kafka.group_view import Ends, GroupView, View
+from orderflow.kafka.group_view import GroupView, View
 from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.topics_view import Ends
 from orderflow.model.time_spans import FORMS, read_span, write_span
 
 CONNECT_S = 1.2
@@ -76,7 +77,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 def facts_of(desk: Desk, until_s: float) -> Facts:
     """All that can be found out in time. `until_s` is on the monotonic clock."""
     asking = GroupView(desk.client, desk.consumer_group, desk.orders_topic, ANSWER_S, until_s)
-    asking.describe(desk.orders_topic, desk.dlq_topic, desk.audit_topic)
+    asking.topics.describe(desk.orders_topic, desk.dlq_topic, desk.audit_topic)
     view = asking.look()
     partitions = _partitions(view)
     if partitions is not None and view.committed is not None:
@@ -84,7 +85,7 @@ def facts_of(desk: Desk, until_s: float) -> Facts:
         partitions = [one._replace(oldest_unseen_ms=times.get(one.number)) for one in partitions]
     unknown: List[str] = []
     names = (desk.orders_topic, desk.dlq_topic, desk.audit_topic)
-    settings = asking.settings_of(*names)
+    settings = asking.topics.settings_of(*names)
     dead_letters = _dead_letters(desk, asking, settings[desk.dlq_topic], unknown)
     copies = [one for name in names for one in _copies(asking, name, settings[name])]
     members = None if view.members is None else len(view.members)
@@ -96,7 +97,7 @@ def facts_of(desk: Desk, until_s: float) -> Facts:
 def _copies(asking: GroupView, topic: str, settings: Mapping[str, str]) -> Iterator[Copies]:
     """The partitions that are not whole."""
     least = int(settings.get("min.insync.replicas", "1"))
-    for number, each in sorted(asking.replicas_of(topic).items()):
+    for number, each in sorted(asking.topics.replicas_of(topic).items()):
         if each.leader is None or each.in_sync < each.number:
             yield Copies(topic, number, each.leader, each.in_sync, each.number, least)
 
@@ -117,10 +118,10 @@ def _partition(number: int, ends: Ends, view: View, owner: Optional[str]) -> Par
 def _dead_letters(
     desk: Desk, asking: GroupView, settings: Mapping[str, str], unknown: List[str]
 ) -> DeadLetters:
-    ends = asking.ends_of(desk.dlq_topic)
+    ends = asking.topics.ends_of(desk.dlq_topic)
     if not ends:
         return DeadLetters(None, False, None, None, None)
-    recent = asking.dead_since(desk.dlq_topic, now_ms() - GROWTH_MS)
+    recent = asking.topics.grown_since(desk.dlq_topic, now_ms() - GROWTH_MS)
     found = None
     try:
         found = _unresolved(desk, asking, ends)
@@ -154,21 +155,23 @@ def _unresolved(desk: Desk, asking: GroupView, ends: Dict[int, Ends]) -> Unresol
                 oldest_ms = at_ms if oldest_ms is None else min(oldest_ms, at_ms or oldest_ms)
     expired = sum(one.low for one in ends.values())
     decided = sum(offset < ends[partition].low for partition, offset in resolved if partition in ends)
-    is_complete = time.monotonic() <= deadline_s and len(ends) == len(asking.replicas_of(desk.dlq_topic))
+    is_complete = time.monotonic() <= deadline_s and len(ends) == len(
+        asking.topics.replicas_of(desk.dlq_topic)
+    )
     return Unresolved(count, recent, oldest_ms, is_complete, max(0, expired - decided))
 
 
 def _resolved(desk: Desk, asking: GroupView) -> Set[Tuple[int, int]]:
     """The places of the dead letters that were replayed or discarded."""
-    if not asking.has(desk.audit_topic):
+    if not asking.topics.has(desk.audit_topic):
         return set()
-    ends = asking.ends_of(desk.audit_topic)
-    if ends is None or len(ends) < len(asking.replicas_of(desk.audit_topic)):
+    ends = asking.topics.ends_of(desk.audit_topic)
+    if ends is None or len(ends) < len(asking.topics.replicas_of(desk.audit_topic)):
         raise CommandError(f"{desk.audit_topic} cannot be read now")
     size = sum(one.high - one.low for one in ends.values())
     if size > MOST_ENTRIES:
         raise CommandError(f"{desk.audit_topic} has {size:,} entries, too many to read in time")
     spans = [Span(partition, one.low, one.stable) for partition, one in ends.items()]
-    entries = entries_in(audit_topics(desk), asking.id_of(desk.dlq_topic), spans, asking.until_s)
+    entries = entries_in(audit_topics(desk), asking.topics.id_of(desk.dlq_topic), spans, asking.until_s)
     last = {(one.partition, one.offset): one.action for one in entries}
     return {place for place, action in last.items() if action != RESTORED}
