@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from dotenv.parser import parse_stream
+from dotenv.parser import Original, parse_stream
 
 from orderflow.cli.values import (
     ADDRESSES,
@@ -654,6 +654,7 @@ DERIVED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 def _dotenv_layer(path: str, faults: List[str], must_exist: bool) -> _Layer:
     """The `.env` file, if there is one. `$` has no meaning in it, so a password may contain one."""
     values: Dict[str, str] = {}
+    lines: Dict[str, int] = {}
     try:
         with open(path, encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
@@ -661,11 +662,14 @@ def _dotenv_layer(path: str, faults: List[str], must_exist: bool) -> _Layer:
         if must_exist or not isinstance(error, FileNotFoundError):
             faults.append(f"{path or quoted(path)}: {_why(error)}")
         return _Layer(path, values)
-    for binding in bindings:
-        if binding.error or (binding.key and binding.value is None):
-            faults.append(f"{path}:{binding.original.line}: is not NAME=value")
-        elif binding.key and binding.value is not None:
-            values[binding.key] = binding.value
+    for name, value, original, is_wrong in bindings:
+        line = _line_of(original)
+        if is_wrong or (name and value is None):
+            faults.append(f"{path}:{line}: is not NAME=value")
+        elif name and value is not None:
+            if values.get(name, value) != value and _is_ours(name):
+                faults.append(f"{path}:{line}: {name} has another value in line {lines[name]}: keep one")
+            values[name], lines[name] = value, line
     for name in [name for name in values if _loads_code(name, values[name])]:
         del values[name]
         faults.append(
@@ -674,6 +678,12 @@ def _dotenv_layer(path: str, faults: List[str], must_exist: bool) -> _Layer:
         )
     faults.extend(filter(None, (_misspelt(name, path) for name in values)))
     return _Layer(path, values)
+
+
+def _line_of(original: Original) -> int:
+    """The line of a binding: what was read for it begins with the blank lines before it."""
+    text = original.string
+    return original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _loads_code(name: str, value: str) -> bool:
@@ -685,12 +695,16 @@ def _loads_code(name: str, value: str) -> bool:
 _KNOWN = (*_BY_ENV, *(setting.env + _FILE for setting in SETTINGS if setting.secret))
 
 
+def _is_ours(name: str) -> bool:
+    return name in _KNOWN or (name.startswith(_PREFIX) and _property(name) is not None)
+
+
 def _misspelt(name: str, path: str) -> Optional[str]:
     """The fault of a name in `.env` that is nearly ours, or looks like a client property but is not.
 
     Any other name is ignored: other programs may use the file too.
     """
-    if name in _KNOWN or (name.startswith(_PREFIX) and _property(name)):
+    if _is_ours(name):
         return None
     near = (
         [name.upper()] if _misspelt_in_case(name) else difflib.get_close_matches(name.upper(), _KNOWN, 1, 0.8)

@@ -152,6 +152,20 @@ def test_a_misspelt_name_in_the_file_names_the_nearest_one(dotenv: Any, name: st
     assert found[0].endswith(f"did you mean {nearest}?")
 
 
+def test_a_name_with_two_values_in_the_file_is_a_fault_that_shows_neither(dotenv: Any) -> None:
+    """One of them is not wanted, and to take the last would hide which. What other programs do is theirs."""
+    first, second = "KAFKA_SASL_PASSWORD=one\nTZ=UTC\n", "KAFKA_SASL_PASSWORD=two\nTZ=CET\n"
+    path = dotenv(f"{first}\n# changed\n{second}WORKERS=2\nWORKERS=2\n")
+
+    assert faults({}, path) == [f"{path}:5: KAFKA_SASL_PASSWORD has another value in line 1: keep one"]
+
+
+def test_a_line_that_is_wrong_is_named_by_its_number_also_after_blank_ones(dotenv: Any) -> None:
+    path = dotenv("WORKERS=2\n\n \nno setting\n")
+
+    assert faults({}, path) == [f"{path}:4: is not NAME=value"]
+
+
 def test_another_file_is_read_in_place_of_the_usual_one(dotenv: Any, tmp_path: Path) -> None:
     other = tmp_path / "prod.env"
     other.write_text("WORKERS=7\n", encoding="utf-8")
