@@ -15,6 +15,8 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _IDLE_S = 0.1
 _NUL = "\udc00"
+_CUT = "a line that is too long"
+"""Stands for it, and is told by its identity."""
 _NOT_TEXT = re.compile("[\udc00-\udcff]")
 
 
@@ -22,10 +24,18 @@ class Silent(Exception):
     """Nothing arrived for a moment."""
 
 
+class TooLong(Exception):
+    """A line is longer than a record may be, and is skipped."""
+
+    def __init__(self) -> None:
+        super().__init__(f"is longer than {MAX_RECORD_BYTES:,} bytes, the limit of a record")
+
+
 class Lines:
     """The lines of one file or pipe, line ends included; the csv module takes as many as a record needs.
 
-    Raises `Silent` whenever nothing arrives for a moment, even within a record: `rewind`, then go on.
+    Raises `Silent` whenever nothing arrives for a moment, even within a record: `rewind`, then go on. Raises
+    `TooLong` for a line that is; the one after it comes next.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -52,6 +62,8 @@ class Lines:
         if line is None:
             raise Silent
         self._record.append(line)
+        if line is _CUT:
+            raise TooLong
         if len(self._record) > 1:
             self._check_size(line)
         return line
@@ -85,19 +97,19 @@ class Lines:
             self._record_chars = len(self._record[0])
         self._record_chars += len(line)
         if self._record_chars > MAX_RECORD_BYTES:
-            raise self._too_large(self.first, "; is a quote never closed?")
-
-    def _too_large(self, line: int, hint: str = "") -> CommandError:
-        limit = f"{MAX_RECORD_BYTES:,} bytes"
-        return CommandError(f"{self._name}:{line}: is longer than {limit}, the limit of a record{hint}")
+            raise CommandError(f"{self._name}:{self.first}: {TooLong()}; is a quote never closed?")
 
     def _lines(self) -> Iterator[Optional[str]]:
-        """The lines, line ends included; None whenever nothing arrived for a moment."""
-        rest = b""
+        """Whole lines, ends included; None whenever nothing arrived for a moment, `_CUT` for a long one."""
+        rest, skips = b"", False
         for chunk in self._chunks():
             if chunk is None:
                 yield None
                 continue
+            if skips:
+                skipped, newline, chunk = chunk.partition(b"\n")
+                self._read_bytes += len(skipped + newline)
+                skips = not newline
             whole, newline, tail = chunk.rpartition(b"\n")
             if newline:
                 yield from self._text(rest + whole + newline)
@@ -105,7 +117,9 @@ class Lines:
             else:
                 rest += chunk
             if len(rest) > MAX_RECORD_BYTES:
-                raise self._too_large(self.last + 1)
+                yield _CUT
+                self._read_bytes += len(rest)
+                rest, skips = b"", True
         if rest:
             yield from self._text(rest)
 

@@ -2,9 +2,9 @@
 
 CSV is what the standard library's csv module accepts in strict mode: a quoted cell may contain line breaks,
 and a record that does not parse is refused whole, under the number of its first line. In JSON Lines, each
-line is a record. Accepted orders have every field with the right type; checking the rules is up to the
-consumer. A JSON line may also hold the bytes of a record, `{"key_b64": …, "payload_b64": …}`, which are
-passed on unchanged.
+line is a record; one that is longer than a record may be is one bad line. Accepted orders have every field
+with the right type; checking the rules is up to the consumer. A JSON line may also hold the bytes of a
+record, `{"key_b64": …, "payload_b64": …}`, which are passed on unchanged.
 """
 
 import csv
@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Op
 
 from orderflow.avro.logical_fields import base64_bytes
 from orderflow.avro.order_fields import Field, faults, json_value, record_reader
-from orderflow.exits import UsageError
+from orderflow.exits import CommandError, UsageError
 from orderflow.model.cells import fit
 from orderflow.model.text import escape, listed, plural
-from orderflow.produce.file_lines import MAX_RECORD_BYTES, Lines, Silent, check_text
+from orderflow.produce.file_lines import MAX_RECORD_BYTES, Lines, Silent, TooLong, check_text
 
 Order = Dict[str, Any]
 
@@ -147,6 +147,8 @@ class OrderFile:
                 first = next(self._lines).lstrip("\ufeff")
             except Silent:
                 yield None
+            except TooLong as error:
+                raise UsageError(f"{self.position}: {error}") from None
             except StopIteration:
                 return
         self._refuse_what_is_not_text(first)
@@ -183,6 +185,8 @@ class OrderFile:
                     yield self._judged(parse, line, [line])
             except Silent:
                 yield None
+            except TooLong as error:
+                yield BadLine(self.position, str(error))
             except StopIteration:
                 return
 
@@ -229,6 +233,8 @@ class OrderFile:
             except Silent:
                 lines.rewind()
                 yield None
+            except TooLong as error:  # it may have opened a quote, so what follows may be no record
+                raise CommandError(f"{self.name}:{lines.last}: {error}") from None
             except csv.Error as error:
                 fault = fault or str(error)
                 lines.rewind("\r")

@@ -249,6 +249,20 @@ def test_an_endless_record_does_not_fill_the_memory(
         Read(tmp_path, f"{HEADER}\n{endless}".encode())
 
 
+@pytest.mark.parametrize("length", [170_000, 300_000, 1_000_000])
+def test_a_json_line_that_is_too_long_is_one_bad_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Lines are records, so where the next one begins is known."""
+    monkeypatch.setattr(file_lines, "MAX_RECORD_BYTES", 100_000)
+    good = json.dumps(ORDER)
+    found = read(tmp_path, good, "{" + "x" * length, good, "bad")
+
+    assert found.items[0] == found.items[2] == ORDER
+    assert found.reasons[0] == "orders:2: is longer than 100,000 bytes, the limit of a record"
+    assert found.reasons[1].startswith("orders:4: ")
+
+
 # --- CSV as RFC 4180 and the spreadsheets write it
 
 
