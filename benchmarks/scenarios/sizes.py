@@ -7,10 +7,11 @@ from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section, median, per_s
 from benchmarks.rig import Rig, Run
 from benchmarks.scenarios.throughput import attempt
+from config import SETTINGS
 
+FLAGS = ("--max-queued", "--max-order-bytes")
 SIZES: Dict[str, int] = {
-    "--max-queued": 10_000,
-    "--max-order-bytes": 1_048_576,
+    **{setting.flag: int(setting.default or "") for setting in SETTINGS if setting.flag in FLAGS},
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 32_768,
     "fetch.message.max.bytes": 1_048_576,

@@ -13,7 +13,9 @@ import config
 import consumer
 import dlq_handler
 import producer
+from orderflow.consume.catalogue import METRICS
 from orderflow.consume.retry import Policy
+from orderflow.dlq.stock import METRICS as STOCK_METRICS
 from tests.support.pipeline import ROOT
 from tests.support.scripted_session import Life, Topic
 from tools import readme
@@ -117,6 +119,36 @@ def test_settings_that_are_named_exist(page: str) -> None:
     known = {setting.env for setting in config.SETTINGS} | OTHER_PROGRAMS_NAMES
 
     assert {name for name in named - known if not name.startswith("KAFKA_")} == set()
+
+
+@each_page
+def test_a_default_in_brackets_is_that_of_the_setting(page: str) -> None:
+    """`MAX_WAITING_BYTES` (128 MiB): whoever sizes something takes the number from where he reads of it."""
+    assert _wrong_defaults(PAGES[page]) == set()
+
+
+def test_a_wrong_default_is_seen() -> None:
+    assert _wrong_defaults("up to `MAX_QUEUED` (10,000) behind them") == {("MAX_QUEUED", 10_000)}
+    assert _wrong_defaults("`HANDLER_TIMEOUT` (3 minutes by default)") == {("HANDLER_TIMEOUT", 180)}
+
+
+def _wrong_defaults(text: str) -> Set[Tuple[str, int]]:
+    found = re.findall(r"`([A-Z]+(?:_[A-Z]+)+)` \(([\d,]+) ?(s|minutes|MiB|)(?: by default)?[,)]", text)
+    told = {(name, int(number.replace(",", "")) * UNITS[unit]) for name, number, unit in found}
+    numbers = {each.env: each.default for each in config.SETTINGS if (each.default or "").isdecimal()}
+    return told - {(name, int(default or "")) for name, default in numbers.items()}
+
+
+UNITS = {"": 1, "s": 1, "minutes": 60, "MiB": 1024 * 1024}
+
+
+@each_page
+def test_metrics_that_are_named_exist(page: str) -> None:
+    """The change log alone names those that are gone."""
+    named = set(re.findall(r"`(orders_[a-z_]+?)(?:_bucket|_sum|_count)?[`{]", PAGES[page]))
+    known = {row.name for row in (*METRICS, *STOCK_METRICS)} | {"orders_build_info"}
+
+    assert page == "CHANGELOG.md" or named - known == set()
 
 
 OTHER_PROGRAMS_NAMES = {
