@@ -144,11 +144,11 @@ ROWS: Sequence[Row] = (
                 ((_by_partition("orders_queued"), "queued"), (_by_partition("orders_queued_limit"), "limit")),
             ),
             Panel(
-                "Memory of the queues",
-                "At the limit of a partition it takes in no more.",
+                "Memory of waiting orders",
+                "With those behind them. A consumer that reaches MAX_WAITING_BYTES takes in no more.",
                 "bytes",
                 (
-                    (_by_partition("orders_waiting_bytes"), "queued"),
+                    (_by_partition("orders_waiting_bytes"), "in use"),
                     (_by_partition("orders_waiting_bytes_limit"), "limit"),
                 ),
             ),
