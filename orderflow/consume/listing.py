@@ -3,7 +3,7 @@
 from typing import List, Mapping, NamedTuple
 
 from orderflow.consume.head import IN_COMPANY, Head
-from orderflow.model.commit_metadata import DELAYS_S, MAX_ATTEMPTS, entry_text
+from orderflow.model.commit_metadata import DELAYS_S, EXACT_DELAY_S, MAX_ATTEMPTS, entry_text
 
 LONG_S = 60.0
 """Retention or compaction may take the record of a head that waits for longer, and its key with it."""
@@ -14,8 +14,9 @@ class Text(NamedTuple):
 
     text: str
     is_enough: bool
-    """Whether it says everything. Attempts and delays have a largest value there. And it has no keys: what
-    queues behind a head could not be told from finished orders any more if the log lost its record."""
+    """Whether it says everything. Attempts have a largest value there, and long delays are rounded up, again
+    at each restart: with many restarts an order would never be due. And it has no keys: what queues behind
+    a head could not be told from finished orders any more if the log lost its record."""
 
 
 class Entries(NamedTuple):
@@ -34,7 +35,7 @@ def as_text(heads: Mapping[int, Head], base: int, now_s: float, time_of_day_s: f
     for offset in sorted(heads):
         head = heads[offset]
         delay_s = 0.0 if head.due_s is None else head.due_s - now_s
-        if head.attempts > MAX_ATTEMPTS or delay_s > longest_s:
+        if head.attempts > MAX_ATTEMPTS or delay_s > EXACT_DELAY_S:
             is_enough = False
         whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
         announced = head.announced

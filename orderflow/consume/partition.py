@@ -126,7 +126,7 @@ class Partition:
         `reach`: about how many orders may be called before the next commit.
         """
         stand = self._stand(world, clean, braked, reach)
-        text, fits = first_form(self.ledger, stand, world.clock())
+        text, fits = first_form(self.ledger, stand, _clock_at(stand.written_at_s, world))
         if self._pages is None or fits or not self.ledger.heads:
             self._is_on_page = False
             return Statement(stand.base, text)
@@ -148,7 +148,9 @@ class Partition:
         stand = self._stand(world, clean, braked, reach)
         last = self._pages.last if self._pages is not None and self._is_on_page else None
         if last is None or not self.ledger.heads:
-            return Statement(stand.base, first_form(self.ledger, stand, world.clock()).text)
+            return Statement(
+                stand.base, first_form(self.ledger, stand, _clock_at(stand.written_at_s, world)).text
+            )
         # Heads that were lost are still on that page: its own offset goes with it.
         return Statement(last.base, second_form(stand._replace(base=last.base), last.name))
 
@@ -158,3 +160,11 @@ class Partition:
         base, end = self.ledger.commit_point, self.ledger.next
         now_s = int(world.time_of_day())
         return Stand(base, end, clean, braked, self.alone, reach, now_s, *self._signature)
+
+
+def _clock_at(epoch_s: int, world: World) -> float:
+    """What the clock showed at a time of day. Delays count from the full second that a commit tells.
+
+    From any other moment they would be cut to a second anew with each commit, and due ever earlier.
+    """
+    return world.clock() - (world.time_of_day() - epoch_s)

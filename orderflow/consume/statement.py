@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 
 def first_form(ledger: Ledger, stand: Stand, now_s: float) -> Form:
-    """The metadata that lists all heads. `now_s` is on the same clock as the due times."""
+    """The metadata that lists all heads. `now_s`: the time that it tells, on the clock of the due times."""
     if ledger.most_paged and ledger.heads and len(ledger.heads) * SHORTEST_ENTRY > ledger.metadata_limit:
         return Form("", fits=False)
     if not ledger.most_paged and ledger.lists_too_much:

@@ -28,8 +28,9 @@ REACHES = [100 << power for power in range(9)]
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
-DELAYS_S = [*range(32), *(round(32 * 1.36**step) for step in range(32))]
-"""The delays that one digit can express: exact up to 31 s, then in steps of a third, to about 5 days."""
+EXACT_DELAY_S = 32
+DELAYS_S = [*range(EXACT_DELAY_S), *(round(EXACT_DELAY_S * 1.36**step) for step in range(32))]
+"""The delays that one digit can express: exact up to 32 s, then in steps of a third, to about 5 days."""
 
 
 class Entry(NamedTuple):

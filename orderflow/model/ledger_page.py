@@ -134,7 +134,8 @@ def completed(commit: Commit, base: int, page: Page) -> Optional[Commit]:
     if page.number == name.number:
         if page.next != commit.next:
             return None
-        return commit._replace(entries=[entry for entry in page.entries if entry.offset >= base])
+        entries = [entry for entry in page.entries if entry.offset >= base]
+        return commit._replace(entries=_later(entries, commit.written_at_s - page.written_at_s))
     if page.number < name.number or page.base < base or page.next < commit.next:
         return None
     listed = {entry.offset for entry in page.entries}
@@ -146,6 +147,16 @@ def completed(commit: Commit, base: int, page: Page) -> Optional[Commit]:
         written_at_s=page.written_at_s,
         page=name._replace(number=page.number),
     )
+
+
+def _later(entries: List[Entry], passed_s: int) -> List[Entry]:
+    """The entries at a commit that was written so much later than their page: due when they were before."""
+    if not passed_s:
+        return entries
+    # The delay of an announced entry is none, but says how to call it.
+    return [
+        each if each.announced else each._replace(delay_s=max(0, each.delay_s - passed_s)) for each in entries
+    ]
 
 
 def _read(key: bytes, value: bytes, topic_id: Optional[str]) -> Page:

@@ -13,7 +13,7 @@ import pytest
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, Settlement
 from orderflow.errors import RetryLater
-from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.commit_metadata import METADATA_LIMIT, Commit, read_metadata
 from orderflow.model.ledger_page import page_key, read_page
 from tests.support.scripted_session import (
     BEGAN_S,
@@ -276,6 +276,33 @@ def test_a_second_death_finds_those_followers_again() -> None:
 
     assert set(shop.done) == {b"0:2", b"0:4"}
     assert sorted(results(topic)) == [b"0:2", b"0:4"]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "pages", "metadata_limit"),
+    [(20, False, 0), (20, True, 0), (3_600, True, METADATA_LIMIT)],
+    ids=["in metadata", "on a page", "too long for metadata"],
+)
+def test_restarts_do_not_put_off_what_waits(after_s: int, pages: bool, metadata_limit: int) -> None:
+    """It is called when it is due, wherever it is listed: a loop of crashes must not keep it for ever."""
+    topic, calls = Topic(), []
+    topic.put(0, b"key")
+
+    def handler(order: Dict[str, Any]) -> None:
+        calls.append(topic.clock())
+        if len(calls) == 1:
+            raise RetryLater("closed", after=after_s)
+
+    def begin() -> Life:
+        return Life(topic, handler, pages=pages, metadata_limit=metadata_limit)
+
+    life = begin()
+    life.until(lambda: bool(calls) and life.engine.settling.is_idle)
+    while len(calls) == 1 and topic.clock() < 3 * after_s:
+        topic.clock.pass_by(after_s / 7)
+        begin().step(10)
+
+    assert after_s <= calls[1] - calls[0] <= after_s * 8 / 7 + 1
 
 
 @pytest.mark.parametrize("attempts", [32, 200])

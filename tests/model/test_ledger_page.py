@@ -138,12 +138,28 @@ def told(number: int = 7, base: int = 10, end: int = 50) -> Page:
 
 def test_the_page_that_is_named_completes_the_commit() -> None:
     """Marks are the commit's, which may have been written again since; the heads are the page's."""
-    assert completed(COMMIT, 10, told()) == COMMIT._replace(entries=told().entries)
+    commit = COMMIT._replace(written_at_s=NOW_S)
+
+    assert completed(commit, 10, told()) == commit._replace(entries=told().entries)
+
+
+@pytest.mark.parametrize(("later_s", "delay_s"), [(-1, 5), (3, 1), (4, 0), (9_999, 0)])
+def test_what_waits_is_due_when_it_was_however_often_the_marks_were_written(
+    later_s: int, delay_s: int
+) -> None:
+    """Each start and stop writes them again, and names the same page. What was announced stays so."""
+    announced = Entry(13, 2, 1, announced=True)
+    page = told()._replace(entries=[Entry(10, 1, 4), announced])
+    commit = COMMIT._replace(written_at_s=NOW_S + later_s)
+
+    assert completed(commit, 10, page) == commit._replace(entries=[Entry(10, 1, delay_s), announced])
 
 
 def test_heads_before_the_committed_offset_are_done() -> None:
     """They were lost from the log, and the offset went on."""
-    assert completed(COMMIT, 13, told()) == COMMIT._replace(entries=[Entry(13, 2, 4)])
+    commit = COMMIT._replace(written_at_s=NOW_S)
+
+    assert completed(commit, 13, told()) == commit._replace(entries=[Entry(13, 2, 4)])
 
 
 def test_a_later_page_will_do_and_tells_where_it_stands() -> None:
