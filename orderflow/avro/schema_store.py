@@ -151,11 +151,13 @@ def _by_fingerprint(files: List[StoredSchema]) -> Dict[bytes, Schema]:
     A fingerprint ignores logical types. Two files that differ only in these, but give a value different
     meanings, cannot be told apart by a record, so both together are refused.
     """
-    first: Dict[bytes, StoredSchema] = {}
+    alike: Dict[bytes, List[StoredSchema]] = {}
     for stored in files:
-        known = first.setdefault(stored.schema.fingerprint, stored)
-        problems = evolution.problems(known.schema, stored.schema)
-        if problems:
-            same = f"{known.origin} and {stored.origin} have the same fingerprint"
-            raise SchemaRefused(f"{same}, but {problems[0]}")
-    return {fingerprint: stored.schema for fingerprint, stored in first.items()}
+        others = alike.setdefault(stored.schema.fingerprint, [])
+        for known in others:
+            problems = evolution.problems(known.schema, stored.schema)
+            if problems:
+                same = f"{known.origin} and {stored.origin} have the same fingerprint"
+                raise SchemaRefused(f"{same}, but {problems[0]}")
+        others.append(stored)
+    return {fingerprint: stored[0].schema for fingerprint, stored in alike.items()}

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -209,8 +209,11 @@ def test_a_file_that_cannot_be_used_is_named(folder: Path, text: Any) -> None:
         store(folder)
 
 
-def test_two_files_that_bytes_cannot_tell_apart_are_refused(folder: Path) -> None:
-    """Logical types do not count in a fingerprint, but they change the value."""
+@pytest.mark.parametrize("plain", [None, "a.avsc", "z.avsc"])
+def test_two_files_that_bytes_cannot_tell_apart_are_refused(folder: Path, plain: Optional[str]) -> None:
+    """Logical types do not count in a fingerprint, but they change the value. One without any hides none."""
+    if plain is not None:
+        (folder / "schemas" / plain).write_text(order_schema(field("total", "bytes")).text, encoding="utf-8")
     for scale in (2, 3):
         decimal = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": scale}
         path = folder / "schemas" / f"scale-{scale}.avsc"
