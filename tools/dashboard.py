@@ -36,6 +36,10 @@ def _by_partition(metric: str) -> str:
     return f'sum(max by (partition) ({metric}{{job="$job"}}))'
 
 
+_MEMORY_LIMIT = 'max(orders_waiting_bytes_limit{job="$job"}) * sum(orders_consumers{job="$job"})'
+"""Each partition tells the limit of its whole consumer."""
+
+
 def _rate(metric: str, by: str = "") -> str:
     return f'sum{by} (rate({metric}{{job="$job"}}[$__rate_interval]))'
 
@@ -149,7 +153,7 @@ ROWS: Sequence[Row] = (
                 "bytes",
                 (
                     (_by_partition("orders_waiting_bytes"), "in use"),
-                    (_by_partition("orders_waiting_bytes_limit"), "limit"),
+                    (_MEMORY_LIMIT, "limit"),
                 ),
             ),
         ),
