@@ -101,7 +101,7 @@ METRICS: Sequence[Metric] = (
     Metric(
         "orders_in_flight",
         GAUGE,
-        "orders given to worker threads; 0 if WORKERS is 1",
+        "orders that worker threads were given, or calls of an async handler that wait for something",
         _each(lambda each: each.in_flight),
         _BY_PARTITION,
     ),

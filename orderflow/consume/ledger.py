@@ -25,7 +25,7 @@ class Ledger:
     def __init__(
         self,
         next_offset: int,
-        max_queued: int = 10_000,
+        max_queued: int = 100_000,
         waiting_bytes: Optional[WaitingBytes] = None,
         metadata_limit: int = METADATA_LIMIT,
         busy: Optional[Dict[bytes, int]] = None,

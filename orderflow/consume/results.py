@@ -67,7 +67,7 @@ def _require_run(parts: Iterable[object]) -> None:
 
 def _why_nothing_ran(result: object) -> Optional[str]:
     if inspect.isawaitable(result):
-        return f"{_a(result)}, which has to be awaited: handlers are `def`; asyncio.run(...) awaits it"
+        return f"{_a(result)}, which has to be awaited: `return await …`, in an `async def` handler"
     return next((why for kinds, why in _NOT_RUN if isinstance(result, kinds)), None)
 
 

@@ -88,7 +88,7 @@ class Circumstances(NamedTuple):
     schema: Optional[str]
     """Framing and writer schema as the codec describes them; None if not known."""
     partitions: int = 1
-    """The dead letter topic's id when the dead letter is sent."""
+    """How many the dead letter topic has when the dead letter is sent."""
     delivery_id: Optional[str] = None
     """The order's delivery id; None if only its position identifies it."""
 

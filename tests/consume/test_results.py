@@ -97,7 +97,7 @@ def test_a_promise_of_work_is_no_outcome(promise: Callable[[], Any]) -> None:
 
 def test_a_coroutine_is_named_with_what_to_do() -> None:
     """Who forgot an `await` learns where to put it."""
-    with pytest.raises(NothingRan, match=r"returned a coroutine, which has to be awaited: .*asyncio\.run"):
+    with pytest.raises(NothingRan, match=r"returned a coroutine, which has to be awaited: .*return await"):
         require_outcome(charge({}))
 
 
