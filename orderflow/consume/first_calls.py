@@ -11,15 +11,13 @@ from orderflow.consume.calls import Calls
 from orderflow.consume.forked import Forks
 from orderflow.consume.handler import delivery_of, wants_delivery
 from orderflow.consume.intake import Intake
-from orderflow.consume.outcomes import REGISTRY_RETRY_S, Business, Outcomes, told_by
+from orderflow.consume.outcomes import Business, Outcomes, told_by
 from orderflow.consume.pace import Pace
-from orderflow.consume.partition import Partition
+from orderflow.consume.partition import REGISTRY, Partition
 from orderflow.consume.results import PLAIN, require_outcome
 from orderflow.consume.world import World
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_a, is_permanent
 from orderflow.model.records import Message
-
-REGISTRY_LINE_S = 30.0
 
 
 class FirstCalls:
@@ -43,7 +41,6 @@ class FirstCalls:
         self._world = world
         self._successes = Successes([])
         """Those of the last batch."""
-        self._next_registry_line_s = 0.0
         self._forks = Forks()
 
     def call(self, records: List[Message]) -> List[Message]:
@@ -142,11 +139,8 @@ class FirstCalls:
         return self._outcomes.outage.holds(partition.number)
 
     def _wait_for_registry(self, partition: Partition, offset: int, error: BaseException) -> None:
-        now_s = self._world.clock()
-        if now_s >= self._next_registry_line_s:
-            self._next_registry_line_s = now_s + REGISTRY_LINE_S
-            self._world.report("registry_down", partition=partition.number, detail=str(error))
-        self._intake.stop(partition, offset, "registry", now_s + REGISTRY_RETRY_S)
+        self._outcomes.wait_for_registry(partition, error)
+        self._intake.stop(partition, offset, REGISTRY, partition.holds[REGISTRY])
 
     def _hand_out(self, records: List[Message]) -> List[Message]:
         """Hand fresh orders to the workers, as many as they can start soon."""

@@ -4,13 +4,13 @@ A record is admitted once it is called, or listed in its partition's ledger. Rec
 kept aside: `next`, and so every commit, ends before them.
 """
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Container, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaException
 
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.pace import MAX_BATCH
-from orderflow.consume.partition import Partition
+from orderflow.consume.partition import REGISTRY, Partition
 from orderflow.consume.session import Session
 from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
@@ -112,9 +112,14 @@ class Intake:
         self.leftover = self._without_stopped(records)
 
     def weed(self) -> None:
-        """Drop records of partitions that are not ours, or not ready yet."""
+        """Drop records of partitions that are not ours, not ready yet, or held for want of the registry."""
         if not self._assignment.is_settled:
             self.leftover = self._of_ready(self.leftover)
+        held = {number: one for number, one in self._ready.items() if REGISTRY in one.holds}
+        if held:
+            for number, message in _first_of(self.leftover, held).items():
+                self.stop(held[number], message.offset(), REGISTRY, held[number].holds[REGISTRY])
+            self.leftover = self._without_stopped(self.leftover)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """These partitions are given up."""
@@ -230,6 +235,11 @@ class Intake:
                 self._assignment.hold_if(partition, "backlog", backlog > MAX_BACKLOG)
             if "full" in partition.holds and partition.ledger.has_room:
                 self._assignment.release(partition, "full")
+
+
+def _first_of(messages: Sequence[Message], numbers: Container[int]) -> Dict[int, Message]:
+    """The first record of each of these partitions."""
+    return {one.partition(): one for one in reversed(messages) if one.partition() in numbers}
 
 
 def _by_partition(messages: Sequence[Message]) -> Dict[int, List[Message]]:

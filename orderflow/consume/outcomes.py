@@ -14,7 +14,7 @@ from orderflow.consume.handler import Handler, Order
 from orderflow.consume.head import Head
 from orderflow.consume.last_failures import LastFailures
 from orderflow.consume.outbox import Dead, Outbox
-from orderflow.consume.partition import Partition
+from orderflow.consume.partition import REGISTRY, Partition
 from orderflow.consume.publications import Targets
 from orderflow.consume.retry import GiveUp, Policy, decide
 from orderflow.consume.tracebacks import Tracebacks
@@ -25,6 +25,7 @@ from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Message, Outgoing, record_of
 
 REGISTRY_RETRY_S = 2.0
+REGISTRY_LINE_S = 30.0
 
 KILLED = Failure(
     reason="process.killed_consumer",
@@ -95,6 +96,7 @@ class Outcomes:
         self._world = world
         self._tracebacks = Tracebacks(world.report)
         self._last = LastFailures()
+        self._next_registry_line_s = 0.0
 
     # --- success ---------------------------------------------------------------------------------
 
@@ -130,6 +132,7 @@ class Outcomes:
         """Have the order wait, or give it up and return the next order of its key."""
         if is_a(error, RegistryUnavailable):
             self._not_called(partition, head)
+            self.wait_for_registry(partition, error)
             return None
         partition.ledger.clear(head)
         failure = describe(error, self._business.keep_stack)
@@ -148,6 +151,14 @@ class Outcomes:
 
     def _take_permit(self, partition: Partition) -> bool:
         return self.outage.take_permit(partition.number, self._world.clock())
+
+    def wait_for_registry(self, partition: Partition, error: BaseException) -> None:
+        """The schema registry does not answer: the partition takes in nothing for a moment."""
+        now_s = self._world.clock()
+        if now_s >= self._next_registry_line_s:
+            self._next_registry_line_s = now_s + REGISTRY_LINE_S
+            self._world.report("registry_down", partition=partition.number, detail=str(error))
+        self._assignment.hold(partition, REGISTRY, now_s + REGISTRY_RETRY_S)
 
     def _not_called(self, partition: Partition, head: Head) -> None:
         """The registry did not answer, so the handler was not called and no attempt counts."""

@@ -21,6 +21,10 @@ The killer is most likely among the first, so the chunk size doubles after each 
 """
 
 
+REGISTRY = "registry"
+"""Why a partition is held while the schema registry does not answer."""
+
+
 class Task(NamedTuple):
     """One call to make: a head, and the partition whose ledger lists it."""
 

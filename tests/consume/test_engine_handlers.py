@@ -10,7 +10,7 @@ import pytest
 
 from orderflow import Publish
 from orderflow.consume.retry import Policy
-from orderflow.errors import TopicUnusable
+from orderflow.errors import RegistryUnavailable, TopicUnusable
 from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, Topic
 
 Order = Dict[str, Any]
@@ -49,6 +49,39 @@ def test_an_order_of_which_nothing_ran_is_not_processed(workers: int, publishes:
     assert [(b"0:0", "process.not_run"), (b"0:7", "process.not_run")] == fates(life)
     assert 10 == len(called)
     assert (8 if publishes else 0) == len(topic.of(RESULTS))
+
+
+# --- the schema registry is down
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_while_the_registry_does_not_answer_a_partition_takes_in_nothing(
+    workers: int, is_async: bool
+) -> None:
+    """Whoever decodes its orders: they stay in Kafka and do not fill the ledger; no attempt counts."""
+    topic, is_down = Topic(), [True]
+    topic.fill(3_000)
+
+    def handler(order: Order) -> None:
+        if is_down:
+            raise RegistryUnavailable("it does not answer")
+
+    async def handler_async(order: Order) -> None:
+        await asyncio.sleep(0)
+        handler(order)
+
+    life = Life(topic, handler_async if is_async else handler, workers=workers)
+    life.until(lambda: "registry_down" in life.names())
+    life.step(500)
+    waiting, said, passed_s = life.engine.waiting, life.names(), life.clock()
+    is_down.clear()
+    life.drain(50_000).close()
+
+    assert waiting <= 10 * workers
+    assert "ledger_full" not in said
+    assert said.count("registry_down") <= 1 + passed_s / 30
+    assert (topic.of(DEAD_LETTERS), life.engine.settling.counts.processed) == ([], 3_000)
 
 
 # --- results that cannot be published
