@@ -241,8 +241,7 @@ EVENTS: Dict[str, Event] = {
         "info",
         "commit metadata cannot list what waits in a partition: the list is in the ledger topic now",
         lambda partition, waiting, topic: (
-            f"partition {partition}: {plural(waiting, 'order is', 'orders are')} waiting; "
-            f"their list is in topic {topic} now"
+            f"partition {partition}: what waits ({plural(waiting, 'order')}) is listed in topic {topic} now"
         ),
     ),
     "page_lost": Event(

@@ -66,7 +66,7 @@ def test_a_call_that_outlasts_the_time_out_is_left_behind_and_the_mark_stays_ope
 @pytest.mark.clock
 def test_during_a_back_off_the_waiting_orders_stay_listed(shop: NewShop) -> None:
     """Nobody waits for a retry to come due: the order is in the metadata, with its attempts."""
-    waiting = shop(RETRY_BACKOFF="60", RETRY_BACKOFF_MAX="60").create()
+    waiting = shop(RETRY_BACKOFF="25", RETRY_BACKOFF_MAX="25").create()  # short enough for metadata
     waiting.put([*rows(20), ("POISON-1", "C")])
     running = waiting.consume("poison_fails")
     eventually(lambda: "attempt 1 failed" in running.err, why=running.describe)
