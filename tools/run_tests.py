@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS: Sequence[Sequence[str]] = (
-    ("-m", "not chaos and not clock", "-n", "4", "--dist", "loadfile"),
+    ("-m", "not chaos and not clock", "-n", "6", "--dist", "loadfile"),
     ("-m", "clock and not chaos"),
 )
 ALWAYS = ("--maxfail=1", "--durations=25")
