@@ -78,7 +78,7 @@ def test_a_broker_that_takes_less_metadata_is_survived(stingy_shop: NewShop, gua
     """OFFSET_METADATA_TOO_LARGE: they are listed on a page, none is lost; also after a kill, with care."""
     shop = full_of_trouble(stingy_shop, guarantee)
     first = shop.consume("most_fail", *MORTAL, *INSTANCE)
-    eventually(lambda: "their list is in topic" in first.err, 60, first.describe)
+    eventually(lambda: "is listed in topic" in first.err, 60, first.describe)
     first.kill()
     second = shop.consume("most_fail", "--until-drained", *MORTAL, *INSTANCE)
     eventually(lambda: "is ready" in second.err, 60, second.describe)

@@ -52,7 +52,7 @@ def test_any_node_may_die_while_pages_are_written(kafka: LocalKafka, shop: NewSh
     assert running.stop().code == 143
     tested.until_drained("most_fail", timeout_s=120)
 
-    assert "their list is in topic" in running.err
+    assert "is listed in topic" in running.err
     tested.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
 
 
