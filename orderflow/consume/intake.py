@@ -4,7 +4,7 @@ A record is admitted once it is called, or listed in its partition's ledger. Rec
 kept aside: `next`, and so every commit, ends before them.
 """
 
-from typing import Container, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -117,8 +117,10 @@ class Intake:
             self.leftover = self._of_ready(self.leftover)
         held = {number: one for number, one in self._ready.items() if REGISTRY in one.holds}
         if held:
-            for number, message in _first_of(self.leftover, held).items():
-                self.stop(held[number], message.offset(), REGISTRY, held[number].holds[REGISTRY])
+            firsts = _first_offsets(self.leftover)
+            for number, partition in held.items():
+                if number in firsts:
+                    self.stop(partition, firsts[number], REGISTRY, partition.holds[REGISTRY])
             self.leftover = self._without_stopped(self.leftover)
 
     def drop(self, numbers: Iterable[int]) -> None:
@@ -186,7 +188,7 @@ class Intake:
 
         `kept`: by partition, the first offset kept elsewhere. Returns the partitions that advanced.
         """
-        places = {message.partition(): message.offset() for message in reversed(self.leftover)}
+        places = _first_offsets(self.leftover)
         places.update(kept)
         places.update(self.stopped)
         for number, position in self._session.positions(list(self._ready)).items():
@@ -237,9 +239,9 @@ class Intake:
                 self._assignment.release(partition, "full")
 
 
-def _first_of(messages: Sequence[Message], numbers: Container[int]) -> Dict[int, Message]:
-    """The first record of each of these partitions."""
-    return {one.partition(): one for one in reversed(messages) if one.partition() in numbers}
+def _first_offsets(messages: Sequence[Message]) -> Dict[int, int]:
+    """By partition, the offset of its first record."""
+    return {message.partition(): message.offset() for message in reversed(messages)}
 
 
 def _by_partition(messages: Sequence[Message]) -> Dict[int, List[Message]]:

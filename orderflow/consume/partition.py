@@ -5,7 +5,7 @@ from typing import Dict, NamedTuple, Optional
 from orderflow.consume.head import Head
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.pages import Pages
-from orderflow.consume.statement import Statement, first_form
+from orderflow.consume.statement import Form, Statement, first_form
 from orderflow.consume.waiting_bytes import size_of
 from orderflow.consume.world import World
 from orderflow.model.commit_metadata import PageName, Signature, Stand, second_form
@@ -130,7 +130,7 @@ class Partition:
         `reach`: about how many orders may be called before the next commit.
         """
         stand = self._stand(world, clean, braked, reach)
-        text, fits = first_form(self.ledger, stand, _clock_at(stand.written_at_s, world))
+        text, fits = self._in_metadata(stand, world)
         if self._pages is None or fits or not self.ledger.heads:
             self._is_on_page = False
             return Statement(stand.base, text)
@@ -152,9 +152,7 @@ class Partition:
         stand = self._stand(world, clean, braked, reach)
         last = self._pages.last if self._pages is not None and self._is_on_page else None
         if last is None or not self.ledger.heads:
-            return Statement(
-                stand.base, first_form(self.ledger, stand, _clock_at(stand.written_at_s, world)).text
-            )
+            return Statement(stand.base, self._in_metadata(stand, world).text)
         # Heads that were lost are still on that page: its own offset goes with it.
         return Statement(last.base, second_form(stand._replace(base=last.base), last.name))
 
@@ -165,10 +163,10 @@ class Partition:
         now_s = int(world.time_of_day())
         return Stand(base, end, clean, braked, self.alone, reach, now_s, *self._signature)
 
+    def _in_metadata(self, stand: Stand, world: World) -> Form:
+        """The list as metadata. Its delays count from the full second that the commit tells.
 
-def _clock_at(epoch_s: int, world: World) -> float:
-    """What the clock showed at a time of day. Delays count from the full second that a commit tells.
-
-    From any other moment they would be cut to a second anew with each commit, and due ever earlier.
-    """
-    return world.clock() - (world.time_of_day() - epoch_s)
+        From any other moment they would be cut to a second anew with each commit, and due ever earlier.
+        """
+        now_s = world.clock() - (world.time_of_day() - stand.written_at_s)
+        return first_form(self.ledger, stand, now_s)

@@ -68,7 +68,6 @@ class GroupView:
         self._admin: Any = started(AdminClient, conf)
         self._group = group
         self._topic = topic
-        self.until_s = until_s
         self._questions = Questions(timeout_s, until_s)
         self.topics = TopicsView(self._admin, self._questions)
 
@@ -85,6 +84,11 @@ class GroupView:
         state, members = found or (None, None)
         commits = self._commits(committed or {}, self.topics.id_of(self._topic))
         return View(state, members, committed, commits, ends, self.unknown)
+
+    @property
+    def until_s(self) -> float:
+        """No answer is waited for after it."""
+        return self._questions.until_s
 
     @property
     def unknown(self) -> List[str]:

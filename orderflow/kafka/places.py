@@ -82,7 +82,7 @@ class _Places:
 
         Elsewhere an older record may stand behind any number of newer ones.
         """
-        first = self._reader.fetch(partition, begin)
+        first = self._reader.record_at(partition, begin)
         if first is None or first.timestamp_type != BY_ITS_BROKER:
             return False
         last = self._of_last(partition, 1, self._bounds[partition], lambda record: record.timestamp_type)

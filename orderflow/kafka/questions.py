@@ -19,14 +19,14 @@ class Questions:
     def __init__(self, timeout_s: float, until_s: float = math.inf) -> None:
         """An answer may take `timeout_s`; none is waited for after `until_s`, on the monotonic clock."""
         self._timeout_s = timeout_s
-        self._until_s = until_s
+        self.until_s = until_s
         self.unknown: List[str] = []
         """What could not be found out, and why, so far."""
 
     @property
     def left_s(self) -> float:
         """For the next answer."""
-        return max(_LEAST_S, min(self._timeout_s, self._until_s - time.monotonic()))
+        return max(_LEAST_S, min(self._timeout_s, self.until_s - time.monotonic()))
 
     def answer(self, what: str, name: str, ask: Callable[[], _Answer]) -> Optional[_Answer]:
         """The answer; None if Kafka gives none. `name`: what a right may be missing for."""
@@ -44,7 +44,7 @@ class Questions:
 
     def while_moving(self, ask: Callable[[], _Answer]) -> _Answer:
         """Ask again while the group's coordinator is moving. Raises KafkaException."""
-        return ask_again(ask, MOVING, min(self._until_s, time.monotonic() + self._timeout_s))
+        return ask_again(ask, MOVING, min(self.until_s, time.monotonic() + self._timeout_s))
 
 
 def told(error: KafkaError) -> str:

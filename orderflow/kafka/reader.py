@@ -207,14 +207,14 @@ class Reader:
         found: Dict[int, Record] = {}
         for first, last in _clusters(sorted(wanted)):
             if first == last:
-                alone = self._record_at(partition, first)
+                alone = self.record_at(partition, first)
                 found.update({} if alone is None else {first: alone})
                 continue
             for batch in self.read([Span(partition, first, last + 1)]):
                 found.update((record.offset, record) for record in batch if record.offset in wanted)
         return found
 
-    def _record_at(self, partition: int, offset: int) -> Optional[Record]:
+    def record_at(self, partition: int, offset: int) -> Optional[Record]:
         """The record at an offset that the partition holds; None if there is none, only the offset."""
         self._assign([(partition, offset)])
         record = self._first()
