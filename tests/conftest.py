@@ -18,19 +18,20 @@ import pytest
 from tests.support.engine_tools import MORTAL, STRICT, Shop
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pipeline import QUICK, Pipeline
+from tests.support.registered import registered
+from tests.support.schemas_for_tests import field, order_schema
+from tests.support.shared_kafka import KAFKA_ADDRESS, KAFKA_VERSION, STRICT_KAFKA_ADDRESS
 from tests.support.troublemaker import QUICK_SESSIONS
 from tools import jvm
 from tools.local_kafka import DEFAULT_VERSION, LocalKafka
-
-KAFKA_ADDRESS = "ORDERFLOW_TEST_KAFKA"
-KAFKA_VERSION = "ORDERFLOW_TEST_KAFKA_VERSION"
-STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
+from tools.local_registry import LocalRegistry
 
 # A property says what holds, not how fast the machine is that shows it.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-# What a script starts with `&` ignores Ctrl-C, and all that the tests start would inherit that.
+# What a script starts with `&` ignores Ctrl-C, what nohup starts a hang-up; what the tests start must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -118,6 +119,18 @@ def strict_kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
     with start_kafka(settings=STRICT) as broker:
         yield broker
         tell_of_logs(request, broker)
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[LocalRegistry]:
+    """A schema registry that has worked once: on a busy machine that takes longer than a script waits."""
+    try:
+        started = LocalRegistry()
+    except jvm.MissingPiece as error:
+        missing(str(error))
+    with started:
+        registered(started.url, "first", order_schema(field("first", "int")), timeout_s=60)
+        yield started
 
 
 _numbers = itertools.count(1)

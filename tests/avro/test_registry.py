@@ -4,7 +4,6 @@ import base64
 import contextlib
 import gzip
 import json
-import os
 import re
 import resource
 import shutil
@@ -26,7 +25,6 @@ from orderflow.avro.registry import Registry, RegistryConfig, RegistryMisconfigu
 from orderflow.avro.schema_store import READER_PATH, SchemaStore, subject_of
 from orderflow.errors import RegistryUnavailable, Undecodable, UnknownSchema
 from tests.support.schemas_for_tests import ORDER, SHIPPED, encode, field, order_schema, shipped_fields
-from tools import jvm
 from tools.local_registry import LocalRegistry
 
 pytest.importorskip("confluent_kafka.schema_registry")
@@ -384,19 +382,6 @@ def test_without_certificate_or_authority_it_is_an_outage(secure: str, certifica
 
 
 # --- with a real registry ---
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[LocalRegistry]:
-    """A registry of its own for this file."""
-    try:
-        started = LocalRegistry()
-    except jvm.MissingPiece as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    with started:
-        yield started
 
 
 def store_of(real: LocalRegistry, reader: Path = READER_PATH) -> SchemaStore:

@@ -2,16 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
 
-from orderflow.avro.codec import Schema, confluent_prefix, single_object_prefix
-from tests.conftest import missing
+from orderflow.avro.codec import confluent_prefix, single_object_prefix
 from tests.support.account import Line
 from tests.support.pipeline import Pipeline, eventually, reason
+from tests.support.registered import registered
 from tests.support.schemas_for_tests import ORDER, SHIPPED, encode, field, order_schema
-from tools import jvm
 from tools.local_registry import LocalRegistry
 
 pytestmark = pytest.mark.broker
@@ -62,27 +61,6 @@ def test_each_hostile_value_is_one_dead_letter_with_its_reason(pipeline: Callabl
     made.assert_account_closes()
 
 
-@pytest.fixture(scope="module")
-def real() -> Iterator[LocalRegistry]:
-    """A registry of its own for this file."""
-    try:
-        started = LocalRegistry()
-    except jvm.MissingPiece as error:
-        missing(str(error))
-        raise
-    with started:
-        yield started
-
-
-def registered(real: LocalRegistry, subject: str, schema: Schema) -> int:
-    """The id of a schema, registered as another team's producer would."""
-    from confluent_kafka.schema_registry import Schema as Registered
-    from confluent_kafka.schema_registry import SchemaRegistryClient
-
-    client = SchemaRegistryClient({"url": real.url, "timeout": 10})
-    return int(client.register_schema(subject, Registered(schema.text, "AVRO")))
-
-
 @pytest.mark.registry
 def test_both_framings_and_two_versions_in_one_topic(
     pipeline: Callable[..., Pipeline], real: LocalRegistry
@@ -93,7 +71,7 @@ def test_both_framings_and_two_versions_in_one_topic(
     made.environ["SCHEMA_REGISTRY_URL"] = real.url
     made.publish([("confluent", "c")])
     newer = order_schema(field("note", ["null", "string"], default=None))
-    schema_id = registered(real, f"{made.orders_topic}-value", newer)
+    schema_id = registered(real.url, f"{made.orders_topic}-value", newer)
     theirs = encode({**ORDER, "order_id": "newer", "note": "x"}, newer)[10:]
     made.publish_bytes([confluent_prefix(schema_id) + theirs], b"newer")
 
@@ -157,7 +135,7 @@ def test_an_unresolvable_order_is_dead_lettered_by_field(
         for each in json.loads(SHIPPED.text)["fields"]
     ]
     newer = order_schema(fields=fields)
-    schema_id = registered(real, f"{made.orders_topic}-next-value", newer)
+    schema_id = registered(real.url, f"{made.orders_topic}-next-value", newer)
     made.publish([("first", "c")])
     made.publish_bytes([confluent_prefix(schema_id) + encode(ORDER, newer)[10:]], b"newer")
 
@@ -176,7 +154,7 @@ def test_a_producer_with_an_incompatible_schema_sends_nothing(
 ) -> None:
     """It says which field and why, and exits 1."""
     made = pipeline(SCHEMA_REGISTRY_URL=real.url)
-    registered(real, f"{made.orders_topic}-value", order_schema(name="com.shop.Purchase"))
+    registered(real.url, f"{made.orders_topic}-value", order_schema(name="com.shop.Purchase"))
 
     finished = made.run("producer.py", "--count", "5")
 
