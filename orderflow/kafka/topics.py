@@ -4,7 +4,6 @@ import queue
 import re
 import threading
 import time
-from concurrent.futures import wait
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from confluent_kafka import (
@@ -20,6 +19,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, New
 from orderflow.exits import CommandError, KafkaUnreachable, NotReady, TopicMissing
 from orderflow.kafka import refusals
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.controller import answer_of, is_answered, learn_controller_meanwhile
 from orderflow.kafka.refusals import plain_reason as plain_reason
 from orderflow.model.text import did_you_mean, plural
 
@@ -244,7 +244,8 @@ def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
 
 
 def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
-    return admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name].result()
+    asked = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)
+    return answer_of(admin, asked[name])
 
 
 def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) -> Dict[str, KafkaError]:
@@ -257,7 +258,7 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) ->
     refusals = {}
     for name, future in admin.create_topics(wanted, request_timeout=timeout_s).items():
         try:
-            future.result()
+            answer_of(admin, future)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone else was quicker
                 refusals[name] = error.args[0]
@@ -360,7 +361,7 @@ class Identity:
     def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
         """The same, by a request of its own whose answer is awaited."""
         self._answer = self._ask()
-        wait([self._answer], timeout_s)
+        is_answered(self._admin, self._answer, timeout_s)
         return self.has_changed()
 
     def _ask(self) -> Any:
@@ -371,6 +372,7 @@ class Identity:
     def _take(self) -> None:
         answer, self._answer = self._answer, None
         if answer.exception() is not None:
+            learn_controller_meanwhile(self._admin)
             return
         found = answer.result()
         self.partitions = len(found.partitions)
@@ -492,7 +494,7 @@ def missing_rights(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) 
     asked = TopicCollection([name])
     try:
         told = admin.describe_topics(asked, include_authorized_operations=True, request_timeout=timeout_s)
-        granted = told[name].result().authorized_operations
+        granted = answer_of(admin, told[name]).authorized_operations
     except KafkaException as error:
         raise _unseen(name, error.args[0]) from error
     wanted = (AclOperation.READ, AclOperation.WRITE)
@@ -532,10 +534,10 @@ def numbers_of(found: Mapping[str, str]) -> Dict[str, int]:
 
 def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:
     """The topic's settings; empty if there is no such topic, or if we may not read them."""
-    # The variable keeps the client alive: without it, no answer would arrive.
     admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
-        entries = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+        asked = admin.describe_configs([resource], request_timeout=timeout_s)
+        entries = answer_of(admin, asked[resource])
     except KafkaException:
         return {}
     return {setting: str(entry.value) for setting, entry in entries.items()}

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
+from orderflow.kafka.controller import answer_of
 from orderflow.kafka.questions import Questions, told
 from orderflow.kafka.refusals import NO_SUCH_TOPIC
 from orderflow.kafka.topics import id_of, offset_of
@@ -45,28 +46,33 @@ class TopicsView:
             asked = TopicCollection(new)
             self._described.update(self._admin.describe_topics(asked, request_timeout=self._questions.left_s))
 
+    def _description(self, topic: str) -> Any:
+        """What a topic is like. Raises KafkaException."""
+        self.describe(topic)
+        return answer_of(self._admin, self._described[topic])
+
     def id_of(self, topic: str) -> Optional[str]:
         """The topic's id; None where there is none, and where that cannot be asked, which `ends_of` tells."""
-        self.describe(topic)
         try:
-            return id_of(self._described[topic].result())
+            return id_of(self._description(topic))
         except KafkaException:
             return None
 
     def replicas_of(self, topic: str) -> Dict[int, Replicas]:
         """The copies of each partition; none where that cannot be asked, which `ends_of` tells."""
-        self.describe(topic)
         try:
-            found = self._described[topic].result().partitions
+            found = self._description(topic).partitions
         except KafkaException:
             return {}
         return {one.id: Replicas(_leader(one), len(one.isr), len(one.replicas)) for one in found}
 
     def has(self, topic: str) -> bool:
         """Whether there is such a topic; True where that cannot be asked."""
-        self.describe(topic)
-        error = self._described[topic].exception()
-        return not isinstance(error, KafkaException) or error.args[0].code() not in NO_SUCH_TOPIC
+        try:
+            self._description(topic)
+        except KafkaException as error:
+            return error.args[0].code() not in NO_SUCH_TOPIC
+        return True
 
     def settings_of(self, *names: str) -> Dict[str, Dict[str, str]]:
         """The settings of topics, by name; none of those that we may not read, or not in time."""
@@ -75,7 +81,7 @@ class TopicsView:
         found: Dict[str, Dict[str, str]] = {name: {} for name in names}
         for resource, answer in answers.items():
             with contextlib.suppress(KafkaException):
-                entries = answer.result()
+                entries = answer_of(self._admin, answer)
                 found[asked[resource]] = {name: str(entry.value) for name, entry in entries.items()}
         return found
 
@@ -124,8 +130,7 @@ class TopicsView:
 
     def _partitions(self, topic: str) -> List[TopicPartition]:
         """Those that have a leader: others would be asked for until the time is over."""
-        self.describe(topic)
-        found = self._described[topic].result().partitions
+        found = self._description(topic).partitions
         return [TopicPartition(topic, one.id) for one in found if _leader(one) is not None]
 
     def _offsets(
