@@ -17,7 +17,7 @@ import time
 import uuid
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused, order_reader
@@ -292,9 +292,14 @@ def _from_end(reading: Dict[str, Any], settings: config.Settings) -> FrozenSet[i
     try:
         return partitions_from_end(reading, settings.orders_topic)
     except KafkaException as error:
-        fault, group = error.args[0], settings.consumer_group
-        kind = NotReady if topics.is_passing(fault) else CommandError
-        raise kind(f"cannot read the offsets {group} has committed: {fault.str()}") from error
+        what = f"cannot read the offsets {settings.consumer_group} has committed"
+        raise _unanswered(what, error.args[0]) from error
+
+
+def _unanswered(what: str, fault: KafkaError) -> CommandError:
+    """The error for a question that Kafka does not answer: NotReady if it may in a moment."""
+    kind = NotReady if topics.is_passing(fault) else CommandError
+    return kind(f"{what}: {fault.str()}")
 
 
 def _metrics(settings: config.Settings) -> Optional[Metrics]:
@@ -398,7 +403,7 @@ class Parts:
         else:
             self.progress = Reports(engine, monitor, self.log.counts, self.link)
         monitor.start(self.progress.watched)
-        drain = (lambda: self._drain(session, business.topic_id)) if flags.until_drained else None
+        drain = (lambda: self._drain(session, business.topic_id, stop)) if flags.until_drained else None
         return Service(
             engine,
             session,
@@ -517,12 +522,20 @@ class Parts:
             require_few_retries(settings.max_retries, settings.ledger_topic)
         return found.topic
 
-    def _drain(self, session: Session, topic_id: Optional[str]) -> Drain:
+    def _drain(self, session: Session, topic_id: Optional[str], stop: StopSignals) -> Drain:
+        return until_ready(
+            lambda: self._drain_now(session, topic_id),
+            _delay_of_start(self.report),
+            lambda: stop.requested,
+        )
+
+    def _drain_now(self, session: Session, topic_id: Optional[str]) -> Drain:
+        """From where the orders end by now. Raises NotReady where Kafka cannot say now."""
         try:
             ends = topics.ends_of_log(self.conf, self.settings.orders_topic)
             return Drain(session, ends, time.monotonic, self.report, topic_id)
         except KafkaException as error:
-            raise CommandError(f"cannot find the end of the orders topic: {error.args[0].str()}") from error
+            raise _unanswered("cannot find the end of the orders topic", error.args[0]) from error
 
     def _tell(self, order: Dict[str, Any], delivery: Delivery) -> None:
         """Log a processed order."""

@@ -176,7 +176,8 @@ def nowhere(topic: Callable[..., str], tmp_path: Path) -> Pipeline:
 @pytest.fixture
 def sessions() -> Sequence[str]:
     """Client properties under which this run's broker notices a death as soon as it can."""
-    is_strict = not any(os.environ.get(name) for name in (KAFKA_ADDRESS, KAFKA_VERSION))
+    given, strict = (os.environ.get(name) for name in (KAFKA_ADDRESS, STRICT_KAFKA_ADDRESS))
+    is_strict = given == strict and not os.environ.get(KAFKA_VERSION)
     return MORTAL if is_strict else QUICK_SESSIONS
 
 

@@ -9,7 +9,7 @@ import io
 import tokenize
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Callable, Collection, Dict, Iterator, List, Mapping, NamedTuple, Set, Tuple
 
 import pytest
 
@@ -170,6 +170,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.source": {
         "consume.client_errors",
         "consume.settlement",
+        "kafka.leaders",
         "kafka.refusals",
         "model.records",
     },
@@ -200,6 +201,16 @@ WRITES_TEXT = {
     "orderflow.dlq.watch.keyboard": "the live screen's terminal, which Textual writes to",
 }
 """What may touch a stream or a file that is open for writing, and why."""
+
+_DESCRIBING = ("orderflow.kafka.topics", "orderflow.kafka.topics_view")
+ASKED_OF_ONE_NODE: Mapping[str, Collection[str]] = {
+    "get_watermark_offsets": ("orderflow.kafka.leaders",),
+    "offsets_for_times": ("orderflow.kafka.leaders",),
+    "describe_topics": _DESCRIBING,
+    "describe_configs": _DESCRIBING,
+    "create_topics": _DESCRIBING,
+}
+"""Requests of the client that one node answers alone, and which modules may make them."""
 
 OPENS_FILES = {
     "orderflow.cli.given_file": "what a command line names",
@@ -459,6 +470,17 @@ def _asked_for(call: ast.Call) -> object:
     return getattr(call.func, "attr", None)
 
 
+def one_asker_of_single_nodes(modules: Modules) -> List[str]:
+    """What only a leader or the controller answers is asked where a dead one is not waited for."""
+    return [
+        f"{module.name} asks a single node with {_called(node)} in line {node.lineno}"
+        for module, node in _nodes(modules, ())
+        if isinstance(node, ast.Call)
+        and module.name not in ASKED_OF_ONE_NODE.get(_called(node), (module.name,))
+        if not any(given.arg == "cached" for given in node.keywords)
+    ]
+
+
 def one_way_out(modules: Modules) -> List[str]:
     """Text reaches a terminal through cli.output only, and what could control it is shown instead."""
     return [
@@ -592,6 +614,7 @@ RULES: List[Rule] = [
     private_names_stay_at_home,
     one_reader_of_the_environment,
     one_reader_of_headers,
+    one_asker_of_single_nodes,
     one_way_out,
     one_opener,
     errors_are_made_of_lines,
@@ -675,6 +698,13 @@ def test_the_project_is_there() -> None:
         (one_reader_of_headers, "orderflow/kafka/reader.py", "def f(m):\n    return m.headers() or []"),
         (one_reader_of_headers, "orderflow/consume/session.py", "ask = methodcaller('headers')"),
         (one_reader_of_headers, "tools/demo.py", "def f(m):\n    return list(m.headers())"),
+        (
+            one_asker_of_single_nodes,
+            "orderflow/kafka/reader.py",
+            "def f(c, p):\n    c.get_watermark_offsets(p)",
+        ),
+        (one_asker_of_single_nodes, "consumer.py", "def f(c, p):\n    return c.offsets_for_times([p], 1)"),
+        (one_asker_of_single_nodes, "producer.py", "def f(c):\n    c.create_topics([])"),
         (one_way_out, "producer.py", "print('sent')"),
         (one_way_out, "orderflow/kafka/topics.py", "import os\nos.write(2, b'x')"),
         (one_way_out, "orderflow/dlq/desk.py", "def say(out):\n    out.write('sent')"),

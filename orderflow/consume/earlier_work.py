@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.consume.session import Session
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.leaders import bounds_of
 from orderflow.model import dead_letter
 from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.records import Message, record_of
@@ -106,7 +107,7 @@ def _assign_last(consumer: Any, topic: str) -> int:
     """Assign each partition from shortly before its end; returns how many there are."""
     places = []
     for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
+        low, high = bounds_of(consumer, TopicPartition(topic, number), TIMEOUT_S)
         if high > low:
             places.append(TopicPartition(topic, number, max(low, high - LAST)))
     consumer.assign(places)

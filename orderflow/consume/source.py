@@ -7,6 +7,7 @@ from confluent_kafka import Message as Fetched
 
 from orderflow.consume.client_errors import RAISED, error_of, is_fatal
 from orderflow.consume.settlement import NO_MEMBERS, REFUSALS, SessionLost
+from orderflow.kafka.leaders import bounds_of, first_offsets_at
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Message
 
@@ -148,19 +149,15 @@ class Source:
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The log's first offset and its last stable offset. Raises KafkaException."""
         place = TopicPartition(self.topic, partition)
-        low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
-        return low, high
+        return bounds_of(self._consumer, place, timeout_s)
 
     def first_since(self, partition: int, since_ms: int, timeout_s: float) -> Optional[int]:
         """The first offset whose record was published then or later; None if there is none.
 
         Raises KafkaException.
         """
-        asked = [TopicPartition(self.topic, partition, since_ms)]
-        (found,) = self._consumer.offsets_for_times(asked, timeout=timeout_s)
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return found.offset if found.offset >= 0 else None
+        first = first_offsets_at(self._consumer, self.topic, {partition: since_ms}, timeout_s)[partition]
+        return first if first >= 0 else None
 
     def known_end(self, partition: int) -> Optional[int]:
         """The end of the log as of the last fetch; costs nothing."""

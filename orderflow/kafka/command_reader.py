@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.leaders import bounds_of, first_offsets_at
 from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import consumer_config, passes
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
@@ -189,11 +190,10 @@ class Listening:
     def _begin(self, partition: int) -> None:
         """From the first record of the last minute on."""
         place = TopicPartition(self._topic, partition)
-        _, end = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_S)
+        _, end = bounds_of(self._consumer, place, TIMEOUT_S)
         since_ms = int((time.time() - VALID_S) * 1000)
-        asked = [TopicPartition(self._topic, partition, since_ms)]
-        (found,) = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
-        begin = found.offset if 0 <= found.offset < end else end
+        first = first_offsets_at(self._consumer, self._topic, {partition: since_ms}, TIMEOUT_S)[partition]
+        begin = first if 0 <= first < end else end
         self._consumer.incremental_assign([TopicPartition(self._topic, partition, begin)])
         self._ends[partition] = end
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.leaders import bounds_of
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import NO_SUCH_TOPIC
 from orderflow.model.commit_metadata import Commit, of_another_topic, read_metadata
@@ -111,7 +112,7 @@ class LedgerPages:
         if self._consumer is None:
             self._consumer = started(Consumer, self._config)
         place = TopicPartition(*_partition(wanted))
-        low, high = self._consumer.get_watermark_offsets(place, timeout=timeout_s)
+        low, high = bounds_of(self._consumer, place, timeout_s)
         self._searches[number] = Search(wanted, low, high)
         self._go_to_begin(_partition(wanted))
 

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.client_properties import started, without_membership
+from orderflow.kafka.leaders import ELECTED_S, GONE, LEADERLESS, bounds_of, first_offsets_at
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
 from orderflow.model.records import Record, record_of
 from orderflow.model.text import named
@@ -107,20 +108,19 @@ class Reader:
         """The offsets that the partition holds now, not counting open transactions."""
         place = TopicPartition(self.topic, partition)
         try:
-            low, high = self._consumer.get_watermark_offsets(place, TIMEOUT_S)
+            return Bounds(*bounds_of(self._consumer, place, ELECTED_S))
         except KafkaException as error:
-            if error.args[0].code() in LEADERLESS:
+            if error.args[0].code() in (*LEADERLESS, GONE):
                 raise Unreadable(
                     f"cannot read topic {self.topic}: partition {partition} has no leader; is a broker away?"
                 ) from error
             raise self._failure(error.args[0]) from error
-        return Bounds(low, high)
 
     def offsets_at(self, timestamp_ms: int, partitions: Collection[int]) -> Dict[int, Optional[int]]:
         """The first offset in each partition whose record is as late; None where all are earlier."""
-        asked = [TopicPartition(self.topic, partition, max(timestamp_ms, 0)) for partition in partitions]
-        found = self._ask(lambda: self._consumer.offsets_for_times(asked, TIMEOUT_S))
-        return {place.partition: place.offset if place.offset >= 0 else None for place in found}
+        wanted = dict.fromkeys(partitions, max(timestamp_ms, 0))
+        found = self._ask(lambda: first_offsets_at(self._consumer, self.topic, wanted, ELECTED_S))
+        return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
         """The records of the spans in batches, as they arrive; in order within each partition.
@@ -277,8 +277,7 @@ class Reader:
         return TopicMissing(f"topic {self.topic} does not exist")
 
     def _failure(self, error: KafkaError) -> CommandError:
-        # A partition that has no leader yet is "unknown" when its offsets are requested.
-        for_now = passes(error) or error.code() == KafkaError._UNKNOWN_PARTITION
+        for_now = passes(error) or error.code() in (*LEADERLESS, GONE)
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
@@ -314,10 +313,6 @@ _offset_of = attrgetter("offset")
 
 PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors while Kafka is away, after which the client recovers by itself."""
-
-
-LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
-"""What is said of a partition that exists while no broker leads it."""
 
 
 def passes(error: KafkaError) -> bool:

@@ -17,7 +17,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from orderflow.exits import CommandError, KafkaUnreachable, NotReady, TopicMissing
-from orderflow.kafka import refusals
+from orderflow.kafka import leaders, refusals
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.controller import answer_of, is_answered, learn_controller_meanwhile
 from orderflow.kafka.refusals import plain_reason as plain_reason
@@ -33,6 +33,7 @@ _LEADERLESS = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    leaders.GONE,
 )
 _PASSING = (
     *_LEADERLESS,

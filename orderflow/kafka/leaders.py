@@ -1,0 +1,90 @@
+"""Answers that only the leader of a partition gives, while a node is away.
+
+Until the others notice that a node is dead, for 9 s by default (`broker.session.timeout.ms`), a client waits
+for it in vain. And a client that has read nothing of a topic yet keeps to the leaders that it was told first,
+or to there being none, for five minutes (seen with librdkafka 2.16). Asked about the topic, it learns the new
+ones.
+"""
+
+import contextlib
+import time
+from typing import Any, Callable, Dict, Mapping, Tuple, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+ELECTED_S = 12.0
+"""What a cluster takes at its defaults to notice a death and to elect new leaders, and some more."""
+LEADERLESS_S = 3.0
+"""A partition that has had no leader for so long does not get one: all its nodes are away."""
+STEP_S = 3.0
+"""A client that waits for a dead leader is not told when another one is elected: it is asked again."""
+LEARN_TIMEOUT_S = 1.0
+PAUSE_S = 0.1
+
+LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+"""What is said of a partition that exists while no broker leads it."""
+GONE = KafkaError._DESTROY_BROKER
+"""What the client says of a leader that has left the cluster meanwhile."""
+_AWAY = (
+    *LEADERLESS,
+    GONE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
+
+_Answer = TypeVar("_Answer")
+
+
+def bounds_of(consumer: Any, place: TopicPartition, timeout_s: float) -> Tuple[int, int]:
+    """The first offset of a partition and its end. Raises KafkaException."""
+    low, high = of_leaders(
+        consumer, place.topic, lambda step_s: consumer.get_watermark_offsets(place, step_s), timeout_s
+    )
+    return low, high
+
+
+def first_offsets_at(
+    consumer: Any, topic: str, wanted: Mapping[int, int], timeout_s: float
+) -> Dict[int, int]:
+    """By partition, the first offset whose record is as late as `wanted` (epoch ms); -1 where none is.
+
+    Raises KafkaException. What cannot be asked of one partition, the client says in the answer, beside a
+    number that is no offset.
+    """
+    asked = [TopicPartition(topic, number, at_ms) for number, at_ms in wanted.items()]
+
+    def ask(step_s: float) -> Dict[int, int]:
+        found = consumer.offsets_for_times(asked, step_s)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return {place.partition: place.offset for place in found}
+
+    return of_leaders(consumer, topic, ask, timeout_s)
+
+
+def of_leaders(consumer: Any, topic: str, ask: Callable[[float], _Answer], timeout_s: float) -> _Answer:
+    """Ask again while leaders are away. `ask` is given the seconds that it may take.
+
+    Raises KafkaException: what passes after `timeout_s`, everything else at once.
+    """
+    until_s, was_led = time.monotonic() + timeout_s, True
+    while True:
+        try:
+            return ask(max(PAUSE_S, min(STEP_S, until_s - time.monotonic())))
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code not in _AWAY:
+                raise
+            _learn_leaders(consumer, topic)
+            if code in LEADERLESS and was_led:
+                was_led, until_s = False, min(until_s, time.monotonic() + LEADERLESS_S)
+            if time.monotonic() >= until_s:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def _learn_leaders(consumer: Any, topic: str) -> None:
+    with contextlib.suppress(KafkaException):  # the question itself tells what is wrong
+        consumer.list_topics(topic, LEARN_TIMEOUT_S)
