@@ -147,9 +147,11 @@ class Source:
         }
 
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
-        """The log's first offset and its last stable offset. Raises KafkaException."""
-        place = TopicPartition(self.topic, partition)
-        return bounds_of(self._consumer, place, timeout_s)
+        """The log's first offset and its last stable offset. Raises KafkaException.
+
+        At once where no broker leads the partition: the calls of all others are made in between.
+        """
+        return bounds_of(self._consumer, TopicPartition(self.topic, partition), timeout_s, leaderless_s=0.0)
 
     def first_since(self, partition: int, since_ms: int, timeout_s: float) -> Optional[int]:
         """The first offset whose record was published then or later; None if there is none.

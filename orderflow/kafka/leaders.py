@@ -36,11 +36,19 @@ _AWAY = (
 _Answer = TypeVar("_Answer")
 
 
-def bounds_of(consumer: Any, place: TopicPartition, timeout_s: float) -> Tuple[int, int]:
-    """The first offset of a partition and its end. Raises KafkaException."""
-    low, high = of_leaders(
-        consumer, place.topic, lambda step_s: consumer.get_watermark_offsets(place, step_s), timeout_s
-    )
+def bounds_of(
+    consumer: Any, place: TopicPartition, timeout_s: float, leaderless_s: float = LEADERLESS_S
+) -> Tuple[int, int]:
+    """The first offset of a partition and its end. Raises KafkaException.
+
+    `leaderless_s`: how long to wait where it has no leader. With 0 the client only learns of a new one, for
+    the next question.
+    """
+
+    def ask(step_s: float) -> Any:
+        return consumer.get_watermark_offsets(place, step_s)
+
+    low, high = of_leaders(consumer, place.topic, ask, timeout_s, leaderless_s)
     return low, high
 
 
@@ -64,7 +72,13 @@ def first_offsets_at(
     return of_leaders(consumer, topic, ask, timeout_s)
 
 
-def of_leaders(consumer: Any, topic: str, ask: Callable[[float], _Answer], timeout_s: float) -> _Answer:
+def of_leaders(
+    consumer: Any,
+    topic: str,
+    ask: Callable[[float], _Answer],
+    timeout_s: float,
+    leaderless_s: float = LEADERLESS_S,
+) -> _Answer:
     """Ask again while leaders are away. `ask` is given the seconds that it may take.
 
     Raises KafkaException: what passes after `timeout_s`, everything else at once.
@@ -79,7 +93,7 @@ def of_leaders(consumer: Any, topic: str, ask: Callable[[float], _Answer], timeo
                 raise
             _learn_leaders(consumer, topic)
             if code in LEADERLESS and was_led:
-                was_led, until_s = False, min(until_s, time.monotonic() + LEADERLESS_S)
+                was_led, until_s = False, min(until_s, time.monotonic() + leaderless_s)
             if time.monotonic() >= until_s:
                 raise
         time.sleep(PAUSE_S)

@@ -112,7 +112,7 @@ class LedgerPages:
         if self._consumer is None:
             self._consumer = started(Consumer, self._config)
         place = TopicPartition(*_partition(wanted))
-        low, high = bounds_of(self._consumer, place, timeout_s)
+        low, high = bounds_of(self._consumer, place, timeout_s, leaderless_s=0.0)
         self._searches[number] = Search(wanted, low, high)
         self._go_to_begin(_partition(wanted))
 

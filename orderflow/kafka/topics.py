@@ -37,6 +37,7 @@ _LEADERLESS = (
 )
 _PASSING = (
     *_LEADERLESS,
+    *leaders.LEADERLESS,
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,

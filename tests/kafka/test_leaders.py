@@ -77,12 +77,19 @@ def test_it_ends_when_the_time_is_over_and_has_learned_for_the_next_question() -
     assert bounds_of(client, PLACE, 0) == (3, 7)
 
 
-def test_a_partition_that_stays_without_leader_is_not_waited_for_to_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(leaders, "LEADERLESS_S", 0.2)
-    client = Client(KafkaError._UNKNOWN_PARTITION, needed=99)
+@pytest.mark.parametrize("code", leaders.LEADERLESS)
+def test_a_partition_that_stays_without_leader_is_not_waited_for_to_the_end(code: int) -> None:
+    client = Client(code, needed=99)
     with pytest.raises(KafkaException):
-        bounds_of(client, PLACE, 600)
+        bounds_of(client, PLACE, 600, leaderless_s=0.2)
 
     assert 1 < client.learned < 10
+
+
+@pytest.mark.parametrize("code", leaders.LEADERLESS)
+def test_who_has_other_partitions_need_not_wait_for_a_leader(code: int) -> None:
+    client = Client(code)
+    with pytest.raises(KafkaException):
+        bounds_of(client, PLACE, 600, leaderless_s=0.0)
+
+    assert bounds_of(client, PLACE, 600, leaderless_s=0.0) == (3, 7)
