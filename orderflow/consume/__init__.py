@@ -14,7 +14,7 @@ In reading order:
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing
 - pace, slices, due_share: how much to call between settlements
 - caution: which orders may have killed the process
-- assignment, restoring, seeking, other_topic, coming: restoring a partition when it is assigned
+- assignment, restoring, put_off, seeking, other_topic, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
 - session, source, transaction, settlement: one group member: what it reads, commits and sends
 - left_open: the transaction of a dead owner, which hides what is committed

@@ -4,6 +4,8 @@ from typing import Optional
 
 from confluent_kafka import KafkaError, KafkaException
 
+from orderflow.kafka.leaders import LEADERLESS
+
 FATAL = (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
 """Fatal whatever `fatal()` says: for a message's error it says False (measured)."""
 
@@ -22,7 +24,9 @@ def is_fatal(error: KafkaError) -> bool:
 
 
 def why_delayed(error: KafkaError) -> str:
-    """What keeps us from reading what is committed, and what to do where it lasts."""
+    """What keeps us from restoring a partition, and what to do where it lasts."""
+    if error.code() in LEADERLESS:
+        return "no broker leads it; is one away?"
     if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
         return str(error.str())
     return (

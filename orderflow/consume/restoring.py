@@ -4,6 +4,7 @@ A partition is ready once its committed metadata has been read, its waiting reco
 "open" mark is committed. Until then none of its orders is admitted: a later one could overtake a waiting one.
 """
 
+from contextlib import contextmanager
 from typing import Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
@@ -20,6 +21,7 @@ from orderflow.consume.pace import Pace
 from orderflow.consume.paged_commits import Complete, PagedCommits
 from orderflow.consume.pages import LedgerTopic, Pages, Written
 from orderflow.consume.partition import Partition
+from orderflow.consume.put_off import PutOff
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.seeking import Seeking
 from orderflow.consume.session import Session
@@ -120,6 +122,7 @@ class Restoration:
         self._retry_at_s = 0.0
         self._failing = Failing(world.clock, world.report)
         self._seeking = Seeking(world.clock)
+        self._put_off = PutOff(world.clock)
 
     @property
     def reads_back(self) -> bool:
@@ -143,8 +146,7 @@ class Restoration:
         False if they cannot go on with it: without pages what they list may not fit, and a page needs a name.
         """
         for number, partition in ready.items():
-            limit = partition.ledger.metadata_limit * 3 // 4
-            self._metadata_limits[number] = limit
+            self._metadata_limits[number] = limit = partition.ledger.metadata_limit * 3 // 4
             partition.ledger.limit_metadata(limit)
         least = min((partition.ledger.metadata_limit for partition in ready.values()), default=0)
         return self._terms.ledger_topic is not None and least >= LEAST_METADATA
@@ -165,6 +167,19 @@ class Restoration:
             self._delay(COMMITTED_TIMEOUT_S, why_delayed(error.args[0]))
             self._seeking.refused(error.args[0])
 
+    @contextmanager
+    def _alone(self, number: int) -> Iterator[None]:
+        """What Kafka does not tell of this partition puts off no other: only its leader may be away."""
+        try:
+            yield
+        except KafkaException as error:
+            detail = f"partition {number}: {why_delayed(error.args[0])}"
+            if self._put_off.is_news(number):
+                self._world.report("restore_delayed", detail=detail)
+            self._put_off.put_off(number)
+            self._failing.failed(STEP, detail)
+            self._seeking.refused(error.args[0])
+
     def _delay(self, delay_s: float, detail: str) -> None:
         self._retry_at_s = self._world.clock() + delay_s
         self._world.report("restore_delayed", detail=detail)
@@ -172,7 +187,8 @@ class Restoration:
 
     # --- reading what is committed ---------------------------------------------------------------
 
-    def _begin(self, numbers: Set[int]) -> None:
+    def _begin(self, missing: Set[int]) -> None:
+        numbers = self._put_off.due(missing)
         if not numbers:
             return
         self._session.pause(sorted(numbers))
@@ -182,7 +198,8 @@ class Restoration:
             self._session.end_left_open(sorted(numbers))
             raise
         for number, (offset, metadata) in sorted(committed.items()):
-            self._begin_one(number, offset, metadata)
+            with self._alone(number):
+                self._begin_one(number, offset, metadata)
 
     def _begin_one(self, number: int, committed: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)
@@ -227,7 +244,8 @@ class Restoration:
         for complete in self._paged.poll(READ_BACK_S) if self._paged else []:
             if self._terms.ledger_topic is None:
                 _require_room(self._session.topic, complete)
-            self._begin_at(complete, self._session.bounds(complete.number, BOUNDS_TIMEOUT_S))
+            with self._alone(complete.number):
+                self._begin_at(complete, self._session.bounds(complete.number, BOUNDS_TIMEOUT_S))
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
         """Report a list of waiting orders that was lost when its offset expired or was reset."""
@@ -242,12 +260,7 @@ class Restoration:
         looks = self._beyond_end[number] = self._beyond_end.get(number, 0) + 1
         self._retry_at_s = self._world.clock() + 1.0
         if looks >= BEYOND_END_LIMIT:
-            raise SessionLost(
-                f"{self._session.topic}-{number}: offset {mark} is committed, but the log ends at {high}. "
-                "The topic was deleted and recreated, or has lost records. Nothing was skipped. To process "
-                "the records it has now, reset the group: kafka-consumer-groups.sh --reset-offsets "
-                f"--to-earliest --topic {self._session.topic}:{number} --execute"
-            )
+            raise _beyond_end(self._session.topic, number, mark, high)
 
     def _new(self, complete: Complete, next_offset: int, high: int) -> Partition:
         number, base, commit, _ = complete
@@ -320,17 +333,28 @@ class Restoration:
             partition.ledger.told()
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:
-            self._unlistable(partition)
+            raise _unlistable(self._session.topic, partition)
         self._delay(0.2, settlement.detail)
         return False
 
-    def _unlistable(self, partition: Partition) -> None:
-        """The orders listed by an earlier commit no longer fit: the broker's limit was lowered."""
-        raise SessionLost(
-            f"{self._session.topic}-{partition.number}: the committed metadata lists "
-            f"{plural(len(partition.ledger.heads), 'waiting order')}, more than the broker now accepts. "
-            "Nothing was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
-        )
+
+def _unlistable(topic: str, partition: Partition) -> SessionLost:
+    """The orders listed by an earlier commit no longer fit: the broker's limit was lowered."""
+    waiting = plural(len(partition.ledger.heads), "waiting order")
+    return SessionLost(
+        f"{topic}-{partition.number}: the committed metadata lists {waiting}, more than the broker now "
+        "accepts. Nothing was skipped. Raise the broker's offset.metadata.max.bytes to 4096, its default"
+    )
+
+
+def _beyond_end(topic: str, number: int, mark: int, high: int) -> SessionLost:
+    """What is committed lies behind the end of the log, and stays there."""
+    return SessionLost(
+        f"{topic}-{number}: offset {mark} is committed, but the log ends at {high}. "
+        "The topic was deleted and recreated, or has lost records. Nothing was skipped. To process "
+        "the records it has now, reset the group: kafka-consumer-groups.sh --reset-offsets "
+        f"--to-earliest --topic {topic}:{number} --execute"
+    )
 
 
 def _require_room(topic: str, complete: Complete) -> None:

@@ -1,8 +1,9 @@
 """Restoring from the last owner's commit: nothing is skipped, and everything lost is reported."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from orderflow.consume.caution import COMPANY, INLINE
 from orderflow.consume.head import ALONE, IN_COMPANY, Head
@@ -11,7 +12,7 @@ from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, SessionLost, Settlement
 from orderflow.model.commit_metadata import REACHES, Commit, Entry, read_metadata
 from tests.support.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
-from tests.support.scripted_session import Answer, Life, Topic
+from tests.support.scripted_session import Answer, Life, ScriptedSession, Topic
 
 
 def log_of(*keys: Optional[bytes]) -> Log:
@@ -288,3 +289,41 @@ def test_what_was_read_back_of_a_partition_that_is_taken_away_takes_no_memory() 
 
 def _fail(order: Dict[str, Any]) -> None:
     raise ValueError("never")
+
+
+class WithoutLeader(ScriptedSession):
+    """A session of a cluster in which no broker leads the second partition for a while."""
+
+    led_from_s = 0.0
+
+    def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
+        """The first offset of the log and the one after its last."""
+        if partition == 1 and self._log.clock() < self.led_from_s:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return super().bounds(partition, timeout_s)
+
+
+@pytest.mark.parametrize("paged", [False, True])
+def test_a_partition_without_leader_puts_off_no_other(paged: bool) -> None:
+    """Each is restored by itself: with and without a page that lists what waits."""
+    topic, policy = Topic(partitions=3), Policy(max_retries=99, backoff_s=1.0, backoff_max_s=1.0)
+    for number in range(3):
+        topic.fill(200, number)
+    first = Life(topic, _fail, policy=policy, pages=paged, metadata_limit=100 if paged else 4096)
+    first.until(lambda: first.engine.waiting >= 300 and first.engine.settling.is_idle)
+    first.stop()
+    led_from_s, done = topic.clock() + 20.0, []
+    second = Life(
+        topic,
+        lambda order: done.append((order["value"], topic.clock())),
+        policy=policy,
+        pages=paged,
+        connect=type("Later", (WithoutLeader,), {"led_from_s": led_from_s}),
+    )
+    second.drain()
+
+    told = [fields["detail"] for name, fields in second.events if name == "restore_delayed"]
+    assert told == ["partition 1: no broker leads it; is one away?"]
+    assert {b"0:", b"2:"} == {value[:2] for value, at_s in done if at_s < led_from_s}
+    assert 400 == sum(at_s < led_from_s for _, at_s in done)
+    assert 600 == len({value for value, _ in done}) == len(done)
