@@ -178,6 +178,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
         "consume.client_config",
         "consume.client_errors",
         "consume.settlement",
+        "kafka.delivery",
         "kafka.transactions",
         "model.records",
     },
@@ -481,6 +482,15 @@ def one_asker_of_single_nodes(modules: Modules) -> List[str]:
     ]
 
 
+def nobody_flushes_a_client(modules: Modules) -> List[str]:
+    """The client's flush may lose the words of a fatal error: see kafka.delivery."""
+    return [
+        f"{module.name} calls flush in line {node.lineno}"
+        for module, node in _nodes(modules, ())
+        if isinstance(node, ast.Call) and _called(node) == "flush" and (node.args or node.keywords)
+    ]
+
+
 def one_way_out(modules: Modules) -> List[str]:
     """Text reaches a terminal through cli.output only, and what could control it is shown instead."""
     return [
@@ -615,6 +625,7 @@ RULES: List[Rule] = [
     one_reader_of_the_environment,
     one_reader_of_headers,
     one_asker_of_single_nodes,
+    nobody_flushes_a_client,
     one_way_out,
     one_opener,
     errors_are_made_of_lines,
@@ -705,6 +716,7 @@ def test_the_project_is_there() -> None:
         ),
         (one_asker_of_single_nodes, "consumer.py", "def f(c, p):\n    return c.offsets_for_times([p], 1)"),
         (one_asker_of_single_nodes, "producer.py", "def f(c):\n    c.create_topics([])"),
+        (nobody_flushes_a_client, "orderflow/kafka/reader.py", "def f(c):\n    c.flush(5)"),
         (one_way_out, "producer.py", "print('sent')"),
         (one_way_out, "orderflow/kafka/topics.py", "import os\nos.write(2, b'x')"),
         (one_way_out, "orderflow/dlq/desk.py", "def say(out):\n    out.write('sent')"),

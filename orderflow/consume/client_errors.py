@@ -12,8 +12,8 @@ FATAL = (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
 RAISED = (KafkaException, SystemError)
 """What client calls raise.
 
-A fatal error is raised inside the error callback, which Python reports as a SystemError (measured). Now and
-then the error itself is lost on the way, and all that is left says "returned NULL" (seen once in 100 runs).
+A fatal error is raised inside the error callback. Where more of our code runs before the client returns, it
+comes out as a SystemError, or is lost, and all that is left says "returned NULL" (both measured).
 """
 LOST = "returned NULL"
 

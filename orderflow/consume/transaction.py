@@ -26,6 +26,7 @@ from orderflow.consume.settlement import (
     Settlement,
     outcome_of,
 )
+from orderflow.kafka.delivery import deliver
 from orderflow.kafka.transactions import produce
 from orderflow.model.records import Outgoing
 
@@ -196,7 +197,7 @@ class Producers:
         if not self._clients.exactly_once:
             for name in ("transactional.id", "transaction.timeout.ms", "delivery.report.only.error"):
                 config.pop(name, None)
-            # Once the flush ends, unconfirmed must mean undelivered, or a retry could duplicate a record.
+            # Once we stop waiting, unconfirmed must mean undelivered, or a retry could duplicate a record.
             config["delivery.timeout.ms"] = int(TIMEOUT_S * 1000) - 1000
         elif self._times > 1:
             config["transaction.timeout.ms"] = int(self.transaction_s * 1000)
@@ -370,7 +371,7 @@ class Transaction:
                 self._now = record.topic
                 produce(producer, record, self._confirmation(place, confirmed))
             self._now = None
-            producer.flush(TIMEOUT_S)
+            deliver(producer, TIMEOUT_S)
         except RAISED as raised:
             return error_of(raised)
         return None if len(confirmed) == len(outgoing) else KafkaError(KafkaError._TIMED_OUT)

@@ -5,7 +5,7 @@ positions and places (where in a topic, and the offsets that this comes to), log
 whether or not it is read), group_view (what a group has done of a topic) with topics_view and questions,
 transactions (all of it or nothing, one sender at a time), client_properties (what users may set),
 ledger_pages (lists of what waits), command_reader (what operators ask of it), plain_sending (a few records,
-outside of transactions), refusals (what a failed connection says, and asking again while it passes),
-controller and leaders (answers that only one node gives, while that one is away),
-trace_context (OpenTelemetry, where it is used).
+outside of transactions), delivery (waiting until what was sent is there), refusals (what a failed connection
+says, and asking again while it passes), controller and leaders (answers that only one node gives, while that
+one is away), trace_context (OpenTelemetry, where it is used).
 """

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.delivery import deliver
 from orderflow.kafka.leaders import bounds_of, first_offsets_at
 from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import consumer_config, passes
@@ -241,7 +242,7 @@ class _Telling:
     def close(self) -> None:
         """Send what is left, for a moment."""
         if self._producer is not None:
-            self._producer.flush(CLOSE_S / 2)
+            deliver(self._producer, CLOSE_S / 2)
 
 
 class Trouble(NamedTuple):

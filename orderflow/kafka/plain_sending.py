@@ -6,6 +6,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import missing_right
 from orderflow.kafka.transactions import produce
 from orderflow.model.records import Outgoing
@@ -17,23 +18,23 @@ CONFIG: Dict[str, Any] = {"acks": "all", "linger.ms": 0, "message.timeout.ms": i
 def send_all(client: Mapping[str, Any], records: Sequence[Outgoing]) -> None:
     """Return when Kafka has all of them. Raises CommandError; then it may have some of them."""
     producer = started(Producer, {**client, **CONFIG})
-    errors: List[KafkaError] = []
+    refused: List[CommandError] = []
 
-    def delivered(error: Optional[KafkaError], _: Any) -> None:
+    def delivered(error: Optional[KafkaError], message: Any) -> None:
         if error is not None:
-            errors.append(error)
+            refused.append(_refused(message.topic(), error))
 
-    topic = records[0].topic if records else ""
+    topics = " and ".join(sorted({record.topic for record in records}))
     try:
         for record in records:
             produce(producer, record, delivered)
-        left = producer.flush(DELIVERY_S + 1.0)
+        left = deliver(producer, DELIVERY_S + 1.0)
     except KafkaException as error:
-        raise _refused(topic, error.args[0]) from error
-    if errors:
-        raise _refused(topic, errors[0])
+        raise _refused(topics, error.args[0]) from error
+    if refused:
+        raise refused[0]
     if left:
-        raise CommandError(f"cannot write to topic {topic}: no answer for {DELIVERY_S:g} s")
+        raise CommandError(f"cannot write to topic {topics}: no answer for {DELIVERY_S:g} s")
 
 
 def _refused(topic: str, error: KafkaError) -> CommandError:

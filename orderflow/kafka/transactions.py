@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import PARTITIONER, Outgoing
 
@@ -198,7 +199,7 @@ class Transactions:
         # A fatal error comes out here too, at times as a SystemError; the commit tells it.
         with suppress(KafkaException, SystemError):
             while left and left != before and not self._errors:
-                before, left = left, self._producer.flush(DELIVERY_STEP_S)
+                before, left = left, deliver(self._producer, DELIVERY_STEP_S)
 
     def abort(self) -> None:
         """Abort the open transaction, if there is one."""

@@ -172,7 +172,7 @@ class Publication:
     def _drain(self) -> None:
         """Wait until nothing is in flight; after a request to stop, no longer than the shutdown time-out."""
         deadline_s = math.inf
-        while not self._publisher.flush(_PATIENCE_S):
+        while not self._publisher.drain(_PATIENCE_S):
             self._show_progress()
             if self._over and deadline_s == math.inf:
                 deadline_s = time.monotonic() + self._limits.shutdown_s

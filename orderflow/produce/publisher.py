@@ -8,12 +8,14 @@ into Python.
 import logging
 import re
 import time
+from functools import partial
 from typing import Any, Callable, Mapping, Optional, Set
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from orderflow.cli.outage import Outage
 from orderflow.kafka.client_properties import started
+from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
 from orderflow.kafka.trace_context import find_tracer
 from orderflow.model.records import PARTITIONER
@@ -154,9 +156,9 @@ class Publisher:
         if self._outage.holds and published > self._published_at_loss:
             self._outage.back()
 
-    def flush(self, seconds: float) -> bool:
-        """Send without lingering for up to `seconds`; True once nothing is in flight."""
-        self._serve(self._producer.flush, seconds)
+    def drain(self, seconds: float) -> bool:
+        """Wait for up to `seconds`; True once nothing is in flight."""
+        self._serve(partial(deliver, self._producer), seconds)
         self.wait()
         return self.in_flight == 0
 
@@ -164,7 +166,7 @@ class Publisher:
         """Take back what is still in flight: it fails and is kept, though some may have arrived."""
         deadline_s = time.monotonic() + _GIVE_UP_S
         self._serve(self._producer.purge)
-        while not self.flush(_GIVE_UP_S / 50) and time.monotonic() < deadline_s:
+        while not self.drain(_GIVE_UP_S / 50) and time.monotonic() < deadline_s:
             pass
 
     def _serve(self, call: Callable[..., object], *arguments: float) -> None:

@@ -16,7 +16,7 @@ NewShop = Callable[..., Shop]
 
 GUARANTEES = ("exactly-once", "at-least-once")
 ELSEWHERE: Dict[str, List[str]] = {
-    "exactly-once": ["flush", "abort_transaction", "start"],
+    "exactly-once": ["deliver", "abort_transaction", "start"],
     "at-least-once": [
         "init_transactions",
         "begin_transaction",
@@ -36,7 +36,7 @@ GRAVEST: Dict[str, List[str]] = {
         "after _commit_open",
         "before _revoked",
     ],
-    "at-least-once": ["after flush", "before commit", "before finish_calls"],
+    "at-least-once": ["after deliver", "before commit", "before finish_calls"],
 }
 
 

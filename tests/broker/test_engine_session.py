@@ -270,9 +270,7 @@ def test_a_producer_that_may_not_begin_says_which_right_it_takes(
     tested = bench(exactly_once)
     proxy.break_next(wire.INIT_PRODUCER_ID, 53 if exactly_once else 31, times=1000)
 
-    # Now and then the client loses its words, on a busy machine twice in a row.
-    eventually(lambda: tested.settle() and "without saying why" not in tested.told.detail)
-    assert tested.told.outcome is Outcome.REFUSED, tested.told
+    assert tested.settle() is Outcome.REFUSED, tested.told
     cluster = f"IDEMPOTENT_WRITE on the cluster, or WRITE on topic {tested.sink}"
     right = tested.transactional_id if exactly_once else cluster
     assert right in tested.told.detail

@@ -28,7 +28,11 @@ def test_a_death_at_a_gap_loses_nothing(strict_shop: NewShop, guarantee: str, ga
 
 OF_PAGES = [
     *(("exactly-once", f"{side} {place}") for side in ("before", "after") for place in ("produce", "send")),
-    *(("at-least-once", f"{side} {place}") for side in ("before", "after") for place in ("flush", "commit")),
+    *(
+        ("at-least-once", f"{side} {place}")
+        for side in ("before", "after")
+        for place in ("deliver", "commit")
+    ),
     *(
         (guarantee, gap)
         for guarantee in GUARANTEES

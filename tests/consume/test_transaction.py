@@ -56,6 +56,10 @@ class Kafka:
     def called(self, call: str) -> None:
         """Note a call, and raise what the script says."""
         self.calls.append(call)
+        self.answer(call)
+
+    def answer(self, call: str) -> None:
+        """Raise what the script says."""
         if self.failures.get(call):
             raise self.failures[call].popleft()
 
@@ -95,7 +99,7 @@ class Client:
         self._offsets = {place.partition: (place.offset, place.metadata) for place in places}
 
     def produce(self, topic: str, value: bytes, key: bytes, **options: Any) -> None:
-        """One record; its fate is reported when the client polls, flushes or commits."""
+        """One record; its fate is reported when the client polls or commits."""
         self._kafka.called("produce")
         if not self.has_room:
             raise BufferError
@@ -110,17 +114,19 @@ class Client:
             self._kafka.records.append(record)
         self._reports.append(lambda: report(failure, _Delivered(topic)))
 
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    def __bool__(self) -> bool:
+        return True
+
     def poll(self, timeout_s: float) -> None:
         """Report."""
+        self._kafka.answer("poll")
         self.has_room = True
         reports, self._reports = self._reports, []
         for report in reports:
             report()
-
-    def flush(self, timeout_s: float) -> None:
-        """Report."""
-        self._kafka.called("flush")
-        self.poll(0)
 
     def commit_transaction(self, timeout_s: float) -> None:
         """All of it, unless a record was not delivered."""
@@ -363,7 +369,7 @@ def test_a_fatal_error_that_python_reports_as_its_own_is_understood(bench: Bench
 
 def test_a_fatal_error_that_is_lost_on_the_way_is_no_end(bench: Bench) -> None:
     """Python only says that the call returned NULL: not committed, and a new producer tries again."""
-    lost = SystemError("<method 'flush'> returned NULL without setting an exception")
+    lost = SystemError("<method 'poll'> returned NULL without setting an exception")
     bench.kafka.failures["produce"] = deque([lost])
 
     assert bench.send().outcome is Outcome.NOT_COMMITTED
@@ -395,12 +401,12 @@ def test_records_are_confirmed_and_offsets_are_left_to_the_caller(plain: Bench) 
     settlement = plain.send()
 
     assert settlement == Settlement(Outcome.SENT, confirmed=frozenset({0, 1}))
-    assert plain.kafka.calls == ["produce", "produce", "flush"]
+    assert plain.kafka.calls == ["produce", "produce"]
     assert plain.kafka.committed == {}
 
 
 @pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
-@pytest.mark.parametrize("call", ["produce", "flush"])
+@pytest.mark.parametrize("call", ["produce", "poll"])
 def test_a_send_that_fails_is_not_committed_and_the_next_is_sent(
     plain: Bench, call: str, error: KafkaError
 ) -> None:
@@ -432,7 +438,7 @@ def test_what_is_never_confirmed_is_not_sent(plain: Bench) -> None:
     assert (settlement.outcome, settlement.confirmed) == (Outcome.NOT_COMMITTED, frozenset())
 
 
-def test_a_plain_producer_has_no_transaction_and_gives_up_before_the_flush(plain: Bench) -> None:
+def test_a_plain_producer_has_no_transaction_and_gives_up_before_we_do(plain: Bench) -> None:
     """What is not confirmed then is not delivered either, or a retry could double it."""
     plain.send()
     (client,) = plain.kafka.made

@@ -83,10 +83,6 @@ class ScriptedClient:
         """Tell some of the news."""
         return self._serve()
 
-    def flush(self, seconds: float = 0.0) -> int:
-        """The same."""
-        return self._serve()
-
     def purge(self) -> None:
         """Hand back all that is left with the next news."""
         self._purged = True
@@ -150,7 +146,7 @@ def publish(publisher: Publisher, records: List[Record]) -> List[Record]:
                 break
             publisher.wait()
     for _ in range(5):
-        if publisher.flush(0):
+        if publisher.drain(0):
             return handed_over
     publisher.give_up()
     return handed_over
@@ -202,9 +198,9 @@ def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
     """None will come: what is in flight is taken back at once, not when the shutdown time-out ends."""
     publisher, _, kept = scripted(replies("take", "die"))
     publisher.send(b"k", b"v")
-    publisher.flush(0)
+    publisher.drain(0)
 
-    assert publisher.flush(0)
+    assert publisher.drain(0)
     assert kept == [(b"k", b"v")]
 
 

@@ -34,10 +34,10 @@ OF_PRODUCER = (
     "send_offsets_to_transaction",
     "commit_transaction",
     "abort_transaction",
-    "flush",
 )
 OF_CONSUMER = ("consume", "commit", "committed", "get_watermark_offsets", "seek", "pause", "resume", "close")
 OF_PARTS: Tuple[Tuple[Any, str], ...] = (
+    (transaction, "deliver"),
     (Session, "send"),
     (Session, "commit"),
     (Session, "_assigned"),

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, Dict, List, Tuple
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from orderflow.dlq.confirmation import confirm
@@ -15,9 +15,11 @@ from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.group_view import GroupView, View
 from orderflow.kafka.places import spans_of
+from orderflow.kafka.plain_sending import send_all
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.refusals import missing_right
+from orderflow.model.records import Outgoing
 from orderflow.model.text import plural
 
 TIMEOUT_S = 30.0
@@ -127,20 +129,13 @@ def _tombstone(desk: Desk, holdings: List[Holding], key: bytes, yes: bool) -> No
         return
     names = ", ".join(one.topic for one in holdings)
     confirm(desk, f"publish a tombstone for this key in {names}?", yes)
-    producer: Any = started(Producer, {**desk.client, "enable.idempotence": True})
-    failures: List[str] = []
-
-    def on_delivery(error: Any, message: Any) -> None:
-        if error is not None:
-            right = missing_right(error, "WRITE", message.topic())
-            failures.append(f"{message.topic()}: {error.str()}{right}")
-
-    for one in holdings:
-        for trace in one.traces:  # where the values are, whoever chose the partition
-            producer.produce(one.topic, None, key, trace.partition, on_delivery=on_delivery)
-    left = producer.flush(TIMEOUT_S)
-    if failures or left:
-        raise CommandError(f"not every tombstone was published: {'; '.join(failures) or 'no answer'}")
+    tombstones = [  # where the values are, whoever chose the partition
+        Outgoing(one.topic, key, None, [], trace.partition) for one in holdings for trace in one.traces
+    ]
+    try:
+        send_all(desk.client, tombstones)
+    except CommandError as error:
+        raise CommandError(f"not every tombstone was published: {error}") from error
     desk.note(f"tombstones published in {names}; the values go when Kafka compacts closed segments")
 
 
