@@ -1,31 +1,90 @@
-"""Partitions that cannot be restored now, each by itself: its leader may be away while others have theirs."""
+"""What of restoring has to be tried again later: of one partition, or of all that are being restored.
 
-from typing import Callable, Dict, Set
+One partition's leader may be away while others have theirs, so what fails of one puts off no other.
+"""
 
+from contextlib import contextmanager
+from typing import Dict, Iterator, Set
+
+from confluent_kafka import KafkaException
+
+from orderflow.consume.client_errors import why_delayed
+from orderflow.consume.failing import Failing
+from orderflow.consume.seeking import Seeking
+from orderflow.consume.world import World
+
+ALL_AGAIN_S = LOOK_AGAIN_S = 1.0
 AGAIN_S = 2.0
 """As long as a try may have blocked, or the partitions that are ready would starve."""
 TELL_AGAIN_S = 30.0
+STEP = "restoring what is committed"
 
 
 class PutOff:
-    """When to try each of them again, and when to tell of it."""
+    """When to go on with each partition, and with all; tells what keeps them."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._all_again_at_s = 0.0
         self._again_at_s: Dict[int, float] = {}
         self._tell_at_s: Dict[int, float] = {}
+        self._failing = Failing(world.clock, world.report)
+        self._seeking = Seeking(world.clock)
 
-    def put_off(self, number: int) -> None:
-        """It failed just now, and was told to have if that was news."""
-        if self.is_news(number):
-            self._tell_at_s[number] = self._clock() + TELL_AGAIN_S
-        self._again_at_s[number] = self._clock() + AGAIN_S
-
-    def is_news(self, number: int) -> bool:
-        """Whether it was not told lately."""
-        return self._clock() >= self._tell_at_s.get(number, 0.0)
+    @property
+    def has_all(self) -> bool:
+        """Whether all have to wait for now."""
+        return self._world.clock() < self._all_again_at_s
 
     def due(self, numbers: Set[int]) -> Set[int]:
         """Those of these partitions that may be tried now."""
-        now_s = self._clock()
+        now_s = self._world.clock()
         return {number for number in numbers if self._again_at_s.get(number, now_s) <= now_s}
+
+    def put_off_all(self, delay_s: float, detail: str) -> None:
+        """Kafka does not tell now, of whichever partition."""
+        self._all_again_at_s = self._world.clock() + delay_s
+        self._world.report("restore_delayed", detail=detail)
+        self._failing.failed(STEP, detail)
+
+    @contextmanager
+    def all_together(self) -> Iterator[None]:
+        """What Kafka does not tell within puts off all. Raises SessionLost where only a new client helps."""
+        try:
+            yield
+        except KafkaException as error:
+            self.put_off_all(ALL_AGAIN_S, why_delayed(error.args[0]))
+            self._seeking.refused(error.args[0])
+
+    @contextmanager
+    def alone(self, number: int) -> Iterator[None]:
+        """What Kafka does not tell within puts off this partition. Raises SessionLost as `all_together`."""
+        try:
+            yield
+        except KafkaException as error:
+            detail = f"partition {number}: {why_delayed(error.args[0])}"
+            self._again_at_s[number] = self._world.clock() + AGAIN_S
+            self._tell(number, detail)
+            self._failing.failed(STEP, detail)
+            self._seeking.refused(error.args[0])
+
+    def look_again(self, number: int) -> None:
+        """What was told of this partition may be different in a moment."""
+        self._again_at_s[number] = self._world.clock() + LOOK_AGAIN_S
+
+    def _tell(self, number: int, detail: str) -> None:
+        if self._world.clock() >= self._tell_at_s.get(number, 0.0):
+            self._tell_at_s[number] = self._world.clock() + TELL_AGAIN_S
+            self._world.report("restore_delayed", detail=detail)
+
+    def succeeded(self, number: int) -> None:
+        """The partition is ready, and fetched from where we want it."""
+        self._failing.succeeded(STEP)
+        self._seeking.succeeded()
+        self.forget({number})
+
+    def forget(self, numbers: Set[int]) -> None:
+        """These are ready, or no longer ours."""
+        for number in numbers:
+            self._again_at_s.pop(number, None)
+            self._tell_at_s.pop(number, None)

@@ -4,16 +4,14 @@ A partition is ready once its committed metadata has been read, its waiting reco
 "open" mark is committed. Until then none of its orders is admitted: a later one could overtake a waiting one.
 """
 
-from contextlib import contextmanager
+from functools import partial
 from typing import Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
 from orderflow.consume import caution
 from orderflow.consume.brakes import OutageBrake
-from orderflow.consume.client_errors import why_delayed
 from orderflow.consume.coming import Coming
-from orderflow.consume.failing import Failing
 from orderflow.consume.inbox import Inbox, NoInbox
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.other_topic import Committed, first_to_call
@@ -23,7 +21,6 @@ from orderflow.consume.pages import LedgerTopic, Pages, Written
 from orderflow.consume.partition import Partition
 from orderflow.consume.put_off import PutOff
 from orderflow.consume.reading_back import Recovery
-from orderflow.consume.seeking import Seeking
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import Outcome, SessionLost
 from orderflow.consume.waiting_bytes import WaitingBytes
@@ -48,7 +45,6 @@ LEAST_METADATA = 422
 """Bytes that the longest name of a page takes with what surrounds it."""
 BEYOND_END_LIMIT = 10
 """Checks, a second apart, before a committed offset beyond the end of the log is taken as real."""
-STEP = "restoring what is committed"
 
 
 def _no_trace(number: int, committed: Optional[int]) -> Optional[str]:
@@ -119,10 +115,7 @@ class Restoration:
         self._coming: Dict[int, Coming] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
-        self._retry_at_s = 0.0
-        self._failing = Failing(world.clock, world.report)
-        self._seeking = Seeking(world.clock)
-        self._put_off = PutOff(world.clock)
+        self._put_off = PutOff(world)
 
     @property
     def reads_back(self) -> bool:
@@ -137,6 +130,7 @@ class Restoration:
         """Stop restoring these partitions."""
         self._recovery.cancel(numbers)
         self._paged.cancel(numbers)
+        self._put_off.forget(numbers)
         for number in numbers & set(self._coming):
             self._coming.pop(number).partition.ledger.release()
 
@@ -153,42 +147,20 @@ class Restoration:
 
     def advance(self, missing: Set[int]) -> Iterator[Partition]:
         """Continue restoring these; yields those that are now ready."""
-        if self._world.clock() < self._retry_at_s:
+        if self._put_off.has_all:
             return
-        try:
-            self._begin(missing - set(self._coming) - self._paged.numbers())
-            self._read_pages()
-            self._read_back()
-            for coming in list(self._coming.values()):
-                if coming.partition.number not in self._recovery and self._open(coming):
-                    yield coming.partition
-        except KafkaException as error:
-            # Wait as long as this may have blocked, or the ready partitions would starve.
-            self._delay(COMMITTED_TIMEOUT_S, why_delayed(error.args[0]))
-            self._seeking.refused(error.args[0])
-
-    @contextmanager
-    def _alone(self, number: int) -> Iterator[None]:
-        """What Kafka does not tell of this partition puts off no other: only its leader may be away."""
-        try:
-            yield
-        except KafkaException as error:
-            detail = f"partition {number}: {why_delayed(error.args[0])}"
-            if self._put_off.is_news(number):
-                self._world.report("restore_delayed", detail=detail)
-            self._put_off.put_off(number)
-            self._failing.failed(STEP, detail)
-            self._seeking.refused(error.args[0])
-
-    def _delay(self, delay_s: float, detail: str) -> None:
-        self._retry_at_s = self._world.clock() + delay_s
-        self._world.report("restore_delayed", detail=detail)
-        self._failing.failed(STEP, detail)
+        for step in (partial(self._begin, missing), self._read_pages, self._read_back):
+            with self._put_off.all_together():
+                step()
+        for number in sorted(self._put_off.due(set(self._coming))):
+            coming = self._coming[number]
+            if number not in self._recovery and self._is_open(coming):
+                yield coming.partition
 
     # --- reading what is committed ---------------------------------------------------------------
 
     def _begin(self, missing: Set[int]) -> None:
-        numbers = self._put_off.due(missing)
+        numbers = self._put_off.due(missing - set(self._coming) - self._paged.numbers())
         if not numbers:
             return
         self._session.pause(sorted(numbers))
@@ -198,7 +170,7 @@ class Restoration:
             self._session.end_left_open(sorted(numbers))
             raise
         for number, (offset, metadata) in sorted(committed.items()):
-            with self._alone(number):
+            with self._put_off.alone(number):
                 self._begin_one(number, offset, metadata)
 
     def _begin_one(self, number: int, committed: Optional[int], metadata: str) -> None:
@@ -244,7 +216,7 @@ class Restoration:
         for complete in self._paged.poll(READ_BACK_S) if self._paged else []:
             if self._terms.ledger_topic is None:
                 _require_room(self._session.topic, complete)
-            with self._alone(complete.number):
+            with self._put_off.alone(complete.number):
                 self._begin_at(complete, self._session.bounds(complete.number, BOUNDS_TIMEOUT_S))
 
     def _look_for_lost_ledger(self, number: int, committed: Optional[int], start: int, end: int) -> None:
@@ -258,7 +230,7 @@ class Restoration:
     def _is_beyond_end(self, number: int, mark: int, high: int) -> None:
         """A new leader may briefly report a shorter log; if this persists, the topic was recreated."""
         looks = self._beyond_end[number] = self._beyond_end.get(number, 0) + 1
-        self._retry_at_s = self._world.clock() + 1.0
+        self._put_off.look_again(number)
         if looks >= BEYOND_END_LIMIT:
             raise _beyond_end(self._session.topic, number, mark, high)
 
@@ -306,6 +278,11 @@ class Restoration:
 
     # --- ready -----------------------------------------------------------------------------------
 
+    def _is_open(self, coming: Coming) -> bool:
+        with self._put_off.alone(coming.partition.number):
+            return self._open(coming)
+        return False
+
     def _open(self, coming: Coming) -> bool:
         """Commit the "open" mark and start fetching the partition."""
         partition = coming.partition
@@ -313,12 +290,11 @@ class Restoration:
         if self._begins_again(coming) or not self._commit_open(partition):
             return False
         self._session.resume_at(number, ledger.next)
-        self._seeking.succeeded()
         for offset, more in coming.missing().items():
             ledger.touch()  # the next commit must not name a list that still has it
             self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)
         del self._coming[number]
-        self._failing.succeeded(STEP)
+        self._put_off.succeeded(number)
         waiting, careful = ledger.unfinished, bool(partition.careful_left)
         self._world.report(
             "partition_ready", partition=number, offset=ledger.next, waiting=waiting, careful=careful
@@ -334,7 +310,7 @@ class Restoration:
             return True
         if settlement.outcome is Outcome.METADATA_TOO_LARGE:
             raise _unlistable(self._session.topic, partition)
-        self._delay(0.2, settlement.detail)
+        self._put_off.put_off_all(0.2, settlement.detail)
         return False
 
 

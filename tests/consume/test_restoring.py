@@ -11,7 +11,7 @@ from orderflow.consume.restoring import BEYOND_END_LIMIT, CAREFUL_CALLS
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, SessionLost, Settlement
 from orderflow.model.commit_metadata import REACHES, Commit, Entry, read_metadata
-from tests.support.memory import TIME_OF_DAY_S, Log, Restored, restore, write_metadata
+from tests.support.memory import TIME_OF_DAY_S, Log, MemoryPages, Restored, restore, write_metadata
 from tests.support.scripted_session import Answer, Life, ScriptedSession, Topic
 
 
@@ -291,20 +291,36 @@ def _fail(order: Dict[str, Any]) -> None:
     raise ValueError("never")
 
 
-class WithoutLeader(ScriptedSession):
-    """A session of a cluster in which no broker leads the second partition for a while."""
+class Unlucky(ScriptedSession):
+    """One in which Kafka does not tell of, or the client not fetch, the second partition for a while."""
 
-    led_from_s = 0.0
+    call, error = "", KafkaError._UNKNOWN_PARTITION
+    until_s = 0.0
 
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The first offset of the log and the one after its last."""
-        if partition == 1 and self._log.clock() < self.led_from_s:
-            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        self._answer("bounds", partition)
         return super().bounds(partition, timeout_s)
+
+    def resume_at(self, partition: int, offset: int) -> None:
+        """Fetch it again."""
+        self._answer("resume_at", partition)
+        super().resume_at(partition, offset)
+
+    def _answer(self, call: str, partition: int) -> None:
+        if (call, partition) == (self.call, 1) and self._log.clock() < self.until_s:
+            raise KafkaException(KafkaError(self.error))
 
 
 @pytest.mark.parametrize("paged", [False, True])
-def test_a_partition_without_leader_puts_off_no_other(paged: bool) -> None:
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        ("bounds", KafkaError._UNKNOWN_PARTITION, "no broker leads it; is one away?"),
+        ("resume_at", KafkaError._STATE, "Local: Erroneous state"),
+    ],
+)
+def test_a_partition_in_trouble_puts_off_no_other(call: str, error: int, told: str, paged: bool) -> None:
     """Each is restored by itself: with and without a page that lists what waits."""
     topic, policy = Topic(partitions=3), Policy(max_retries=99, backoff_s=1.0, backoff_max_s=1.0)
     for number in range(3):
@@ -312,18 +328,49 @@ def test_a_partition_without_leader_puts_off_no_other(paged: bool) -> None:
     first = Life(topic, _fail, policy=policy, pages=paged, metadata_limit=100 if paged else 4096)
     first.until(lambda: first.engine.waiting >= 300 and first.engine.settling.is_idle)
     first.stop()
-    led_from_s, done = topic.clock() + 20.0, []
+    until_s, done = topic.clock() + 20.0, []
     second = Life(
         topic,
         lambda order: done.append((order["value"], topic.clock())),
         policy=policy,
         pages=paged,
-        connect=type("Later", (WithoutLeader,), {"led_from_s": led_from_s}),
+        connect=type("Later", (Unlucky,), {"call": call, "error": error, "until_s": until_s}),
     )
     second.drain()
 
-    told = [fields["detail"] for name, fields in second.events if name == "restore_delayed"]
-    assert told == ["partition 1: no broker leads it; is one away?"]
-    assert {b"0:", b"2:"} == {value[:2] for value, at_s in done if at_s < led_from_s}
-    assert 400 == sum(at_s < led_from_s for _, at_s in done)
+    assert delays(second) == [f"partition 1: {told}"]
+    assert {b"0:", b"2:"} == {value[:2] for value, at_s in done if at_s < until_s}
+    assert 400 == sum(at_s < until_s for _, at_s in done)
     assert 600 == len({value for value, _ in done}) == len(done)
+
+
+def test_pages_that_cannot_be_read_put_off_no_partition_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger topic may be out of reach while the orders are not."""
+    topic, policy = Topic(partitions=3), Policy(max_retries=99, backoff_s=1.0, backoff_max_s=1.0)
+    topic.fill(200, 1)
+    first = Life(topic, _fail, policy=policy, pages=True, metadata_limit=100)
+    first.until(lambda: first.engine.waiting >= 150 and first.engine.settling.is_idle)
+    first.stop()
+    until_s, done = topic.clock() + 2.0, []
+    read = MemoryPages.poll
+
+    def poll(pages: MemoryPages, timeout_s: float) -> Any:
+        if topic.clock() < until_s:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return read(pages, timeout_s)
+
+    monkeypatch.setattr(MemoryPages, "poll", poll)
+    for number in (0, 2):
+        topic.fill(200, number)
+    second = Life(
+        topic, lambda order: done.append((order["value"], topic.clock())), pages=True, metadata_limit=100
+    )
+    second.drain(20_000)
+
+    assert 400 == sum(at_s < until_s for _, at_s in done)
+    assert 600 == len({value for value, _ in done}) == len(done)
+
+
+def delays(life: Life) -> List[str]:
+    """What it has told of restoring that has to wait."""
+    return [fields["detail"] for name, fields in life.events if name == "restore_delayed"]
