@@ -12,6 +12,8 @@ from typing import Any, Callable, Dict, Mapping, Tuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from orderflow.kafka.refusals import AWAY
+
 ELECTED_S = 12.0
 """What a cluster takes at its defaults to notice a death and to elect new leaders, and some more."""
 LEADERLESS_S = 3.0
@@ -23,15 +25,14 @@ PAUSE_S = 0.1
 
 LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 """What is said of a partition that exists while no broker leads it."""
-GONE = KafkaError._DESTROY_BROKER
-"""What the client says of a leader that has left the cluster meanwhile."""
-_AWAY = (
-    *LEADERLESS,
-    GONE,
+MOVED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError._TIMED_OUT,
-    KafkaError._TRANSPORT,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._DESTROY_BROKER,
 )
+"""What is said of a leader that no longer is one; the last by the client, where it has left the cluster."""
+_PASSING = (*LEADERLESS, *MOVED, *AWAY)
 
 _Answer = TypeVar("_Answer")
 
@@ -89,7 +90,7 @@ def of_leaders(
             return ask(max(PAUSE_S, min(STEP_S, until_s - time.monotonic())))
         except KafkaException as error:
             code = error.args[0].code()
-            if code not in _AWAY:
+            if code not in _PASSING:
                 raise
             _learn_leaders(consumer, topic)
             if code in LEADERLESS and was_led:

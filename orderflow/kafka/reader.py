@@ -22,8 +22,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.client_properties import started, without_membership
-from orderflow.kafka.leaders import ELECTED_S, GONE, LEADERLESS, bounds_of, first_offsets_at
-from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
+from orderflow.kafka.leaders import ELECTED_S, LEADERLESS, MOVED, bounds_of, first_offsets_at
+from orderflow.kafka.refusals import AWAY, NO_SUCH_TOPIC, missing_right
 from orderflow.model.records import Record, record_of
 from orderflow.model.text import named
 
@@ -110,9 +110,9 @@ class Reader:
         try:
             return Bounds(*bounds_of(self._consumer, place, ELECTED_S))
         except KafkaException as error:
-            if error.args[0].code() in (*LEADERLESS, GONE):
+            if error.args[0].code() in (*LEADERLESS, *MOVED):
                 raise Unreadable(
-                    f"cannot read topic {self.topic}: partition {partition} has no leader; is a broker away?"
+                    f"cannot read topic {self.topic}: no broker leads partition {partition}; is one away?"
                 ) from error
             raise self._failure(error.args[0]) from error
 
@@ -277,7 +277,7 @@ class Reader:
         return TopicMissing(f"topic {self.topic} does not exist")
 
     def _failure(self, error: KafkaError) -> CommandError:
-        for_now = passes(error) or error.code() in (*LEADERLESS, GONE)
+        for_now = passes(error) or error.code() in (*LEADERLESS, *MOVED)
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
@@ -311,10 +311,6 @@ def _before(records: List[Record], ends: Mapping[int, int]) -> List[Record]:
 _offset_of = attrgetter("offset")
 
 
-PASSING = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
-"""Errors while Kafka is away, after which the client recovers by itself."""
-
-
 def passes(error: KafkaError) -> bool:
     """Whether reading goes on by itself after this error."""
-    return error.retriable() or error.code() in PASSING
+    return error.retriable() or error.code() in AWAY

@@ -20,6 +20,11 @@ NO_SUCH_TOPIC = (
     KafkaError._UNKNOWN_PARTITION,
 )
 """How brokers and the client say that a topic, or the partition of one, does not exist."""
+AWAY = (
+    *(KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE),
+    *(KafkaError.REQUEST_TIMED_OUT, KafkaError.BROKER_NOT_AVAILABLE, KafkaError.NETWORK_EXCEPTION),
+)
+"""How the client and brokers say that a node does not answer; it may in a moment."""
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 """What brokers say while a group's coordinator is moving."""
 LOOK_TIMEOUT_S = 1.0

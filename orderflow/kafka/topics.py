@@ -28,26 +28,13 @@ NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA
 _FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
 _WHOLE = re.compile("-?[0-9]{1,19}")
-_LEADERLESS = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    leaders.GONE,
-)
+_LEADERLESS = (*leaders.LEADERLESS, *leaders.MOVED)
 _PASSING = (
     *_LEADERLESS,
-    *leaders.LEADERLESS,
-    KafkaError._TIMED_OUT,
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.BROKER_NOT_AVAILABLE,
-    KafkaError.NETWORK_EXCEPTION,
+    *refusals.AWAY,
+    *refusals.MOVING,
     KafkaError.NOT_CONTROLLER,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.NOT_COORDINATOR,
     KafkaError.INVALID_REPLICATION_FACTOR,  # too few brokers are there for a new topic
 )
 """What a cluster says while a node is away, and no longer says when it is back."""

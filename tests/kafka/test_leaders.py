@@ -45,7 +45,7 @@ class Client:
         return [Place(place.partition, place.offset if error else 5, error) for place in places]
 
 
-@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, leaders.GONE, *leaders.LEADERLESS])
+@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, *leaders.MOVED, *leaders.LEADERLESS])
 def test_it_is_asked_again_once_the_client_has_learned_the_leaders(code: int) -> None:
     client = Client(code, needed=2)
 

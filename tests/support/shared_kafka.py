@@ -16,15 +16,11 @@ STRICT_KAFKA_ADDRESS = "ORDERFLOW_TEST_STRICT_KAFKA"
 @contextlib.contextmanager
 def shared_kafka() -> Iterator[Optional[LocalKafka]]:
     """One broker for all processes; None where one is given or none can be had, which the tests tell."""
-    if KAFKA_ADDRESS in os.environ or KAFKA_VERSION in os.environ:
-        yield None
-        return
-    try:
-        broker = LocalKafka(settings=STRICT)
-    except jvm.MissingPiece:
-        yield None
-        return
-    with broker:
+    with contextlib.ExitStack() as stack:
+        broker = None
+        if not (KAFKA_ADDRESS in os.environ or KAFKA_VERSION in os.environ):
+            with contextlib.suppress(jvm.MissingPiece):
+                broker = stack.enter_context(LocalKafka(settings=STRICT))
         yield broker
 
 
