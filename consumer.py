@@ -382,7 +382,7 @@ class Parts:
         settings = self.settings
         metrics = None if self.link is not None else _metrics(settings)
         handler, loop = opened
-        tracing = find_tracing(settings.consumer_group, settings.dlq_topic)
+        tracing = find_tracing(settings.consumer_group, settings.dlq_topic, self._mask)
         if tracing is not None:
             handler = tracing.handler(handler)
         if flags.verbose:

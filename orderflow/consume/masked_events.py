@@ -1,7 +1,7 @@
 """Events without what is hidden (MASKED_FIELDS): keys, and hidden values in the words of a failure.
 
 Every event of the engine passes here before it is counted or logged, so that no line, no JSON field and no
-metric's label shows them.
+metric's label shows them. Spans ask here for the values that they must not show.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from orderflow.model.records import Message, Record
 
 Order = Dict[str, Any]
 _UNKNOWN = Words(set(), is_known=False)
+_NOTHING = Words(set())
 
 
 class EventMask:
@@ -35,16 +36,25 @@ class EventMask:
         """The key of an order that was processed."""
         return key_without(self._names, key, words_of(self._names, order, key)) if self._names else key
 
+    def words(self, order: Optional[Order], key: Optional[bytes]) -> Words:
+        """The hidden values of an order, which is None where it cannot be decoded, and of its key."""
+        return words_of(self._names, order, key) if self._names else _NOTHING
+
+    def words_within(self, value: Optional[bytes], key: Optional[bytes]) -> Words:
+        """The same of an order as it is in its record."""
+        return self.words(self._order_in(value) if self._names else None, key)
+
+    def _order_in(self, value: Optional[bytes]) -> Optional[Order]:
+        with contextlib.suppress(Exception):  # whatever the reason, its values are not known then
+            return self._decode(value)
+        return None
+
     def _words(self, record: Union[Record, Message, None], failure: Optional[Failure]) -> Words:
         """The hidden values of an order. One that cannot be decoded, or that may kill us, is left alone."""
         if record is None or failure is None:
             return _UNKNOWN
         key, value = _parts(record)
-        order: Optional[Order] = None
-        if not _is_ours(failure):
-            with contextlib.suppress(Exception):  # whatever the reason, its values are not known then
-                order = self._decode(value)
-        return words_of(self._names, order, key)
+        return self.words(None, key) if _is_ours(failure) else self.words_within(value, key)
 
     def _masked(self, name: str, value: Any, words: Words) -> Any:
         if name == "record":

@@ -5,17 +5,20 @@ and session are replaced by ones that make spans; whoever calls them does not kn
 """
 
 import inspect
+import traceback
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Deque, Dict, Iterator, List, Optional, Sequence, Type
 
 from orderflow.consume.handler import Delivery, Handler, Order, is_async, wants_delivery
+from orderflow.consume.masked_events import NOTHING_HIDDEN, EventMask
 from orderflow.consume.results import require_outcome
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import Offsets, Outcome, Settlement
 from orderflow.errors import describe
 from orderflow.kafka.trace_context import Operation, context_in, find_tracer
 from orderflow.model.dead_letter import DELIVERY_COUNT, REASON, STAGE
+from orderflow.model.hidden import TextKind, Words
 from orderflow.model.records import Headers, Outgoing
 
 if TYPE_CHECKING:
@@ -30,10 +33,13 @@ TOLD = {REASON: "orderflow.reason", STAGE: "orderflow.stage", DELIVERY_COUNT: "o
 class Tracing:
     """Makes the spans of one consumer."""
 
-    def __init__(self, tracer: "Tracer", group: str, dlq_topic: str) -> None:
+    def __init__(
+        self, tracer: "Tracer", group: str, dlq_topic: str, mask: EventMask = NOTHING_HIDDEN
+    ) -> None:
         self._tracer = tracer
         self._group = group
         self._dlq_topic = dlq_topic
+        self._mask = mask
         self._handled: Deque[Link] = deque(maxlen=MOST_LINKS)
         """To the calls since the last settlement; threads add to it."""
 
@@ -44,7 +50,7 @@ class Tracing:
         both = wants_delivery(function)
 
         def call(order: Order, delivery: Delivery) -> Any:
-            span = self._begin(delivery)
+            span = self._begin(order, delivery)
             try:
                 result = function(order, delivery) if both else function(order)
                 require_outcome(result)
@@ -55,7 +61,7 @@ class Tracing:
             return result
 
         async def call_async(order: Order, delivery: Delivery) -> Any:
-            span = self._begin(delivery)
+            span = self._begin(order, delivery)
             try:
                 result = function(order, delivery) if both else function(order)
                 if inspect.isawaitable(result):
@@ -69,7 +75,7 @@ class Tracing:
 
         return call_async if is_async(function) else call
 
-    def _begin(self, delivery: Delivery) -> "_Call":
+    def _begin(self, order: Order, delivery: Delivery) -> "_Call":
         from opentelemetry.trace import Link, SpanKind
 
         operation = Operation("process", delivery.topic)
@@ -77,7 +83,8 @@ class Tracing:
         attributes = {**operation.attributes, **self._place_of(delivery)}
         span = self._tracer.start_span(operation.name, context_in(headers), SpanKind.CONSUMER, attributes)
         self._handled.append(Link(span.get_span_context()))
-        return _Call(span)
+        # Now, as the handler may change the order.
+        return _Call(span, self._mask.words(order, delivery.key))
 
     def _place_of(self, delivery: Delivery) -> Dict[str, Any]:
         return {
@@ -150,7 +157,9 @@ class Tracing:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         operation, carried = Operation("send", record.topic), dict(record.headers)
-        about = {name: (carried.get(header) or b"").decode() for header, name in TOLD.items()}
+        words = self._mask.words_within(record.value, record.key)
+        told = {name: (carried.get(header) or b"").decode() for header, name in TOLD.items()}
+        about = {name: words.out_of_text(text, TextKind.ANY) for name, text in told.items()}
         span = self._tracer.start_span(
             operation.name,
             context_in(record.headers),
@@ -167,10 +176,11 @@ class _Call:
     No context manager, which would leave its own frames in the traceback of what the handler raises.
     """
 
-    def __init__(self, span: "Span") -> None:
+    def __init__(self, span: "Span", hidden: Words) -> None:
         from opentelemetry import context, trace
 
         self._span = span
+        self._hidden = hidden
         self._before = context.attach(trace.set_span_in_context(span))
 
     def succeeded(self) -> None:
@@ -182,13 +192,17 @@ class _Call:
         from opentelemetry.trace import Status, StatusCode
 
         failure = describe(error)
-        self._span.set_attribute("orderflow.reason", failure.reason)
+        reason = self._hidden.out_of_text(failure.reason, TextKind.ANY)
+        self._span.set_attribute("orderflow.reason", reason)
         if failure.asked_for:
             self._end("postponed")
             return
-        self._span.record_exception(error)
+        stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        told = {"exception.message": failure.message, "exception.stacktrace": stack}
+        masked = {name: self._hidden.out_of_text(text) for name, text in told.items()}
+        self._span.record_exception(error, masked)
         self._span.set_attribute("error.type", failure.error_class)
-        self._span.set_status(Status(StatusCode.ERROR, failure.reason))
+        self._span.set_status(Status(StatusCode.ERROR, reason))
         self._end("failed" if failure.retryable else "rejected")
 
     def _end(self, outcome: str) -> None:
@@ -208,7 +222,7 @@ def _note_outcome(span: "Span", settlement: Settlement) -> None:
         span.set_status(Status(StatusCode.ERROR, settlement.detail))
 
 
-def find_tracing(group: str, dlq_topic: str) -> Optional[Tracing]:
+def find_tracing(group: str, dlq_topic: str, mask: EventMask = NOTHING_HIDDEN) -> Optional[Tracing]:
     """What makes spans; None unless a tracer provider has been set up."""
     tracer = find_tracer()
-    return None if tracer is None else Tracing(tracer, group, dlq_topic)
+    return None if tracer is None else Tracing(tracer, group, dlq_topic, mask)

@@ -1,21 +1,24 @@
 """OpenTelemetry spans, where a tracer provider has been set up: of calls, settlements and dead letters."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Sequence
 
 import pytest
 from confluent_kafka import KafkaException
 
 from orderflow.consume.handler import Delivery, DeliveryWithoutHeaders
+from orderflow.consume.masked_events import EventMask
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Outcome, Settlement
 from orderflow.consume.tracing import MOST_LINKS, Tracing
 from orderflow.errors import RejectOrder, RetryLater
 from orderflow.frames import frame_of, roots_of
-from orderflow.model.records import Headers
+from orderflow.model.dead_letter import REASON
+from orderflow.model.records import Headers, Outgoing
 from orderflow.produce.tracing import traced
 from tests.support.pipeline import ROOT
 from tests.support.scripted_session import DEAD_LETTERS, ORDERS, Answer, Life, ScriptedSession, Topic
@@ -35,11 +38,12 @@ CARRIED: Headers = [("traceparent", f"00-{TRACE}-{PARENT}-01".encode())]
 class Spans:
     """A tracer whose spans can be looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: FrozenSet[str] = frozenset()) -> None:
         self._exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracing = Tracing(self.provider.get_tracer("test"), "shop", "orders-dlq")
+        mask = EventMask(hidden, lambda value: json.loads(value or b""))
+        self.tracing = Tracing(self.provider.get_tracer("test"), "shop", "orders-dlq", mask)
 
     def ended(self) -> Sequence[ReadableSpan]:
         """All that have ended, in that order."""
@@ -132,6 +136,29 @@ def test_what_a_call_raises_is_recorded_and_raised(
     assert (outcome_of(span), (span.attributes or {})["orderflow.reason"]) == (outcome, reason)
     assert (span.status.status_code, [event.name for event in span.events]) == (status, events)
     assert "in handle" in (frame_of(raised.value, roots_of(raised.value)) or "")
+
+
+def test_what_is_hidden_is_in_no_span() -> None:
+    """Neither what the handler raised and quoted, nor its reason; and it changed its order before."""
+    spans, order = Spans(frozenset({"email"})), {"email": "anna@shop.example", "item": "CD"}
+    value = json.dumps(order).encode()
+
+    def handle(order: Dict[str, Any]) -> None:
+        email = order.pop("email")
+        try:
+            raise KeyError(email)
+        except KeyError as error:
+            raise RejectOrder(f"{email} wants no CD", reason=f"process.of_{email}") from error
+
+    with pytest.raises(RejectOrder):
+        spans.tracing.handler(handle)(order, delivery())
+    life = Life(Topic(), lambda order: None, connect=spans.tracing.session(ScriptedSession))
+    headers: Headers = [(REASON, b"process.of_anna@shop.example")]
+    life.session.send([Outgoing(DEAD_LETTERS, b"ann", value, headers)], {0: (1, "")}, None)
+
+    told = [span.to_json() for span in spans.ended()]
+    assert len(told) >= 2 and not [text for text in told if "anna@shop.example" in text]
+    assert "wants no CD" in told[0], "the rest is told"
 
 
 def test_a_result_whose_work_has_not_been_done_is_a_failure(spans: Spans) -> None:
