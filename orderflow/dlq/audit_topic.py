@@ -6,6 +6,7 @@ from typing import (
     AbstractSet,
     Any,
     Callable,
+    Collection,
     Dict,
     Iterable,
     Iterator,
@@ -29,6 +30,9 @@ from orderflow.model.records import Place, Record, place_in
 
 Ends = Mapping[int, int]
 """By partition, the offset that is the next one to be written."""
+
+
+NOWHERE: Place = (-1, -1)
 
 
 class Topics(NamedTuple):
@@ -94,14 +98,14 @@ def read_history(topics: Topics, watcher: Optional[Watcher] = None) -> History:
     """The states now, the jobs and what they sent, from one reading. Raises CommandError."""
     sent = Sent()
     states, jobs = _read(topics, States(None, topic_id(topics.client, topics.dlq)), watcher, sent.add)
-    return History(states, _latest_first(jobs), sent)
+    return History(states, jobs, sent)
 
 
 def _read(
     topics: Topics, states: States, watcher: Optional[Watcher], take: Callable[[AuditEntry], None]
-) -> Tuple[States, Dict[str, Job]]:
-    """The states, filled, and the jobs by their names; the entries that apply are taken one by one."""
-    jobs: Dict[str, Job] = {}
+) -> Tuple[States, List[Job]]:
+    """The states, filled, and the jobs, the latest first; the entries that apply are taken one by one."""
+    written: Dict[str, Written] = {}
     for record in _audit_records(topics, watcher):
         entry = audit.read_entry(record.key, record.value)
         if entry is not None:
@@ -112,9 +116,10 @@ def _read(
             if found is None:
                 states.leave_out()
             else:
-                jobs[found.id] = found
+                written[found.id] = Written(found, (record.partition, record.offset))
+    jobs = _latest_first(written.values())
     if states.replay_jobs:
-        replays = {job.id: job for job in jobs.values() if job.action == audit.REPLAYED}
+        replays = {job.id: job for job in jobs if job.action == audit.REPLAYED}
         ends = {name: audit.ends_at_start(job, topics.dlq) for name, job in replays.items()}
         begins = _earliest([ends.get(each) for each in states.replay_jobs])
         _mark_returns(topics, states, begins, states.replay_jobs.union(ends))
@@ -147,16 +152,40 @@ def _mark_returns(topics: Topics, states: States, begins: Ends, jobs: AbstractSe
 
 def read_jobs(topics: Topics, must_exist: bool = False) -> List[Job]:
     """All jobs, the latest first. Raises TopicMissing, if `must_exist`, where there is no audit topic."""
-    found: Dict[str, Job] = {}
+    written: Dict[str, Written] = {}
     for record in _audit_records(topics, must_exist=must_exist):
         job = audit.read_job(record.key, record.value)
         if job is not None:
-            found[job.id] = job
-    return _latest_first(found)
+            written[job.id] = Written(job, (record.partition, record.offset))
+    return _latest_first(written.values())
 
 
-def _latest_first(jobs: Mapping[str, Job]) -> List[Job]:
-    return sorted(jobs.values(), key=lambda job: job.at_ms, reverse=True)
+class Written(NamedTuple):
+    """The last record of a job, or of one process's part of it, and where it stands."""
+
+    job: Job
+    place: Place
+
+    def is_later(self, other: "Written") -> bool:
+        """Whether it was written after the other.
+
+        By the log, as far as it has an order: the clocks of two machines may differ by any time.
+        """
+        if self.place[0] == other.place[0]:
+            return self.place[1] > other.place[1]
+        return self.job.changed_ms >= other.job.changed_ms
+
+
+def _latest_first(written: Collection[Written]) -> List[Job]:
+    return sorted((_as_it_is(one, written) for one in written), key=lambda job: job.at_ms, reverse=True)
+
+
+def _as_it_is(one: Written, written: Collection[Written]) -> Job:
+    """A job that ran when another began was stopped by that: one at a time can write. It could not say so."""
+    job = one.job
+    if job.status != audit.RUNNING or not any(other.is_later(one) for other in written if other is not one):
+        return job
+    return job._replace(status=audit.STOPPED)
 
 
 def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
@@ -164,24 +193,14 @@ def taken_over_by(topics: Topics, job: Job) -> Optional[Job]:
 
     Raises TopicMissing: there is an audit topic since this job began.
     """
-    last: Dict[Tuple[str, str], Tuple[Place, Job]] = {}
+    last: Dict[Tuple[str, str], Written] = {}
     for record in _audit_records(topics, must_exist=True):
         found = audit.read_job(record.key, record.value)
         if found is not None:
-            last[found.id, found.run] = ((record.partition, record.offset), found)
-    ours, _ = last.pop((job.id, job.run), (None, job))
-    later = [other for place, other in last.values() if _is_later(other, place, job, ours)]
+            last[found.id, found.run] = Written(found, (record.partition, record.offset))
+    ours = last.pop((job.id, job.run), Written(job, NOWHERE))
+    later = [other.job for other in last.values() if other.is_later(ours)]
     return max(later, key=lambda other: other.changed_ms, default=None)
-
-
-def _is_later(other: Job, place: Place, job: Job, ours: Optional[Place]) -> bool:
-    """Whether one job's record was written after the other's.
-
-    By the log, as far as it has an order: the clocks of two machines may differ by any time.
-    """
-    if ours is not None and ours[0] == place[0]:
-        return place[1] > ours[1]
-    return other.changed_ms >= job.changed_ms
 
 
 def read_entries(topics: Topics) -> Iterator[AuditEntry]:

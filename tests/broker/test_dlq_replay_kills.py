@@ -145,6 +145,7 @@ def test_a_second_replayer_fences_the_first(desk: Desk) -> None:
     assert f"job {loser['job']}" in second.err
     assert f"job {winner['job']} of {winner['by']}" in first.err
     assert f"--resume {loser['job']}" in first.err
+    assert (winner["status"], loser["status"]) == ("done", "stopped"), "which the loser could not say itself"
     assert_all_sent_once(desk)
 
 
