@@ -30,9 +30,8 @@ def why_delayed(error: KafkaError) -> str:
     if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
         return str(error.str())
     return (
-        f"{error.str()}: the last owner's transaction is not finished. Kafka ends it after its "
-        "transaction.timeout.ms; one that hangs longer is found by "
-        "kafka-transactions.sh find-hanging --topic __consumer_offsets"
+        "an open transaction hides what is committed. Kafka ends it after its transaction.timeout.ms; where that "
+        "takes minutes, a person has to (kafka-transactions.sh find-hanging; see the runbook)"
     )
 
 

@@ -4,7 +4,7 @@ One partition's leader may be away while others have theirs, so what fails of on
 """
 
 from contextlib import contextmanager
-from typing import Dict, Iterator, Set
+from typing import Dict, Iterator, Optional, Set, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -27,7 +27,8 @@ class PutOff:
         self._world = world
         self._all_again_at_s = 0.0
         self._again_at_s: Dict[int, float] = {}
-        self._tell_at_s: Dict[int, float] = {}
+        self._told: Dict[Optional[int], Tuple[str, float]] = {}
+        """By partition, None for all: what was told last, and when to tell it again."""
         self._failing = Failing(world.clock, world.report)
         self._seeking = Seeking(world.clock)
 
@@ -44,7 +45,7 @@ class PutOff:
     def put_off_all(self, delay_s: float, detail: str) -> None:
         """Kafka does not tell now, of whichever partition."""
         self._all_again_at_s = self._world.clock() + delay_s
-        self._world.report("restore_delayed", detail=detail)
+        self._tell(None, detail)
         self._failing.failed(STEP, detail)
 
     @contextmanager
@@ -72,19 +73,22 @@ class PutOff:
         """What was told of this partition may be different in a moment."""
         self._again_at_s[number] = self._world.clock() + LOOK_AGAIN_S
 
-    def _tell(self, number: int, detail: str) -> None:
-        if self._world.clock() >= self._tell_at_s.get(number, 0.0):
-            self._tell_at_s[number] = self._world.clock() + TELL_AGAIN_S
+    def _tell(self, number: Optional[int], detail: str) -> None:
+        """Unless it was told lately."""
+        told, again_at_s = self._told.get(number, ("", 0.0))
+        if detail != told or self._world.clock() >= again_at_s:
+            self._told[number] = (detail, self._world.clock() + TELL_AGAIN_S)
             self._world.report("restore_delayed", detail=detail)
 
     def succeeded(self, number: int) -> None:
         """The partition is ready, and fetched from where we want it."""
         self._failing.succeeded(STEP)
         self._seeking.succeeded()
+        self._told.pop(None, None)
         self.forget({number})
 
     def forget(self, numbers: Set[int]) -> None:
         """These are ready, or no longer ours."""
         for number in numbers:
             self._again_at_s.pop(number, None)
-            self._tell_at_s.pop(number, None)
+            self._told.pop(number, None)

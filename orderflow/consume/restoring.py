@@ -7,7 +7,7 @@ A partition is ready once its committed metadata has been read, its waiting reco
 from functools import partial
 from typing import Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Set, Tuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from orderflow.consume import caution
 from orderflow.consume.brakes import OutageBrake
@@ -120,7 +120,7 @@ class Restoration:
     @property
     def reads_back(self) -> bool:
         """True while waiting orders are being read back; polling need not wait meanwhile."""
-        return bool(self._recovery or self._paged)
+        return bool(self._recovery or self._paged) and not self._put_off.has_all
 
     def coming(self) -> Dict[int, int]:
         """By partition that is being restored and whose commit has been read: the offset to continue at."""
@@ -166,8 +166,9 @@ class Restoration:
         self._session.pause(sorted(numbers))
         try:
             committed = self._session.committed(sorted(numbers), COMMITTED_TIMEOUT_S)
-        except KafkaException:
-            self._session.end_left_open(sorted(numbers))
+        except KafkaException as error:
+            if self._session.end_left_open(sorted(numbers)):  # which the client calls a time-out
+                raise KafkaException(KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)) from error
             raise
         for number, (offset, metadata) in sorted(committed.items()):
             with self._put_off.alone(number):

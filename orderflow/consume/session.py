@@ -51,7 +51,7 @@ class Session(Source):
         self._in_callback = False
         self._committer = Workers(1, self._commit)
         self._transaction = Transaction(topic, clients, self.committed, reports.of_producer)
-        self._left_open = LeftOpen(topic, clients)
+        self._left_open = LeftOpen(topic, clients, self._transaction.end_ours)
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._expired)
 
     # --- the group -------------------------------------------------------------------------------
@@ -161,9 +161,13 @@ class Session(Source):
         """End the transaction that a predecessor may have left open: see `Transaction.end_left_over`."""
         self._transaction.end_left_over()
 
-    def end_left_open(self, partitions: Sequence[int]) -> None:
-        """End the transactions that hide what is committed for these, if any do: see `LeftOpen.end`."""
+    def end_left_open(self, partitions: Sequence[int]) -> bool:
+        """End the transactions that hide what is committed for these, if any do: see `LeftOpen.end`.
+
+        Whether any did when it was last found out.
+        """
         self._left_open.end(partitions)
+        return self._left_open.hides
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""

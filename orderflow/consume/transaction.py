@@ -115,6 +115,7 @@ class Producers:
         self._deliveries = deliveries
         self._on_error = on_error
         self._sizes = Sizes()
+        self._lock = threading.Lock()
         self._current: Optional[Producer] = None
         self._next: Optional[Producer] = None
         """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
@@ -137,14 +138,18 @@ class Producers:
         return self._current
 
     def ready(self) -> Producer:
-        """A producer ready to send. Raises KafkaException if transactions cannot be initialised."""
-        if self._current is not None:
-            return self._current
-        producer, self._next = self._next or self._new(), None
-        if self._clients.exactly_once:
-            producer.init_transactions(TIMEOUT_S)
-        self._current = producer
-        return producer
+        """A producer ready to send. Raises KafkaException if transactions cannot be initialised.
+
+        Two threads get the same: a second one would fence the first.
+        """
+        with self._lock:
+            if self._current is not None:
+                return self._current
+            producer, self._next = self._next or self._new(), None
+            if self._clients.exactly_once:
+                producer.init_transactions(TIMEOUT_S)
+            self._current = producer
+            return producer
 
     def drop(self) -> None:
         """Use another producer from now on."""
@@ -226,7 +231,6 @@ class Transaction:
         """The topic of the record that is being handed to the client."""
         self._sending: Sequence[Outgoing] = ()
         self._pages: Sequence[Outgoing] = ()
-        self._ending: Optional[threading.Thread] = None
 
     def end_left_over(self) -> None:
         """Have Kafka abort the transaction that a predecessor of our transactional id may have left open.
@@ -235,11 +239,18 @@ class Transaction:
         settlement waits for it. If it fails, that settlement tries again, and says why it cannot.
         """
         if self._clients.exactly_once and self._clients.has_predecessor:
-            self._ending = threading.Thread(target=self._begin, name="ending", daemon=True)
-            self._ending.start()
+            threading.Thread(target=self._begin, name="ending", daemon=True).start()
 
     def _begin(self) -> None:
         with contextlib.suppress(*RAISED):
+            self._producers.ready()
+
+    def end_ours(self) -> None:
+        """Have Kafka abort the transaction that a producer left open which we have dropped since.
+
+        Any thread may call this. Raises KafkaException.
+        """
+        if self._producers.current is None:
             self._producers.ready()
 
     def expect(
@@ -264,9 +275,6 @@ class Transaction:
             return DROPPED
         self._sending, self._pages, self._now = outgoing, pages, None
         self._deliveries.begin()
-        if self._ending is not None:
-            self._ending.join()
-            self._ending = None
         if self._clients.exactly_once:
             return self._transact([*outgoing, *pages], offsets, member)
         settlement = self._confirm(outgoing)

@@ -264,8 +264,9 @@ class MemorySession:
         """What the group has committed."""
         return {number: self._log.committed.get(number, (None, "")) for number in partitions}
 
-    def end_left_open(self, partitions: Sequence[int]) -> None:
+    def end_left_open(self, partitions: Sequence[int]) -> bool:
         """No transaction is ever left open here."""
+        return False
 
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The first offset of the log and the one after its last."""

@@ -1,6 +1,6 @@
 """A transaction that an owner left open is ended by whoever takes its partition over, and no other is."""
 
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -54,11 +54,14 @@ class Scene:
         admin = AdminClient(self.client)
         admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(20)
         self.owner = Owner(self.client, self.topic, self.group, "owner")
+        self.ours: List[str] = []
+        """Who was told to end a transaction of his own."""
 
     def left_open(self, name: str = "successor") -> LeftOpen:
         """What a consumer of this name ends transactions with."""
         producer = producer_config(self.client, f"{self.group}.{name}")
-        return LeftOpen(self.topic, Clients(consumer_config(self.client, self.group, 300), producer, True))
+        clients = Clients(consumer_config(self.client, self.group, 300), producer, True)
+        return LeftOpen(self.topic, clients, lambda: self.ours.append(name))
 
     def committed(self) -> int:
         """What is committed. Raises KafkaException while an open transaction hides it."""
@@ -90,8 +93,10 @@ def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
     with pytest.raises(KafkaException):
         scene.committed()
 
-    try_to_end(scene.left_open())
+    left_open = scene.left_open()
+    try_to_end(left_open)
 
+    assert left_open.hides and scene.ours == []
     assert scene.committed() == 0
     with pytest.raises(KafkaException):
         scene.owner.commit()
@@ -99,18 +104,21 @@ def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
 
 def test_an_owner_that_hides_nothing_is_left_alone(scene: Scene) -> None:
     """Kafka may have been slow: its next transaction is committed."""
-    try_to_end(scene.left_open())
+    left_open = scene.left_open()
+    try_to_end(left_open)
 
+    assert not left_open.hides
     scene.owner.begin()
     scene.owner.commit()
     assert scene.committed() == 5
 
 
 def test_nobody_ends_a_transaction_of_its_own(scene: Scene) -> None:
-    """It is about to be committed, by another thread of the same process."""
+    """It may be about to be committed, by another thread of the same process: that thread's side knows."""
     scene.owner.begin()
 
     try_to_end(scene.left_open("owner"))
 
+    assert scene.ours == ["owner"]
     scene.owner.commit()
     assert scene.committed() == 5

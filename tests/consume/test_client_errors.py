@@ -9,7 +9,7 @@ def test_a_transaction_that_hangs_comes_with_the_command_that_finds_it() -> None
     """A broker that stood still may leave one open for minutes; whoever is woken has to know what to type."""
     hanging = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
 
-    assert why_delayed(hanging).endswith("kafka-transactions.sh find-hanging --topic __consumer_offsets")
+    assert "kafka-transactions.sh find-hanging" in why_delayed(hanging)
 
 
 def test_any_other_error_is_told_in_its_own_words() -> None:

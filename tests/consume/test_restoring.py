@@ -1,6 +1,6 @@
 """Restoring from the last owner's commit: nothing is skipped, and everything lost is reported."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -369,6 +369,39 @@ def test_pages_that_cannot_be_read_put_off_no_partition_without_one(monkeypatch:
 
     assert 400 == sum(at_s < until_s for _, at_s in done)
     assert 600 == len({value for value, _ in done}) == len(done)
+
+
+class Hidden(ScriptedSession):
+    """One of a group whose committed offsets an open transaction hides, which the client calls a time-out."""
+
+    until_s = 0.0
+
+    def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
+        """What the group has committed."""
+        if self._log.clock() < self.until_s:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return super().committed(partitions, timeout_s)
+
+    def end_left_open(self, partitions: Sequence[int]) -> bool:
+        """Whether a transaction hides them."""
+        return True
+
+
+def test_a_transaction_that_hides_what_is_committed_is_told_as_such() -> None:
+    """Now and then, and not at each try: it may take a person to end it."""
+    topic = Topic()
+    topic.fill(10, 0)
+    until_s = topic.clock() + 70.0
+    life = Life(topic, lambda order: None, connect=type("Later", (Hidden,), {"until_s": until_s}))
+    while topic.clock() < until_s:
+        topic.clock.pass_by(0.5)
+        life.step()
+    life.drain()
+
+    told = delays(life)
+    assert 2 <= len(told) <= 4, told
+    assert {"kafka-transactions.sh find-hanging" in each for each in told} == {True}
+    assert "failing" in life.names()
 
 
 def delays(life: Life) -> List[str]:

@@ -492,6 +492,41 @@ def test_a_successor_that_could_not_end_it_tries_again_with_its_first_settlement
     assert successor.send().outcome is Outcome.SETTLED
 
 
+def test_what_a_producer_left_open_that_was_dropped_is_ended(bench: Bench) -> None:
+    """Its successor begins, by whichever thread that is asked for, and serves the next settlement."""
+    bench.kafka.fail("send_offsets_to_transaction", RETRIABLE)
+    assert bench.send().outcome is Outcome.NOT_COMMITTED
+    before = bench.kafka.calls.count("init_transactions")
+
+    bench.transaction.end_ours()
+    assert bench.kafka.calls.count("init_transactions") == before + 1
+    assert bench.send().outcome is Outcome.SETTLED
+    assert bench.kafka.calls.count("init_transactions") == before + 1
+
+
+def test_what_is_being_settled_is_not_ended(bench: Bench) -> None:
+    """It would be fenced."""
+    assert bench.send().outcome is Outcome.SETTLED
+    bench.transaction.end_ours()
+
+    assert bench.kafka.calls.count("init_transactions") == 1
+
+
+def test_threads_that_begin_at_the_same_time_begin_once(bench: Bench) -> None:
+    """Two that initialise would fence each other."""
+    bench.kafka.may_begin.clear()
+    others = [threading.Thread(target=bench.transaction.end_ours, daemon=True) for _ in range(3)]
+    for other in others:
+        other.start()
+    eventually(lambda: bench.kafka.calls == ["init_transactions"])
+    bench.kafka.may_begin.set()
+    for other in others:
+        other.join(10)
+
+    assert bench.send().outcome is Outcome.SETTLED
+    assert bench.kafka.calls.count("init_transactions") == 1
+
+
 @pytest.mark.parametrize(("exactly_once", "has_predecessor"), [(True, False), (False, True), (False, False)])
 def test_who_has_no_predecessor_or_no_transactions_asks_for_nothing(
     monkeypatch: pytest.MonkeyPatch, exactly_once: bool, has_predecessor: bool
