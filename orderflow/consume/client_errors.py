@@ -30,8 +30,8 @@ def why_delayed(error: KafkaError) -> str:
     if error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
         return str(error.str())
     return (
-        "an open transaction hides what is committed. Kafka ends it after its transaction.timeout.ms; where that "
-        "takes minutes, a person has to (kafka-transactions.sh find-hanging; see the runbook)"
+        "an open transaction hides what is committed. Kafka ends it after its transaction.timeout.ms; "
+        "where that takes minutes, a person has to (kafka-transactions.sh find-hanging; see the runbook)"
     )
 
 

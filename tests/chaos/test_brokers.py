@@ -94,7 +94,7 @@ def _work_to_the_end(shop: Pipeline, running: Running) -> None:
 
 
 def _is_lost(running: Running) -> bool:
-    """Whether Kafka goes on hiding what is committed, as it does after it has skipped the end of a transaction."""
+    """Whether Kafka goes on hiding what is committed, as after it has skipped the end of a transaction."""
     return running.err.count("an open transaction hides what is committed") >= LOST_AFTER
 
 
