@@ -29,9 +29,14 @@ MOVED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.LISTENER_NOT_FOUND,
     KafkaError._DESTROY_BROKER,
 )
-"""What is said of a leader that no longer is one; the last by the client, where it has left the cluster."""
+"""What is said of a leader that no longer is one, or only just became one; the last by the client, of one that
+has left the cluster."""
 _PASSING = (*LEADERLESS, *MOVED, *AWAY)
 
 _Answer = TypeVar("_Answer")

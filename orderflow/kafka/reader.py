@@ -110,11 +110,13 @@ class Reader:
         try:
             return Bounds(*bounds_of(self._consumer, place, ELECTED_S))
         except KafkaException as error:
-            if error.args[0].code() in (*LEADERLESS, *MOVED):
-                raise Unreadable(
-                    f"cannot read topic {self.topic}: no broker leads partition {partition}; is one away?"
-                ) from error
-            raise self._failure(error.args[0]) from error
+            reason = error.args[0]
+            if reason.code() in (*LEADERLESS, *MOVED):
+                raise self._unreadable(f"no broker leads partition {partition}; is one away?") from error
+            if reason.code() in AWAY:
+                words = f"the leader of partition {partition} does not answer; is a broker away?"
+                raise self._unreadable(words) from error
+            raise self._failure(reason) from error
 
     def offsets_at(self, timestamp_ms: int, partitions: Collection[int]) -> Dict[int, Optional[int]]:
         """The first offset in each partition whose record is as late; None where all are earlier."""
@@ -145,7 +147,10 @@ class Reader:
 
     def _silence(self, partitions: Set[int]) -> "Unreadable":
         where = named("partition", [str(number) for number in sorted(partitions)], MOST_NAMED)
-        return Unreadable(f"cannot read topic {self.topic}: nothing came from {where} for {SILENT_S:g} s")
+        return self._unreadable(f"nothing came from {where} for {SILENT_S:g} s")
+
+    def _unreadable(self, why: str) -> "Unreadable":
+        return Unreadable(f"cannot read topic {self.topic}: {why}")
 
     def follow(
         self,
@@ -227,7 +232,7 @@ class Reader:
             records, at_end = self._poll(1)
             if records or at_end:
                 return records[0] if records else None
-        raise Unreadable(f"cannot read topic {self.topic}: no answer for {TIMEOUT_S:g} s")
+        raise self._unreadable(f"no answer for {TIMEOUT_S:g} s")
 
     def chosen(self, wanted: Collection[int] = ()) -> List[int]:
         """These partitions, or all if none is named. Raises CommandError for one that does not exist."""
