@@ -18,8 +18,8 @@ def program() -> str:
 
 USUAL_COLUMNS = 80
 
-ESCAPE_MS = "30"
-"""For which a lone Escape is held back, since arrows and the like begin with one. 100 would be felt."""
+ESCAPE_MS = "15"
+"""For which a lone Escape is held back, since arrows and the like begin with one, in one packet mostly."""
 
 
 def answer_escape_soon() -> None:

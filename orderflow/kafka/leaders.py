@@ -35,8 +35,10 @@ MOVED = (
     KafkaError.LISTENER_NOT_FOUND,
     KafkaError._DESTROY_BROKER,
 )
-"""What is said of a leader that no longer is one, or only just became one; the last by the client, of one that
-has left the cluster."""
+"""What is said of a leader that no longer is one, or only just became one.
+
+The last by the client, of one that has left the cluster.
+"""
 _PASSING = (*LEADERLESS, *MOVED, *AWAY)
 
 _Answer = TypeVar("_Answer")
