@@ -16,7 +16,7 @@ kills of a single broker under load). The broker logs "can hence be skipped" the
 import logging
 import threading
 import time
-from typing import Callable, Dict, Iterable, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -31,8 +31,14 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT_S = 2.0
 STABLE_TIMEOUT_S = 0.5
 END_TIMEOUT_S = 10.0
+HIDES_S = 15.0
+"""For which that is believed. It is asked again sooner, unless what is committed was told meanwhile."""
 AGAIN_S = 30.0
 """Before one is ended again that still hides something: Kafka writes that it has ended within a second."""
+
+
+Committed = Tuple[Optional[int], str]
+"""An offset, None where none is committed, and its metadata."""
 
 
 class LeftOpen:
@@ -43,57 +49,62 @@ class LeftOpen:
         self._topic = topic
         self._clients = clients
         self._end_ours = end_ours
-        self.hides = False
-        """Whether the last attempt found that a transaction hides what is committed."""
         self._attempt: Optional[threading.Thread] = None
         self._again_at_s: Dict[str, float] = {}
+        self._found: Tuple[FrozenSet[int], float] = (frozenset(), 0.0)
+        """The partitions whose offsets were hidden, and when that was found out."""
 
     @property
     def is_trying(self) -> bool:
         """Whether an attempt runs."""
         return self._attempt is not None and self._attempt.is_alive()
 
-    def end(self, partitions: Sequence[int]) -> None:
+    def end(self, partitions: Sequence[int]) -> FrozenSet[int]:
         """Kafka does not say what is committed for these: find out whether that is why, and end it.
 
-        Returns at once, and does nothing while the last attempt runs. What fails is tried again when the next
-        look for what is committed has failed as well.
+        Returns at once, with the partitions for which it was why when that was found out a moment ago. Does
+        nothing while the last attempt runs. What fails is tried again after the next look for what is
+        committed that fails as well.
         """
         if self._clients.exactly_once and not self.is_trying:
             self._attempt = threading.Thread(
                 target=self._try, args=(partitions,), name="left-open", daemon=True
             )
             self._attempt.start()
+        hidden, found_at_s = self._found
+        return hidden if time.monotonic() - found_at_s < HIDES_S else frozenset()
 
     def _try(self, partitions: Sequence[int]) -> None:
         try:
-            for owner in sorted(self._owners(partitions)):
+            last = self._committed(partitions, "read_uncommitted", ASK_TIMEOUT_S)
+            hidden = self._hidden(partitions)
+            self._found = hidden, time.monotonic()
+            for owner in sorted(_owners(last[number] for number in hidden)):
                 if time.monotonic() >= self._again_at_s.get(owner, 0.0):
                     self._end_of(owner)
                     self._again_at_s[owner] = time.monotonic() + AGAIN_S
         except RAISED as raised:
             log.debug("what is left open is not ended: %s", error_of(raised).str())
 
-    def _owners(self, partitions: Sequence[int]) -> Set[str]:
-        """The last owners of those partitions whose offsets are part of an open transaction."""
-        last = self._committed(partitions, "read_uncommitted", ASK_TIMEOUT_S)
+    def _hidden(self, partitions: Sequence[int]) -> FrozenSet[int]:
+        """Those whose offsets are part of an open transaction. The client tells of all or of none."""
+        if not self._is_hidden(partitions):
+            return frozenset()
+        return frozenset(number for number in partitions if self._is_hidden([number]))
+
+    def _is_hidden(self, partitions: Sequence[int]) -> bool:
         try:
             self._committed(partitions, "read_committed", STABLE_TIMEOUT_S)
-            self.hides = False
-            return set()
         except KafkaException as error:
             if error.args[0].code() not in _HIDDEN:
                 raise
-        self.hides = True
-        commits = (read_metadata(metadata, offset) for offset, metadata in last if offset is not None)
-        return {commit.owner for commit in commits if commit is not None and commit.owner is not None}
+            return True
+        return False
 
-    def _committed(
-        self, partitions: Sequence[int], isolation: str, timeout_s: float
-    ) -> Iterable[Tuple[Optional[int], str]]:
+    def _committed(self, partitions: Sequence[int], isolation: str, timeout_s: float) -> Dict[int, Committed]:
         asking = Consumer({**without_membership(self._clients.consumer), "isolation.level": isolation})
         try:
-            return Source(self._topic, asking, Reports()).committed(partitions, timeout_s).values()
+            return Source(self._topic, asking, Reports()).committed(partitions, timeout_s)
         finally:
             asking.close()
 
@@ -102,6 +113,12 @@ class LeftOpen:
             return self._end_ours()
         Producer(dict(self._clients.of_owner(owner))).init_transactions(END_TIMEOUT_S)
         log.info("told Kafka to end the transaction that %s has left open", owner)
+
+
+def _owners(committed: Iterable[Committed]) -> Set[str]:
+    """Who has committed these last, as far as they say so."""
+    commits = (read_metadata(metadata, offset) for offset, metadata in committed if offset is not None)
+    return {commit.owner for commit in commits if commit is not None and commit.owner is not None}
 
 
 _HIDDEN = (KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT)

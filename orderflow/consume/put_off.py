@@ -6,7 +6,7 @@ One partition's leader may be away while others have theirs, so what fails of on
 from contextlib import contextmanager
 from typing import Dict, Iterator, Optional, Set, Tuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from orderflow.consume.client_errors import why_delayed
 from orderflow.consume.failing import Failing
@@ -14,8 +14,10 @@ from orderflow.consume.seeking import Seeking
 from orderflow.consume.world import World
 
 ALL_AGAIN_S = LOOK_AGAIN_S = 1.0
-AGAIN_S = 2.0
-"""As long as a try may have blocked, or the partitions that are ready would starve."""
+AGAIN_S, MOST_AGAIN_S = 2.0, 10.0
+"""As long as a try may have blocked, or the partitions that are ready would starve; longer where it lasts."""
+SHARE = 0.25
+"""Of the time for which a partition has failed: the rest until it is tried again."""
 TELL_AGAIN_S = 30.0
 STEP = "restoring what is committed"
 
@@ -27,6 +29,8 @@ class PutOff:
         self._world = world
         self._all_again_at_s = 0.0
         self._again_at_s: Dict[int, float] = {}
+        self._since_s: Dict[int, float] = {}
+        """By partition that is put off, when it failed first."""
         self._told: Dict[Optional[int], Tuple[str, float]] = {}
         """By partition, None for all: what was told last, and when to tell it again."""
         self._failing = Failing(world.clock, world.report)
@@ -63,11 +67,19 @@ class PutOff:
         try:
             yield
         except KafkaException as error:
-            detail = f"partition {number}: {why_delayed(error.args[0])}"
-            self._again_at_s[number] = self._world.clock() + AGAIN_S
-            self._tell(number, detail)
-            self._failing.failed(STEP, detail)
-            self._seeking.refused(error.args[0])
+            self.put_off(number, error.args[0])
+
+    def put_off(self, number: int, error: KafkaError) -> None:
+        """Try this partition again later. Raises SessionLost as `all_together`."""
+        detail = f"partition {number}: {why_delayed(error)}"
+        self._again_at_s[number] = self._world.clock() + self._rest_s(number)
+        self._tell(number, detail)
+        self._failing.failed(STEP, detail)
+        self._seeking.refused(error)
+
+    def _rest_s(self, number: int) -> float:
+        now_s = self._world.clock()
+        return min(MOST_AGAIN_S, max(AGAIN_S, SHARE * (now_s - self._since_s.setdefault(number, now_s))))
 
     def look_again(self, number: int) -> None:
         """What was told of this partition may be different in a moment."""
@@ -91,4 +103,5 @@ class PutOff:
         """These are ready, or no longer ours."""
         for number in numbers:
             self._again_at_s.pop(number, None)
+            self._since_s.pop(number, None)
             self._told.pop(number, None)

@@ -5,7 +5,7 @@ A partition is ready once its committed metadata has been read, its waiting reco
 """
 
 from functools import partial
-from typing import Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -152,9 +152,8 @@ class Restoration:
         for step in (partial(self._begin, missing), self._read_pages, self._read_back):
             with self._put_off.all_together():
                 step()
-        for number in sorted(self._put_off.due(set(self._coming))):
-            coming = self._coming[number]
-            if number not in self._recovery and self._is_open(coming):
+        for coming in [self._coming[number] for number in sorted(self._put_off.due(set(self._coming)))]:
+            if coming.partition.number not in self._recovery and self._is_open(coming):
                 yield coming.partition
 
     # --- reading what is committed ---------------------------------------------------------------
@@ -164,15 +163,22 @@ class Restoration:
         if not numbers:
             return
         self._session.pause(sorted(numbers))
-        try:
-            committed = self._session.committed(sorted(numbers), COMMITTED_TIMEOUT_S)
-        except KafkaException as error:
-            if self._session.end_left_open(sorted(numbers)):  # which the client calls a time-out
-                raise KafkaException(KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)) from error
-            raise
-        for number, (offset, metadata) in sorted(committed.items()):
+        for number, (offset, metadata) in sorted(self._committed(sorted(numbers)).items()):
             with self._put_off.alone(number):
                 self._begin_one(number, offset, metadata)
+
+    def _committed(self, numbers: List[int]) -> Dict[int, Tuple[Optional[int], str]]:
+        """What is committed for these; those for which a transaction hides it are put off."""
+        try:
+            return self._session.committed(numbers, COMMITTED_TIMEOUT_S)
+        except KafkaException:
+            hidden = self._session.end_left_open(numbers)
+            others = [number for number in numbers if number not in hidden]
+            if len(others) == len(numbers):
+                raise
+            for number in set(numbers) & hidden:
+                self._put_off.put_off(number, KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
+        return self._session.committed(others, COMMITTED_TIMEOUT_S) if others else {}
 
     def _begin_one(self, number: int, committed: Optional[int], metadata: str) -> None:
         low, high = self._session.bounds(number, BOUNDS_TIMEOUT_S)

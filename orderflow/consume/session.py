@@ -4,7 +4,7 @@ import contextlib
 import time
 from typing import Any, Callable, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from orderflow.consume.client_config import Clients
 from orderflow.consume.left_open import LeftOpen
@@ -93,6 +93,7 @@ class Session(Source):
         self._joined_as = consumer.memberid()
         self.assigned.update(place.partition for place in partitions)
         self.rebalances += 1
+        _take_from_end(consumer, partitions)
 
     def _revoked(self, _: Consumer, partitions: List[TopicPartition]) -> None:
         gone = {place.partition for place in partitions}
@@ -161,13 +162,9 @@ class Session(Source):
         """End the transaction that a predecessor may have left open: see `Transaction.end_left_over`."""
         self._transaction.end_left_over()
 
-    def end_left_open(self, partitions: Sequence[int]) -> bool:
-        """End the transactions that hide what is committed for these, if any do: see `LeftOpen.end`.
-
-        Whether any did when it was last found out.
-        """
-        self._left_open.end(partitions)
-        return self._left_open.hides
+    def end_left_open(self, partitions: Sequence[int]) -> FrozenSet[int]:
+        """End the transactions that hide what is committed for these, if any do: see `LeftOpen.end`."""
+        return self._left_open.end(partitions)
 
     def find_out(self, offsets: Offsets) -> Settlement:
         """Find out the outcome of an uncertain settlement: see `Transaction.find_out`."""
@@ -181,6 +178,21 @@ class Session(Source):
     ) -> None:
         """Set the largest record, and batch, that the topics accept from now on."""
         self._transaction.expect(max_dead_letter_bytes, max_result_bytes, max_page_bytes)
+
+
+def _take_from_end(consumer: Consumer, partitions: List[TopicPartition]) -> None:
+    """Take these without asking what is committed for them; whoever restores one seeks to where it goes on.
+
+    Else the client asks by itself, for all of them together, and refuses a seek in any until it knows: one
+    whose offset an open transaction hides kept back the others (seen with librdkafka 2.16).
+    """
+    if not partitions:
+        return
+    places = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in partitions]
+    try:
+        consumer.incremental_assign(places)
+    except KafkaException:  # the group's protocol is the eager one, and these are all that we have
+        consumer.assign(places)
 
 
 def _not_committed(error: KafkaError) -> Settlement:

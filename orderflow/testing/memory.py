@@ -6,7 +6,20 @@ passes in polls only, so that an hour of waiting for a retry takes milliseconds.
 
 import itertools
 import threading
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    cast,
+)
 
 from confluent_kafka import KafkaError
 
@@ -264,9 +277,9 @@ class MemorySession:
         """What the group has committed."""
         return {number: self._log.committed.get(number, (None, "")) for number in partitions}
 
-    def end_left_open(self, partitions: Sequence[int]) -> bool:
+    def end_left_open(self, partitions: Sequence[int]) -> FrozenSet[int]:
         """No transaction is ever left open here."""
-        return False
+        return frozenset()
 
     def bounds(self, partition: int, timeout_s: float) -> Tuple[int, int]:
         """The first offset of the log and the one after its last."""

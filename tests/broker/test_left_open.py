@@ -1,6 +1,6 @@
 """A transaction that an owner left open is ended by whoever takes its partition over, and no other is."""
 
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -10,6 +10,7 @@ from orderflow.consume.client_config import Clients, consumer_config, producer_c
 from orderflow.consume.left_open import LeftOpen
 from orderflow.model.commit_metadata import Stand, first_form
 from tests.conftest import Kafka
+from tests.support.engine_tools import Shop, rows
 from tests.support.pipeline import eventually
 
 pytestmark = pytest.mark.broker
@@ -46,13 +47,13 @@ class Owner:
 
 
 class Scene:
-    """A topic of one partition, its owner, and a successor by the name of `successor`."""
+    """A topic of two partitions, the owner of the first, and a successor by the name of `successor`."""
 
     def __init__(self, kafka: Kafka, topic: Callable[..., str]) -> None:
         self.topic, self.group = topic("orders"), topic("group")
         self.client: Dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
         admin = AdminClient(self.client)
-        admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(20)
+        admin.create_topics([NewTopic(self.topic, 2, 1)])[self.topic].result(20)
         self.owner = Owner(self.client, self.topic, self.group, "owner")
         self.ours: List[str] = []
         """Who was told to end a transaction of his own."""
@@ -81,10 +82,13 @@ def scene(kafka: Kafka, topic: Callable[..., str]) -> Iterator[Scene]:
     made.owner.close()
 
 
-def try_to_end(left_open: LeftOpen) -> None:
-    """One attempt, to its end."""
-    left_open.end([0])
+def try_to_end(left_open: LeftOpen) -> FrozenSet[int]:
+    """One attempt, to its end; which partitions it found hidden."""
+    left_open.end([0, 1])
     eventually(lambda: not left_open.is_trying)
+    hidden = left_open.end([0, 1])
+    eventually(lambda: not left_open.is_trying)
+    return hidden
 
 
 def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
@@ -93,10 +97,9 @@ def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
     with pytest.raises(KafkaException):
         scene.committed()
 
-    left_open = scene.left_open()
-    try_to_end(left_open)
+    assert try_to_end(scene.left_open()) == {0}
 
-    assert left_open.hides and scene.ours == []
+    assert scene.ours == []
     assert scene.committed() == 0
     with pytest.raises(KafkaException):
         scene.owner.commit()
@@ -104,10 +107,8 @@ def test_what_hides_the_committed_offset_is_ended(scene: Scene) -> None:
 
 def test_an_owner_that_hides_nothing_is_left_alone(scene: Scene) -> None:
     """Kafka may have been slow: its next transaction is committed."""
-    left_open = scene.left_open()
-    try_to_end(left_open)
+    assert try_to_end(scene.left_open()) == frozenset()
 
-    assert not left_open.hides
     scene.owner.begin()
     scene.owner.commit()
     assert scene.committed() == 5
@@ -122,3 +123,34 @@ def test_nobody_ends_a_transaction_of_its_own(scene: Scene) -> None:
     assert scene.ours == ["owner"]
     scene.owner.commit()
     assert scene.committed() == 5
+
+
+def hide(shop: Shop, partition: int) -> Producer:
+    """Open a transaction that commits an offset of this partition, by a producer that no commit names."""
+    member = Consumer({**shop.client, "group.id": shop.group, "enable.auto.commit": False})
+    member.subscribe([shop.orders_topic])
+    eventually(lambda: member.poll(0.1) or member.assignment())
+    producer = Producer({**shop.client, **LONG, "transactional.id": f"{shop.group}-unknown"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    place = TopicPartition(shop.orders_topic, partition, 1)
+    producer.send_offsets_to_transaction([place], member.consumer_group_metadata(), 20)
+    member.close()
+    return producer
+
+
+def test_what_is_hidden_of_one_partition_keeps_back_no_other(shop: Callable[..., Shop]) -> None:
+    """The client tells what is committed for all partitions or for none, and asks by itself when assigned."""
+    tested = shop().create(partitions=2)
+    tested.put(rows(20), partition=0)
+    tested.put(rows(20, prefix="B"), partition=1)
+    hiding = hide(tested, 0)
+    running = tested.consume("works")
+    eventually(lambda: len(tested.calls()) == 20, why=running.describe)
+    assert {call.position.partition for call in tested.calls()} == {1}
+    assert "partition 0: an open transaction hides what is committed" in running.err
+
+    hiding.abort_transaction(20)
+    eventually(lambda: len(tested.calls()) == 40, why=running.describe)
+    assert running.stop().code == 143
+    tested.assert_account_closes()

@@ -1,6 +1,6 @@
 """Restoring from the last owner's commit: nothing is skipped, and everything lost is reported."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -374,17 +374,17 @@ def test_pages_that_cannot_be_read_put_off_no_partition_without_one(monkeypatch:
 class Hidden(ScriptedSession):
     """One of a group whose committed offsets an open transaction hides, which the client calls a time-out."""
 
-    until_s = 0.0
+    hidden, until_s = frozenset([0]), 0.0
 
     def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
         """What the group has committed."""
-        if self._log.clock() < self.until_s:
+        if self.hidden & set(partitions) and self._log.clock() < self.until_s:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return super().committed(partitions, timeout_s)
 
-    def end_left_open(self, partitions: Sequence[int]) -> bool:
-        """Whether a transaction hides them."""
-        return True
+    def end_left_open(self, partitions: Sequence[int]) -> FrozenSet[int]:
+        """Those that a transaction hides."""
+        return self.hidden
 
 
 def test_a_transaction_that_hides_what_is_committed_is_told_as_such() -> None:
@@ -402,6 +402,26 @@ def test_a_transaction_that_hides_what_is_committed_is_told_as_such() -> None:
     assert 2 <= len(told) <= 4, told
     assert {"kafka-transactions.sh find-hanging" in each for each in told} == {True}
     assert "failing" in life.names()
+
+
+def test_a_transaction_hides_only_what_is_committed_in_it() -> None:
+    """The client tells of all partitions or of none; those that are not hidden go on."""
+    topic, done = Topic(partitions=3), []
+    for number in range(3):
+        topic.fill(100, number)
+    until_s = topic.clock() + 30.0
+    life = Life(
+        topic,
+        lambda order: done.append((order["value"], topic.clock())),
+        connect=type("Later", (Hidden,), {"hidden": frozenset([1]), "until_s": until_s}),
+    )
+    while topic.clock() < until_s:
+        topic.clock.pass_by(0.5)
+        life.step()
+    life.drain()
+
+    assert {b"0:", b"2:"} == {value[:2] for value, at_s in done if at_s < until_s}
+    assert 300 == len({value for value, _ in done}) == len(done)
 
 
 def delays(life: Life) -> List[str]:
