@@ -232,8 +232,9 @@ def test_every_call_is_timed_once(workers: int) -> None:
     topic, calls = Topic(), []
 
     def handler(order: Dict[str, Any]) -> None:
-        calls.append(order)
-        if len(calls) % 7 == 0:
+        is_first = order["value"] not in calls
+        calls.append(order["value"])
+        if is_first and order["value"].endswith(b"7"):
             raise RetryLater(after=0.5)
 
     topic.fill(200, keys=20)
@@ -244,7 +245,7 @@ def test_every_call_is_timed_once(workers: int) -> None:
         "succeeded": 200,
         "failed": 0,
         "rejected": 0,
-        "postponed": len(calls) - 200,
+        "postponed": 20,
     }
 
 
