@@ -34,7 +34,7 @@ class EventMask:
 
     def key(self, key: Optional[bytes], order: Order) -> Optional[bytes]:
         """The key of an order that was processed."""
-        return key_without(self._names, key, words_of(self._names, order, key)) if self._names else key
+        return key_without(self._names, key, self.words(order, key)) if self._names else key
 
     def words(self, order: Optional[Order], key: Optional[bytes]) -> Words:
         """The hidden values of an order, which is None where it cannot be decoded, and of its key."""

@@ -243,15 +243,14 @@ class Transaction:
 
     def _begin(self) -> None:
         with contextlib.suppress(*RAISED):
-            self._producers.ready()
+            self.end_ours()
 
     def end_ours(self) -> None:
         """Have Kafka abort the transaction that a producer left open which we have dropped since.
 
         Any thread may call this. Raises KafkaException.
         """
-        if self._producers.current is None:
-            self._producers.ready()
+        self._producers.ready()
 
     def expect(
         self,

@@ -18,11 +18,11 @@ CONFIG: Dict[str, Any] = {"acks": "all", "linger.ms": 0, "message.timeout.ms": i
 def send_all(client: Mapping[str, Any], records: Sequence[Outgoing]) -> None:
     """Return when Kafka has all of them. Raises CommandError; then it may have some of them."""
     producer = started(Producer, {**client, **CONFIG})
-    refused: List[CommandError] = []
+    refused: List[str] = []
 
     def delivered(error: Optional[KafkaError], message: Any) -> None:
         if error is not None:
-            refused.append(_refused(message.topic(), error))
+            refused.append(_told(message.topic(), error))
 
     topics = " and ".join(sorted({record.topic for record in records}))
     try:
@@ -30,12 +30,12 @@ def send_all(client: Mapping[str, Any], records: Sequence[Outgoing]) -> None:
             produce(producer, record, delivered)
         left = deliver(producer, DELIVERY_S + 1.0)
     except KafkaException as error:
-        raise _refused(topics, error.args[0]) from error
+        raise CommandError(_told(topics, error.args[0])) from error
     if refused:
-        raise refused[0]
+        raise CommandError("; ".join(sorted(set(refused))))
     if left:
         raise CommandError(f"cannot write to topic {topics}: no answer for {DELIVERY_S:g} s")
 
 
-def _refused(topic: str, error: KafkaError) -> CommandError:
-    return CommandError(f"cannot write to topic {topic}: {error.str()}{missing_right(error, 'WRITE', topic)}")
+def _told(topic: str, error: KafkaError) -> str:
+    return f"cannot write to topic {topic}: {error.str()}{missing_right(error, 'WRITE', topic)}"
