@@ -3,6 +3,7 @@
 import time
 from typing import Callable, TypeVar
 
+from orderflow.consume.world import Report
 from orderflow.exits import NotReady
 
 LONGEST_S = 60.0
@@ -34,3 +35,8 @@ def until_ready(
                 told = str(error)
                 tell(told)
         pause(PAUSE_S)
+
+
+def delay_of_start(report: Report) -> Callable[[str], None]:
+    """How to tell a run's log what its start waits for."""
+    return lambda detail: report("start_delayed", detail=detail)

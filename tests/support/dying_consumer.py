@@ -18,7 +18,7 @@ import confluent_kafka
 
 import consumer
 from orderflow.cli.run import run
-from orderflow.consume import session, transaction
+from orderflow.consume import assembly, session, transaction
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.loop import Loop
 from orderflow.consume.reading_back import Recovery
@@ -69,7 +69,7 @@ def main(gap: str, number: int) -> int:
     for part, name in OF_PARTS:
         _replace(part, name, _mortal(getattr(part, name), name))
     if "PAGED" in os.environ:
-        _replace(consumer, "Terms", functools.partial(Terms, metadata_limit=0))
+        _replace(assembly, "Terms", functools.partial(Terms, metadata_limit=0))
     load = getattr(consumer, "load")  # noqa: B009 - the script does not offer it, it only uses it
     _replace(consumer, "load", lambda name: _mortal(load(name), HANDLER))
     return run(consumer.main)
