@@ -57,36 +57,13 @@ EXAMPLES = (
     "python consumer.py --guarantee at-least-once          where transactions are not allowed",
 )
 SETTINGS = (
-    "orders_topic",
-    "dlq_topic",
-    "processed_topic",
-    "ledger_topic",
-    "consumer_group",
-    "handler",
-    "order_schema",
-    "schema_versions",
-    "unknown_schema_backoff_s",
-    "rules",
-    "workers",
-    "processes",
-    "guarantee",
-    "max_retries",
-    "retry_backoff_s",
-    "retry_backoff_max_s",
-    "key_failures",
-    "handler_timeout_s",
-    "shutdown_timeout_s",
-    "outage_window_s",
-    "max_queued",
-    "max_waiting_bytes",
-    "max_order_bytes",
-    "dead_letter_stack",
-    "masked_fields",
-    "schema_registry_url",
-    "metrics_port",
-    "metrics_address",
-    "log_format",
-    "log_level",
+    *("orders_topic", "dlq_topic", "processed_topic", "ledger_topic", "consumer_group", "handler"),
+    *("order_schema", "schema_versions", "unknown_schema_backoff_s", "rules"),
+    *("workers", "processes", "guarantee"),
+    *("max_retries", "retry_backoff_s", "retry_backoff_max_s", "key_failures"),
+    *("handler_timeout_s", "shutdown_timeout_s", "outage_window_s"),
+    *("max_queued", "max_waiting_bytes", "max_order_bytes", "dead_letter_stack", "masked_fields"),
+    *("schema_registry_url", "metrics_port", "metrics_address", "log_format", "log_level"),
 )
 GC_THRESHOLD = 50_000
 
@@ -127,25 +104,23 @@ def _consume(
         stop.limit(settings.shutdown_timeout_s)
         if link is not None:
             link.on_stop(stop.request)
-        parts = Assembly(settings, conf, decoder, streams, log, link)
+        assembly = Assembly(settings, conf, decoder, streams, log, link)
         try:
             if link is None or link.number == 1:
                 _banner(settings, flags, log.report)
-            return _run(life, parts, Asked(flags.verbose, flags.until_drained), stop)
+            return _run(life, assembly, Asked(flags.verbose, flags.until_drained), stop)
         finally:
-            parts.recovery.close()
-            parts.pages.close()
-            parts.inbox.close()
+            assembly.close()
 
 
-def _run(life: LifeCycle, parts: Assembly, asked: Asked, stop: StopSignals) -> int:
+def _run(life: LifeCycle, assembly: Assembly, asked: Asked, stop: StopSignals) -> int:
     """Open the handler, process orders until the end, and close the handler whatever the end was."""
     try:
-        service = parts.service(_opened(life), asked, stop)
+        service = assembly.service(_opened(life), asked, stop)
         _collect_less_often()
         code = service.run()
     finally:
-        is_closed = _closed(life, parts.log)
+        is_closed = _closed(life, assembly.log)
     return code if is_closed else FAILED
 
 

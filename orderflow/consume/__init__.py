@@ -24,7 +24,7 @@ In reading order:
 - results, publications, result_topics: what a handler may return, and the records that are made of it
 - own_rules: rules that the user names
 - engine, world: how the parts are put together
-- assembly, run_settings: a consumer, from its settings to the service that runs it
+- assembly, run_settings, written_topics: a consumer, from its settings to the service that runs it
 - readiness, service, kafka_watch, membership: a run from start to end
 - client_config, client_errors: what is asked of the Kafka client, and what it says
 - watchdog, failing, drain: observers

@@ -1,12 +1,11 @@
 """Assembles a consumer from its settings: its clients, its engine, and everything around them."""
 
-import contextlib
 import os
 import random
 import socket
 import time
 import uuid
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Type
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -27,20 +26,17 @@ from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.events import readable
 from orderflow.consume.handler import Delivery, Handler, telling
-from orderflow.consume.kafka_watch import DLQ_LOOK_S, KafkaWatch, Topics
+from orderflow.consume.kafka_watch import KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.masked_events import EventMask
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
-from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.outcomes import Business, Destination
 from orderflow.consume.pages import LedgerTopic
 from orderflow.consume.progress import Display, Progress, Reports
-from orderflow.consume.publications import Targets
 from orderflow.consume.readiness import delay_of_start, until_ready
 from orderflow.consume.reading_back import Recovery
 from orderflow.consume.restoring import Connections, Limits, Terms
-from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.retry import Policy
 from orderflow.consume.run_log import RunLog
 from orderflow.consume.run_settings import RunSettings
@@ -50,6 +46,7 @@ from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.tracing import find_tracing
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
+from orderflow.consume.written_topics import WrittenTopics
 from orderflow.exits import CommandError, NotReady, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import require_consistent
@@ -60,9 +57,6 @@ from orderflow.model.commit_metadata import LONGEST_OWNER
 from orderflow.model.hidden import hidden_names
 from orderflow.supervise.link import Link
 
-ASK_AGAIN_S = 1.0
-BATCH_FRAME_BYTES = 12
-"""`max.message.bytes` limits a batch including its log header."""
 LONGEST_CLIENT = LONGEST_OWNER - 9
 """Of a host and a process, where a random number follows."""
 
@@ -101,27 +95,27 @@ class Assembly:
         log: RunLog,
         link: Optional[Link] = None,
     ) -> None:
-        self.link = link
-        self.progress: Optional[Progress] = None
-        self.settings = settings
-        self.conf = conf
-        self.decoder = decoder
-        self.streams = streams
+        self._link = link
+        self._progress: Optional[Progress] = None
+        self._settings = settings
+        self._conf = conf
+        self._decoder = decoder
+        self._streams = streams
         self.log = log
         self._mask = _mask(settings, decoder)
-        self.world = World(time.monotonic, time.time, random.random, self.report)
-        self.client = f"{socket.gethostname()}-{os.getpid()}"
-        self.recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
-        self.pages = LedgerPages(conf, settings.consumer_group)
+        self._world = World(time.monotonic, time.time, random.random, self.report)
+        self._client = f"{socket.gethostname()}-{os.getpid()}"
+        self._recovery = Recovery(settings.orders_topic, conf, settings.consumer_group)
+        self._pages = LedgerPages(conf, settings.consumer_group)
         group = Group(settings.consumer_group, settings.orders_topic)
-        self.inbox = CommandReader(conf, group, settings.ledger_topic)
-        self.orders = topics.Identity(conf, settings.orders_topic)
-        self.dead_letters = topics.Identity(conf, settings.dlq_topic, DLQ_LOOK_S)
+        self._inbox = CommandReader(conf, group, settings.ledger_topic)
+        self._orders = topics.Identity(conf, settings.orders_topic)
+        self._written = WrittenTopics(conf, settings.dlq_topic, settings.processed_topic, self.report)
 
     def service(self, opened: Opened, asked: Asked, stop: StopSignals) -> Service:
         """The engine and everything around it, ready to run."""
-        settings = self.settings
-        metrics = None if self.link is not None else metrics_of(settings)
+        settings = self._settings
+        metrics = None if self._link is not None else metrics_of(settings)
         handler, loop = opened
         tracing = find_tracing(settings.consumer_group, settings.dlq_topic, self._mask)
         if tracing is not None:
@@ -130,35 +124,41 @@ class Assembly:
             handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
         outage = Outage(self.report, settings.bootstrap_servers)
-        found = Topics(self.orders, self.dead_letters)
-        watch = KafkaWatch(self.conf, settings.consumer_group, found, outage, watchdog, self.report)
+        found = Topics(self._orders, self._written.dead_letters)
+        watch = KafkaWatch(self._conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, delay_of_start(self.report), lambda: stop.requested)
         business = self._business(handler, loop, cluster.topic_id)
         new_session = Session if tracing is None else tracing.session()
         engine, session = self._engine(new_session, business, cluster, watch, watchdog)
         watch.begin(session)
-        ends = LogEnds(self.conf, settings.orders_topic)
-        monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self.world)
-        if self.link is None:
-            self.progress = Display(engine, monitor, self.log, metrics)
+        ends = LogEnds(self._conf, settings.orders_topic)
+        monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self._world)
+        if self._link is None:
+            self._progress = Display(engine, monitor, self.log, metrics)
         else:
-            self.progress = Reports(engine, monitor, self.log.counts, self.link)
-        monitor.start(self.progress.watched)
+            self._progress = Reports(engine, monitor, self.log.counts, self._link)
+        monitor.start(self._progress.watched)
         drain = (lambda: self._drain(session, business.topic_id, stop)) if asked.until_drained else None
         return Service(
             engine,
             session,
             watch,
             watchdog,
-            Outlets(self.streams, self.progress, monitor, self.report),
+            Outlets(self._streams, self._progress, monitor, self.report),
             End(stop, settings.shutdown_timeout_s, drain),
         )
 
+    def close(self) -> None:
+        """Close what was opened beside the session, which its service closes."""
+        self._recovery.close()
+        self._pages.close()
+        self._inbox.close()
+
     def _look(self) -> Cluster:
         """Look at the topics and the group. Raises NotReady where Kafka cannot say now."""
-        topic_id = self.orders.learn()
-        self.dead_letters.learn()
-        from_end = _from_end(_reading(self.conf, self.settings), self.settings)
+        topic_id = self._orders.learn()
+        self._written.dead_letters.learn()
+        from_end = _from_end(_reading(self._conf, self._settings), self._settings)
         return Cluster(topic_id, self._ledger_topic(), from_end)
 
     def _clients(self) -> Clients:
@@ -166,9 +166,9 @@ class Assembly:
 
         Commits name the rest of it, so it is kept short: of a long host name, the end is what differs.
         """
-        settings, conf = self.settings, self.conf
-        lasting = lasting_name(conf, None if self.link is None else self.link.place)
-        name = f"{self.client[-LONGEST_CLIENT:]}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
+        settings, conf = self._settings, self._conf
+        lasting = lasting_name(conf, None if self._link is None else self._link.place)
+        name = f"{self._client[-LONGEST_CLIENT:]}-{uuid.uuid4().hex[:8]}" if lasting is None else lasting
         return Clients(
             _reading(conf, settings),
             producer_config(conf, transactional_id(settings.consumer_group, name)),
@@ -185,7 +185,7 @@ class Assembly:
         watchdog: Watchdog,
     ) -> Tuple[Engine, Session]:
         """The engine, and the session that notifies it of rebalances."""
-        settings = self.settings
+        settings = self._settings
         engines: List[Engine] = []
         clients = self._clients()
         session = new_session(
@@ -208,18 +208,18 @@ class Assembly:
             find_trace=EarlierWork(session, self._last_dead).trace,
         )
         engine = Engine(
-            Connections(session, self.recovery, self.pages, self.inbox),
+            Connections(session, self._recovery, self._pages, self._inbox),
             business,
             sending,
-            Settings(_policy(settings), settings.outage_window_s, terms, self._ask_dead_letter_topic),
+            Settings(_policy(settings), settings.outage_window_s, terms, self._written.ask_dead_letter_limit),
             watchdog,
-            self.world,
+            self._world,
         )
         engines.append(engine)
         return engine, session
 
     def _business(self, handler: Handler, loop: Optional[EventLoop], topic_id: Optional[str]) -> Business:
-        settings, decoder = self.settings, self.decoder
+        settings, decoder = self._settings, self._decoder
         if topic_id is None:
             self.report("no_topic_ids")
         return Business(
@@ -233,31 +233,14 @@ class Assembly:
         )
 
     def _sending(self) -> Sending:
-        settings = self.settings
-        of_dead_letters = topics.settings_of(self.conf, settings.dlq_topic)
-        self._report_compaction(settings.dlq_topic, of_dead_letters.get("cleanup.policy"))
-        outbox = Outbox(
-            settings.dlq_topic,
-            _record_limit(of_dead_letters) or DEFAULT_MAX_BYTES,
-            partitions=lambda: self.dead_letters.partitions,
-        )
-        max_result_bytes = self._max_bytes(settings.processed_topic) or DEFAULT_MAX_BYTES
-        sizes = (outbox.max_bytes, max_result_bytes)
-        chosen = ResultTopics(
-            lambda topic: topics.exists(self.conf, topic), self._max_bytes, self._cleanup_policy, sizes
-        )
-        targets = Targets(settings.processed_topic, max_result_bytes, chosen.limit_of, chosen.needs_key)
-        return Sending(outbox, Destination(targets, settings.consumer_group, self.client))
-
-    def _report_compaction(self, topic: str, policy: Optional[str]) -> None:
-        """Say so if dead letters would get lost by compaction."""
-        if policy is not None and "compact" in policy:
-            self.report("dead_letters_compacted", topic=topic, policy=policy)
+        outbox = self._written.outbox()
+        targets = self._written.targets(outbox.max_bytes)
+        return Sending(outbox, Destination(targets, self._settings.consumer_group, self._client))
 
     def _ledger_topic(self) -> Optional[LedgerTopic]:
-        settings = self.settings
-        group, partitions = settings.consumer_group, self.orders.partitions
-        found = ledger_topic(self.conf, settings.ledger_topic, partitions, group)
+        settings = self._settings
+        group, partitions = settings.consumer_group, self._orders.partitions
+        found = ledger_topic(self._conf, settings.ledger_topic, partitions, group)
         if found.problem is not None:
             self.report("no_ledger_topic", detail=found.problem)
             require_few_retries(settings.max_retries, settings.ledger_topic)
@@ -273,7 +256,7 @@ class Assembly:
     def _drain_now(self, session: Session, topic_id: Optional[str]) -> Drain:
         """From where the orders end by now. Raises NotReady where Kafka cannot say now."""
         try:
-            ends = topics.ends_of_log(self.conf, self.settings.orders_topic)
+            ends = topics.ends_of_log(self._conf, self._settings.orders_topic)
             return Drain(session, ends, time.monotonic, self.report, topic_id)
         except KafkaException as error:
             raise _unanswered("cannot find the end of the orders topic", error.args[0]) from error
@@ -293,29 +276,15 @@ class Assembly:
     def report(self, event: str, **fields: Any) -> None:
         """Log an event, and tell whoever follows the run."""
         self.log.report(event, **self._mask.fields(fields))
-        if self.progress is not None:
-            self.progress.heard(event)
+        if self._progress is not None:
+            self._progress.heard(event)
 
     def _report_stall(self, timeout_s: float) -> None:
         self.report("stalled", timeout_s=timeout_s)
 
     def _last_dead(self) -> Dict[int, int]:
-        settings = self.settings
-        return last_dead(self.conf, settings.dlq_topic, settings.orders_topic, settings.consumer_group)
-
-    def _ask_dead_letter_topic(self) -> Optional[int]:
-        """Look up its record limit and partition count again, since it may have been recreated."""
-        with contextlib.suppress(CommandError):
-            self.dead_letters.learn(ASK_AGAIN_S)
-        return self._max_bytes(self.settings.dlq_topic)
-
-    def _max_bytes(self, topic: Optional[str]) -> Optional[int]:
-        """The largest record a topic accepts, or None if its settings may not be read."""
-        return None if topic is None else _record_limit(topics.settings_of(self.conf, topic))
-
-    def _cleanup_policy(self, topic: str) -> Optional[str]:
-        """What becomes of a topic's old records, or None if its settings may not be read."""
-        return topics.settings_of(self.conf, topic).get("cleanup.policy")
+        settings = self._settings
+        return last_dead(self._conf, settings.dlq_topic, settings.orders_topic, settings.consumer_group)
 
 
 def require_consistent_clients(conf: Dict[str, Any], settings: RunSettings) -> None:
@@ -355,12 +324,6 @@ def _unanswered(what: str, fault: KafkaError) -> CommandError:
     """The error for a question that Kafka does not answer: NotReady if it may in a moment."""
     kind = NotReady if topics.is_passing(fault) else CommandError
     return kind(f"{what}: {fault.str()}")
-
-
-def _record_limit(found: Mapping[str, str]) -> Optional[int]:
-    """The largest record that a topic of these settings accepts; None if they may not be read."""
-    limit = topics.numbers_of(found).get("max.message.bytes")
-    return None if limit is None else limit - BATCH_FRAME_BYTES
 
 
 def _policy(settings: RunSettings) -> Policy:

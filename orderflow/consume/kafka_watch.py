@@ -19,8 +19,6 @@ from orderflow.kafka import topics
 
 SILENCE_S = 5.0
 LOOK_FOR_KAFKA_S = 2.0
-DLQ_LOOK_S = 60.0
-"""Partitions added to the dead letter topic are used after this time at the latest."""
 UNHEARD_S = 30.0
 """Longer than a client takes to find a broker again. If it does not (seen after a broker was frozen for
 20 s: "no broker available for coordinator query"), the process has to be restarted."""

@@ -1,4 +1,4 @@
-"""The settings that a consumer is assembled from. `config.Settings` has them, which the package does not know."""
+"""The settings that a consumer is assembled from: `config.Settings` has them, which the package never sees."""
 
 from typing import Optional, Protocol, Tuple
 
