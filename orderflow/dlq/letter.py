@@ -13,7 +13,6 @@ from orderflow.model.dead_letter import (
     CLASS,
     CLIENT,
     FINGERPRINT,
-    FINGERPRINT_FORM,
     FRAME,
     HEADERS_LEFT_OUT,
     LEFT_OUT,
@@ -29,6 +28,7 @@ from orderflow.model.dead_letter import (
     is_diagnostic,
     is_ours,
 )
+from orderflow.model.fingerprint import FINGERPRINT_FORM
 from orderflow.model.records import Headers, Record
 
 Order = Dict[str, Any]

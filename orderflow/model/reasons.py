@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from orderflow.errors import Failure
 from orderflow.model.commit_metadata import MAX_OFFSET
-from orderflow.model.dead_letter import normalised
+from orderflow.model.fingerprint import normalised
 from orderflow.model.json_text import read_json
 from orderflow.model.ledger_record import ledger_key, partition_in, whole
 

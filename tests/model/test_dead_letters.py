@@ -15,12 +15,10 @@ from orderflow.model.dead_letter import (
     Circumstances,
     Shrink,
     dead_letter,
-    fingerprint,
-    fingerprint_of,
     is_diagnostic,
-    normalised,
     size_of,
 )
+from orderflow.model.fingerprint import fingerprint, fingerprint_of, normalised
 from orderflow.model.records import Outgoing, Record
 
 FAILURE = Failure(
