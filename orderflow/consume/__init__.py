@@ -8,7 +8,7 @@ In reading order:
 - key_runs, orphans: calls that wait for a settlement, and calls whose partition was given up
 - outcomes, last_failures: what follows from a call; what each waiting order failed of
 - commands, inbox, told_reasons: what operators ask of waiting orders, and are told of them
-- retry, brakes: whether to call again or give up
+- retry, key_brake, outage_brake, successes: whether to call again or give up
 - partition, ledger, head: what is finished and what waits, one ledger per partition
 - statement, listing, pages, waiting_bytes: how a ledger is written down, and how much memory it takes
 - settling, dispatch, patience, outbox: results and offsets are committed, all or nothing

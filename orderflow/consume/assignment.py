@@ -5,7 +5,7 @@ from typing import Dict, Optional, Set, Tuple
 from confluent_kafka import KafkaException
 
 from orderflow.consume.admission import Admission
-from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.outage_brake import OutageBrake
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.restoring import BOUNDS_TIMEOUT_S, Restoration

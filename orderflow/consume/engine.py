@@ -4,7 +4,6 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from orderflow.consume import caution
 from orderflow.consume.assignment import Assignment
-from orderflow.consume.brakes import KeyBrake, OutageBrake
 from orderflow.consume.calls import Calls
 from orderflow.consume.careful import CarefulCalls
 from orderflow.consume.commands import Commands
@@ -12,8 +11,10 @@ from orderflow.consume.due_calls import DueCalls
 from orderflow.consume.figures import Reading
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.intake import Intake
+from orderflow.consume.key_brake import KeyBrake
 from orderflow.consume.loop import Calling, Loop
 from orderflow.consume.loop_first_calls import LoopFirstCalls
+from orderflow.consume.outage_brake import OutageBrake
 from orderflow.consume.outbox import Outbox
 from orderflow.consume.outcomes import Business, Destination, Outcomes, Rules
 from orderflow.consume.pace import Pace

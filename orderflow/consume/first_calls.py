@@ -6,7 +6,6 @@ whose key is busy, is entered in its partition's ledger.
 
 from typing import List, Optional, Sequence, Tuple
 
-from orderflow.consume.brakes import Successes
 from orderflow.consume.calls import Calls
 from orderflow.consume.forked import Forks
 from orderflow.consume.handler import delivery_of, wants_delivery
@@ -15,6 +14,7 @@ from orderflow.consume.outcomes import Business, Outcomes, told_by
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import REGISTRY, Partition
 from orderflow.consume.results import PLAIN, require_outcome
+from orderflow.consume.successes import Successes
 from orderflow.consume.world import World
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_a, is_permanent
 from orderflow.model.records import Message

@@ -10,11 +10,11 @@ import threading
 from types import CoroutineType
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from orderflow.consume.brakes import Successes
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.handler import delivery_of
 from orderflow.consume.partition import Partition, Task
 from orderflow.consume.results import PLAIN, require_outcome
+from orderflow.consume.successes import Successes
 from orderflow.consume.workers import Finished
 from orderflow.errors import Failure, is_a, is_permanent
 from orderflow.model.records import Message

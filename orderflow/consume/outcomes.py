@@ -6,13 +6,14 @@ This is the only place that decides. Both brakes see every outcome here and may 
 from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 from orderflow.consume.assignment import Assignment
-from orderflow.consume.brakes import FailedCall, KeyBrake, OutageBrake
 from orderflow.consume.caution import is_guilty
 from orderflow.consume.durations import CallTimes
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import Handler, Order
 from orderflow.consume.head import Head
+from orderflow.consume.key_brake import KeyBrake
 from orderflow.consume.last_failures import LastFailures
+from orderflow.consume.outage_brake import FailedCall, OutageBrake
 from orderflow.consume.outbox import Dead, Outbox
 from orderflow.consume.partition import REGISTRY, Partition
 from orderflow.consume.publications import Targets

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Deque, Dict, List, Mapping, Optional, Set
 
-from orderflow.consume.brakes import OutageBrake
+from orderflow.consume.outage_brake import OutageBrake
 from orderflow.consume.partition import Partition
 from orderflow.consume.world import World
 from orderflow.model.records import Message

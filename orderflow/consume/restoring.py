@@ -10,11 +10,11 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Option
 from confluent_kafka import KafkaError, KafkaException
 
 from orderflow.consume import caution
-from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.coming import Coming
 from orderflow.consume.inbox import Inbox, NoInbox
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.other_topic import Committed, first_to_call
+from orderflow.consume.outage_brake import OutageBrake
 from orderflow.consume.pace import Pace
 from orderflow.consume.paged_commits import Complete, PagedCommits
 from orderflow.consume.pages import LedgerTopic, Pages, Written

@@ -1,4 +1,4 @@
-"""The settings that a consumer is assembled from: `config.Settings` has them, which the package never sees."""
+"""The settings that a consumer is assembled from: `config.Settings` has them, but no folder may import it."""
 
 from typing import Optional, Protocol, Tuple
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orderflow.consume.brakes import FailedCall, KeyBrake, OutageBrake, Successes
+from orderflow.consume.key_brake import KeyBrake
+from orderflow.consume.outage_brake import FailedCall, OutageBrake
+from orderflow.consume.successes import Successes
 from tests.support.scripted_session import Stored
 
 WINDOW_S = 60.0

@@ -16,8 +16,8 @@ from typing import (
 )
 
 from orderflow.consume.assignment import Assignment
-from orderflow.consume.brakes import OutageBrake
 from orderflow.consume.ledger import Ledger
+from orderflow.consume.outage_brake import OutageBrake
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import Partition
 from orderflow.consume.reading_back import Found, Recovery

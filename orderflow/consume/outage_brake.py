@@ -1,12 +1,12 @@
-"""The two brakes: they keep outages from flooding the dead letters, and keep failing keys moving.
+"""The outage brake: it keeps an outage from flooding the dead letters.
 
-Pure: they are given every outcome and the time, and say which partitions and keys to hold back.
+Pure: it is given every outcome and the time, and says which partitions to hold back.
 """
 
-from collections import OrderedDict, deque
-from typing import Deque, Dict, List, NamedTuple, Optional, Sequence, Set
+from collections import deque
+from typing import Deque, Dict, List, NamedTuple, Optional, Set
 
-from orderflow.model.records import Message
+from orderflow.consume.key_brake import FailingKey
 
 VOTE = 2
 """Evidence from an order's failed first call, once per key until that key succeeds."""
@@ -14,8 +14,6 @@ BUDGET = 16
 """Evidence from an order of a failing key that uses up its retries, if nothing has succeeded meanwhile."""
 REPEAT = 1
 """The same for an order that got a single call."""
-MOST_AGAIN = 20
-"""Per key. So fewer than five keys never make an outage: 4 * (2 + 20) is less than 90."""
 SUCCESS = 18
 """What a success subtracts: unless nine in ten calls fail, the evidence does not grow."""
 OUTAGE = 90
@@ -24,72 +22,6 @@ IN_A_ROW = 3
 """A partition is failing now after this many failed calls in a row, retries included."""
 RELEASE_CALLS, RELEASE_SUCCESSES = 4, 2
 """A held partition is released when this many of its last calls succeeded."""
-
-
-class FailingKey:
-    """A key whose orders have used up their retries since the last one that succeeded."""
-
-    __slots__ = ("again", "began", "dead_letters")
-
-    def __init__(self, began: int) -> None:
-        self.dead_letters = 0
-        """In a row."""
-        self.began = began
-        """Its partition's count of noted successes when the key began to fail."""
-        self.again = 0
-        """Evidence it has added beyond its first vote."""
-
-    def exhausted(self) -> None:
-        """One more of its orders used up its retries."""
-        self.dead_letters += 1
-
-    def count_again(self, most: int) -> int:
-        """The evidence one more failure adds: at most `most`, within the key's overall limit."""
-        counts = min(most, MOST_AGAIN - self.again)
-        self.again += counts
-        return counts
-
-
-class KeyBrake:
-    """Stops retrying keys whose orders keep using up their retries: the next get one call and no back-off.
-
-    Without it, a key that always fails would hold up each of its orders for the full back-off. A single dead
-    letter says nothing about the key: that order may be poison and the next one fine.
-
-    Only a success restores a key's full retry budget. An order dead-lettered for its content (rejected or
-    undecodable) neither counts nor resets: it says nothing about whether retrying helps.
-    """
-
-    def __init__(self, dead_letters: int = 3, max_keys: int = 10_000) -> None:
-        self.dead_letters = dead_letters
-        self.max_keys = max_keys
-        self.failing: OrderedDict[Optional[bytes], FailingKey] = OrderedDict()
-        """The only look-up made for an order that succeeds at once, and only while any key is failing."""
-
-    def holds(self, key: Optional[bytes]) -> bool:
-        """Whether this key's orders get a single call now."""
-        known = self.failing.get(key)
-        return known is not None and known.dead_letters >= self.dead_letters
-
-    def held(self) -> int:
-        """How many keys get a single call for each order now."""
-        return sum(known.dead_letters >= self.dead_letters for known in self.failing.values())
-
-    def exhausted(self, key: Optional[bytes], began: int = 0) -> None:
-        """An order of this key used up its retries and was given up."""
-        if key is None:
-            return
-        known = self.failing.get(key)
-        if known is None:
-            known = self.failing[key] = FailingKey(began)
-        known.exhausted()
-        self.failing.move_to_end(key)
-        if len(self.failing) > self.max_keys:
-            self.failing.popitem(last=False)
-
-    def succeeded(self, key: Optional[bytes]) -> None:
-        """An order of this key was processed: the key gets its full retry budget back."""
-        self.failing.pop(key, None)
 
 
 class FailedCall(NamedTuple):
@@ -365,32 +297,3 @@ def _weight(part: _Part, call: FailedCall) -> int:
     if call.known.began != part.successes:
         return 0
     return call.known.count_again(BUDGET if call.retried else REPEAT)
-
-
-class Successes:
-    """The successes of one batch by partition, counted backwards, and only as many as matter.
-
-    Counting each as it happens would cost a look-up for every successful order.
-    """
-
-    def __init__(self, records: Sequence[Message]) -> None:
-        self.others: Set[int] = set()
-        """Places in the batch, from 1, of orders that did not succeed: failed, queued, or never handled."""
-        self._size = 0
-        self._records = records
-        self._counted: Dict[int, int] = {}
-
-    def end_at(self, place: int) -> None:
-        """The batch was processed up to and including this place."""
-        self._size = place
-
-    def count(self, number: int, most: int, until: Optional[int] = None) -> int:
-        """Successes of a partition since its last count, up to and including `until`, at most `most`."""
-        until = self._size if until is None else until
-        place, floor, found = until, self._counted.get(number, 0), 0
-        self._counted[number] = until
-        while place > floor and found < most:
-            if place not in self.others and self._records[place - 1].partition() == number:
-                found += 1
-            place -= 1
-        return found
