@@ -157,6 +157,7 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 
 MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.ledger": {"consume.head", "consume.waiting_bytes", "model.commit_metadata"},
+    "consume.producers": {"consume.client_config"},
     "consume.retry": {"errors"},
     "consume.session": {
         "consume.client_config",
@@ -179,6 +180,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.transaction": {
         "consume.client_config",
         "consume.client_errors",
+        "consume.producers",
         "consume.settlement",
         "kafka.delivery",
         "kafka.transactions",

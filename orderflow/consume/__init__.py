@@ -16,7 +16,7 @@ In reading order:
 - caution: which orders may have killed the process
 - assignment, restoring, put_off, seeking, other_topic, coming: restoring a partition when it is assigned
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
-- session, source, transaction, settlement: one group member: what it reads, commits and sends
+- session, source, transaction, producers, settlement: one group member: what it reads, commits and sends
 - left_open: the transaction of a dead owner, which hides what is committed
 - handler, life_cycle: what a handler is given, and how it is opened and closed
 - workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show

@@ -11,10 +11,11 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from orderflow.consume import transaction
+import orderflow.consume.producers
 from orderflow.consume.client_config import Clients, producer_config
+from orderflow.consume.producers import FRAME_BYTES, TIMEOUT_S, Producers
 from orderflow.consume.settlement import DROPPED, Offsets, Outcome, Settlement, outcome_of
-from orderflow.consume.transaction import FRAME_BYTES, Producers, Transaction
+from orderflow.consume.transaction import Transaction
 from orderflow.model.records import Outgoing
 from tests.support.pipeline import eventually
 
@@ -173,7 +174,9 @@ class Bench:
         self, monkeypatch: pytest.MonkeyPatch, exactly_once: bool, has_predecessor: bool = False
     ) -> None:
         self.kafka = Kafka()
-        monkeypatch.setattr(transaction, "Producer", lambda config: Client(self.kafka, config))
+        monkeypatch.setattr(
+            orderflow.consume.producers, "Producer", lambda config: Client(self.kafka, config)
+        )
         clients = Clients({"group.id": "group"}, producer_config({}, "name"), exactly_once, has_predecessor)
         self.errors: List[KafkaError] = []
         self.transaction = Transaction(TOPIC, clients, self.kafka.ask, self.errors.append)
@@ -446,7 +449,7 @@ def test_a_plain_producer_has_no_transaction_and_gives_up_before_we_do(plain: Be
     assert not {"transactional.id", "transaction.timeout.ms", "delivery.report.only.error"} & set(
         client.config
     )
-    assert client.config["delivery.timeout.ms"] < transaction.TIMEOUT_S * 1000
+    assert client.config["delivery.timeout.ms"] < TIMEOUT_S * 1000
 
 
 # --- what a predecessor has left open

@@ -18,7 +18,7 @@ import confluent_kafka
 
 import consumer
 from orderflow.cli.run import run
-from orderflow.consume import assembly, session, transaction
+from orderflow.consume import assembly, producers, session, transaction
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.loop import Loop
 from orderflow.consume.reading_back import Recovery
@@ -64,7 +64,7 @@ def main(gap: str, number: int) -> int:
     global _deadly
     assert gap in GAPS, gap
     _deadly = (gap, number)
-    _replace(transaction, "Producer", _mortal_client(confluent_kafka.Producer, OF_PRODUCER))
+    _replace(producers, "Producer", _mortal_client(confluent_kafka.Producer, OF_PRODUCER))
     _replace(session, "Consumer", _mortal_client(confluent_kafka.Consumer, OF_CONSUMER))
     for part, name in OF_PARTS:
         _replace(part, name, _mortal(getattr(part, name), name))
