@@ -100,22 +100,22 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
     """
     errors: List[KafkaError] = []
     log = _Log()
-    admin = _admin({**conf, **log.wanted(conf), "error_cb": errors.append})
+    admin = admin_client({**conf, **log.wanted(conf), "error_cb": errors.append})
     deadline_s = time.monotonic() + timeout_s
     step_s = _FIRST_STEP_S
-    while not _answers(admin, step_s):
+    while not answers(admin, step_s):
         step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
         refusal = refusals.refusal(conf, errors, log.lines)
         if refusal is not None:
-            raise KafkaUnreachable(f"Kafka at {_address(conf)} refuses us: {refusal}")
+            raise KafkaUnreachable(f"Kafka at {address_of(conf)} refuses us: {refusal}")
         if step_s <= 0:
             tried = f"tried for {timeout_s:g} s, {_reason(errors)}"
             if refusals.answers(conf):
                 raise KafkaUnreachable(
-                    f"something answers at {_address(conf)}, but not as a Kafka that we can use: {tried}; "
+                    f"something answers at {address_of(conf)}, but not as a Kafka that we can use: {tried}; "
                     "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
                 )
-            raise KafkaUnreachable(f"Kafka does not answer at {_address(conf)}: {tried}; {NEXT_STEP}")
+            raise KafkaUnreachable(f"Kafka does not answer at {address_of(conf)}: {tried}; {NEXT_STEP}")
 
 
 def answering_broker(conf: Mapping[str, Any], timeout_s: float) -> str:
@@ -124,7 +124,7 @@ def answering_broker(conf: Mapping[str, Any], timeout_s: float) -> str:
     All are asked at the same time, each by a client of its own: a client that begins with a broker that is
     frozen tries the next one only after a second. So may each further client, unless it is given this one.
     """
-    addresses = [address.strip() for address in _address(conf).split(",")]
+    addresses = [address.strip() for address in address_of(conf).split(",")]
     answers: queue.Queue[Tuple[str, Optional[Exception]]] = queue.Queue()
 
     def ask(address: str) -> None:
@@ -168,12 +168,12 @@ def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s
     An existing topic is left unchanged. If we may not create one, raises TopicMissing with the command for
     someone who may; NotReady if Kafka cannot do it now.
     """
-    admin = _admin(conf)
+    admin = admin_client(conf)
     missing = [spec for spec in specs if not _exists(admin, spec.name, timeout_s)]
     refusals = _create(admin, missing, timeout_s)
     denials = {name: error for name, error in refusals.items() if not is_passing(error)}
     if denials:
-        raise TopicMissing(*_how_to_create(missing, denials, _address(conf)))
+        raise TopicMissing(*_how_to_create(missing, denials, address_of(conf)))
     for name, error in refusals.items():
         raise NotReady(f"topic {name} is missing and cannot be created now: {error.str()}")
     _wait_for(admin, missing, timeout_s)
@@ -187,7 +187,7 @@ def is_passing(error: KafkaError) -> bool:
 
 def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: float = 10.0) -> None:
     """Return if there is such a topic. Raises TopicMissing with the nearest name, or else the hint."""
-    admin = _admin(conf)
+    admin = admin_client(conf)
     if _exists(admin, name, timeout_s):
         return
     try:
@@ -197,11 +197,12 @@ def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: floa
     raise TopicMissing(f"topic {name} does not exist{did_you_mean(name, known) or f'; {hint}'}")
 
 
-def _admin(conf: Mapping[str, Any]) -> AdminClient:
+def admin_client(conf: Mapping[str, Any]) -> AdminClient:
+    """A client of one's own for questions about the cluster."""
     return started(AdminClient, conf)
 
 
-def _answers(admin: AdminClient, step_s: float) -> bool:
+def answers(admin: AdminClient, step_s: float) -> bool:
     """Whether a broker answers now. Short, so that Ctrl-C and the error callback get their turn."""
     try:
         admin.list_topics(timeout=step_s)
@@ -211,7 +212,8 @@ def _answers(admin: AdminClient, step_s: float) -> bool:
         return False
 
 
-def _address(conf: Mapping[str, Any]) -> str:
+def address_of(conf: Mapping[str, Any]) -> str:
+    """The brokers that a client connects to first."""
     return str(conf["bootstrap.servers"])
 
 
@@ -224,15 +226,16 @@ def _reason(errors: Sequence[KafkaError]) -> str:
 def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
     """Describe a topic by a request that never makes a broker auto-create it."""
     try:
-        _describe(admin, name, timeout_s)
+        describe(admin, name, timeout_s)
         return True
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return False
-        raise _unseen(name, error.args[0]) from error
+        raise unseen(name, error.args[0]) from error
 
 
-def _describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
+def describe(admin: AdminClient, name: str, timeout_s: float) -> Any:
+    """What a topic is like, as the client says it. Raises KafkaException."""
     asked = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)
     return answer_of(admin, asked[name])
 
@@ -285,7 +288,7 @@ def _wait_for(admin: AdminClient, specs: Sequence[TopicSpec], timeout_s: float) 
 
 def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
     try:
-        partitions = _describe(admin, name, timeout_s).partitions
+        partitions = describe(admin, name, timeout_s).partitions
     except KafkaException:
         return False
     return bool(partitions) and all(partition.leader is not None for partition in partitions)
@@ -304,7 +307,7 @@ class Identity:
     """
 
     def __init__(self, conf: Mapping[str, Any], name: str, every_s: float = 5.0) -> None:
-        self._admin = _admin(conf)
+        self._admin = admin_client(conf)
         self._name = name
         self._every_s = every_s
         self._due_s = time.monotonic()
@@ -319,7 +322,7 @@ class Identity:
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
-                found = _describe(self._admin, self._name, timeout_s)
+                found = describe(self._admin, self._name, timeout_s)
                 self.partitions = len(found.partitions)
                 self._id = id_of(found)
                 return self._id
@@ -327,7 +330,7 @@ class Identity:
                 # A broker may hear of a new topic a little later than the one that created it.
                 is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
                 if not is_new or time.monotonic() >= deadline_s:
-                    raise _unseen(self._name, error.args[0]) from error
+                    raise unseen(self._name, error.args[0]) from error
             time.sleep(0.02)
 
     def look(self) -> None:
@@ -345,7 +348,7 @@ class Identity:
 
     def answers(self, timeout_s: float) -> bool:
         """Whether a broker answers within this time."""
-        return _answers(self._admin, timeout_s)
+        return answers(self._admin, timeout_s)
 
     def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
         """The same, by a request of its own whose answer is awaited."""
@@ -391,7 +394,7 @@ class Standing(NamedTuple):
 
 def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
     """Ask the group's coordinator, by a client of its own."""
-    admin = _admin(conf)
+    admin = admin_client(conf)
     try:
         found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
     except KafkaException as error:
@@ -426,8 +429,8 @@ def while_leaderless(ask: Callable[[], _Answer], timeout_s: float) -> _Answer:
 
 
 def _ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float) -> Dict[int, int]:
-    admin = _admin(conf)
-    described = _describe(admin, name, timeout_s).partitions
+    admin = admin_client(conf)
+    described = describe(admin, name, timeout_s).partitions
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(name, partition.id): latest for partition in described}
     if not asked:
@@ -454,43 +457,43 @@ def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Opt
 
     A topic that is deleted and created again has another one. Raises CommandError where it cannot be asked.
     """
-    admin = _admin(conf)
+    admin = admin_client(conf)
     try:
-        return id_of(_describe(admin, name, timeout_s))
+        return id_of(describe(admin, name, timeout_s))
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
-        raise _unseen(name, error.args[0]) from error
+        raise unseen(name, error.args[0]) from error
 
 
 def exists(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> bool:
     """Whether there is such a topic. Raises CommandError where Kafka does not say."""
-    return _exists(_admin(conf), name, timeout_s)
+    return _exists(admin_client(conf), name, timeout_s)
 
 
 def partition_count(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> int:
     """How many partitions a topic has. Raises CommandError if that cannot be determined."""
-    admin = _admin(conf)
+    admin = admin_client(conf)
     try:
-        return len(_describe(admin, name, timeout_s).partitions)
+        return len(describe(admin, name, timeout_s).partitions)
     except KafkaException as error:
-        raise _unseen(name, error.args[0]) from error
+        raise unseen(name, error.args[0]) from error
 
 
 def missing_rights(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> List[str]:
     """Which of READ and WRITE on a topic we lack. Raises CommandError if that cannot be determined."""
-    admin = _admin(conf)
+    admin = admin_client(conf)
     asked = TopicCollection([name])
     try:
         told = admin.describe_topics(asked, include_authorized_operations=True, request_timeout=timeout_s)
         granted = answer_of(admin, told[name]).authorized_operations
     except KafkaException as error:
-        raise _unseen(name, error.args[0]) from error
+        raise unseen(name, error.args[0]) from error
     wanted = (AclOperation.READ, AclOperation.WRITE)
     return [] if granted is None else [right.name for right in wanted if right not in granted]
 
 
-def _unseen(name: str, error: KafkaError) -> CommandError:
+def unseen(name: str, error: KafkaError) -> CommandError:
     """The error for a topic that cannot be described. Without rights, Kafka hides whether it exists.
 
     A topic that was created a moment ago is not known to every node yet (seen with three busy ones).
@@ -523,7 +526,7 @@ def numbers_of(found: Mapping[str, str]) -> Dict[str, int]:
 
 def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:
     """The topic's settings; empty if there is no such topic, or if we may not read them."""
-    admin, resource = _admin(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
+    admin, resource = admin_client(conf), ConfigResource(ConfigResource.Type.TOPIC, name)
     try:
         asked = admin.describe_configs([resource], request_timeout=timeout_s)
         entries = answer_of(admin, asked[resource])
