@@ -30,6 +30,7 @@ from orderflow.consume.streams import HandlerStreams
 from orderflow.consume.world import Report
 from orderflow.exits import FAILED, CodeUnusable, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 from orderflow.model.orders import OrderRules
 from orderflow.supervise.link import SUPERVISED, Link, join
 from orderflow.supervise.supervisor import Plan
@@ -98,7 +99,7 @@ def _consume(
     if link is not None:
         conf = as_member(conf, link.number)
     require_consistent_clients(conf, settings)
-    topics.require_kafka(conf)
+    require_kafka(conf)
     until_ready(lambda: _ensure_topics(conf, settings), delay_of_start(log.report))
     with StopSignals(log) as stop:
         stop.limit(settings.shutdown_timeout_s)

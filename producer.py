@@ -28,6 +28,7 @@ from orderflow.cli.values import RATE, SHARE, ValueType, argument, whole
 from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 from orderflow.model.text import plural
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
@@ -59,7 +60,7 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
     key_of = key_reader(store.reader, settings.order_key)
     with _opened(flags.input, store.reader) as file:
         conf = config.client_config(settings)
-        topics.require_kafka(conf)
+        require_kafka(conf)
         topics.ensure_topics(conf, [topics.orders(settings.orders_topic)])
         wire = _wire(store, key_of, settings)
         source = RecordSource(wire, file, flags.invalid or 0.0, flags.seed)

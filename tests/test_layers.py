@@ -207,7 +207,7 @@ WRITES_TEXT = {
 }
 """What may touch a stream or a file that is open for writing, and why."""
 
-_DESCRIBING = ("orderflow.kafka.topics", "orderflow.kafka.topics_view")
+_DESCRIBING = ("orderflow.kafka.topics", "orderflow.kafka.topics_view", "orderflow.kafka.topic_identity")
 ASKED_OF_ONE_NODE: Mapping[str, Collection[str]] = {
     "get_watermark_offsets": ("orderflow.kafka.leaders",),
     "offsets_for_times": ("orderflow.kafka.leaders",),

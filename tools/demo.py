@@ -27,7 +27,7 @@ from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.terminal import duration
 from orderflow.exits import CommandError, KafkaUnreachable
-from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 from orderflow.model.text import Heading
 from tools import jvm
 from tools.local_kafka import LocalKafka
@@ -241,7 +241,7 @@ def kafka(settings: config.Settings, out: Output) -> Iterator[str]:
 
 def _answers(settings: config.Settings) -> bool:
     try:
-        topics.require_kafka(config.client_config(settings), timeout_s=2)
+        require_kafka(config.client_config(settings), timeout_s=2)
         return True
     except KafkaUnreachable:
         if settings.client:  # credentials of another Kafka would not fit one of ours

@@ -53,6 +53,7 @@ from orderflow.kafka.client_properties import require_consistent
 from orderflow.kafka.command_reader import CommandReader
 from orderflow.kafka.ledger_pages import Group, LedgerPages
 from orderflow.kafka.log_ends import LogEnds
+from orderflow.kafka.topic_identity import Identity
 from orderflow.model.commit_metadata import LONGEST_OWNER
 from orderflow.model.hidden import hidden_names
 from orderflow.supervise.link import Link
@@ -109,7 +110,7 @@ class Assembly:
         self._pages = LedgerPages(conf, settings.consumer_group)
         group = Group(settings.consumer_group, settings.orders_topic)
         self._inbox = CommandReader(conf, group, settings.ledger_topic)
-        self._orders = topics.Identity(conf, settings.orders_topic)
+        self._orders = Identity(conf, settings.orders_topic)
         self._written = WrittenTopics(conf, settings.dlq_topic, settings.processed_topic, self.report)
 
     def service(self, opened: Opened, asked: Asked, stop: StopSignals) -> Service:

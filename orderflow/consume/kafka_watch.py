@@ -15,7 +15,10 @@ from orderflow.consume.settlement import SessionLost
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import Report
 from orderflow.exits import CommandError
-from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
+from orderflow.kafka.refusals import plain_reason
+from orderflow.kafka.standing import Standing, standing
+from orderflow.kafka.topic_identity import Identity
 
 SILENCE_S = 5.0
 LOOK_FOR_KAFKA_S = 2.0
@@ -31,8 +34,8 @@ READING = "reading orders"
 class Topics(NamedTuple):
     """The current identity of the topics."""
 
-    orders: topics.Identity
-    dead_letters: topics.Identity
+    orders: Identity
+    dead_letters: Identity
 
 
 class KafkaWatch:
@@ -79,7 +82,7 @@ class KafkaWatch:
     def _watch(self, session: Session) -> None:
         for error in session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
-                self._outage.lost(topics.plain_reason(error))
+                self._outage.lost(plain_reason(error))
         self._watch_reading(session)
         self._membership.look(bool(session.assigned) or self._outage.holds, session.last_word)
         if not session.assigned or self._outage.holds:
@@ -93,9 +96,9 @@ class KafkaWatch:
         elif time.monotonic() > self._read_fault_s + READ_AGAIN_S:
             self._failing.succeeded(READING)
 
-    def _ask_group(self) -> topics.Standing:
+    def _ask_group(self) -> Standing:
         assert self._session is not None
-        return topics.standing(self._conf, self._group, self._session.member_id())
+        return standing(self._conf, self._group, self._session.member_id())
 
     def _look_for_kafka(self, session: Session) -> None:
         """Report Kafka as lost or back. Raises SessionLost if only this client cannot find it."""
@@ -159,7 +162,7 @@ def _replaced(topic: str) -> str:
 def _is_there(conf: Dict[str, Any]) -> bool:
     """Whether a new client finds Kafka."""
     try:
-        topics.require_kafka(conf, timeout_s=3.0)
+        require_kafka(conf, timeout_s=3.0)
         return True
     except CommandError:
         return False

@@ -3,7 +3,7 @@
 from typing import Any, Callable
 
 from orderflow.consume.settlement import SessionLost
-from orderflow.kafka.topics import Standing
+from orderflow.kafka.standing import Standing
 
 FIRST_ASK_S = 5.0
 """By then a group has usually assigned its partitions, and a consumer to spare can say that it is one."""

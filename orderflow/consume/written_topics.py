@@ -9,6 +9,7 @@ from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.world import Report
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
+from orderflow.kafka.topic_identity import Identity
 
 ASK_AGAIN_S = 1.0
 LOOK_S = 60.0
@@ -27,7 +28,7 @@ class WrittenTopics:
         self._dlq_topic = dlq_topic
         self._processed_topic = processed_topic
         self._report = report
-        self.dead_letters = topics.Identity(conf, dlq_topic, LOOK_S)
+        self.dead_letters = Identity(conf, dlq_topic, LOOK_S)
 
     def outbox(self) -> Outbox:
         """Where dead letters wait to be sent. Compaction would lose some of them, which is reported."""

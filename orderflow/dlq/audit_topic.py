@@ -25,7 +25,7 @@ from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.kafka.topics import topic_id
+from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.records import Place, Record, place_in
 
 Ends = Mapping[int, int]

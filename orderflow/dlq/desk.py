@@ -9,7 +9,7 @@ from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.masking import Mask
-from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
@@ -51,7 +51,7 @@ class Desk(NamedTuple):
     def require_kafka(self) -> None:
         """Return once a broker answers, or raise KafkaUnreachable. Until then a signal ends it at once."""
         with self.signals.nothing_begun():
-            topics.require_kafka(self.client)
+            require_kafka(self.client)
 
     def say(self, line: str) -> None:
         """One line of data."""

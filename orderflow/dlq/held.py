@@ -11,7 +11,7 @@ from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, LedgerPages, is_of_another_topic, read_with
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
 from orderflow.kafka.refusals import MOVING, ask_again
-from orderflow.kafka.topics import topic_id
+from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.commit_metadata import Commit
 
 _Committed = Dict[int, Tuple[Optional[int], str]]

@@ -1,13 +1,10 @@
-"""Looks at the cluster: whether it answers, whether the topics exist, and what they and groups are like."""
+"""Looks at topics: whether they exist, what they are like, where they end; creates those that are missing."""
 
-import queue
 import re
-import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupState,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -16,16 +13,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec
 
-from orderflow.exits import CommandError, KafkaUnreachable, NotReady, TopicMissing
+from orderflow.exits import CommandError, NotReady, TopicMissing
 from orderflow.kafka import leaders, refusals
-from orderflow.kafka.client_properties import started
-from orderflow.kafka.controller import answer_of, is_answered, learn_controller_meanwhile
-from orderflow.kafka.refusals import plain_reason as plain_reason
-from orderflow.model.text import did_you_mean, plural
+from orderflow.kafka.controller import answer_of
+from orderflow.kafka.reachable import address_of, admin_client
+from orderflow.model.text import did_you_mean
 
-NEXT_STEP = "start one with `make kafka` or `docker compose up -d`, or set KAFKA_BOOTSTRAP_SERVERS"
-
-_FIRST_STEP_S, _LONGEST_STEP_S = 0.25, 2.0
 _BROKER_DEFAULT = -1
 _WHOLE = re.compile("-?[0-9]{1,19}")
 _LEADERLESS = (*leaders.LEADERLESS, *leaders.MOVED)
@@ -93,75 +86,6 @@ LEDGER_RECORD_BYTES = 4 * 1024 * 1024
 """Room for some 170,000 waiting orders of one partition."""
 
 
-def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
-    """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if refused.
-
-    The default leaves time to start and to print within the promised 10 s.
-    """
-    errors: List[KafkaError] = []
-    log = _Log()
-    admin = admin_client({**conf, **log.wanted(conf), "error_cb": errors.append})
-    deadline_s = time.monotonic() + timeout_s
-    step_s = _FIRST_STEP_S
-    while not answers(admin, step_s):
-        step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
-        refusal = refusals.refusal(conf, errors, log.lines)
-        if refusal is not None:
-            raise KafkaUnreachable(f"Kafka at {address_of(conf)} refuses us: {refusal}")
-        if step_s <= 0:
-            tried = f"tried for {timeout_s:g} s, {_reason(errors)}"
-            if refusals.answers(conf):
-                raise KafkaUnreachable(
-                    f"something answers at {address_of(conf)}, but not as a Kafka that we can use: {tried}; "
-                    "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
-                )
-            raise KafkaUnreachable(f"Kafka does not answer at {address_of(conf)}: {tried}; {NEXT_STEP}")
-
-
-def answering_broker(conf: Mapping[str, Any], timeout_s: float) -> str:
-    """The address of `bootstrap.servers` that answers first. Raises KafkaUnreachable as `require_kafka` does.
-
-    All are asked at the same time, each by a client of its own: a client that begins with a broker that is
-    frozen tries the next one only after a second. So may each further client, unless it is given this one.
-    """
-    addresses = [address.strip() for address in address_of(conf).split(",")]
-    answers: queue.Queue[Tuple[str, Optional[Exception]]] = queue.Queue()
-
-    def ask(address: str) -> None:
-        try:
-            require_kafka({**conf, "bootstrap.servers": address}, timeout_s)
-            answers.put((address, None))
-        except Exception as error:  # noqa: BLE001 - raised in the caller's thread, which waits for an answer
-            answers.put((address, error))
-
-    for address in addresses:
-        threading.Thread(target=ask, args=(address,), daemon=True).start()
-    errors = []
-    for _ in addresses:
-        address, error = answers.get()
-        if error is None:
-            return address
-        errors.append(error)
-    if len(errors) == 1 or not isinstance(errors[0], KafkaUnreachable):
-        raise errors[0]
-    raise KafkaUnreachable(f"none of {len(errors)} addresses answers: {errors[0]}")
-
-
-class _Log:
-    """What a client writes about its connections, kept instead: some of it is no error to the client."""
-
-    def __init__(self) -> None:
-        self.lines: List[str] = []
-
-    def wanted(self, conf: Mapping[str, Any]) -> Dict[str, Any]:
-        """The properties for it; none where somebody asked to see the client's own log."""
-        return {} if "debug" in conf else {"logger": self, "log_level": 6}
-
-    def log(self, level: int, form: str, *parts: object) -> None:
-        """What the client calls, as it would a logger of the standard library."""
-        self.lines.append(form % parts)
-
-
 def ensure_topics(conf: Mapping[str, Any], specs: Sequence[TopicSpec], timeout_s: float = 10.0) -> List[str]:
     """Create the missing topics, wait until they can be used, and return their names.
 
@@ -195,32 +119,6 @@ def require_topic(conf: Mapping[str, Any], name: str, hint: str, timeout_s: floa
     except KafkaException:
         known = []
     raise TopicMissing(f"topic {name} does not exist{did_you_mean(name, known) or f'; {hint}'}")
-
-
-def admin_client(conf: Mapping[str, Any]) -> AdminClient:
-    """A client of one's own for questions about the cluster."""
-    return started(AdminClient, conf)
-
-
-def answers(admin: AdminClient, step_s: float) -> bool:
-    """Whether a broker answers now. Short, so that Ctrl-C and the error callback get their turn."""
-    try:
-        admin.list_topics(timeout=step_s)
-        return True
-    except KafkaException:
-        admin.poll(0)
-        return False
-
-
-def address_of(conf: Mapping[str, Any]) -> str:
-    """The brokers that a client connects to first."""
-    return str(conf["bootstrap.servers"])
-
-
-def _reason(errors: Sequence[KafkaError]) -> str:
-    """The latest reported error, preferring a broker's own to "all brokers are down"."""
-    told = [error for error in errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
-    return plain_reason(told[-1]) if told else "no answer"
 
 
 def _exists(admin: AdminClient, name: str, timeout_s: float) -> bool:
@@ -294,126 +192,6 @@ def _is_led(admin: AdminClient, name: str, timeout_s: float) -> bool:
     return bool(partitions) and all(partition.leader is not None for partition in partitions)
 
 
-_ASK_TIMEOUT_S = 2.0
-"""A request that waits for a lost broker keeps a CPU busy meanwhile (measured with librdkafka 2.16)."""
-
-
-class Identity:
-    """Watches how many partitions a topic has, and whether it was recreated.
-
-    If a topic is deleted and recreated under a running consumer, the client goes on in the new one at the
-    old one's offset (measured), and skips what lies before. Brokers before 2.8 have no topic ids; there
-    this detects nothing.
-    """
-
-    def __init__(self, conf: Mapping[str, Any], name: str, every_s: float = 5.0) -> None:
-        self._admin = admin_client(conf)
-        self._name = name
-        self._every_s = every_s
-        self._due_s = time.monotonic()
-        self._answer: Any = None
-        self._id: Optional[str] = None
-        self._is_another = False
-        self.partitions = 1
-        """How many it had at the last answer."""
-
-    def learn(self, timeout_s: float = 10.0) -> Optional[str]:
-        """Ask now. Returns the topic's id, None if the broker has none. Raises CommandError."""
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            try:
-                found = describe(self._admin, self._name, timeout_s)
-                self.partitions = len(found.partitions)
-                self._id = id_of(found)
-                return self._id
-            except KafkaException as error:
-                # A broker may hear of a new topic a little later than the one that created it.
-                is_new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-                if not is_new or time.monotonic() >= deadline_s:
-                    raise unseen(self._name, error.args[0]) from error
-            time.sleep(0.02)
-
-    def look(self) -> None:
-        """Refresh now and then. Never waits for an answer."""
-        if self._answer is not None:
-            if self._answer.done():
-                self._take()
-        elif time.monotonic() >= self._due_s:
-            self._answer = self._ask()
-
-    def has_changed(self) -> bool:
-        """True once the topic's id differs from the first one seen. Never waits for an answer."""
-        self.look()
-        return self._is_another
-
-    def answers(self, timeout_s: float) -> bool:
-        """Whether a broker answers within this time."""
-        return answers(self._admin, timeout_s)
-
-    def has_changed_by_now(self, timeout_s: float = 2.0) -> bool:
-        """The same, by a request of its own whose answer is awaited."""
-        self._answer = self._ask()
-        is_answered(self._admin, self._answer, timeout_s)
-        return self.has_changed()
-
-    def _ask(self) -> Any:
-        self._due_s = time.monotonic() + self._every_s
-        asked = TopicCollection([self._name])
-        return self._admin.describe_topics(asked, request_timeout=_ASK_TIMEOUT_S)[self._name]
-
-    def _take(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer.exception() is not None:
-            learn_controller_meanwhile(self._admin)
-            return
-        found = answer.result()
-        self.partitions = len(found.partitions)
-        self._id = self._id or id_of(found)
-        self._is_another = self._is_another or id_of(found) not in (None, self._id)
-
-
-NO_ID = "A" * 22
-"""How the client spells the id that is all zeros."""
-
-
-def id_of(described: Any) -> Optional[str]:
-    """The id of a topic that was described; None where brokers give no ids."""
-    found = described.topic_id
-    return None if found is None or str(found) == NO_ID else str(found)
-
-
-class Standing(NamedTuple):
-    """How a group sees one of its members, or a consumer that wants to join."""
-
-    is_idle: bool
-    """It is a member without partitions."""
-    is_settled: bool
-    """The group is not rebalancing."""
-    detail: str
-
-
-def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
-    """Ask the group's coordinator, by a client of its own."""
-    admin = admin_client(conf)
-    try:
-        found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
-    except KafkaException as error:
-        return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
-    state = found.state.name.lower().replace("_", " ")
-    ours = [each for each in found.members if each.member_id == member]
-    if not ours:
-        members = plural(len(found.members), "member")
-        detail = f"the group is {state}, with {members}, and this consumer is none of them"
-    else:
-        detail = f"the group is {state}, and this consumer a member of it"
-    is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
-    is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
-    if is_idle:
-        partitions = sum(len(each.assignment.topic_partitions) for each in found.members)
-        detail = f"{plural(len(found.members), 'consumer')}, {plural(partitions, 'partition')}"
-    return Standing(is_idle, is_settled, detail)
-
-
 def ends_of_log(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[int, int]:
     """The end of each partition, open transactions included. Raises KafkaException.
 
@@ -450,20 +228,6 @@ def offset_of(answer: Any) -> int:
     if offset < 0:
         raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
     return offset
-
-
-def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Optional[str]:
-    """The id that the topic got when it was created; None where there is no topic, or brokers give no ids.
-
-    A topic that is deleted and created again has another one. Raises CommandError where it cannot be asked.
-    """
-    admin = admin_client(conf)
-    try:
-        return id_of(describe(admin, name, timeout_s))
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise unseen(name, error.args[0]) from error
 
 
 def exists(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> bool:

@@ -9,7 +9,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from orderflow.kafka.controller import answer_of
 from orderflow.kafka.questions import Questions, told
 from orderflow.kafka.refusals import NO_SUCH_TOPIC
-from orderflow.kafka.topics import id_of, offset_of
+from orderflow.kafka.topic_identity import id_of
+from orderflow.kafka.topics import offset_of
 
 
 class Ends(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.exits import KafkaUnreachable, UsageError
-from orderflow.kafka.topics import require_kafka
+from orderflow.kafka.reachable import require_kafka
 from tests.conftest import start_kafka
 from tests.support.engine_tools import Shop, path_of, rows
 from tests.support.granted import give, rights

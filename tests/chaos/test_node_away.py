@@ -9,7 +9,8 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import GroupView
-from orderflow.kafka.topics import Identity, TopicSpec
+from orderflow.kafka.topic_identity import Identity
+from orderflow.kafka.topics import TopicSpec
 from tests.broker.test_pages import PATIENT, ledger_topic
 from tests.chaos.test_pages import LITTLE
 from tests.support.engine_tools import Shop, rows

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.consume.membership import Membership
 from orderflow.consume.settlement import SessionLost
-from orderflow.kafka.topics import Standing, standing
+from orderflow.kafka.standing import Standing, standing
 from tests.conftest import Kafka
 from tests.support.pipeline import eventually
 

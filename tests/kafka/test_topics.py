@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from orderflow.dlq.replay.source_topics import SourceTopics
 from orderflow.exits import KafkaUnreachable, TopicMissing, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 from orderflow.kafka.topics import TopicSpec
 
 Topic = Callable[..., str]
@@ -44,7 +45,7 @@ def conf_of(address: str) -> Dict[str, Any]:
 
 def test_a_refused_connection_names_address_reason_and_next_step(closed_port: int) -> None:
     with pytest.raises(KafkaUnreachable) as failure:
-        topics.require_kafka(conf_of(f"127.0.0.1:{closed_port}"), timeout_s=0.6)
+        require_kafka(conf_of(f"127.0.0.1:{closed_port}"), timeout_s=0.6)
 
     address = f"127.0.0.1:{closed_port}"
     assert str(failure.value) == (
@@ -55,13 +56,13 @@ def test_a_refused_connection_names_address_reason_and_next_step(closed_port: in
 
 def test_a_host_that_does_not_exist_is_told_as_such() -> None:
     with pytest.raises(KafkaUnreachable, match=r"Failed to resolve 'kafka\.invalid:9092'"):
-        topics.require_kafka(conf_of("kafka.invalid:9092"), timeout_s=0.6)
+        require_kafka(conf_of("kafka.invalid:9092"), timeout_s=0.6)
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time(deaf_port: int) -> None:
     started_s = time.monotonic()
     with pytest.raises(KafkaUnreachable, match="no answer"):
-        topics.require_kafka(conf_of(f"127.0.0.1:{deaf_port}"), timeout_s=1)
+        require_kafka(conf_of(f"127.0.0.1:{deaf_port}"), timeout_s=1)
 
     assert time.monotonic() - started_s < 30, "the client's own time-out is 60 s"
 
@@ -69,7 +70,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time(deaf_port: int) -> None:
 def test_a_setting_that_the_client_cannot_start_with_is_a_usage_error() -> None:
     secure = {**conf_of("127.0.0.1:1"), "security.protocol": "SSL"}
     with pytest.raises(UsageError, match="the Kafka client cannot work with its settings"):
-        topics.require_kafka({**secure, "ssl.ca.location": "/nowhere"})
+        require_kafka({**secure, "ssl.ca.location": "/nowhere"})
 
 
 # --- with Kafka
@@ -82,7 +83,7 @@ def conf(kafka: Any) -> Dict[str, Any]:
 
 @pytest.mark.broker
 def test_a_kafka_that_is_there_is_found(conf: Dict[str, Any]) -> None:
-    topics.require_kafka(conf)
+    require_kafka(conf)
 
 
 @pytest.mark.broker
@@ -163,7 +164,7 @@ def test_a_port_that_answers_but_is_no_kafka_is_not_told_to_start_one() -> None:
         listener.listen()
         place = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(KafkaUnreachable) as refusal:
-            topics.require_kafka(conf_of(place), timeout_s=0.6)
+            require_kafka(conf_of(place), timeout_s=0.6)
 
     assert f"something answers at {place}, but not as a Kafka that we can use" in str(refusal.value)
     assert "make kafka" not in str(refusal.value)

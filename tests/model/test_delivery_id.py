@@ -13,7 +13,7 @@ from orderflow.consume.handler import Delivery, delivery_of
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import files
 from orderflow.errors import Failure, Undecodable
-from orderflow.kafka.topics import Identity
+from orderflow.kafka.topic_identity import Identity
 from orderflow.model.dead_letter import ID, Circumstances, Shrink, dead_letter
 from orderflow.model.delivery_id import FORM, MAX_BYTES, REPLAY_ID, delivery_id
 from orderflow.model.records import Headers, Outgoing, Record

@@ -13,7 +13,7 @@ from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.kafka.topics import topic_id
+from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
 from orderflow.model.records import Record

@@ -20,6 +20,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import INCOMPLETE, OK, CommandError, KafkaUnreachable, TopicMissing
 from orderflow.kafka import topics
+from orderflow.kafka.reachable import require_kafka
 from orderflow.kafka.reader import Unreadable
 from orderflow.kafka.transactions import Fenced, Interrupted, Transactions, transactional_id
 from orderflow.model.text import escape
@@ -96,7 +97,7 @@ def _open_again(bench: Bench, sending: Sending) -> Sending:
     desk = bench.desk
     while True:
         try:
-            topics.require_kafka(desk.client)
+            require_kafka(desk.client)
             _refuse_if_taken_over(desk, sending)
             return _open(bench, sending.job)
         except (KafkaUnreachable, Unreadable, TopicMissing) as error:

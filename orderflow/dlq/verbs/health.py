@@ -15,6 +15,7 @@ from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import GroupView, View
+from orderflow.kafka.reachable import answering_broker
 from orderflow.kafka.reader import Reader, Span, consumer_config
 from orderflow.kafka.topics_view import Ends
 from orderflow.model.time_spans import FORMS, read_span, write_span
@@ -60,7 +61,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         raise UsageError(f"--max-age {args.max_age}: give a span as {FORMS}")
     until_s = time.monotonic() + LOOK_S
     try:
-        address = topics.answering_broker(desk.client, CONNECT_S)
+        address = answering_broker(desk.client, CONNECT_S)
     except KafkaUnreachable as error:
         raise CommandError(f"cannot tell: {error}") from error
     desk = desk._replace(client={**desk.client, "bootstrap.servers": address})
