@@ -8,12 +8,12 @@ import json
 import math
 import re
 import struct
-from decimal import Decimal, InvalidOperation
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from decimal import Decimal
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 
+from orderflow.avro.json_value import LongNumber, as_decimal, json_value, reads_back
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
-from orderflow.model.json_text import fault_of, require_shallow, whole_number
 from orderflow.model.text import escape, plural
 
 Read = Callable[[Any], Any]
@@ -212,65 +212,6 @@ def shown(value: Any) -> str:
     return f"{text[:40]}…" if len(text) > 40 else text
 
 
-# --- JSON, with numbers that a double would change ---
-
-
-class LongNumber:
-    """A number in a JSON text that a double cannot hold as written."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-
-def json_value(text: str) -> Any:
-    """The value of a JSON text, with no duplicate name and no rounded number. Raises ValueError."""
-    require_shallow(text)
-    try:
-        return _decode(text) if len(text) < _LONG_TEXT else _decode_long(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {fault_of(error)}") from None
-
-
-def _object(pairs: Any) -> Dict[str, Any]:
-    """Refuse duplicate names: JSON's last-one-wins would silently change an order."""
-    order = dict(pairs)
-    if len(order) != len(pairs):
-        raise ValueError("has a name twice")
-    return order
-
-
-def _float(text: str) -> Any:
-    number = float(text)
-    return number if _reads_back(text, number) else LongNumber(text)
-
-
-_decode = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
-"""Created once: json.loads would create one for each line."""
-_decode_long = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=whole_number).decode
-_LONG_TEXT = 4_000
-"""Only a text of this size can hold a number that takes long to read."""
-
-_SAFE_DIGITS = 15
-"""A decimal of at most this many digits survives a round trip through a double."""
-
-
-def _reads_back(text: str, number: float) -> bool:
-    """Whether the double read from a text prints as the same number."""
-    if len(text) <= _SAFE_DIGITS and number and number - number == 0:
-        return True
-    return number - number == 0 and _written(text) == Decimal(repr(number))
-
-
-def _written(text: str) -> Optional[Decimal]:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits
-        return None
-
-
 # --- Plain types ---
 
 
@@ -361,7 +302,7 @@ def _number_text(text: str) -> float:
     if "_" in text or not text.isascii():
         raise ValueError(f"{shown(text)} is not a number")
     in_words = number - number != 0 and not re.search("[0-9]", text)  # nan, inf and their like
-    if not (_reads_back(text, number) or in_words or _written(text) == Decimal(number)):
+    if not (reads_back(text, number) or in_words or as_decimal(text) == Decimal(number)):
         raise ValueError(f"{shown(text)} cannot be held exactly")
     return number
 

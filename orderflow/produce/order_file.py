@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
+from orderflow.avro.json_value import json_value
 from orderflow.avro.logical_fields import base64_bytes
-from orderflow.avro.order_fields import Field, faults, json_value, record_reader
+from orderflow.avro.order_fields import Field, faults, record_reader
 from orderflow.exits import CommandError, UsageError
 from orderflow.model.cells import fit
 from orderflow.model.text import escape, listed, plural
