@@ -58,9 +58,9 @@ CLEAN_UP_S, LONGEST_DIRTY_S = 1.0, 2.0
 one: 20 ms, and 100 after ten seconds."""
 LOOK_AGAIN_S = 5.0
 MOST_ROWS = 100
+"""Of a table; a filter finds the others. More would take longer to draw than a key may take."""
 AT_ONCE, SOON_S = 40, 0.01
 """Cells that are changed at once, and how long keys have their turn before the next."""
-"""Of a table; a filter finds the others. More would take longer to draw than a key may take."""
 Lines = Callable[[int], List[str]]
 """Text for a width in columns; may take a moment, and raise CommandError."""
 
@@ -118,6 +118,30 @@ class Command(NamedTuple):
     def shown(self, *verb: str) -> str:
         """To be read and typed."""
         return shlex.join(["python", "dlq_handler.py", *verb, *self.told])
+
+
+class Host(Protocol):
+    """What the screens know of the app that shows them."""
+
+    topic: str
+    known: Model
+    reading: Feed
+    looks: Looks
+    command: Command
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a key was pressed just now."""
+
+    @property
+    def trouble(self) -> List[str]:
+        """Why nothing is read at the moment; empty if it is."""
+
+    def act(self, *verb: str) -> None:
+        """Step aside for a verb, with its own dry run and question, and read again what it did."""
+
+    def act_on_waiting(self, *verb: str) -> None:
+        """The same for a verb that is not about the dead letters that are shown."""
 
 
 class Watch(App[int]):
@@ -264,9 +288,9 @@ class Listing(Screen[None]):
         """By row and column: what the table does not show yet."""
 
     @property
-    def watch_app(self) -> Watch:
+    def watch_app(self) -> Host:
         """The app that this is a screen of."""
-        return cast(Watch, self.app)
+        return cast(Host, self.app)
 
     def compose(self) -> ComposeResult:
         """Head, table, filter, foot."""
@@ -577,7 +601,7 @@ class TextScreen(Screen[None]):
         """The text, and the command that prints the same."""
         with VerticalScroll():
             yield Static("one moment …", id="text", markup=False)
-        yield Static(cast(Watch, self.app).command.shown(*self._words), id="foot", markup=False)
+        yield Static(cast(Host, self.app).command.shown(*self._words), id="foot", markup=False)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -620,8 +644,7 @@ class WaitingScreen(TextScreen):
         self._act("--give-up")
 
     def _act(self, what: str) -> None:
-        app: Any = self.app
-        app.act_on_waiting("waiting", what, "--all")
+        cast(Host, self.app).act_on_waiting("waiting", what, "--all")
         self.look()
 
 
@@ -645,5 +668,4 @@ class ReasonScreen(Screen[None]):
         reason = event.value.strip()
         if reason:
             self.app.pop_screen()
-            app: Any = self.app
-            app.act("discard", "-g", self._digits, "--reason", reason)
+            cast(Host, self.app).act("discard", "-g", self._digits, "--reason", reason)
