@@ -18,15 +18,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from orderflow.consume.client_config import Clients
 from orderflow.consume.client_errors import RAISED, error_of
 from orderflow.consume.producers import TIMEOUT_S, Deliveries, OnError, Producers
-from orderflow.consume.settlement import (
-    DROPPED,
-    SETTLED,
-    TOO_LARGE,
-    Offsets,
-    Outcome,
-    Settlement,
-    outcome_of,
-)
+from orderflow.consume.settlement import DROPPED, SETTLED, TOO_LARGE, Offsets, Outcome, Settlement, outcome_of
 from orderflow.kafka.delivery import deliver
 from orderflow.kafka.transactions import produce
 from orderflow.model.records import Outgoing

@@ -2,10 +2,7 @@
 
 from typing import Any, Mapping, NamedTuple, Optional
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    KafkaException,
-)
+from confluent_kafka import ConsumerGroupState, KafkaException
 
 from orderflow.kafka.reachable import admin_client
 from orderflow.model.text import plural

@@ -3,11 +3,7 @@
 import time
 from typing import Any, Mapping, Optional
 
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-)
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from orderflow.kafka.controller import is_answered, learn_controller_meanwhile
 from orderflow.kafka.reachable import admin_client, answers

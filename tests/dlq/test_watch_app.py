@@ -18,10 +18,12 @@ from textual.widgets import DataTable, Static
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.dlq.verbs.watch import without_secrets
-from orderflow.dlq.watch import app as watch_app
-from orderflow.dlq.watch.app import LONGEST_DIRTY_S, MOST_ROWS, Command, Looks, Watch
+from orderflow.dlq.watch import table_screen
+from orderflow.dlq.watch.app import LONGEST_DIRTY_S, Watch
+from orderflow.dlq.watch.host import Command, Looks
 from orderflow.dlq.watch.key_line import KeyLine
 from orderflow.dlq.watch.keyboard import Browser, Terminal
+from orderflow.dlq.watch.screens import MOST_ROWS
 from orderflow.exits import CommandError
 from tests.dlq.test_watch_model import filled, letters
 
@@ -352,7 +354,7 @@ def test_garbage_is_collected_soon_while_somebody_types_all_the_time() -> None:
 
 def test_cells_that_change_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """All come in the end, and a table that is made anew meanwhile has the newest."""
-    monkeypatch.setattr(watch_app, "AT_ONCE", 1)
+    monkeypatch.setattr(table_screen, "AT_ONCE", 1)
 
     async def steps(made: Acting, pilot: Any) -> None:
         made.known.add(

@@ -66,7 +66,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 def build(desk: Desk, selection: Any) -> Any:
     """The app, with everything that it asks."""
     answer_escape_soon()  # before Textual is imported
-    from orderflow.dlq.watch.app import Command, Looks, Watch
+    from orderflow.dlq.watch.app import Watch
+    from orderflow.dlq.watch.host import Command, Looks
     from orderflow.dlq.watch.model import Model
     from orderflow.dlq.watch.reading import Reading
 
