@@ -71,8 +71,8 @@ def condition(text: str, names: Collection[str]) -> Condition:
 
     `names` are those that may be asked for; one that ends in `.` allows every name that begins with it.
     """
-    translation = _Translator(text, names).translate()
-    return _Builder(translation).condition(_parsed(translation))
+    translation = Translator(text, names).translate()
+    return Builder(translation).condition(tree_of(translation))
 
 
 def expression(text: str, names: Collection[str]) -> Expression:
@@ -81,24 +81,24 @@ def expression(text: str, names: Collection[str]) -> Expression:
     It is calculated in decimal: a float counts as the shortest decimal number that it prints as, so that
     19.99 is 19.99, and sums of money come out as they would on paper.
     """
-    translation = _Translator(text, names).translate()
-    value: Expression = _DecimalBuilder(translation).value(_parsed(translation))
+    translation = Translator(text, names).translate()
+    value: Expression = DecimalBuilder(translation).value(tree_of(translation))
     return value
 
 
 def names_used(text: str, names: Collection[str]) -> FrozenSet[str]:
     """The names in a condition or a calculation. Raises `WhereError`."""
-    operands = _Translator(text, names).translate().operands
-    return frozenset(operand.name for operand in operands if isinstance(operand, _Name))
+    operands = Translator(text, names).translate().operands
+    return frozenset(operand.name for operand in operands if isinstance(operand, Name))
 
 
 def name(text: str, names: Collection[str]) -> Value:
     """The value of one name, as `customer_id`. Raises `WhereError`."""
-    translation = _Translator(text, names).translate()
+    translation = Translator(text, names).translate()
     operand = translation.operands[0]
-    if translation.python != "v0" or not isinstance(operand, _Name):
+    if translation.python != "v0" or not isinstance(operand, Name):
         raise WhereError("expected one name and nothing else")
-    return _read(operand)
+    return value_of(operand)
 
 
 # --- Words ---
@@ -125,7 +125,8 @@ KEYWORDS = frozenset(("and", "or", "not", "in", "is", "null", "true", "false"))
 CONSTANTS: Dict[str, Any] = {"null": None, "true": True, "false": False}
 
 
-def _tokens(text: str, is_known: Callable[[str], bool]) -> List[Token]:
+def tokens_of(text: str, is_known: Callable[[str], bool]) -> List[Token]:
+    """The words of a condition. Raises `WhereError`."""
     if len(text) > MOST_CHARACTERS:
         raise WhereError(f"{len(text):,} characters are too many; the most are {MOST_CHARACTERS:,}")
     tokens, at, end = [], 0, len(text.rstrip())
@@ -143,7 +144,8 @@ def _tokens(text: str, is_known: Callable[[str], bool]) -> List[Token]:
     return tokens
 
 
-def _constant(token: Token) -> Any:
+def constant_of(token: Token) -> Any:
+    """The value of a literal. Raises `WhereError`."""
     if token.kind == "text":
         return re.sub(r"\\(.)", r"\1", token.text[1:-1])
     if token.kind == "keyword":
@@ -156,26 +158,32 @@ def _constant(token: Token) -> Any:
 # --- Into Python's grammar ---
 
 
-class _Name(NamedTuple):
+class Name(NamedTuple):
+    """A name that a value is looked up by."""
+
     name: str
 
 
-class _Constant(NamedTuple):
+class Constant(NamedTuple):
+    """A literal."""
+
     value: Any
 
 
-class _Choices(NamedTuple):
+class Choices(NamedTuple):
     """The literals of `in (…)` with their kinds."""
 
     values: FrozenSet[Tuple[str, Any]]
 
 
-_Operand = Union[_Name, _Constant, _Choices]
+Operand = Union[Name, Constant, Choices]
 
 
-class _Translation(NamedTuple):
+class Translation(NamedTuple):
+    """The condition in Python's grammar."""
+
     python: str
-    operands: List[_Operand]
+    operands: List[Operand]
     """What `v0`, `v1` … stand for."""
     places: Dict[int, int]
     """From the column of a word in `python` to its index in the text."""
@@ -205,29 +213,29 @@ class _Level(NamedTuple):
     """Whether a comparison stands before here that no `and` or `or` has ended."""
 
 
-class _Translator:
+class Translator:
     """Goes from word to word and knows at each what may follow, so that errors are told in our words."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._names = names
-        self._tokens = _tokens(text, self._is_known)
+        self._tokens = tokens_of(text, self._is_known)
         self._at = 0
         self._words: List[str] = []
         self._column = 0
-        self._operands: List[_Operand] = []
+        self._operands: List[Operand] = []
         self._places: Dict[int, int] = {}
         self._outer: List[_Level] = []
         """A level for each open parenthesis, as it was before it."""
         self._level = _Level(0)
 
-    def translate(self) -> _Translation:
+    def translate(self) -> Translation:
         """All of it."""
         self._operand(may_negate=True)
         while self._next.kind != "end":
             self._after_operand()
         if self._outer:
             raise self._unexpected("')'")
-        return _Translation(" ".join(self._words), self._operands, self._places)
+        return Translation(" ".join(self._words), self._operands, self._places)
 
     def _operand(self, may_negate: bool) -> None:
         """A name or a literal with all that stands before it: parentheses, signs, `not`."""
@@ -241,10 +249,10 @@ class _Translator:
             self._at += 1
         at = self._next.at
         if self._next.kind == "name":
-            self._stand_for(_Name(self._known(self._next)), at)
+            self._stand_for(Name(self._known(self._next)), at)
             self._at += 1
         else:
-            self._stand_for(_Constant(self._literal("a name, a number or a quoted text")), at)
+            self._stand_for(Constant(self._literal("a name, a number or a quoted text")), at)
 
     def _after_operand(self) -> None:
         if self._is_next(*SIGNS):
@@ -281,7 +289,7 @@ class _Translator:
             self._at += 1
         at = self._next.at
         self._expect("null")
-        self._stand_for(_Constant(None), at)
+        self._stand_for(Constant(None), at)
         self._level = self._inside(has_compared=True)
 
     def _membership(self) -> None:
@@ -294,14 +302,14 @@ class _Translator:
         self._stand_for(self._choices(), at)
         self._level = self._inside(has_compared=True)
 
-    def _choices(self) -> _Choices:
+    def _choices(self) -> Choices:
         self._expect("(")
         choices = [self._choice()]
         while self._is_next(","):
             self._at += 1
             choices.append(self._choice())
         self._expect(")")
-        return _Choices(frozenset((_kind(choice), choice) for choice in choices if choice is not None))
+        return Choices(frozenset((kind_of(choice), choice) for choice in choices if choice is not None))
 
     def _choice(self) -> Any:
         if not self._is_next("-"):
@@ -316,7 +324,7 @@ class _Translator:
         if token.kind not in ("number", "text") and not self._is_next(*CONSTANTS):
             raise self._unexpected(wanted)
         self._at += 1
-        return _constant(token)
+        return constant_of(token)
 
     def _join(self, word: str, may_negate: bool) -> None:
         self._emit(word)
@@ -332,7 +340,7 @@ class _Translator:
         if self._level.depth > DEEPEST:
             raise WhereError(f"nested too deeply at character {self._next.at + 1}")
 
-    def _stand_for(self, operand: _Operand, at: int) -> None:
+    def _stand_for(self, operand: Operand, at: int) -> None:
         self._emit(f"v{len(self._operands)}", at)
         self._operands.append(operand)
 
@@ -377,23 +385,24 @@ class _Translator:
 # --- What is tested ---
 
 
-def _equal(one: Any, other: Any) -> bool:
+def are_equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same; false where one is null."""
     if one is None or other is None:
         return False
-    if _kind(one) == _kind(other):
+    if kind_of(one) == kind_of(other):
         return bool(one == other)
     pair = _alike(one, other)
     return pair is not None and bool(pair[0] == pair[1])
 
 
 def _unequal(one: Any, other: Any) -> bool:
-    return one is not None and other is not None and not _equal(one, other)
+    return one is not None and other is not None and not are_equal(one, other)
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def test(one: Any, other: Any) -> bool:
-        kind = _kind(one)
-        if kind in ("number", "text") and kind == _kind(other):
+        kind = kind_of(one)
+        if kind in ("number", "text") and kind == kind_of(other):
             return compare(one, other)
         pair = _alike(one, other)
         return pair is not None and compare(*pair)
@@ -421,7 +430,7 @@ def _as_decimal(value: Any) -> Optional[Decimal]:
     """A float counts as the shortest number that it prints as: 19.99 is 19.99. NaN cannot be compared."""
     if isinstance(value, Decimal):
         return value
-    return Decimal(repr(value)) if _kind(value) == "number" and value == value else None
+    return Decimal(repr(value)) if kind_of(value) == "number" and value == value else None
 
 
 def _text(value: Any) -> Optional[str]:
@@ -444,7 +453,8 @@ def _differs(one: Any, other: Any) -> bool:
     return text is not None and isinstance(other, str) and not fnmatchcase(text, other)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """The kind of a value: those of one kind can be compared."""
     if isinstance(value, bool):
         return "truth"
     if isinstance(value, (int, float)):
@@ -453,7 +463,7 @@ def _kind(value: Any) -> str:
 
 
 TESTS: Dict[Type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: _equal,
+    ast.Eq: are_equal,
     ast.NotEq: _unequal,
     ast.Lt: _ordered(operator.lt),
     ast.LtE: _ordered(operator.le),
@@ -483,10 +493,12 @@ CALCULATIONS: Dict[Type[ast.operator], Callable[[Any, Any], Number]] = {
 }
 
 
-def _calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Value) -> Value:
+def calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Value) -> Value:
+    """What is calculated of two values; null where that is no finite number."""
+
     def value(lookup: Lookup) -> Optional[Number]:
         left, right = one(lookup), other(lookup)
-        if _kind(left) != "number" or _kind(right) != "number":
+        if kind_of(left) != "number" or kind_of(right) != "number":
             left, right = _float(left), _float(right)
             if left is None or right is None:
                 return None
@@ -501,7 +513,7 @@ def _calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Valu
 
 def _float(value: Any) -> Optional[Number]:
     """A number to calculate with."""
-    return float(value) if type(value) is Decimal else value if _kind(value) == "number" else None
+    return float(value) if type(value) is Decimal else value if kind_of(value) == "number" else None
 
 
 # --- What is calculated in decimal: None is the one value there that is no finite number ---
@@ -513,7 +525,9 @@ def _decimal(number: Union[int, float]) -> Optional[Decimal]:
     return Decimal(repr(number)) if math.isfinite(number) else None
 
 
-def _in_decimal(value: Value) -> Value:
+def in_decimal(value: Value) -> Value:
+    """The value as a decimal number; None where it is no finite number."""
+
     def read(lookup: Lookup) -> Optional[Decimal]:
         found = value(lookup)
         kind = type(found)
@@ -524,7 +538,9 @@ def _in_decimal(value: Value) -> Value:
     return read
 
 
-def _calculated_in_decimal(calculate: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
+def calculated_in_decimal(calculate: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
+    """The same of two decimal numbers."""
+
     def value(lookup: Lookup) -> Optional[Decimal]:
         left, right = one(lookup), other(lookup)
         if left is None or right is None:
@@ -547,14 +563,15 @@ DECIMAL_CALCULATIONS: Dict[Type[ast.operator], Callable[[Any, Any], Any]] = {
 # --- From Python's tree ---
 
 
-def _parsed(translation: _Translation) -> ast.expr:
+def tree_of(translation: Translation) -> ast.expr:
+    """How Python's parser groups it."""
     return ast.parse(translation.python, mode="eval").body
 
 
-class _Builder:
+class Builder:
     """Makes functions of the tree. What is not named here is refused."""
 
-    def __init__(self, translation: _Translation) -> None:
+    def __init__(self, translation: Translation) -> None:
         self._operands = translation.operands
         self._places = translation.places
 
@@ -583,15 +600,15 @@ class _Builder:
             return self._calculation(node)
         raise WhereError(f"expected a value, found a condition at character {self._place(node)}")
 
-    def _leaf(self, operand: _Operand) -> Value:
-        return _read(operand)
+    def _leaf(self, operand: Operand) -> Value:
+        return value_of(operand)
 
     def _calculation(self, node: ast.BinOp) -> Value:
-        return _calculated(CALCULATIONS[type(node.op)], self.value(node.left), self.value(node.right))
+        return calculated(CALCULATIONS[type(node.op)], self.value(node.left), self.value(node.right))
 
     def _signed(self, node: ast.expr, sign: int) -> Value:
         value = self.value(node)
-        return _calculated(operator.mul, lambda lookup: sign, value)
+        return calculated(operator.mul, lambda lookup: sign, value)
 
     def _comparison(self, node: ast.Compare) -> Condition:
         (operation,), (right,) = node.ops, node.comparators
@@ -601,10 +618,10 @@ class _Builder:
         if isinstance(operation, ast.IsNot):
             return lambda lookup: value(lookup) is not None
         operand = self._operands[int(right.id[1:])] if isinstance(right, ast.Name) else None
-        if isinstance(operand, _Choices):
+        if isinstance(operand, Choices):
             return _membership(value, operand, isinstance(operation, ast.NotIn))
         compare = TESTS[type(operation)]
-        if isinstance(operand, _Constant):
+        if isinstance(operand, Constant):
             constant = operand.value
             return lambda lookup: compare(value(lookup), constant)
         other = self.value(right)
@@ -614,19 +631,19 @@ class _Builder:
         return self._places[node.col_offset] + 1
 
 
-class _DecimalBuilder(_Builder):
+class DecimalBuilder(Builder):
     """The same for calculations in decimal."""
 
-    def _leaf(self, operand: _Operand) -> Value:
-        return _in_decimal(_read(operand))
+    def _leaf(self, operand: Operand) -> Value:
+        return in_decimal(value_of(operand))
 
     def _calculation(self, node: ast.BinOp) -> Value:
         calculate = DECIMAL_CALCULATIONS[type(node.op)]
-        return _calculated_in_decimal(calculate, self.value(node.left), self.value(node.right))
+        return calculated_in_decimal(calculate, self.value(node.left), self.value(node.right))
 
     def _signed(self, node: ast.expr, sign: int) -> Value:
         value, factor = self.value(node), Decimal(sign)
-        return _calculated_in_decimal(operator.mul, lambda lookup: factor, value)
+        return calculated_in_decimal(operator.mul, lambda lookup: factor, value)
 
 
 def _all_of(parts: Sequence[Condition]) -> Condition:
@@ -643,15 +660,16 @@ def _any_of(parts: Sequence[Condition]) -> Condition:
     return lambda lookup: one(lookup) or other(lookup)
 
 
-def _read(operand: _Operand) -> Value:
-    if isinstance(operand, _Name):
+def value_of(operand: Operand) -> Value:
+    """The value of a name or a literal."""
+    if isinstance(operand, Name):
         name = operand.name
         return lambda lookup: lookup(name)
     constant = operand[0]
     return lambda lookup: constant
 
 
-def _membership(value: Value, choices: _Choices, negated: bool) -> Condition:
+def _membership(value: Value, choices: Choices, negated: bool) -> Condition:
     """Whether a value is one of the literals. Null is neither in them nor not in them."""
     values = choices.values
 
@@ -659,9 +677,9 @@ def _membership(value: Value, choices: _Choices, negated: bool) -> Condition:
         found = value(lookup)
         if found is None:
             return False
-        kind = _kind(found)
+        kind = kind_of(found)
         if kind == "other" or isinstance(found, Nanoseconds):
-            return any(_equal(found, value) for _, value in values) != negated
+            return any(are_equal(found, value) for _, value in values) != negated
         return ((kind, found) in values) != negated
 
     return test
