@@ -7,8 +7,9 @@ from functools import partial
 from math import inf
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from orderflow.dlq import where
 from orderflow.dlq.letter import STATES, Letter
+from orderflow.dlq.where import conditions
+from orderflow.dlq.where.terms import Lookup, WhereError
 from orderflow.kafka.positions import BEGINNING, Position, Range
 from orderflow.model import time_spans
 from orderflow.model.records import Place
@@ -283,13 +284,13 @@ META: Dict[str, Callable[[Letter], Any]] = {
 def _by_condition(text: str, order_fields: Sequence[str]) -> Filter:
     names, lookup_in = names_in(order_fields)
     try:
-        test = where.condition(text, names)
-    except where.WhereError as error:
+        test = conditions.condition(text, names)
+    except WhereError as error:
         raise SelectionError(f"--where {quoted(text)}: {error}") from None
     return lambda letter: test(lookup_in(letter))
 
 
-LookupIn = Callable[[Letter], where.Lookup]
+LookupIn = Callable[[Letter], Lookup]
 
 
 def names_in(order_fields: Sequence[str]) -> Tuple[List[str], LookupIn]:
@@ -301,7 +302,7 @@ def names_in(order_fields: Sequence[str]) -> Tuple[List[str], LookupIn]:
         if name in fields:
             return None if letter.order is None else letter.order.get(name)
         if name.split(".")[0] in fields:
-            return where.field(letter.order, name)
+            return conditions.field(letter.order, name)
         return META[name](letter)
 
     return names, lambda letter: partial(value_of, letter)

@@ -4,10 +4,10 @@ import argparse
 from typing import List, Sequence, Tuple
 
 from orderflow.cli.values import argument, whole
-from orderflow.dlq import where
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import STATES
 from orderflow.dlq.selection import Selection, SelectionError, Wanted, at_places, selection
+from orderflow.dlq.where import conditions
 from orderflow.exits import UsageError
 from orderflow.model.records import Place, read_position
 
@@ -60,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="COND",
         text="on the order, as 'price * quantity > 400 and not customer_id ~ \"TEST-*\"'; see below",
     )
-    parser.add_argument_group("conditions and sums", where.GRAMMAR)
+    parser.add_argument_group("conditions and sums", conditions.GRAMMAR)
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:

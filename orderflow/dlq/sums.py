@@ -3,10 +3,11 @@
 from decimal import Decimal
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
-from orderflow.dlq import where
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import NOTHING_HIDDEN, Mask
 from orderflow.dlq.selection import SelectionError, names_in
+from orderflow.dlq.where import conditions
+from orderflow.dlq.where.terms import Lookup, WhereError
 
 MOST_OWNERS = 50_000
 """Customers, or whatever is asked for, that are told apart; the smaller half is then counted together."""
@@ -86,8 +87,8 @@ class Sums:
         self._owners: Dict[Any, Sum] = {}
         self._folded: Optional[Sum] = None
         self._folded_number = 0
-        self._amount = _read("--sum", wanted.sum, names, where.expression)
-        self._by = _read("--by", wanted.by, names, where.name)
+        self._amount = _read("--sum", wanted.sum, names, conditions.expression)
+        self._by = _read("--by", wanted.by, names, conditions.name)
         used = frozenset().union(*(self.names_in(text) for text in wanted))
         self._lookup_in = _in_the_order if used <= frozenset(order_fields) else lookup_in
 
@@ -98,7 +99,7 @@ class Sums:
 
     def names_in(self, text: Optional[str]) -> FrozenSet[str]:
         """The names that are used in one of the expressions."""
-        return frozenset() if text is None else where.names_used(text, self._names)
+        return frozenset() if text is None else conditions.names_used(text, self._names)
 
     def add(self, letter: Letter) -> Amount:
         """Count one, and what it adds."""
@@ -130,7 +131,7 @@ class Sums:
         number = max(0, len(ranked) - most) + self._folded_number
         return Owners(ranked[:most], rest if number else None, number, self._folded is None)
 
-    def _amount_of(self, letter: Letter, lookup: where.Lookup) -> Amount:
+    def _amount_of(self, letter: Letter, lookup: Lookup) -> Amount:
         if self._amount is None:
             return NOTHING
         value = self._amount(lookup)
@@ -153,7 +154,7 @@ class Sums:
         self._owners = dict(ranked[:kept])
 
 
-def _in_the_order(letter: Letter) -> where.Lookup:
+def _in_the_order(letter: Letter) -> Lookup:
     """The short way, where nothing but fields of the order is asked for."""
     order = letter.order
     return _nothing if order is None else order.get
@@ -182,5 +183,5 @@ def _read(
         return None
     try:
         return read(text, names)
-    except where.WhereError as error:
+    except WhereError as error:
         raise SelectionError(f"{flag} {text!r}: {error}") from None

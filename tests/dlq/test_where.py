@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.dlq.where import MOST_CHARACTERS, MOST_DIGITS, WhereError, condition, expression, field
+from orderflow.dlq.where.conditions import condition, expression, field
+from orderflow.dlq.where.terms import WhereError
+from orderflow.dlq.where.words import MOST_CHARACTERS, MOST_DIGITS
 from orderflow.model.moments import TimestampNanos
 
 ORDER: Dict[str, Any] = {

@@ -1,16 +1,6 @@
 """A table of the live screen, under a head line, with a filter and the command of the chosen row."""
 
-from typing import (
-    Any,
-    ClassVar,
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    cast,
-)
+from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
