@@ -42,6 +42,12 @@ class Topics(NamedTuple):
     group: str
     dlq: str
     audit: str
+    note: Callable[[str], None] = lambda line: None
+    """Is told what has to be waited for."""
+
+    def reader(self, topic: str) -> Reader:
+        """One of them, to be opened for reading."""
+        return Reader(consumer_config(self.client, self.group), topic, self.note)
 
 
 class Sent:
@@ -140,7 +146,7 @@ def _mark_returns(topics: Topics, states: States, begins: Ends, jobs: AbstractSe
     Before is a matter of offsets. Times would not do: a dead letter may have any, or none. An order's
     producer can write these headers as well, so the job has to be one of those that are known.
     """
-    with Reader(consumer_config(topics.client, topics.group), topics.dlq) as reader:
+    with topics.reader(topics.dlq) as reader:
         spans = spans_of(reader, Range())
         later = [span._replace(begin=max(span.begin, begins.get(span.partition, 0))) for span in spans]
         for batch in reader.read(later):
@@ -212,7 +218,7 @@ def entries_in(
     topics: Topics, dlq_id: Optional[str], spans: Sequence[Span], until_s: float
 ) -> Iterator[AuditEntry]:
     """The same of these spans. Raises CommandError where they cannot be read until then (monotonic clock)."""
-    with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
+    with topics.reader(topics.audit) as reader:
         for batch in reader.read(spans, lambda: time.monotonic() > until_s):
             yield from _entries(batch, dlq_id)
     if time.monotonic() > until_s:
@@ -229,7 +235,7 @@ def _entries(records: Iterable[Record], dlq_id: Optional[str]) -> Iterator[Audit
 def _audit_records(
     topics: Topics, watcher: Optional[Watcher] = None, must_exist: bool = False
 ) -> Iterator[Record]:
-    with Reader(consumer_config(topics.client, topics.group), topics.audit) as reader:
+    with topics.reader(topics.audit) as reader:
         try:
             spans = spans_of(reader, Range())
         except TopicMissing:

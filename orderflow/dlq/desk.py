@@ -10,6 +10,7 @@ from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
 from orderflow.dlq.masking import Mask
 from orderflow.kafka.reachable import require_kafka
+from orderflow.kafka.reader import Reader, consumer_config
 
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
@@ -52,6 +53,10 @@ class Desk(NamedTuple):
         """Return once a broker answers, or raise KafkaUnreachable. Until then a signal ends it at once."""
         with self.signals.nothing_begun():
             require_kafka(self.client)
+
+    def reader(self, topic: str, **properties: Any) -> Reader:
+        """A topic, to be opened for reading. What has to be waited for is noted."""
+        return Reader(consumer_config({**self.client, **properties}, self.consumer_group), topic, self.note)
 
     def say(self, line: str) -> None:
         """One line of data."""

@@ -10,7 +10,7 @@ from orderflow.dlq.selection import Selection
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
 from orderflow.kafka.places import spans_of
-from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.reader import Span
 from orderflow.model.records import Record
 from orderflow.model.text import plural
 
@@ -26,7 +26,7 @@ class Topic:
         if state_of is None:
             warn_of_policies(desk)
         self._state_of = state_of or _state_of(desk)
-        self.reader = Reader(consumer_config({**desk.client, **extra}, desk.consumer_group), desk.dlq_topic)
+        self.reader = desk.reader(desk.dlq_topic, **extra)
 
     def __enter__(self) -> "Topic":
         return self
@@ -87,7 +87,7 @@ class Topic:
 
 def audit_topics(desk: Desk) -> Topics:
     """Where the states of dead letters are told."""
-    return Topics(desk.client, desk.consumer_group, desk.dlq_topic, desk.audit_topic)
+    return Topics(desk.client, desk.consumer_group, desk.dlq_topic, desk.audit_topic, desk.note)
 
 
 def states_now(desk: Desk, job: Optional[str] = None) -> States:

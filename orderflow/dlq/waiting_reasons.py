@@ -5,7 +5,7 @@ from typing import Dict, Optional, Sequence, Set
 
 from orderflow.dlq.desk import Desk
 from orderflow.exits import CommandError
-from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.reader import Reader, Span
 from orderflow.model.reasons import Reasons, partition_of, read_reasons
 
 FIRST_LOOK, WIDER, WIDEST = 64, 8, 4_096
@@ -19,7 +19,7 @@ def reasons_of(desk: Desk, partitions: Sequence[int]) -> Dict[int, Reasons]:
     if not partitions or not desk.ledger_topic:
         return {}
     try:
-        with Reader(consumer_config(desk.client, desk.consumer_group), desk.ledger_topic) as reader:
+        with desk.reader(desk.ledger_topic) as reader:
             return _Search(desk, reader).find(set(partitions))
     except CommandError:
         return {}

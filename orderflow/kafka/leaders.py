@@ -22,6 +22,8 @@ STEP_S = 3.0
 """A client that waits for a dead leader is not told when another one is elected: it is asked again."""
 LEARN_TIMEOUT_S = 1.0
 PAUSE_S = 0.1
+TELL_S = 2.0
+"""A person who has waited for so long is told what for."""
 
 LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 """What is said of a partition that exists while no broker leads it."""
@@ -42,10 +44,20 @@ The last by the client, of one that has left the cluster.
 _PASSING = (*LEADERLESS, *MOVED, *AWAY)
 
 _Answer = TypeVar("_Answer")
+Waits = Callable[[], None]
+"""Is called when an answer takes long, before it is asked for again."""
+
+
+def _untold() -> None:
+    """Nobody waits for it."""
 
 
 def bounds_of(
-    consumer: Any, place: TopicPartition, timeout_s: float, leaderless_s: float = LEADERLESS_S
+    consumer: Any,
+    place: TopicPartition,
+    timeout_s: float,
+    leaderless_s: float = LEADERLESS_S,
+    waits: Waits = _untold,
 ) -> Tuple[int, int]:
     """The first offset of a partition and its end. Raises KafkaException.
 
@@ -56,12 +68,12 @@ def bounds_of(
     def ask(step_s: float) -> Any:
         return consumer.get_watermark_offsets(place, step_s)
 
-    low, high = of_leaders(consumer, place.topic, ask, timeout_s, leaderless_s)
+    low, high = of_leaders(consumer, place.topic, ask, timeout_s, leaderless_s, waits)
     return low, high
 
 
 def first_offsets_at(
-    consumer: Any, topic: str, wanted: Mapping[int, int], timeout_s: float
+    consumer: Any, topic: str, wanted: Mapping[int, int], timeout_s: float, waits: Waits = _untold
 ) -> Dict[int, int]:
     """By partition, the first offset whose record is as late as `wanted` (epoch ms); -1 where none is.
 
@@ -77,7 +89,7 @@ def first_offsets_at(
                 raise KafkaException(place.error)
         return {place.partition: place.offset for place in found}
 
-    return of_leaders(consumer, topic, ask, timeout_s)
+    return of_leaders(consumer, topic, ask, timeout_s, waits=waits)
 
 
 def of_leaders(
@@ -86,12 +98,14 @@ def of_leaders(
     ask: Callable[[float], _Answer],
     timeout_s: float,
     leaderless_s: float = LEADERLESS_S,
+    waits: Waits = _untold,
 ) -> _Answer:
     """Ask again while leaders are away. `ask` is given the seconds that it may take.
 
     Raises KafkaException: what passes after `timeout_s`, everything else at once.
     """
-    until_s, was_led = time.monotonic() + timeout_s, True
+    began_s, was_led = time.monotonic(), True
+    until_s = began_s + timeout_s
     while True:
         try:
             return ask(max(PAUSE_S, min(STEP_S, until_s - time.monotonic())))
@@ -104,6 +118,8 @@ def of_leaders(
                 was_led, until_s = False, min(until_s, time.monotonic() + leaderless_s)
             if time.monotonic() >= until_s:
                 raise
+        if time.monotonic() - began_s >= TELL_S:
+            waits()
         time.sleep(PAUSE_S)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from functools import partial
 from operator import attrgetter
 from typing import (
     Any,
@@ -35,6 +36,8 @@ WAIT_S = 0.2
 TIMEOUT_S = 10.0
 SILENT_S = 30.0
 """A partition that has more, and of which nothing comes for so long, has no leader that can be reached."""
+TELL_S = 3.0
+"""A person who has waited for so long is told what for."""
 MOST_NAMED = 10
 LOOK_S = 5.0
 """Between two looks at a topic that is followed: whether it is still there, and got partitions."""
@@ -84,8 +87,13 @@ class Unreadable(CommandError):
 class Reader:
     """Reads one topic. Use as a context manager: it holds a connection."""
 
-    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, note: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """`note` is told, once, what is waited for where that takes long."""
         self.topic = topic
+        self._note = note
+        self._has_noted = False
         self._consumer: Any = started(Consumer, config)
         gc.set_threshold(GC_THRESHOLD, 50, 100)
 
@@ -108,7 +116,9 @@ class Reader:
         """The offsets that the partition holds now, not counting open transactions."""
         place = TopicPartition(self.topic, partition)
         try:
-            return Bounds(*bounds_of(self._consumer, place, ELECTED_S))
+            return Bounds(
+                *bounds_of(self._consumer, place, ELECTED_S, waits=lambda: self._waits([partition]))
+            )
         except KafkaException as error:
             reason = error.args[0]
             if reason.code() in (*LEADERLESS, *MOVED):
@@ -121,7 +131,8 @@ class Reader:
     def offsets_at(self, timestamp_ms: int, partitions: Collection[int]) -> Dict[int, Optional[int]]:
         """The first offset in each partition whose record is as late; None where all are earlier."""
         wanted = dict.fromkeys(partitions, max(timestamp_ms, 0))
-        found = self._ask(lambda: first_offsets_at(self._consumer, self.topic, wanted, ELECTED_S))
+        waits = partial(self._waits, partitions)
+        found = self._ask(lambda: first_offsets_at(self._consumer, self.topic, wanted, ELECTED_S, waits))
         return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
 
     def read(self, spans: Sequence[Span], stop: Callable[[], bool] = lambda: False) -> Iterator[List[Record]]:
@@ -135,8 +146,8 @@ class Reader:
         heard_s = time.monotonic()
         while unread and not stop():
             records, at_end = self._poll()
-            if not records and not at_end and time.monotonic() - heard_s > SILENT_S:
-                raise self._silence(unread)
+            if not records and not at_end:
+                self._look_at_silence(time.monotonic() - heard_s, unread)
             unread.difference_update(partition for partition, offset in at_end if offset >= ends[partition])
             self._drop_finished(unread, ends)
             batch = _before(records, ends)
@@ -145,9 +156,17 @@ class Reader:
             if records or at_end:  # not before: whoever takes a batch may take his time
                 heard_s = time.monotonic()
 
-    def _silence(self, partitions: Set[int]) -> "Unreadable":
-        where = named("partition", [str(number) for number in sorted(partitions)], MOST_NAMED)
-        return self._unreadable(f"nothing came from {where} for {SILENT_S:g} s")
+    def _look_at_silence(self, for_s: float, partitions: Set[int]) -> None:
+        if for_s > SILENT_S:
+            raise self._unreadable(f"nothing came from {_named(partitions)} for {SILENT_S:g} s")
+        if for_s > TELL_S:
+            self._waits(partitions, f"nothing has come for {TELL_S:g} s")
+
+    def _waits(self, partitions: Collection[int], why: str = "no broker that leads it answers") -> None:
+        """Say for what, but not again and again."""
+        if not self._has_noted:
+            self._has_noted = True
+            self._note(f"waiting for {_named(partitions)} of {self.topic}: {why}")
 
     def _unreadable(self, why: str) -> "Unreadable":
         return Unreadable(f"cannot read topic {self.topic}: {why}")
@@ -286,6 +305,10 @@ class Reader:
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, "READ", self.topic)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
+
+
+def _named(partitions: Collection[int]) -> str:
+    return named("partition", [str(number) for number in sorted(partitions)], MOST_NAMED)
 
 
 def _is_missing(found: Any) -> bool:

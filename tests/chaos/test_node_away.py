@@ -107,3 +107,16 @@ def test_a_consumer_that_begins_just_after_the_death_of_a_leader_goes_on_soon(
     assert finished.code == 0, second.describe()
     assert finished.took_s < STARTS_S, second.describe()
     tested.assert_account_closes()
+
+
+def test_a_verb_that_waits_for_a_leader_says_so(kafka: LocalKafka, shop: NewShop) -> None:
+    """After two or three seconds; then it shows all that there is."""
+    tested = shop(UNKNOWN_SCHEMA_BACKOFF="0").create(partitions=1)
+    assert tested.run("producer.py", "--count", "20", "--invalid", "100%").code == 0
+    assert tested.consume("works", "--until-drained").wait(60).code == 0
+    kafka.kill(leader_of(kafka, tested.dlq_topic))
+    listed = tested.run("dlq_handler.py", "list", "--json")
+
+    assert listed.code == 0, listed.err
+    assert len(listed.out.splitlines()) == 20
+    assert "waiting for partition 0 of " in listed.err

@@ -93,3 +93,13 @@ def test_who_has_other_partitions_need_not_wait_for_a_leader(code: int) -> None:
         bounds_of(client, PLACE, 600, leaderless_s=0.0)
 
     assert bounds_of(client, PLACE, 600, leaderless_s=0.0) == (3, 7)
+
+
+def test_who_waits_for_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each further try, and not where the answer comes soon."""
+    told: List[str] = []
+    first_offsets_at(Client(KafkaError._TIMED_OUT, 2), "orders", {0: 1}, 60, lambda: told.append("soon"))
+    monkeypatch.setattr(leaders, "TELL_S", 0.0)
+    bounds_of(Client(KafkaError._TIMED_OUT, 2), PLACE, 60, waits=lambda: told.append("late"))
+
+    assert told == ["late", "late"]

@@ -6,10 +6,11 @@ from typing import Any, Callable, Iterator, List, Tuple
 import pytest
 from confluent_kafka.admin import AdminClient
 
+import orderflow.kafka.reader
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Position, Range
-from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.kafka.reader import Reader, Span, Unreadable, consumer_config
 from orderflow.kafka.topics import dead_letters, ensure_topics
 from orderflow.model.records import Outgoing
 from tests.support.dlq_tools import T0_MS, make_topic, send
@@ -49,6 +50,20 @@ def test_a_range_is_sought_and_not_scanned_for(opened: Open) -> None:
     spans = spans_of(reader, Range(frozenset([1]), Position("back", 20), since_ms=T0_MS + 50 * 60_000))
 
     assert [tuple(span) for span in spans] == [(1, 50, 60)]
+
+
+def test_who_waits_for_a_partition_is_told_so_once(
+    kafka: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long nothing comes, and in the end that it cannot be read."""
+    monkeypatch.setattr(orderflow.kafka.reader, "TELL_S", 0.1)
+    monkeypatch.setattr(orderflow.kafka.reader, "SILENT_S", 1.0)
+    notes: List[str] = []
+    config = consumer_config({"bootstrap.servers": kafka.bootstrap_servers}, "looks")
+    with Reader(config, opened(3).topic, notes.append) as reader, pytest.raises(Unreadable):
+        list(reader.read([Span(0, 0, 5)]))
+
+    assert notes == [f"waiting for partition 0 of {reader.topic}: nothing has come for 0.1 s"]
 
 
 def test_only_what_its_broker_dated_ends_at_a_time(

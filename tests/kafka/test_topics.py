@@ -14,6 +14,7 @@ from orderflow.dlq.replay.source_topics import SourceTopics
 from orderflow.exits import KafkaUnreachable, TopicMissing, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.reachable import require_kafka
+from orderflow.kafka.reader import Reader
 from orderflow.kafka.topics import TopicSpec
 
 Topic = Callable[..., str]
@@ -144,7 +145,7 @@ def test_the_settings_of_a_topic_are_known(conf: Dict[str, Any], topic: Topic) -
     name = topic("small")
     topics.ensure_topics(conf, [TopicSpec(name, 1, {"max.message.bytes": "2000", "retention.ms": "-1"})])
 
-    with SourceTopics(conf, "dlq-tests") as sources:
+    with SourceTopics(conf, lambda opened: Reader(conf, opened)) as sources:
         assert sources.room(name) == 2000
     assert topics.numbers_set(conf, name)["retention.ms"] == -1
     assert topics.numbers_set(conf, f"{name}-not-there") == {}

@@ -31,7 +31,7 @@ class Bench:
         self.desk = desk
         self.request = request
         self.states = states
-        self.sources = SourceTopics(desk.client, desk.consumer_group)
+        self.sources = SourceTopics(desk.client, desk.reader)
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
         self.newest = NewestByKey()
         self._passed_over: FrozenSet[Place] = frozenset()

@@ -8,7 +8,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay.request import Ends
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.exits import Refused, TopicMissing
-from orderflow.kafka.reader import Reader, Span, Unreadable, consumer_config
+from orderflow.kafka.reader import Reader, Span, Unreadable
 from orderflow.kafka.topics import DEFAULT_MAX_BYTES, ends_of_log, settings_of
 from orderflow.model.records import Record
 
@@ -16,9 +16,9 @@ from orderflow.model.records import Record
 class SourceTopics:
     """Confirmed topics, each opened when it is first asked for. Use as a context manager."""
 
-    def __init__(self, client: Mapping[str, Any], group: str) -> None:
+    def __init__(self, client: Mapping[str, Any], opened: Callable[[str], Reader]) -> None:
         self._client = client
-        self._group = group
+        self._opened = opened
         self._readers: Dict[str, Reader] = {}
         self._partitions: Dict[str, List[int]] = {}
         self._settings: Dict[str, Dict[str, str]] = {}
@@ -80,7 +80,7 @@ class SourceTopics:
 
     def _reader(self, topic: str) -> Reader:
         if topic not in self._readers:
-            self._readers[topic] = Reader(consumer_config(self._client, self._group), topic)
+            self._readers[topic] = self._opened(topic)
         return self._readers[topic]
 
     def read_newer(self, newest: NewestByKey, begins: Ends, ends: Ends, stop: Callable[[], bool]) -> None:

@@ -17,7 +17,6 @@ from orderflow.kafka.group_view import GroupView, View
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.plain_sending import send_all
 from orderflow.kafka.positions import Range
-from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Outgoing
 from orderflow.model.text import plural
@@ -75,7 +74,7 @@ def _look(desk: Desk, topic: str, key: bytes) -> Holding:
     found: Dict[int, Trace] = {}
     others: Dict[int, int] = {}
     progress = Progress(desk.err, f"of {topic} read")
-    with Reader(consumer_config(desk.client, desk.consumer_group), topic) as reader:
+    with desk.reader(topic) as reader:
         spans = spans_of(reader, Range())
         progress.expect(sum(span.end - span.begin for span in spans))
         lows = {span.partition: span.begin for span in spans}

@@ -15,7 +15,6 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, places_of, selected
 from orderflow.dlq.topic import Topic, audit_topics
 from orderflow.exits import CommandError, UsageError
-from orderflow.kafka.reader import Reader, consumer_config
 from orderflow.model.records import Record, place_in
 
 LONGEST_STORY = 100
@@ -123,7 +122,7 @@ def fetch_source(desk: Desk, letter: Letter) -> Optional[Record]:
     told = letter.told
     if told.topic is None or told.partition is None or told.offset is None:
         return None
-    with Reader(consumer_config(desk.client, desk.consumer_group), told.topic) as reader:
+    with desk.reader(told.topic) as reader:
         try:
             return (
                 reader.fetch(told.partition, told.offset) if told.partition in reader.partitions() else None

@@ -32,7 +32,7 @@ from orderflow.dlq.sums import Sums
 from orderflow.dlq.taken_up import Asked, Stated
 from orderflow.dlq.waiting_reasons import reasons_of
 from orderflow.exits import OK, UsageError
-from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.kafka.reader import Reader
 from orderflow.model.command import GIVE_UP, RETRY_NOW, VALID_S
 from orderflow.model.commit_metadata import Commit, Entry
 from orderflow.model.reasons import Kind
@@ -102,7 +102,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 
 
 def _orders(desk: Desk) -> Reader:
-    return Reader(consumer_config(desk.client, desk.consumer_group), desk.orders_topic)
+    return desk.reader(desk.orders_topic)
 
 
 def _show(desk: Desk, held: Sequence[Held], rows: List[Waiting], sums: Sums, is_summary: bool) -> int:
