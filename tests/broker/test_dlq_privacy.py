@@ -108,3 +108,27 @@ def test_erase_does_what_kafka_can(shop: Shop) -> None:
     assert shop.keys(shop.state)[-1] == (KEY, False)
     assert [key for key, _ in shop.keys(shop.orders)] == [b"other-2"]
     assert [key for key, _ in shop.keys(shop.dlq)] == [b"O-2"]
+
+
+def test_erase_deletes_nothing_that_another_group_has_still_to_process(shop: Shop) -> None:
+    """It names the group; who knows that it is abandoned can say so."""
+    erase = ("erase", "--key", "anna")
+    other = f"{shop.orders}-analytics"
+    commit_as(shop.address, shop.group, [TopicPartition(shop.orders, 0, 5)])
+    commit_as(shop.address, other, [TopicPartition(shop.orders, 0, 2)])
+    told = f"group {other} has still to process 2 offsets before it (--despite-group {other})"
+
+    assert f"  not --delete-up-to-it: {told}" in shop.run(*erase).lines
+    assert told in shop.run(*erase, "--delete-up-to-it", "--yes", code=4).err
+    assert len(shop.keys(shop.orders)) == 5
+    shop.run(*erase, "--delete-up-to-it", "--yes", "--despite-group", other)
+    assert [key for key, _ in shop.keys(shop.orders)] == [b"other-2"]
+
+
+def test_erase_heeds_a_group_that_has_processed_all_of_it(shop: Shop) -> None:
+    """It keeps nothing from being deleted."""
+    for group in (shop.group, f"{shop.orders}-analytics"):
+        commit_as(shop.address, group, [TopicPartition(shop.orders, 0, 4)])
+
+    shop.run("erase", "--key", "anna", "--delete-up-to-it", "--yes")
+    assert [key for key, _ in shop.keys(shop.orders)] == [b"other-2"]

@@ -25,6 +25,14 @@ class Trace(NamedTuple):
     """Offsets up to `last` that the consumer group has still to be done with."""
 
 
+class Behind(NamedTuple):
+    """Another group that reads the topic, and has not processed all of it up to the key's last record."""
+
+    group: str
+    offsets: int
+    """How many offsets it has still to process."""
+
+
 class Holding(NamedTuple):
     """One topic."""
 
@@ -33,6 +41,7 @@ class Holding(NamedTuple):
     policy: Optional[str]
     """`cleanup.policy`; None: not known."""
     retention_ms: Optional[int]
+    behind: Tuple[Behind, ...] = ()
 
     @property
     def values(self) -> int:
@@ -89,9 +98,17 @@ def holding_lines(holding: Holding) -> Lines:
     if holding.undone:
         undone = plural(holding.undone, "offset before it is", "offsets before it are")
         yield f"  not --delete-up-to-it: {undone} not processed yet"
+    elif holding.behind:
+        yield from (f"  not --delete-up-to-it: {behind_line(one)}" for one in holding.behind)
     else:
         number = sum(trace.others for trace in holding.traces)
         yield f"  --delete-up-to-it: at once, with {plural(number, 'other record')} that lie before it"
+
+
+def behind_line(behind: Behind) -> str:
+    """Which group keeps the records from being deleted, and what would delete them all the same."""
+    group, offsets = escape(behind.group), plural(behind.offsets, "offset")
+    return f"group {group} has still to process {offsets} before it (--despite-group {group})"
 
 
 def holding_row(holding: Holding) -> Json:
@@ -102,6 +119,7 @@ def holding_row(holding: Holding) -> Json:
         "cleanup_policy": holding.policy,
         "gone_ts": holding.gone_ms,
         "undone": holding.undone,
+        "behind": [one._asdict() for one in holding.behind],
         "partitions": [trace._asdict() for trace in holding.traces],
     }
 

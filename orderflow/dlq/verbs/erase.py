@@ -1,7 +1,7 @@
 """The verb `erase`: finds what Kafka holds of one key, and deletes as much of it as Kafka can."""
 
 import argparse
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -9,11 +9,12 @@ from confluent_kafka.admin import AdminClient
 from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.output.envelope import to_json
-from orderflow.dlq.output.erasure import Holding, Trace, all_lines, holding_row
+from orderflow.dlq.output.erasure import Behind, Holding, Trace, all_lines, behind_line, holding_row
 from orderflow.exits import OK, CommandError, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.group_view import GroupView, View
+from orderflow.kafka.other_groups import Offsets, committed_by_groups
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.plain_sending import send_all
 from orderflow.kafka.positions import Range
@@ -46,6 +47,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="in other topics: delete every record up to the last one with the key",
     )
+    parser.add_argument(
+        "--despite-group",
+        dest="despite",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="delete although this group has not processed all of it; may be repeated",
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
@@ -59,13 +68,14 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     holdings = [_look(desk, name, key) for name in names]
     if desk.signals.requested:
         return desk.signals.exit_code
+    holdings = _with_behind(desk, holdings)
     for line in map(to_json, map(holding_row, holdings)) if desk.json else all_lines(holdings):
         desk.say(line)
     held = [one for one in holdings if one.traces]
     if args.tombstone:
         _tombstone(desk, [one for one in held if one.is_compacted and one.values], key, args.yes)
     if args.delete_up_to_it:
-        _delete(desk, [one for one in held if not one.is_compacted], args.yes)
+        _delete(desk, [one for one in held if not one.is_compacted], args.despite, args.yes)
     return OK
 
 
@@ -122,6 +132,33 @@ def _undone(trace: Trace, view: View) -> int:
     return max(0, trace.last + 1 - max(done, trace.low)) + waiting
 
 
+def _with_behind(desk: Desk, holdings: List[Holding]) -> List[Holding]:
+    """With the other groups that have still to process what would be deleted."""
+    places = [(one.topic, trace.partition) for one in holdings for trace in one.traces]
+    try:
+        committed = committed_by_groups(desk.client, places, ASK_S) if places else {}
+    except KafkaException as error:
+        reason = error.args[0].str()
+        raise CommandError(f"cannot tell what other groups have processed: {reason}") from error
+    committed.pop(desk.consumer_group, None)
+    return [one._replace(behind=tuple(_behind(one, committed))) for one in holdings]
+
+
+def _behind(holding: Holding, committed: Dict[str, Offsets]) -> Iterator[Behind]:
+    for group, offsets in committed.items():
+        left = sum(
+            max(
+                0,
+                trace.last
+                + 1
+                - max(trace.low, offsets.get((holding.topic, trace.partition), trace.last + 1)),
+            )
+            for trace in holding.traces
+        )
+        if left:
+            yield Behind(group, left)
+
+
 def _tombstone(desk: Desk, holdings: List[Holding], key: bytes, yes: bool) -> None:
     if not holdings:
         desk.note("no compacted topic holds a value of this key: no tombstone was published")
@@ -138,7 +175,7 @@ def _tombstone(desk: Desk, holdings: List[Holding], key: bytes, yes: bool) -> No
     desk.note(f"tombstones published in {names}; the values go when Kafka compacts closed segments")
 
 
-def _delete(desk: Desk, holdings: List[Holding], yes: bool) -> None:
+def _delete(desk: Desk, holdings: List[Holding], despite: Sequence[str], yes: bool) -> None:
     if not holdings:
         desk.note("no topic that is not compacted holds this key: nothing was deleted")
         return
@@ -148,6 +185,9 @@ def _delete(desk: Desk, holdings: List[Holding], yes: bool) -> None:
                 f"nothing was deleted: {plural(one.undone, 'offset is', 'offsets are')} not processed yet of "
                 f"{one.topic} before it"
             )
+        for late in one.behind:
+            if late.group not in despite:
+                raise Refused(f"nothing was deleted: of {one.topic}, {behind_line(late)}")
     others = sum(trace.others for one in holdings for trace in one.traces)
     names = ", ".join(one.topic for one in holdings)
     more = plural(others, "other")
