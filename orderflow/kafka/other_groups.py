@@ -1,10 +1,13 @@
-"""What the groups that read a topic have processed of it, as far as one may see them."""
+"""Which groups read a topic, and how far they have got, as far as one may see them.
+
+Kafka leaves out groups that we may not describe, and who reads without committing is in no group.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
 
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.reachable import admin_client
@@ -13,23 +16,42 @@ from orderflow.kafka.reader import consumer_config
 AT_ONCE = 8
 """Groups that are asked at the same time: a cluster may have hundreds."""
 
+WITHOUT_MEMBERS = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+
 Places = Sequence[Tuple[str, int]]
 """Topics and the numbers of their partitions."""
 Offsets = Dict[Tuple[str, int], int]
 
 
 def committed_by_groups(client: Mapping[str, Any], places: Places, timeout_s: float) -> Dict[str, Offsets]:
-    """By group that has committed for any of these places: the offset by place. Raises KafkaException.
-
-    Kafka leaves out groups that we may not describe, and who reads without committing is in no group.
-    """
-    listed = admin_client(client).list_consumer_groups(request_timeout=timeout_s).result()
-    if listed.errors:
-        raise listed.errors[0]
-    groups: List[str] = sorted(one.group_id for one in listed.valid)
+    """By group that has committed for any of these places: the offset by place. Raises KafkaException."""
+    groups = [one.group_id for one in _listed(admin_client(client), timeout_s)]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         found = threads.map(partial(_committed, client, places, timeout_s), groups)
         return {group: offsets for group, offsets in zip(groups, found) if offsets}
+
+
+def _listed(admin: Any, timeout_s: float) -> List[Any]:
+    """All groups, by name. Raises KafkaException."""
+    listed = admin.list_consumer_groups(request_timeout=timeout_s).result()
+    if listed.errors:
+        raise listed.errors[0]
+    return sorted(listed.valid, key=lambda one: str(one.group_id))
+
+
+def groups_reading(client: Mapping[str, Any], topic: str, timeout_s: float) -> List[str]:
+    """The groups whose members have partitions of the topic now. Raises KafkaException."""
+    admin = admin_client(client)
+    groups = [one.group_id for one in _listed(admin, timeout_s) if one.state not in WITHOUT_MEMBERS]
+    if not groups:
+        return []
+    described = admin.describe_consumer_groups(groups, request_timeout=timeout_s)
+    return [group for group in groups if topic in _read_by(described[group].result())]
+
+
+def _read_by(group: Any) -> Set[str]:
+    owned = (member.assignment.topic_partitions for member in group.members if member.assignment)
+    return {place.topic for places in owned for place in places}
 
 
 def _committed(client: Mapping[str, Any], places: Places, timeout_s: float, group: str) -> Offsets:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Callable, List
 
 import pytest
+from confluent_kafka import Consumer
 
 from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Headers, Outgoing
 from tests.support.account import read_topic
 from tests.support.acls import allow_writing, deny_writing
 from tests.support.dlq_tools import T0_MS, Run, make_topic, order, ours, send
+from tests.support.pipeline import eventually
 from tests.support.replay_tools import Desk
 
 pytestmark = pytest.mark.broker
@@ -66,6 +68,21 @@ def assert_nothing_sent(desk: Desk, run: Run, code: int, told: str) -> None:
     assert run.code == code, run.out + run.err
     assert told in run.err + run.out
     assert desk.sent() == []
+
+
+def test_who_else_gets_what_is_replayed_is_said(make: Callable[..., Desk]) -> None:
+    """Before anything is sent, and only of groups that read the same topic."""
+    desk = make(good(2))
+    reader = Consumer({"bootstrap.servers": desk.bootstrap_servers, "group.id": f"{desk.topic}-billing"})
+    reader.subscribe([desk.orders_topic])
+    eventually(lambda: reader.poll(0.1) is None and bool(reader.assignment()))
+    told = f"group {desk.topic}-billing reads {desk.orders_topic} too, and gets this once more"
+    looked, sent = desk.run("replay", "--all", "--dry-run"), desk.run("replay", "--all", *FAST)
+    reader.close()
+    alone = desk.run("replay", "--all", "--again", "--dry-run")
+
+    assert told in looked.out and told in sent.err
+    assert "once more" not in alone.out
 
 
 def test_a_dry_run_tells_and_sends_nothing(make: Callable[..., Desk]) -> None:

@@ -13,6 +13,7 @@ from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.output.envelope import to_json
 from orderflow.dlq.replay import sending as replayer
 from orderflow.dlq.replay import text as replay_text
+from orderflow.dlq.replay.other_readers import reader_lines
 from orderflow.dlq.replay.outlook import Bench, Outlook
 from orderflow.dlq.replay.request import to_json as request_to_json
 from orderflow.dlq.replay.sending import Sending, Sent, new_job_id, who
@@ -37,6 +38,8 @@ def confirm_and_send(bench: Bench, selection: Selection, outlook: Outlook, args:
     # What cannot be recorded must not be sent.
     topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
     _warn_of_others(desk)
+    for line in reader_lines(desk, outlook.by_target):
+        desk.note(line)
     confirm(desk, replay_text.question(outlook, request.rate_per_s), args.yes)
     at_ms = now_ms()
     job = Job(

@@ -14,6 +14,7 @@ from orderflow.dlq.replay.confirmed import confirm_and_send
 from orderflow.dlq.replay.flags import rate_of, request_of, selection_of
 from orderflow.dlq.replay.judge import Verdict
 from orderflow.dlq.replay.masked import shown_verdict
+from orderflow.dlq.replay.other_readers import reader_lines
 from orderflow.dlq.replay.outlook import Bench, Outlook, Watch, look_ahead
 from orderflow.dlq.replay.plan_file import Drift, Plan, PlanWriter, only, read_plan
 from orderflow.dlq.replay.request import Request
@@ -69,7 +70,10 @@ def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> in
     if desk.signals.requested:
         return desk.signals.exit_code
     tell = desk.note if desk.json else desk.say
-    for line in replay_text.outlook_lines(outlook, bench.request.rate_per_s):
+    for line in (
+        *replay_text.outlook_lines(outlook, bench.request.rate_per_s),
+        *reader_lines(desk, outlook.by_target),
+    ):
         tell(line)
     if plan:
         plan.end()
