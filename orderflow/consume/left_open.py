@@ -16,7 +16,7 @@ kills of a single broker under load). The broker logs "can hence be skipped" the
 import logging
 import threading
 import time
-from typing import Callable, Dict, FrozenSet, Iterable, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -29,7 +29,10 @@ from orderflow.model.commit_metadata import read_metadata
 log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 2.0
+QUICK_TIMEOUT_S = 0.3
+"""After which an owner's transaction is ended: at worst, one that Kafka was slow about is sent once more."""
 STABLE_TIMEOUT_S = 0.5
+"""After which a person is told that something is hidden."""
 END_TIMEOUT_S = 10.0
 HIDES_S = 15.0
 """For which that is believed. It is asked again sooner, unless what is committed was told meanwhile."""
@@ -52,7 +55,7 @@ class LeftOpen:
         self._attempt: Optional[threading.Thread] = None
         self._again_at_s: Dict[str, float] = {}
         self._found: Tuple[FrozenSet[int], float] = (frozenset(), 0.0)
-        """The partitions whose offsets were hidden, and when that was found out."""
+        """The partitions whose offsets stay hidden, and when that was found out."""
 
     @property
     def is_trying(self) -> bool:
@@ -62,9 +65,9 @@ class LeftOpen:
     def end(self, partitions: Sequence[int]) -> FrozenSet[int]:
         """Kafka does not say what is committed for these: find out whether that is why, and end it.
 
-        Returns at once, with the partitions for which it was why when that was found out a moment ago. Does
-        nothing while the last attempt runs. What fails is tried again after the next look for what is
-        committed that fails as well.
+        Returns at once, with the partitions that were found a moment ago to be hidden still, although what
+        could be ended was. Does nothing while the last attempt runs. What fails is tried again after the next
+        look for what is committed that fails as well.
         """
         if self._clients.exactly_once and not self.is_trying:
             self._attempt = threading.Thread(
@@ -77,24 +80,26 @@ class LeftOpen:
     def _try(self, partitions: Sequence[int]) -> None:
         try:
             last = self._committed(partitions, "read_uncommitted", ASK_TIMEOUT_S)
-            hidden = self._hidden(partitions)
-            self._found = hidden, time.monotonic()
-            for owner in sorted(_owners(last[number] for number in hidden)):
-                if time.monotonic() >= self._again_at_s.get(owner, 0.0):
-                    self._end_of(owner)
-                    self._again_at_s[owner] = time.monotonic() + AGAIN_S
+            hidden: List[int] = []
+            for owner, numbers in _by_owner(last).items():
+                if self._is_hidden(numbers, QUICK_TIMEOUT_S):
+                    hidden += numbers
+                    self._end_unless_lately(owner)
+            self._found = self._still_hidden(hidden), time.monotonic()
         except RAISED as raised:
             log.debug("what is left open is not ended: %s", error_of(raised).str())
 
-    def _hidden(self, partitions: Sequence[int]) -> FrozenSet[int]:
-        """Those whose offsets are part of an open transaction. The client tells of all or of none."""
-        if not self._is_hidden(partitions):
+    def _still_hidden(self, partitions: Sequence[int]) -> FrozenSet[int]:
+        """Those whose offsets are part of a transaction that is open yet. The client tells of all or none."""
+        if not partitions or not self._is_hidden(partitions, STABLE_TIMEOUT_S):
             return frozenset()
-        return frozenset(number for number in partitions if self._is_hidden([number]))
+        if len(partitions) == 1:
+            return frozenset(partitions)
+        return frozenset(number for number in partitions if self._is_hidden([number], STABLE_TIMEOUT_S))
 
-    def _is_hidden(self, partitions: Sequence[int]) -> bool:
+    def _is_hidden(self, partitions: Sequence[int], timeout_s: float) -> bool:
         try:
-            self._committed(partitions, "read_committed", STABLE_TIMEOUT_S)
+            self._committed(partitions, "read_committed", timeout_s)
         except KafkaException as error:
             if error.args[0].code() not in _HIDDEN:
                 raise
@@ -108,6 +113,16 @@ class LeftOpen:
         finally:
             asking.close()
 
+    def _end_unless_lately(self, owner: Optional[str]) -> None:
+        """Where it cannot be ended, the partitions that it does not hide need not wait for it."""
+        if owner is None or time.monotonic() < self._again_at_s.get(owner, 0.0):
+            return
+        try:
+            self._end_of(owner)
+            self._again_at_s[owner] = time.monotonic() + AGAIN_S
+        except RAISED as raised:
+            log.debug("what %s has left open is not ended: %s", owner, error_of(raised).str())
+
     def _end_of(self, owner: str) -> None:
         if owner == self._clients.owner:
             return self._end_ours()
@@ -115,10 +130,13 @@ class LeftOpen:
         log.info("told Kafka to end the transaction that %s has left open", owner)
 
 
-def _owners(committed: Iterable[Committed]) -> Set[str]:
-    """Who has committed these last, as far as they say so."""
-    commits = (read_metadata(metadata, offset) for offset, metadata in committed if offset is not None)
-    return {commit.owner for commit in commits if commit is not None and commit.owner is not None}
+def _by_owner(committed: Mapping[int, Committed]) -> Dict[Optional[str], List[int]]:
+    """The partitions by who has committed them last; None: no commit says so."""
+    found: Dict[Optional[str], List[int]] = {}
+    for number, (offset, metadata) in sorted(committed.items()):
+        commit = None if offset is None else read_metadata(metadata, offset)
+        found.setdefault(None if commit is None else commit.owner, []).append(number)
+    return found
 
 
 _HIDDEN = (KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT)

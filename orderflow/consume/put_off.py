@@ -13,7 +13,9 @@ from orderflow.consume.failing import Failing
 from orderflow.consume.seeking import Seeking
 from orderflow.consume.world import World
 
-ALL_AGAIN_S = LOOK_AGAIN_S = 1.0
+ALL_AGAIN_S = 0.25, 1.0
+"""All are tried again after the first of these, then after twice the time, up to the second."""
+LOOK_AGAIN_S = 1.0
 AGAIN_S, MOST_AGAIN_S = 2.0, 10.0
 """As long as a try may have blocked, or the partitions that are ready would starve; longer where it lasts."""
 SHARE = 0.25
@@ -28,6 +30,8 @@ class PutOff:
     def __init__(self, world: World) -> None:
         self._world = world
         self._all_again_at_s = 0.0
+        self._first_rest_s, self._most_rest_s = ALL_AGAIN_S
+        self._all_rest_s = self._first_rest_s
         self._again_at_s: Dict[int, float] = {}
         self._since_s: Dict[int, float] = {}
         """By partition that is put off, when it failed first."""
@@ -54,12 +58,20 @@ class PutOff:
 
     @contextmanager
     def all_together(self) -> Iterator[None]:
-        """What Kafka does not tell within puts off all. Raises SessionLost where only a new client helps."""
+        """What Kafka does not tell within puts off all. Raises SessionLost where only a new client helps.
+
+        The first time-out is not told: it was a short one (FIRST_ASK_S), and the next may be answered.
+        """
         try:
             yield
         except KafkaException as error:
-            self.put_off_all(ALL_AGAIN_S, why_delayed(error.args[0]))
-            self._seeking.refused(error.args[0])
+            reason, rest_s = error.args[0], self._all_rest_s
+            self._all_rest_s = min(self._most_rest_s, 2 * rest_s)
+            if reason.code() == KafkaError._TIMED_OUT and rest_s == self._first_rest_s:
+                self._all_again_at_s = self._world.clock() + rest_s
+            else:
+                self.put_off_all(rest_s, why_delayed(reason))
+            self._seeking.refused(reason)
 
     @contextmanager
     def alone(self, number: int) -> Iterator[None]:
@@ -97,6 +109,7 @@ class PutOff:
         self._failing.succeeded(STEP)
         self._seeking.succeeded()
         self._told.pop(None, None)
+        self._all_rest_s = self._first_rest_s
         self.forget({number})
 
     def forget(self, numbers: Set[int]) -> None:

@@ -39,7 +39,9 @@ from orderflow.model.text import plural
 CAREFUL_CALLS = 20_000
 """Careful calls after an unclean stop, if the last owner did not record how many it might make."""
 READ_BACK_S = 0.05
-COMMITTED_TIMEOUT_S = 1.0
+FIRST_ASK_S, COMMITTED_TIMEOUT_S = 0.25, 1.0
+"""For what is committed, which comes in milliseconds unless an open transaction hides it: at first, and once
+that has not sufficed. Ready partitions wait meanwhile, and the transaction is ended after the first."""
 BOUNDS_TIMEOUT_S = 2.0
 LEAST_METADATA = 422
 """Bytes that the longest name of a page takes with what surrounds it."""
@@ -115,6 +117,7 @@ class Restoration:
         self._coming: Dict[int, Coming] = {}
         self._metadata_limits: Dict[int, int] = {}
         self._beyond_end: Dict[int, int] = {}
+        self._ask_s = FIRST_ASK_S
         self._put_off = PutOff(world)
 
     @property
@@ -170,14 +173,18 @@ class Restoration:
     def _committed(self, numbers: List[int]) -> Dict[int, Tuple[Optional[int], str]]:
         """What is committed for these; those for which a transaction hides it are put off."""
         try:
-            return self._session.committed(numbers, COMMITTED_TIMEOUT_S)
+            found = self._session.committed(numbers, self._ask_s)
         except KafkaException:
-            hidden = self._session.end_left_open(numbers)
-            others = [number for number in numbers if number not in hidden]
-            if len(others) == len(numbers):
+            self._ask_s = min(COMMITTED_TIMEOUT_S, 2 * self._ask_s)
+            hidden = self._session.end_left_open(numbers) & set(numbers)
+            if not hidden:
                 raise
-            for number in set(numbers) & hidden:
-                self._put_off.put_off(number, KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
+        else:
+            self._ask_s = FIRST_ASK_S
+            return found
+        for number in hidden:
+            self._put_off.put_off(number, KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
+        others = [number for number in numbers if number not in hidden]
         return self._session.committed(others, COMMITTED_TIMEOUT_S) if others else {}
 
     def _begin_one(self, number: int, committed: Optional[int], metadata: str) -> None:
