@@ -231,7 +231,7 @@ OPENS_FILES = {
 JOINS_LINES = {
     "orderflow.exits": "the text of an error for whoever does not print it",
     "orderflow.cli.log": "a formatter of the standard library returns one text; what it joins is escaped",
-    "orderflow.dlq.watch.app": "a widget takes one text",
+    "orderflow.dlq.watch.screens": "a widget takes one text",
     "orderflow.cli.json_notes": "a field of an object, in which a line break is data",
     "orderflow.cli.arguments": "argparse takes an epilog as one text",
     "orderflow.avro.strict_reader": "Python's source",

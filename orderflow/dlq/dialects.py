@@ -8,6 +8,7 @@ import re
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
 from orderflow.model import dead_letter as own
+from orderflow.model.fingerprint import FINGERPRINT_FORM
 from orderflow.model.records import Record
 
 Values = Dict[str, List[Optional[bytes]]]
@@ -99,7 +100,7 @@ def _refine_own(facts: Facts, record: Record, values: Values) -> Facts:
         "cause_class": None if cause is None else cause.split(":", 1)[0],
         "root_class": None,  # the class is already that of what failed
         "root_message": None,
-        "mark": mark if own.FINGERPRINT_FORM.fullmatch(mark) else None,
+        "mark": mark if FINGERPRINT_FORM.fullmatch(mark) else None,
         "retryable": {"true": True, "false": False}.get(text(own.RETRYABLE) or ""),
         "first_failed_at_ms": number(own.FIRST_FAILED_AT),
         "failed_at_ms": number(own.FAILED_AT),

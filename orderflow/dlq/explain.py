@@ -19,6 +19,7 @@ from orderflow.dlq.dialects import (
 from orderflow.dlq.frames import CAUSED_BY, frame_of, names_the_bug
 from orderflow.frames import place_of
 from orderflow.model import dead_letter as own
+from orderflow.model.fingerprint import digest_of, fingerprint, normalised
 from orderflow.model.records import Headers, Record
 
 
@@ -209,11 +210,11 @@ def fingerprint_of(kind: Tuple[Optional[str], ...], message: Optional[str], fram
     the message says decides, and where only one of a library is, both do.
     """
     if frame is None:
-        return own.fingerprint(kind[0], kind[1], "\0".join(filter(None, kind[2:])), message)
+        return fingerprint(kind[0], kind[1], "\0".join(filter(None, kind[2:])), message)
     where = f"@{place_of(frame)}"
     if not names_the_bug(frame):
-        where += f" {own.normalised(message or '')}"
-    return own.digest_of((*(part or "" for part in kind), where))
+        where += f" {normalised(message or '')}"
+    return digest_of((*(part or "" for part in kind), where))
 
 
 BINARY_LENGTHS = (4, 8)

@@ -12,6 +12,7 @@ from orderflow.dlq.explain import Explanation, explain, recognise, user_headers
 from orderflow.errors import Failure
 from orderflow.model import dead_letter as own
 from orderflow.model.dead_letter import Circumstances, Shrink
+from orderflow.model.fingerprint import fingerprint
 from orderflow.model.records import Headers, Outgoing, Record
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "dead_letters"
@@ -356,8 +357,8 @@ def test_what_we_write_is_what_we_read() -> None:
         error_class="KeyError",
         message="no sku",
         stack="KeyError: 'sku'",
-        fingerprint=own.fingerprint("process.failed", "process", "KeyError", "no sku"),
-        mark=own.fingerprint("process.failed", "process", "KeyError", "no sku"),
+        fingerprint=fingerprint("process.failed", "process", "KeyError", "no sku"),
+        mark=fingerprint("process.failed", "process", "KeyError", "no sku"),
         retryable=True,
         first_failed_at_ms=1_700_000_000_000,
         failed_at_ms=1_700_000_035_000,

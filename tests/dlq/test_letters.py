@@ -9,6 +9,7 @@ from orderflow.dlq.selection import Wanted, selection
 from orderflow.errors import Failure, Undecodable
 from orderflow.model import dead_letter as own
 from orderflow.model.dead_letter import Circumstances, Shrink, dead_letter
+from orderflow.model.fingerprint import FINGERPRINT_FORM
 from orderflow.model.records import Headers, Record
 
 ABOUT = Circumstances("g", "host-1", 4, 1, 2, None, 1)
@@ -51,7 +52,7 @@ def test_headers_that_we_do_not_write_go_the_long_way(name: str, value: Optional
     ]
     one = letter(headers)
 
-    assert own.FINGERPRINT_FORM.fullmatch(one.fingerprint)
+    assert FINGERPRINT_FORM.fullmatch(one.fingerprint)
     assert one.fingerprint == one.told.fingerprint
     assert (one.kind, one.detail) == the_long_way(one)
 
