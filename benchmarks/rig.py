@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tup
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.work import GOOD, REPORT, ROOT, Job
+from benchmarks.work import GOOD, REPORT, ROOT, Job, peak_kib
 
 TIMEOUT_S = 300.0
 HANDLERS = ROOT / "benchmarks" / "handlers.py"
@@ -208,8 +208,7 @@ class Process:
 
     def peak_mib(self) -> float:
         """The largest memory that it has had so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
-        return _number(r"VmHWM:\s*([\d,]+) kB", status) / 1024
+        return peak_kib(str(self.pid)) / 1024
 
     def is_running(self) -> bool:
         """Whether it has not ended yet."""

@@ -20,6 +20,7 @@ from benchmarks.plan import Plan, Say
 from benchmarks.report import Bar, Section
 from benchmarks.rig import Rig, Void
 from benchmarks.scenarios.dead_letters import SCRIPT, dead_letters, fill
+from benchmarks.work import peak_kib
 from orderflow.cli.terminal import ESCAPE_MS
 
 ROWS, COLUMNS = 24, 80
@@ -106,14 +107,14 @@ class _Screen:
 
     def quit(self) -> float:
         """End it; its peak of memory in MiB."""
+        peak_mib = peak_kib(str(self._process.pid)) / 1024
         os.write(self._terminal, b"q")
         drain = threading.Thread(target=self._drain, daemon=True)
         drain.start()
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = status
+        status = self._process.wait()
         if status:
             raise Void(f"watch ended with {status}")
-        return usage.ru_maxrss / 1024
+        return peak_mib
 
     def _drain(self) -> None:
         try:
