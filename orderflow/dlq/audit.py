@@ -294,6 +294,8 @@ class States:
     def __init__(self, job: Optional[str] = None, dlq_id: Optional[str] = None) -> None:
         self.dlq_id = dlq_id
         """The dead letter topic that they are about; entries of one that is gone do not apply."""
+        self.others: Set[str] = set()
+        """The ids of other topics of which there are entries too: gone, or sharing the audit topic."""
         self.left_out = 0
         """Records of the audit topic that should be ours and cannot be read."""
         self.done = Marks()
@@ -308,8 +310,9 @@ class States:
         return _STATES[self._marks.get(partition, offset)] if self._marks.count else letter.NEW
 
     def add(self, entry: AuditEntry) -> bool:
-        """Take an entry in; a later one of a dead letter wins. False: it is of a topic that is gone."""
+        """Take an entry in; a later one of a dead letter wins. False: it is of another topic."""
         if entry.dlq_id is not None and self.dlq_id is not None and entry.dlq_id != self.dlq_id:
+            self.others.add(entry.dlq_id)
             return False
         if entry.action == REPLAYED:
             self.replay_jobs.add(entry.job)

@@ -7,12 +7,15 @@ from orderflow.dlq.audit_topic import History, Topics, read_history, read_states
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter, StateOf, nothing_done
 from orderflow.dlq.selection import Selection
-from orderflow.exits import CommandError
+from orderflow.exits import CommandError, Refused
 from orderflow.kafka import topics
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.reader import Span
+from orderflow.kafka.topic_identity import names_of
 from orderflow.model.records import Record
-from orderflow.model.text import plural
+from orderflow.model.text import listed, plural
+
+MOST_NAMED = 3
 
 
 class Topic:
@@ -99,6 +102,23 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
         progress.clear()
     if job is None:
         _tell_what_was_left_out(desk, states)
+    return states
+
+
+def states_to_act_on(desk: Desk) -> States:
+    """The same for who writes entries of his own. Raises Refused where another topic's would be lost by it.
+
+    Entries are known by partition and offset, and of each only the newest is kept: of two dead letter topics
+    with one audit topic, each makes Kafka forget what was done in the other.
+    """
+    states = states_now(desk)
+    others = names_of(desk.client, states.others) if states.others else []
+    if others:
+        raise Refused(
+            f"nothing was changed: {desk.audit_topic} (DLQ_AUDIT_TOPIC) records what was done in "
+            f"{listed(others, MOST_NAMED)} too. Each dead letter topic needs one of its own: with this one "
+            "Kafka would forget what was done, and dead letters could be sent twice"
+        )
     return states
 
 

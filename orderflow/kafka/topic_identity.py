@@ -1,10 +1,11 @@
 """Which topic it is that has a name: the same as before, or one that was created again."""
 
 import time
-from typing import Any, Mapping, Optional
+from typing import AbstractSet, Any, List, Mapping, Optional
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
+from orderflow.exits import CommandError
 from orderflow.kafka.controller import is_answered, learn_controller_meanwhile
 from orderflow.kafka.reachable import admin_client, answers
 from orderflow.kafka.topics import describe, unseen
@@ -109,3 +110,22 @@ def topic_id(conf: Mapping[str, Any], name: str, timeout_s: float = 10.0) -> Opt
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return None
         raise unseen(name, error.args[0]) from error
+
+
+def names_of(conf: Mapping[str, Any], ids: AbstractSet[str], timeout_s: float = 10.0) -> List[str]:
+    """The topics that have these ids, as far as we may see them. Raises CommandError."""
+    admin = admin_client(conf)
+    try:
+        names = list(admin.list_topics(timeout=timeout_s).topics)
+    except KafkaException as error:
+        raise CommandError(f"cannot look at the topics: {error.args[0].str()}") from error
+    described = admin.describe_topics(TopicCollection(names), request_timeout=timeout_s)
+    return sorted(name for name, answer in described.items() if _id_in(answer) in ids)
+
+
+def _id_in(answer: Any) -> Optional[str]:
+    """The id in an answer; None where there is none, as of a topic that we may not see."""
+    try:
+        return id_of(answer.result())
+    except KafkaException:
+        return None

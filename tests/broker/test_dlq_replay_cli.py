@@ -11,6 +11,7 @@ from typing import Any, Callable, List
 
 import pytest
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
 from orderflow.model.dead_letter import Shrink
 from orderflow.model.records import Headers, Outgoing
@@ -83,6 +84,26 @@ def test_who_else_gets_what_is_replayed_is_said(make: Callable[..., Desk]) -> No
 
     assert told in looked.out and told in sent.err
     assert "once more" not in alone.out
+
+
+def test_two_dead_letter_topics_may_not_share_an_audit_topic(
+    kafka: Any, topic: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Each would make Kafka forget what was done in the other; one that is gone is in nobody's way."""
+    shared = topic("audit")
+    desks = [Desk(kafka.bootstrap_servers, topic(f"d{number}")[-60:], tmp_path) for number in range(2)]
+    for desk in desks:
+        desk.setting(DLQ_AUDIT_TOPIC=shared)
+        desk.fill(good(1)(desk.orders_topic))
+    first, second = desks
+    assert first.run("replay", "--all", *FAST).code == 0
+    discard = ("discard", "--all", "--reason", "test", f"--confirm={second.topic}")
+    for verb in (("replay", "--all", *FAST), discard):
+        assert_nothing_sent(second, second.run(*verb), 4, f"records what was done in {first.topic} too")
+
+    admin = AdminClient(first.client)
+    admin.delete_topics([first.topic])[first.topic].result(20)
+    eventually(lambda: second.run("replay", "--all", *FAST).code == 0)
 
 
 def test_a_dry_run_tells_and_sends_nothing(make: Callable[..., Desk]) -> None:

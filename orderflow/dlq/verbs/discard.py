@@ -14,7 +14,7 @@ from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, places_of, refuse_everything, selected
-from orderflow.dlq.topic import Topic, states_now
+from orderflow.dlq.topic import Topic, states_to_act_on
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.transactions import Transactions, transactional_id
@@ -91,7 +91,7 @@ def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason:
     """Fence others, read the states anew, and write an entry for each that still is what it was."""
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
-    states = states_now(desk)
+    states = states_to_act_on(desk)
     at_ms = now_ms()
     job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, number, 0, reason=reason)
     marking = _Marking(desk, transactions, job, states.dlq_id)

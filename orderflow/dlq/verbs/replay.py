@@ -21,7 +21,7 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.resuming import resume
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import refuse_everything
-from orderflow.dlq.topic import states_now, warn_of_policies
+from orderflow.dlq.topic import states_to_act_on, warn_of_policies
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.model.text import escape
 
@@ -59,7 +59,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
 def _states(desk: Desk) -> States:
     desk.require_kafka()
     warn_of_policies(desk)
-    return states_now(desk)
+    return states_to_act_on(desk)
 
 
 def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> int:
