@@ -23,7 +23,7 @@ STEP_S = 3.0
 LEARN_TIMEOUT_S = 1.0
 PAUSE_S = 0.1
 TELL_S = 2.0
-"""A person who has waited for so long is told what for."""
+"""A person who has waited for so long is told what for, unless it ends soon anyway, as without a leader."""
 
 LEADERLESS = (KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 """What is said of a partition that exists while no broker leads it."""
@@ -118,7 +118,7 @@ def of_leaders(
                 was_led, until_s = False, min(until_s, time.monotonic() + leaderless_s)
             if time.monotonic() >= until_s:
                 raise
-        if time.monotonic() - began_s >= TELL_S:
+        if was_led and time.monotonic() - began_s >= TELL_S:
             waits()
         time.sleep(PAUSE_S)
 
