@@ -1,28 +1,18 @@
 """Files of one's own: there as a whole or not at all, and never in the way."""
 
 import os
-import resource
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from orderflow.cli.private_file import PrivateFile
 from orderflow.exits import CommandError
+from tests.support.small_disk import small_disk
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file gets larger than 100,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -35,12 +25,10 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["orders.jsonl"]
 
 
-def test_what_a_full_disk_cuts_short_is_removed_and_the_next_try_succeeds(
-    tmp_path: Path, small_disk: None
-) -> None:
+def test_what_a_full_disk_cuts_short_is_removed_and_the_next_try_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "orders.jsonl"
     told = r"cannot write .*orders\.jsonl: .*; nothing of it was kept"
-    with pytest.raises(CommandError, match=told), PrivateFile(str(path)) as file:
+    with small_disk(100_000), pytest.raises(CommandError, match=told), PrivateFile(str(path)) as file:
         file.lines(["x" * 1000] * 1000)
     assert os.listdir(tmp_path) == []
 

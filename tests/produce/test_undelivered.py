@@ -2,13 +2,13 @@
 
 import json
 import os
-import resource
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Dict
 
 import pytest
 
 from orderflow.produce.undelivered import Undelivered
+from tests.support.small_disk import small_disk
 
 
 def undecodable(value: bytes) -> Dict[str, Any]:
@@ -22,21 +22,10 @@ def undelivered(tmp_path: Path) -> Undelivered:
     return Undelivered(undecodable, lambda order: b"", lambda order: b"", str(tmp_path / "undelivered"))
 
 
-@pytest.fixture
-def limit() -> Any:
-    """Limits the size of files, as a full disk does, until the end of the test."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_leaves_no_half_line(
-    undelivered: Undelivered, limit: Callable[[int], None], tmp_path: Path
-) -> None:
+def test_a_full_disk_leaves_no_half_line(undelivered: Undelivered, tmp_path: Path) -> None:
     """Given to --input, it would be a bad line, and hide that its order is lost."""
-    limit(1_000)
-    kept = [undelivered.keep(b"key", b"x" * 300) for _ in range(10)]
-    limit(1_000_000)
+    with small_disk(1_000):
+        kept = [undelivered.keep(b"key", b"x" * 300) for _ in range(10)]
     kept.append(undelivered.keep(b"key", b"later"))
     undelivered.close()
 
@@ -46,12 +35,10 @@ def test_a_full_disk_leaves_no_half_line(
     assert "undelivered.jsonl: File too large" in (undelivered.lost or "")
 
 
-def test_a_disk_that_takes_nothing_leaves_no_file(
-    undelivered: Undelivered, limit: Callable[[int], None], tmp_path: Path
-) -> None:
+def test_a_disk_that_takes_nothing_leaves_no_file(undelivered: Undelivered, tmp_path: Path) -> None:
     """`next: producer.py --input` would find it empty."""
-    limit(10)
-    assert not undelivered.keep(b"key", b"value")
+    with small_disk(10):
+        assert not undelivered.keep(b"key", b"value")
     undelivered.close()
 
     assert os.listdir(tmp_path) == []
