@@ -15,6 +15,9 @@ from tests.conftest import missing
 from tests.support.pipeline import ROOT, Pipeline, bare_environment, eventually
 from tools.local_postgres import LocalPostgres, PostgresMissing
 
+if sys.version_info < (3, 10):
+    pytest.skip("the psycopg that requirements-dev.txt pins needs Python 3.10", allow_module_level=True)
+
 EXAMPLE = ROOT / "examples" / "postgres.py"
 TABLES = ROOT / "examples" / "postgres.sql"
 ORDER = {
