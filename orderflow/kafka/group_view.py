@@ -132,19 +132,11 @@ class GroupView:
         return tuple(sorted(place.partition for place in places if place.topic == self._topic))
 
     def _committed(self) -> Dict[int, Committed]:
-        """Asked by a consumer: an admin client crashes where the coordinator has just moved (librdkafka)."""
         places = [TopicPartition(self._topic, number) for number in self.topics.replicas_of(self._topic)]
         if not places:
             return {}
-        config = consumer_config(self._conf, self._group)
-        # With read_committed the broker lets us wait for open transactions.
-        consumer: Any = started(Consumer, {**config, "isolation.level": "read_uncommitted"})
-        try:
-            found = consumer.committed(places, self._questions.left_s)
-        finally:
-            consumer.close()
-        ours = [place for place in found if place.error is None and place.offset >= 0]
-        return {place.partition: Committed(place.offset, place.metadata or "") for place in ours}
+        found = committed_places(self._conf, self._group, places, self._questions.left_s)
+        return {place.partition: Committed(place.offset, place.metadata or "") for place in found}
 
     def _of_group(self, answers: Mapping[str, Any]) -> Any:
         """What is told of the group; None of one that Kafka has never seen."""
@@ -179,6 +171,22 @@ class GroupView:
             if pages is not None and commit is not None and not commit.is_complete
         )
         return commits
+
+
+def committed_places(
+    conf: Mapping[str, Any], group: str, places: List[TopicPartition], timeout_s: float
+) -> List[TopicPartition]:
+    """Those of these places for which the group has committed, with that. Raises KafkaException.
+
+    Asked by a consumer: an admin client crashes where the coordinator has just moved (librdkafka).
+    """
+    # With read_committed the broker lets us wait for open transactions.
+    consumer: Any = started(Consumer, {**consumer_config(conf, group), "isolation.level": "read_uncommitted"})
+    try:
+        found = consumer.committed(places, timeout_s)
+    finally:
+        consumer.close()
+    return [place for place in found if place.error is None and place.offset >= 0]
 
 
 def first_times(consumer: Any, topic: str, places: Mapping[int, int], timeout_s: float) -> Dict[int, int]:

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
-from confluent_kafka import Consumer, ConsumerGroupState, TopicPartition
+from confluent_kafka import ConsumerGroupState, TopicPartition
 
-from orderflow.kafka.client_properties import started
+from orderflow.kafka.group_view import committed_places
 from orderflow.kafka.reachable import admin_client
-from orderflow.kafka.reader import consumer_config
 
 AT_ONCE = 8
 """Groups that are asked at the same time: a cluster may have hundreds."""
@@ -55,11 +54,5 @@ def _read_by(group: Any) -> Set[str]:
 
 
 def _committed(client: Mapping[str, Any], places: Places, timeout_s: float, group: str) -> Offsets:
-    # With read_committed the broker lets us wait for open transactions.
-    config = {**consumer_config(client, group), "isolation.level": "read_uncommitted"}
-    consumer: Any = started(Consumer, config)
-    try:
-        found = consumer.committed([TopicPartition(*place) for place in places], timeout_s)
-    finally:
-        consumer.close()
-    return {(one.topic, one.partition): one.offset for one in found if one.error is None and one.offset >= 0}
+    found = committed_places(client, group, [TopicPartition(*place) for place in places], timeout_s)
+    return {(one.topic, one.partition): one.offset for one in found}

@@ -125,11 +125,16 @@ def _with_undone(desk: Desk, traces: Tuple[Trace, ...]) -> Tuple[Trace, ...]:
 def _undone(trace: Trace, view: View) -> int:
     committed = (view.committed or {}).get(trace.partition)
     if committed is None:
-        return trace.last + 1 - trace.low
+        return _left(trace, trace.low)
     commit = view.commits.get(trace.partition)
     done = committed.offset if commit is None or not commit.is_complete else commit.next
     waiting = sum(entry.offset <= trace.last for entry in commit.entries) if commit else 0
-    return max(0, trace.last + 1 - max(done, trace.low)) + waiting
+    return _left(trace, done) + waiting
+
+
+def _left(trace: Trace, done: int) -> int:
+    """Offsets up to the key's last record for whoever has processed all before `done`."""
+    return max(0, trace.last + 1 - max(done, trace.low))
 
 
 def _with_behind(desk: Desk, holdings: List[Holding]) -> List[Holding]:
@@ -146,15 +151,8 @@ def _with_behind(desk: Desk, holdings: List[Holding]) -> List[Holding]:
 
 def _behind(holding: Holding, committed: Dict[str, Offsets]) -> Iterator[Behind]:
     for group, offsets in committed.items():
-        left = sum(
-            max(
-                0,
-                trace.last
-                + 1
-                - max(trace.low, offsets.get((holding.topic, trace.partition), trace.last + 1)),
-            )
-            for trace in holding.traces
-        )
+        places = ((trace, offsets.get((holding.topic, trace.partition))) for trace in holding.traces)
+        left = sum(_left(trace, done) for trace, done in places if done is not None)
         if left:
             yield Behind(group, left)
 
