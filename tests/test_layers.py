@@ -166,6 +166,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
         "consume.source",
         "consume.transaction",
         "consume.workers",
+        "kafka.answers",
         "kafka.client_properties",
         "kafka.refusals",
         "model.records",
@@ -173,6 +174,7 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.source": {
         "consume.client_errors",
         "consume.settlement",
+        "kafka.answers",
         "kafka.leaders",
         "kafka.refusals",
         "model.records",
@@ -216,6 +218,12 @@ ASKED_OF_ONE_NODE: Mapping[str, Collection[str]] = {
     "create_topics": _DESCRIBING,
 }
 """Requests of the client that one node answers alone, and which modules may make them."""
+
+READS_ANSWERS_IN_PARTS = {
+    "orderflow.kafka.answers": "the one place",
+    "orderflow.kafka.reader": "tells a topic that is gone from one that cannot be seen",
+}
+"""What may ask for offsets that are committed, or look topics up in metadata, and why."""
 
 OPENS_FILES = {
     "orderflow.cli.given_file": "what a command line names",
@@ -486,6 +494,21 @@ def one_asker_of_single_nodes(modules: Modules) -> List[str]:
     ]
 
 
+def one_reader_of_answers_in_parts(modules: Modules) -> List[str]:
+    """A partition or topic that Kafka refuses to tell of looks like one without commits or partitions."""
+    return [
+        f"{module.name} reads an answer in line {node.lineno} that may be refused in parts"
+        for module, node in _nodes(modules, READS_ANSWERS_IN_PARTS)
+        if (isinstance(node, ast.Call) and _called(node) == "committed" and _of_a_client(node))
+        or (isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") == "topics")
+    ]
+
+
+def _of_a_client(call: ast.Call) -> bool:
+    owner = getattr(call.func, "value", None)
+    return "consumer" in str(getattr(owner, "id", getattr(owner, "attr", "")))
+
+
 def nobody_flushes_a_client(modules: Modules) -> List[str]:
     """The client's flush may lose the words of a fatal error: see kafka.delivery."""
     return [
@@ -629,6 +652,7 @@ RULES: List[Rule] = [
     one_reader_of_the_environment,
     one_reader_of_headers,
     one_asker_of_single_nodes,
+    one_reader_of_answers_in_parts,
     nobody_flushes_a_client,
     one_way_out,
     one_opener,
@@ -720,6 +744,16 @@ def test_the_project_is_there() -> None:
         ),
         (one_asker_of_single_nodes, "consumer.py", "def f(c, p):\n    return c.offsets_for_times([p], 1)"),
         (one_asker_of_single_nodes, "producer.py", "def f(c):\n    c.create_topics([])"),
+        (
+            one_reader_of_answers_in_parts,
+            "consumer.py",
+            "def f(s, p):\n    return s._consumer.committed([p], 1)",
+        ),
+        (
+            one_reader_of_answers_in_parts,
+            "producer.py",
+            "def f(c):\n    return c.list_topics('t').topics['t']",
+        ),
         (nobody_flushes_a_client, "orderflow/kafka/reader.py", "def f(c):\n    c.flush(5)"),
         (one_way_out, "producer.py", "print('sent')"),
         (one_way_out, "orderflow/kafka/topics.py", "import os\nos.write(2, b'x')"),

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.consume.session import Session
+from orderflow.kafka.answers import partitions_of
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.leaders import bounds_of
 from orderflow.model import dead_letter
@@ -106,7 +107,7 @@ def _last_messages(conf: Mapping[str, Any], topic: str, group: str) -> Iterator[
 def _assign_last(consumer: Any, topic: str) -> int:
     """Assign each partition from shortly before its end; returns how many there are."""
     places = []
-    for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
+    for number in partitions_of(consumer, topic, TIMEOUT_S):
         low, high = bounds_of(consumer, TopicPartition(topic, number), TIMEOUT_S)
         if high > low:
             places.append(TopicPartition(topic, number, max(low, high - LAST)))

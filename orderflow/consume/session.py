@@ -12,6 +12,7 @@ from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Settlement, 
 from orderflow.consume.source import Reports, Source
 from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
+from orderflow.kafka.answers import committed_for, partitions_of
 from orderflow.kafka.client_properties import without_membership
 from orderflow.kafka.refusals import MOVING, ask_again, missing_right
 from orderflow.model.records import Outgoing
@@ -215,7 +216,7 @@ def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]
         return frozenset()
     consumer = Consumer(without_membership(config))
     try:
-        numbers = consumer.list_topics(topic, timeout=BEGIN_TIMEOUT_S).topics[topic].partitions
+        numbers = partitions_of(consumer, topic, BEGIN_TIMEOUT_S)
         committed = _committed(consumer, [TopicPartition(topic, number) for number in numbers])
     finally:
         consumer.close()
@@ -225,4 +226,4 @@ def partitions_from_end(config: Mapping[str, Any], topic: str) -> FrozenSet[int]
 def _committed(consumer: Consumer, asked: List[TopicPartition]) -> List[TopicPartition]:
     """The committed offsets; retried while the group's coordinator is moving."""
     until_s = time.monotonic() + BEGIN_TIMEOUT_S
-    return ask_again(lambda: consumer.committed(asked, timeout=BEGIN_TIMEOUT_S), MOVING, until_s)
+    return ask_again(lambda: committed_for(consumer, asked, BEGIN_TIMEOUT_S), MOVING, until_s)

@@ -7,6 +7,7 @@ from confluent_kafka import Message as Fetched
 
 from orderflow.consume.client_errors import RAISED, error_of, is_fatal
 from orderflow.consume.settlement import NO_MEMBERS, REFUSALS, SessionLost
+from orderflow.kafka.answers import committed_for, partitions_of
 from orderflow.kafka.leaders import bounds_of, first_offsets_at
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Message
@@ -122,10 +123,7 @@ class Source:
 
     def partitions(self, timeout_s: float) -> List[int]:
         """All partitions of the topic, whoever owns them. Raises KafkaException."""
-        found = self._consumer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return sorted(found.partitions)
+        return partitions_of(self._consumer, self.topic, timeout_s)
 
     def answers(self, timeout_s: float) -> bool:
         """Whether a broker answers."""
@@ -137,10 +135,7 @@ class Source:
 
     def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
         """By partition, the committed offset (None if there is none) and metadata. Raises KafkaException."""
-        found = self._consumer.committed(self._named(partitions), timeout=timeout_s)
-        for place in found:
-            if place.error is not None:
-                raise KafkaException(place.error)
+        found = committed_for(self._consumer, self._named(partitions), timeout_s)
         return {
             place.partition: (place.offset if place.offset != OFFSET_INVALID else None, place.metadata or "")
             for place in found

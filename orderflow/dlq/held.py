@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.dlq.desk import Desk
 from orderflow.exits import CommandError
+from orderflow.kafka.answers import committed_for
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, LedgerPages, is_of_another_topic, read_with
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
@@ -81,7 +82,7 @@ class Commits:
     def _ask(self, asked: List[TopicPartition]) -> Any:
         """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
         until_s = time.monotonic() + TIMEOUT_S
-        return ask_again(lambda: self._consumer.committed(asked, TIMEOUT_S), MOVING, until_s)
+        return ask_again(lambda: committed_for(self._consumer, asked, TIMEOUT_S), MOVING, until_s)
 
     def _with_pages(self, committed: Mapping[int, Tuple[Optional[int], str]]) -> Dict[int, Optional[Commit]]:
         try:

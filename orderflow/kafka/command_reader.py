@@ -10,9 +10,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Deque, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from orderflow.exits import CommandError
+from orderflow.kafka.answers import partitions_of
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.delivery import deliver
 from orderflow.kafka.leaders import bounds_of, first_offsets_at
@@ -172,7 +173,7 @@ class Listening:
     def go_to(self, numbers: FrozenSet[int]) -> None:
         """Read what is about these partitions of the orders topic. Raises KafkaException."""
         if numbers and not self.count:
-            self.count = self._partitions()
+            self.count = len(partitions_of(self._consumer, self._topic, TIMEOUT_S))
         wanted = {number % self.count for number in numbers}
         for partition in wanted - set(self._ends):
             self._begin(partition)
@@ -181,12 +182,6 @@ class Listening:
             self._consumer.incremental_unassign([TopicPartition(self._topic, each) for each in gone])
         for partition in gone:
             del self._ends[partition]
-
-    def _partitions(self) -> int:
-        found = self._consumer.list_topics(self._topic, timeout=TIMEOUT_S).topics[self._topic]
-        if found.error is not None or not found.partitions:
-            raise KafkaException(found.error or KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        return len(found.partitions)
 
     def _begin(self, partition: int) -> None:
         """From the first record of the last minute on."""

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from orderflow.kafka.answers import committed_for
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.questions import Questions
@@ -183,10 +184,9 @@ def committed_places(
     # With read_committed the broker lets us wait for open transactions.
     consumer: Any = started(Consumer, {**consumer_config(conf, group), "isolation.level": "read_uncommitted"})
     try:
-        found = consumer.committed(places, timeout_s)
+        return [place for place in committed_for(consumer, places, timeout_s) if place.offset >= 0]
     finally:
         consumer.close()
-    return [place for place in found if place.error is None and place.offset >= 0]
 
 
 def first_times(consumer: Any, topic: str, places: Mapping[int, int], timeout_s: float) -> Dict[int, int]:

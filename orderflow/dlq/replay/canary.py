@@ -10,6 +10,7 @@ from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
 from orderflow.dlq.replay.returned import some_of
 from orderflow.exits import CommandError
+from orderflow.kafka.answers import committed_for
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
@@ -117,7 +118,7 @@ class _Group:
         moved = sent.moved
         places = [TopicPartition(sent.target, partition) for partition in moved]
         try:
-            found = self._consumer.committed(places, timeout=ASK_TIMEOUT_S)
+            found = committed_for(self._consumer, places, ASK_TIMEOUT_S)
             committed = {
                 place.partition: (None if place.offset < 0 else place.offset, place.metadata or "")
                 for place in found
