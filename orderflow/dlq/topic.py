@@ -105,13 +105,13 @@ def states_now(desk: Desk, job: Optional[str] = None) -> States:
     return states
 
 
-def states_to_act_on(desk: Desk) -> States:
+def states_to_act_on(desk: Desk, job: Optional[str] = None) -> States:
     """The same for who writes entries of his own. Raises Refused where another topic's would be lost by it.
 
     Entries are known by partition and offset, and of each only the newest is kept: of two dead letter topics
     with one audit topic, each makes Kafka forget what was done in the other.
     """
-    states = states_now(desk)
+    states = states_now(desk, job)
     others = names_of(desk.client, states.others) if states.others else []
     if others:
         raise Refused(

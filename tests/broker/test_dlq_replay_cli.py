@@ -106,6 +106,26 @@ def test_two_dead_letter_topics_may_not_share_an_audit_topic(
     eventually(lambda: second.run("replay", "--all", *FAST).code == 0)
 
 
+def test_a_job_does_not_go_on_with_an_audit_topic_that_is_shared_by_now(
+    kafka: Any, topic: Callable[[str], str], tmp_path: Path
+) -> None:
+    """What it has sent so far is known by entries that the other dead letter topic may have replaced."""
+    stopped, other = [Desk(kafka.bootstrap_servers, topic(f"d{n}")[-60:], tmp_path) for n in range(2)]
+    stopped.fill(good(10)(stopped.orders_topic))
+    assert stopped.start_dying("after commit", 4, "replay", "--all", "--yes", "--rate", "20/s") < 0
+    before, (job,) = len(stopped.sent()), stopped.jobs()
+    other.fill(good(1)(other.orders_topic))
+    assert other.run("replay", "--all", *FAST).code == 0
+    theirs = read_topic(other.client, other.audit_topic)
+    send(kafka.bootstrap_servers, stopped.audit_topic, [Outgoing("", r.key, r.value, []) for r in theirs])
+
+    resumed = stopped.run("replay", "--resume", str(job["job"]), *FAST)
+
+    assert resumed.code == 4, resumed.err
+    assert f"records what was done in {other.topic} too" in resumed.err
+    assert len(stopped.sent()) == before
+
+
 def test_a_dry_run_tells_and_sends_nothing(make: Callable[..., Desk]) -> None:
     """What would go, why the others would not, and an example of each reason."""
     desk = make(mixed)

@@ -15,7 +15,7 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import Topic, states_now
+from orderflow.dlq.topic import Topic, states_to_act_on
 from orderflow.exits import Refused
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
@@ -96,7 +96,7 @@ class Bench:
 
     def read_states(self, job: str) -> None:
         """Learn again what became of each dead letter, without what this job did."""
-        self.states = states_now(self.desk, job)
+        self.states = states_to_act_on(self.desk, job)
 
     def refuse_successor(self) -> None:
         """Raise Refused where the dead letter topic was created again since the request was made."""
