@@ -5,7 +5,7 @@ Kafka leaves out groups that we may not describe, and who reads without committi
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Sequence, Set, Tuple
 
 from confluent_kafka import ConsumerGroupState, TopicPartition
 
@@ -38,14 +38,15 @@ def _listed(admin: Any, timeout_s: float) -> List[Any]:
     return sorted(listed.valid, key=lambda one: str(one.group_id))
 
 
-def groups_reading(client: Mapping[str, Any], topic: str, timeout_s: float) -> List[str]:
-    """The groups whose members have partitions of the topic now. Raises KafkaException."""
+def groups_reading(
+    client: Mapping[str, Any], topics: Collection[str], timeout_s: float
+) -> Dict[str, List[str]]:
+    """By topic, the groups whose members have partitions of it now. Raises KafkaException."""
     admin = admin_client(client)
     groups = [one.group_id for one in _listed(admin, timeout_s) if one.state not in WITHOUT_MEMBERS]
-    if not groups:
-        return []
-    described = admin.describe_consumer_groups(groups, request_timeout=timeout_s)
-    return [group for group in groups if topic in _read_by(described[group].result())]
+    described = admin.describe_consumer_groups(groups, request_timeout=timeout_s) if groups else {}
+    read_by = {group: _read_by(described[group].result()) for group in groups}
+    return {topic: [group for group in groups if topic in read_by[group]] for topic in topics}
 
 
 def _read_by(group: Any) -> Set[str]:
