@@ -6,6 +6,7 @@ Each takes about 21 bytes, so that a topic of ten million takes 200 MiB. Pure: t
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from itertools import compress
 from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 from typing import Counter as CounterOf
 
@@ -47,12 +48,16 @@ class _Partition:
         self.kinds = array("I")
         self.is_open = bytearray()
         """1 where it is unresolved."""
+        self._oldest_ms: Optional[int] = None
+        self._is_oldest_known = True
 
     def add(self, offset: int, at_ms: int, kind: int, is_open: bool) -> None:
         self.offsets.append(offset)
         self.times_ms.append(at_ms)
         self.kinds.append(kind)
         self.is_open.append(is_open)
+        if is_open:
+            self._opened(at_ms)
 
     def place(self, offset: int) -> Optional[int]:
         """Where the dead letter with this offset is."""
@@ -61,20 +66,38 @@ class _Partition:
 
     def set_open(self, place: int, is_open: bool) -> bool:
         """Whether that changed anything."""
-        changes = bool(self.is_open[place]) is not is_open
+        if bool(self.is_open[place]) is is_open:
+            return False
         self.is_open[place] = is_open
-        return changes
+        if is_open:
+            self._opened(self.times_ms[place])
+        else:
+            self._closed(self.times_ms[place])
+        return True
+
+    def _opened(self, at_ms: int) -> None:
+        self._oldest_ms = at_ms if self._oldest_ms is None else min(self._oldest_ms, at_ms)
+
+    def _closed(self, at_ms: int) -> None:
+        """Only if it was the oldest, another one is now, which is looked for when it is asked for."""
+        self._is_oldest_known = self._is_oldest_known and at_ms != self._oldest_ms
 
     def drop_before(self, offset: int) -> Iterator[int]:
         """Forget those before this offset; yields the kind of each that was unresolved."""
         place = bisect_left(self.offsets, offset)
-        yield from (self.kinds[each] for each in range(place) if self.is_open[each])
+        for each in range(place):
+            if self.is_open[each]:
+                self._closed(self.times_ms[each])
+                yield self.kinds[each]
         for column in (self.offsets, self.times_ms, self.kinds, self.is_open):
             del column[:place]
 
     def oldest_open_ms(self) -> Optional[int]:
-        place = self.is_open.find(1)
-        return None if place < 0 else self.times_ms[place]
+        """Of the unresolved ones, in whatever order they came: those of an import may be far older."""
+        if not self._is_oldest_known:
+            self._oldest_ms = min(compress(self.times_ms, self.is_open), default=None)
+            self._is_oldest_known = True
+        return self._oldest_ms
 
 
 class Stock:

@@ -1,8 +1,10 @@
 """Dead letters as a stock: what is unresolved, how old it is, and what is new."""
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orderflow.dlq.letter import FailureKind
 from orderflow.dlq.stock import METRICS, MOST_ROWS, OTHERS, Stock
@@ -83,6 +85,31 @@ def test_the_first_expiry_is_known_from_the_retention(retention_ms: int, expecte
     assert filled(5).figures(10 * HOUR_MS, retention_ms).expiry_s == expected
     assert filled(5).figures(10 * HOUR_MS, None).expiry_s is None
     assert Stock().figures(10 * HOUR_MS, retention_ms).expiry_s is None
+
+
+@given(
+    st.lists(st.integers(0, 20), min_size=1),
+    st.lists(st.tuples(st.integers(0, 20), st.booleans())),
+    st.integers(0, 20),
+)
+def test_the_oldest_is_found_in_whatever_order_they_came(
+    times_h: List[int], acts: List[Tuple[int, bool]], gone: int
+) -> None:
+    """An import brings older ones behind newer ones; then some are resolved, reopened and deleted."""
+    stock, now_ms = Stock(), 100 * HOUR_MS
+    is_open = dict.fromkeys(range(len(times_h)), True)
+    for offset, at_h in enumerate(times_h):
+        stock.add(0, offset, at_h * HOUR_MS, kind(), True)
+    for offset, opens in acts:
+        stock.set_open(0, offset, opens)
+        is_open.update({offset: opens} if offset in is_open else {})
+        stock.figures(now_ms, None)
+    stock.drop_before(0, gone)
+    left = [times_h[offset] for offset, opens in is_open.items() if opens and offset >= gone]
+
+    found = stock.figures(now_ms, None).oldest_s
+
+    assert found == ((100 - min(left)) * 3600.0 if left else 0.0)
 
 
 def test_what_is_deleted_unresolved_is_lost_to_everybody() -> None:
