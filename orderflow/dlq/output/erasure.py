@@ -1,6 +1,6 @@
 """What a topic still holds of one key, what Kafka can do about it, and what it cannot."""
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.listing import Lines
@@ -42,6 +42,8 @@ class Holding(NamedTuple):
     """`cleanup.policy`; None: not known."""
     retention_ms: Optional[int]
     behind: Tuple[Behind, ...] = ()
+    keys: FrozenSet[bytes] = frozenset()
+    """The key, as bytes. Several where a text and other bytes are shown alike."""
 
     @property
     def values(self) -> int:

@@ -1,7 +1,7 @@
 """The verb `erase`: finds what Kafka holds of one key, and deletes as much of it as Kafka can."""
 
 import argparse
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -20,7 +20,7 @@ from orderflow.kafka.plain_sending import send_all
 from orderflow.kafka.positions import Range
 from orderflow.kafka.refusals import missing_right
 from orderflow.model.records import Outgoing
-from orderflow.model.text import plural
+from orderflow.model.text import escape, keys_shown_as, plural
 
 TIMEOUT_S = 30.0
 ASK_S = 5.0
@@ -62,26 +62,37 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     """Without --tombstone or --delete-up-to-it it only looks."""
     if len(args.keys) != 1:
         raise UsageError("erase what? Give one --key")
-    key = args.keys[0].encode("utf-8", "surrogateescape")
+    meant = keys_shown_as(args.keys[0]) - {None}
     desk.require_kafka()
     names = list(dict.fromkeys([desk.orders_topic, desk.dlq_topic, *(args.topics or ())]))
-    holdings = [_look(desk, name, key) for name in names]
+    holdings = [_look(desk, name, meant) for name in names]
     if desk.signals.requested:
         return desk.signals.exit_code
     holdings = _with_behind(desk, holdings)
     for line in map(to_json, map(holding_row, holdings)) if desk.json else all_lines(holdings):
         desk.say(line)
     held = [one for one in holdings if one.traces]
+    if args.tombstone or args.delete_up_to_it:
+        _require_one_key(held, args.keys[0])
     if args.tombstone:
-        _tombstone(desk, [one for one in held if one.is_compacted and one.values], key, args.yes)
+        _tombstone(desk, [one for one in held if one.is_compacted and one.values], args.yes)
     if args.delete_up_to_it:
         _delete(desk, [one for one in held if not one.is_compacted], args.despite, args.yes)
     return OK
 
 
-def _look(desk: Desk, topic: str, key: bytes) -> Holding:
-    """Read all of the topic: a record with the key may stand in any partition."""
+def _require_one_key(held: List[Holding], text: str) -> None:
+    """Raise Refused where several keys show alike, as the bytes ff and the text `0xff`."""
+    if len({key for one in held for key in one.keys}) > 1:
+        raise Refused(
+            f"nothing was changed: different keys are shown as {escape(text)}; one is text, one bytes"
+        )
+
+
+def _look(desk: Desk, topic: str, keys: AbstractSet[Optional[bytes]]) -> Holding:
+    """Read all of the topic: a record with one of these keys may stand in any partition."""
     found: Dict[int, Trace] = {}
+    there: Set[bytes] = set()
     others: Dict[int, int] = {}
     progress = Progress(desk.err, f"of {topic} read")
     with desk.reader(topic) as reader:
@@ -91,9 +102,10 @@ def _look(desk: Desk, topic: str, key: bytes) -> Holding:
         for batch in reader.read(spans, lambda: desk.signals.requested):
             for record in batch:
                 number = record.partition
-                if record.key != key:
+                if record.key is None or record.key not in keys:
                     others[number] = others.get(number, 0) + 1
                     continue
+                there.add(record.key)
                 before = found.get(number) or Trace(number, lows[number], 0, 0, 0, None, 0)
                 has_value = record.value is not None
                 found[number] = before._replace(
@@ -111,7 +123,9 @@ def _look(desk: Desk, topic: str, key: bytes) -> Holding:
     if topic == desk.orders_topic:
         traces = _with_undone(desk, traces)
     policy = settings.get("cleanup.policy")
-    return Holding(topic, traces, policy, None if retention is None else int(retention))
+    return Holding(
+        topic, traces, policy, None if retention is None else int(retention), keys=frozenset(there)
+    )
 
 
 def _with_undone(desk: Desk, traces: Tuple[Trace, ...]) -> Tuple[Trace, ...]:
@@ -157,14 +171,17 @@ def _behind(holding: Holding, committed: Dict[str, Offsets]) -> Iterator[Behind]
             yield Behind(group, left)
 
 
-def _tombstone(desk: Desk, holdings: List[Holding], key: bytes, yes: bool) -> None:
+def _tombstone(desk: Desk, holdings: List[Holding], yes: bool) -> None:
     if not holdings:
         desk.note("no compacted topic holds a value of this key: no tombstone was published")
         return
     names = ", ".join(one.topic for one in holdings)
     confirm(desk, f"publish a tombstone for this key in {names}?", yes)
     tombstones = [  # where the values are, whoever chose the partition
-        Outgoing(one.topic, key, None, [], trace.partition) for one in holdings for trace in one.traces
+        Outgoing(one.topic, key, None, [], trace.partition)
+        for one in holdings
+        for key in one.keys
+        for trace in one.traces
     ]
     try:
         send_all(desk.client, tombstones)
