@@ -95,7 +95,8 @@ def _kinds(letter: Letter) -> Callable[[str], TextKind]:
 def _without(header: Header, words: Words, kind: TextKind) -> Header:
     """A header whose value holds nothing hidden, nor its name: producers make names of values too."""
     name, value = header
-    return words.out_of_name(name), None if value is None else words.out_of(value, kind)
+    name = words.out_of_name(name) if kind is TextKind.ANY else words.out_of_their_name(name)
+    return name, None if value is None else words.out_of(value, kind)
 
 
 def _kind_without(kind: FailureKind, words: Words) -> FailureKind:

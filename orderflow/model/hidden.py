@@ -62,11 +62,16 @@ class Words:
         """`is_known` False: the order cannot be decoded, so nobody knows which values to look for."""
         long = sorted((word for word in spellings if len(word) >= SHORTEST), key=len, reverse=True)
         self._long: List[bytes] = long
-        self._short = _alone([word for word in spellings if 0 < len(word) < SHORTEST])
+        short = [word for word in spellings if 0 < len(word) < SHORTEST]
+        self._short = _alone(short)
+        self._short_part = _as_parts(short)
         self._is_known = is_known
 
     def are_in(self, data: bytes) -> bool:
-        """Whether a key holds one of them."""
+        """Whether a key holds one of them, a short one as a part of its own: `17`, `order:17:9`, `C-17`."""
+        return self._has_long(data) or (self._short_part is not None and bool(self._short_part.search(data)))
+
+    def _has_long(self, data: bytes) -> bool:
         return any(word in data for word in self._long)
 
     def out_of(self, data: bytes, kind: TextKind = TextKind.ANY) -> bytes:
@@ -97,7 +102,13 @@ class Words:
     def out_of_name(self, name: str) -> str:
         """The same of a name, which is no quotation: it stays whole where the values are not known."""
         data = name.encode("utf-8", "surrogatepass")
-        return self.out_of_text(name, TextKind.ANY) if self.are_in(data) else name
+        return self.out_of_text(name, TextKind.ANY) if self._has_long(data) else name
+
+    def out_of_their_name(self, name: str) -> str:
+        """The same of a name that the order's producer chose, who may have made it of a short value."""
+        data = self.out_of_name(name).encode("utf-8", "surrogatepass")
+        data = data if self._short_part is None else self._short_part.sub(_MASK, data)
+        return data.decode("utf-8", "surrogatepass")
 
 
 def words_of(names: FrozenSet[str], order: Optional[Order], key: Optional[bytes]) -> Words:
@@ -177,8 +188,14 @@ def _numbers(value: Any) -> Set[str]:
 
 
 def _alone(words: List[bytes]) -> Optional[Pattern[bytes]]:
-    """Finds words that stand by themselves."""
-    if not words:
-        return None
-    either = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    return re.compile(rb"(?<![\w.,-])(?:" + either + rb")(?![\w-]|[.,]\w)")
+    """Finds words that stand by themselves in a sentence, and in no number or name."""
+    return re.compile(rb"(?<![\w.,-])" + _either(words) + rb"(?![\w-]|[.,]\w)") if words else None
+
+
+def _as_parts(words: List[bytes]) -> Optional[Pattern[bytes]]:
+    """Finds words that are a part of a name or a key, as in `order:17:9` or `C-17`."""
+    return re.compile(rb"(?<![0-9A-Za-z])" + _either(words) + rb"(?![0-9A-Za-z])") if words else None
+
+
+def _either(words: List[bytes]) -> bytes:
+    return b"(?:" + b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + b")"

@@ -132,3 +132,38 @@ def test_erase_heeds_a_group_that_has_processed_all_of_it(shop: Shop) -> None:
 
     shop.run("erase", "--key", "anna", "--delete-up-to-it", "--yes")
     assert [key for key, _ in shop.keys(shop.orders)] == [b"other-2"]
+
+
+def test_erase_finds_a_key_as_it_is_shown(shop: Shop) -> None:
+    """Bytes that are no text as hex, a line break as an escape: what `list` shows can be typed."""
+    commit_as(shop.address, shop.group, [TopicPartition(shop.orders, 0, 9)])
+    for key, shown in ((b"\xff\x00", "0xff00"), (b"a\nb", "a\\u000ab")):
+        send(shop.address, shop.orders, [Outgoing("", key, order(7), [], 0)])
+        send(shop.address, shop.state, [Outgoing("", key, order(7), [], 0)])
+        commit_as(shop.address, shop.group, [TopicPartition(shop.orders, 0, 99)])
+
+        told = shop.run("erase", "--key", shown, "--topic", shop.state, "--tombstone", "--yes").out
+
+        assert f"{shop.orders}: 1 record with this key and a value" in told
+        assert shop.keys(shop.state)[-1] == (key, False)
+
+
+def test_erase_changes_nothing_where_two_keys_are_shown_alike(shop: Shop) -> None:
+    """Whoever typed one of them did not mean the other."""
+    send(shop.address, shop.state, [Outgoing("", key, order(7), [], 0) for key in (b"\xff", b"0xff")])
+
+    refused = shop.run("erase", "--key", "0xff", "--topic", shop.state, "--tombstone", "--yes", code=4)
+
+    assert "different keys are shown as 0xff" in refused.err
+
+
+def test_a_report_does_not_quote_what_is_hidden_from_its_readers(shop: Shop, tmp_path: Path) -> None:
+    """It is for others, too: what was typed to find a hidden value is left out; other filters are told."""
+    page = shop.handler.folder / "night.html"
+    hidden = ("--where", "customer_id = 'C-anna'", "--key", "anna", "--where", "quantity >= 0")
+
+    shop.run("report", page.name, *hidden, masked="customer_id,key")
+
+    told = page.read_text("utf-8")
+    assert "anna" not in told
+    assert "quantity &gt;= 0" in told

@@ -16,6 +16,7 @@ from orderflow.dlq.output.listing import LetterLines
 from orderflow.dlq.output.narrow import NarrowLines
 from orderflow.dlq.output.portrait import Shown, history_lines, show_lines
 from orderflow.errors import Undecodable
+from orderflow.model.dead_letter import FRAME
 from orderflow.model.records import Record
 from tests.support.dlq_tools import ROOT, T0_MS, ours
 
@@ -109,6 +110,29 @@ def test_a_key_that_holds_a_hidden_value_is_hidden() -> None:
     one = Mask(frozenset(("email",))).letter(letter(key=f"c/{SECRET}".encode()))
 
     assert one.record.key == MASKED.encode()
+
+
+@pytest.mark.parametrize("value", ["17", "C-1", 7])
+@pytest.mark.parametrize("key", ["{}", "order:{}:9", "K-{}", "{}/x", "a_{}"])
+def test_a_key_is_hidden_with_a_short_value_that_is_a_part_of_it(value: Any, key: str) -> None:
+    """And a header that is named by it. A number that only has its digits in it stays."""
+    mask, name = Mask(frozenset(("email",))), key.format(value)
+    one = letter({**ORDER, "email": value}, key=name.encode())
+    one.record.headers.insert(0, (name, b"x"))
+    other = letter({**ORDER, "email": value}, key=f"1{value}1".encode())
+
+    assert mask.letter(one).record.key == MASKED.encode()
+    assert name not in [shown for shown, _ in mask.letter(one).record.headers]
+    assert mask.letter(other).record.key == f"1{value}1".encode()
+
+
+def test_a_short_value_takes_nothing_out_of_places_and_topics() -> None:
+    """A line number and a topic are no part of an order, whatever number the order holds."""
+    one = letter({**ORDER, "email": 7}, topic="orders-7")
+    one.record.headers.insert(-1, (FRAME, b"shop/prices.py:7 in total"))
+    kind = Mask(frozenset(("email",))).letter(one).kind
+
+    assert (kind.topic, kind.frame) == ("orders-7", "shop/prices.py:7 in total")
 
 
 def test_the_page_says_that_the_key_of_what_cannot_be_decoded_is_shown() -> None:

@@ -11,15 +11,17 @@ from orderflow.dlq.audit_topic import History
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import nothing_done
+from orderflow.dlq.masking import MASKED
 from orderflow.dlq.output.report import GroupStory, Incident, JobStory, report
 from orderflow.dlq.replay.fates import Fates
 from orderflow.dlq.retention import Retention
-from orderflow.dlq.selection import Selection
-from orderflow.dlq.selection_flags import selected, wanted_of
+from orderflow.dlq.selection import Selection, names_in
+from orderflow.dlq.selection_flags import order_fields, selected, wanted_of
 from orderflow.dlq.sums import NOTHING, Sums
 from orderflow.dlq.tally import Unresolved
 from orderflow.dlq.timeline import Window
 from orderflow.dlq.topic import Topic, history_now, warn_of_policies
+from orderflow.dlq.where import conditions
 from orderflow.exits import CommandError
 from orderflow.model.text import plural
 
@@ -51,7 +53,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     incident = Incident(
         desk.dlq_topic,
         now_ms(),
-        _filters(args),
+        _filters(desk, args),
         stories,
         _all_states(stories),
         window,
@@ -79,14 +81,33 @@ def _all_states(stories: Sequence[GroupStory]) -> Dict[str, int]:
     return dict(found)
 
 
-def _filters(args: argparse.Namespace) -> str:
-    """What was typed to select, and nothing else of the command: it may hold passwords."""
-    typed = wanted_of(args)._asdict()
+QUOTE_ORDERS = ("keys", "headers", "errors")
+"""Filters whose words are those of an order, or of what is said of it."""
+QUOTED_NAMES = frozenset(("key", "error.message"))
+"""The same of what a condition asks."""
+
+
+def _filters(desk: Desk, args: argparse.Namespace) -> str:
+    """What was typed to select, and nothing else of the command: it may hold passwords.
+
+    The page is for others too, so where fields are hidden, no value that was typed to find them is in it.
+    """
+    typed = {**wanted_of(args)._asdict(), "limit": None if args.limit is None else str(args.limit)}
+    if desk.mask.names:
+        typed.update({name: (MASKED,) for name in QUOTE_ORDERS if typed[name]})
+        typed["where"] = [_condition_without(desk, text) for text in typed["where"]]
     return "  ".join(
         f"{name.replace('_', ' ')} {value if isinstance(value, str) else ', '.join(map(str, value))}"
-        for name, value in {**typed, "limit": None if typed["limit"] is None else str(typed["limit"])}.items()
+        for name, value in typed.items()
         if value
     )
+
+
+def _condition_without(desk: Desk, text: str) -> str:
+    """A condition, unless it asks for what is hidden, or for what may quote it."""
+    names, _ = names_in(order_fields(desk))
+    parts = {part for name in conditions.names_used(text, names) for part in (name, *name.split("."))}
+    return text if parts.isdisjoint(desk.mask.names | QUOTED_NAMES) else MASKED
 
 
 def _history(desk: Desk, notes: List[str]) -> Optional[History]:
