@@ -7,6 +7,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import NOTHING_HIDDEN, Mask
 from orderflow.dlq.selection import SelectionError, names_in
 from orderflow.dlq.where import conditions
+from orderflow.dlq.where.calculating import EXACT
 from orderflow.dlq.where.terms import Lookup, WhereError
 
 MOST_OWNERS = 50_000
@@ -38,7 +39,7 @@ class Sum:
         """Count one order."""
         self.count += 1
         if amount.value is not None:
-            self.total += amount.value
+            self.total = EXACT.add(self.total, amount.value)
         elif amount.decoded:
             self.no_number += 1
         else:
@@ -47,7 +48,7 @@ class Sum:
     def take(self, other: "Sum") -> None:
         """Count all of another one as part of this one."""
         self.count += other.count
-        self.total += other.total
+        self.total = EXACT.add(self.total, other.total)
         self.undecodable += other.undecodable
         self.no_number += other.no_number
 
@@ -168,7 +169,7 @@ NOTHING, NOT_A_NUMBER, UNDECODABLE = Amount(ZERO), Amount(None), Amount(None, de
 
 
 def _rank(owner: Tuple[Any, Sum]) -> Tuple[Decimal, int, str]:
-    return -owner[1].total, -owner[1].count, str(owner[0])
+    return owner[1].total.copy_negate(), -owner[1].count, str(owner[0])
 
 
 def _label(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Sums over orders, and whose they are."""
 
 from decimal import Decimal
-from typing import Any, Dict, Optional
+from fractions import Fraction
+from typing import Any, Dict, Optional, Tuple
 
 import pytest
 
@@ -38,6 +39,23 @@ def test_money_is_added_exactly() -> None:
 
     assert found.all.total == Decimal("300.0")
     assert list(sum_lines.total_line(found)) == ["sum 300.0 of price * quantity over 1,000 orders"]
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        (1e27, 0.01, 0.02, -1e27),
+        (1e300, 1e-300, -1e300),
+        (Decimal("12345678906.123456789012345678"), Decimal("0.000000000000000004"), -12345678906),
+    ],
+)
+def test_no_digit_of_a_sum_is_lost(prices: Tuple[Any, ...]) -> None:
+    """Amounts of very different size, and decimals with more digits than Python calculates with by itself."""
+    orders = [{"price": price, "quantity": 3} for price in prices]
+    expected = 3 * sum(Fraction(repr(price) if type(price) is float else price) for price in prices)
+
+    for expression in ("price * quantity", "price + price - -price", "-price * -quantity"):
+        assert Fraction(added(Wanted(expression), *orders).all.total) == expected
 
 
 def test_what_is_not_in_a_sum_is_told() -> None:

@@ -8,6 +8,7 @@ from typing import Sequence
 from orderflow.dlq.where.calculating import (
     CALCULATIONS,
     DECIMAL_CALCULATIONS,
+    EXACT,
     calculated,
     calculated_in_decimal,
     in_decimal,
@@ -98,7 +99,7 @@ class DecimalBuilder(Builder):
 
     def _signed(self, node: ast.expr, sign: int) -> Value:
         value, factor = self.value(node), Decimal(sign)
-        return calculated_in_decimal(operator.mul, lambda lookup: factor, value)
+        return calculated_in_decimal(EXACT.multiply, lambda lookup: factor, value)
 
 
 def _all_of(parts: Sequence[Condition]) -> Condition:
