@@ -191,9 +191,10 @@ class Intake:
         places = _first_offsets(self.leftover)
         places.update(kept)
         places.update(self.stopped)
-        for number, position in self._session.positions(list(self._ready)).items():
+        positions = self._session.positions(list(self._ready))
+        for number in self._ready:
             if number not in places:
-                places[number] = self._reached(number, position)
+                places[number] = self._reached(number, positions.get(number))
         further = [number for number, place in places.items() if self._advance(number, place, polled)]
         stopped = dict(self.stopped)
         self.stopped.clear()
@@ -209,8 +210,14 @@ class Intake:
         partition.ledger.advance_to(place)
         return True
 
-    def _reached(self, number: int, position: int) -> int:
+    def _reached(self, number: int, position: Optional[int]) -> int:
+        """Where it has got with nothing kept. `position`: the client's, which it has none of after a seek.
+
+        What was delivered before the seek has been admitted all the same: a commit must not end before it.
+        """
         admission = self._assignment.admission
+        if position is None:
+            return admission.expected(number)
         reached = admission.reached(number, position, self._world.clock())
         if reached is None:
             reached = admission.expected(number)

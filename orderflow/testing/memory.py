@@ -200,6 +200,8 @@ class MemorySession:
         self.while_waiting: Callable[[float], None] = lambda waited_s: None
         self.place: Dict[int, int] = {}
         self.paused: Set[int] = set()
+        self._sought: Set[int] = set()
+        """Sent somewhere, and nothing has come from there yet: the client knows no position then (measured)."""
         self._fetched_ends: Dict[int, int] = {}
         self._log = topic
         self._on_revoke = on_revoke
@@ -235,6 +237,8 @@ class MemorySession:
 
     def _take(self, number: int, most: int) -> List[Stored]:
         records = self._log.read(number, self.place[number], most) if most > 0 else []
+        if most > 0:
+            self._sought.discard(number)
         self._fetched_ends[number] = self._log.high[number]
         if len(records) < most:
             self.place[number] = max(self.place[number], self._log.high[number])
@@ -270,8 +274,9 @@ class MemorySession:
         return sorted(self._log.records)
 
     def positions(self, partitions: Sequence[int]) -> Dict[int, int]:
-        """Where the client would read on."""
-        return {number: self.place[number] for number in partitions if number in self.place}
+        """Where the client would read on, as far as it knows."""
+        known = set(self.place) - self._sought
+        return {number: self.place[number] for number in partitions if number in known}
 
     def committed(self, partitions: Sequence[int], timeout_s: float) -> Dict[int, Tuple[Optional[int], str]]:
         """What the group has committed."""
@@ -297,6 +302,7 @@ class MemorySession:
     def seek(self, partition: int, offset: int) -> None:
         """Read on from an offset."""
         self.place[partition] = offset
+        self._sought.add(partition)
 
     def pause(self, partitions: Sequence[int]) -> None:
         """Hand over nothing of these."""

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import Offsets, Outcome, Settlement
+from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.records import Outgoing
-from tests.support.scripted_session import DEAD_LETTERS, Life, ScriptedSession, Stored, Topic
+from tests.support.scripted_session import DEAD_LETTERS, RESULTS, Life, ScriptedSession, Stored, Topic
 
 Order = Dict[str, Any]
 
@@ -117,6 +118,34 @@ def test_what_was_polled_before_an_outage_is_not_processed_again_after_it() -> N
     assert {1} == set(Counter(shop.done).values())
     assert sorted(everything(topic)) == sorted(shop.done)
     assert "handed_over_again" in life.names()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_result_is_committed_without_the_offset_of_its_order(workers: int) -> None:
+    """A gap is looked into by a seek, after which the client knows no position until a record comes."""
+    topic = Topic(partitions=2)
+    for _ in range(3):
+        topic.fill(20)
+        topic.leave_hole(0)
+    topic.fill(3_000, 1)
+    life = Life(topic, lambda order: order["value"], workers=workers, publishes=True)
+
+    while not life.is_drained():
+        life.step()
+        beyond = [
+            value
+            for value in (result.value or b"" for result in topic.of(RESULTS))
+            if int(value.split(b":")[1]) >= next_told(topic, int(value.split(b":")[0]))
+        ]
+        assert not beyond
+
+
+def next_told(topic: Topic, partition: int) -> int:
+    """The first offset that the group's commit says was not admitted yet."""
+    offset, metadata = topic.committed.get(partition, (0, ""))
+    commit = read_metadata(metadata, offset)
+    assert commit is not None or not metadata
+    return offset if commit is None else commit.next
 
 
 def test_an_order_that_comes_late_is_processed_all_the_same() -> None:

@@ -24,6 +24,7 @@ from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.settlement import SETTLED, Offsets, Settlement
 from orderflow.consume.world import World
+from orderflow.model.commit_metadata import read_metadata
 from orderflow.model.records import Outgoing
 from orderflow.testing.memory import (
     BEGAN_S,
@@ -89,6 +90,8 @@ class ScriptedSession(MemorySession):
 
     def _settle(self, outgoing: Sequence[Outgoing], offsets: Offsets) -> Settlement:
         self.sends.append((outgoing, offsets))
+        for offset, metadata in offsets.values():
+            assert not metadata or read_metadata(metadata, offset), f"foreign to ourselves: {metadata}"
         if not self.answers:
             return super()._settle(outgoing, offsets)
         answer = self.answers.popleft()
