@@ -268,7 +268,7 @@ def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivere
     if record.partition is not None:
         options["partition"] = record.partition
     if record.timestamp_ms is not None:
-        options["timestamp"] = record.timestamp_ms
+        options["timestamp"] = record.timestamp_ms or 1  # to the client, 0 means now, not 1970
     while True:
         try:
             return producer.produce(record.topic, record.value, record.key, **options)

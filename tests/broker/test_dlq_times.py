@@ -1,5 +1,6 @@
 """Times of dead letters on topics of any kind: they are no order, and a record may have none."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any, Callable, List, Optional
@@ -63,6 +64,19 @@ def test_a_dead_letter_without_a_time_has_none(fresh: NewHandler, tmp_path: Path
     run = copy.run("import", "some.jsonl", "--yes")
     assert run.code == 0, run.err
     assert times_of(copy) == [None, T0_MS]
+
+
+def test_a_dead_letter_of_1970_keeps_its_time(fresh: NewHandler, tmp_path: Path) -> None:
+    """A clock that was never set begins there. This client cannot send a 0, so it is a millisecond later."""
+    copy = fresh([])
+    row = {"topic": "d", "partition": 0, "headers": [], "key_b64": None, "payload_b64": "eA=="}
+    lines = [json.dumps({**row, "ts": at_ms}) for at_ms in (0, 5)]
+    (tmp_path / "old.jsonl").write_text("\n".join(lines), "utf-8")
+
+    run = copy.run("import", "old.jsonl", "--yes", "--json")
+
+    assert (run.code, run.rows[0]["imported"], run.rows[0]["dated_anew"]) == (0, 2, 0), run.err
+    assert times_of(copy) == [1, 5]
 
 
 def test_an_import_outlives_the_retention(fresh: NewHandler, tmp_path: Path) -> None:
