@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from orderflow.consume.client_config import Clients
 from orderflow.consume.client_errors import RAISED, error_of
 from orderflow.consume.producers import TIMEOUT_S, Deliveries, OnError, Producers
-from orderflow.consume.settlement import DROPPED, SETTLED, TOO_LARGE, Offsets, Outcome, Settlement, outcome_of
+from orderflow.consume.settlement import DROPPED, SETTLED, Offsets, Outcome, Settlement, outcome_of
 from orderflow.kafka.delivery import deliver
 from orderflow.kafka.transactions import produce
 from orderflow.model.records import Outgoing
@@ -181,13 +181,17 @@ class Transaction:
         return settlement if found.outcome is Outcome.NOT_COMMITTED else found
 
     def _has_aborted(self, error: KafkaError) -> bool:
-        """Try to abort, and drop the producer if it is broken or the abort fails.
+        """Try to abort, and drop the producer unless it is known to be as good as new after that.
 
-        Its successor's `init_transactions` ends an open transaction too, but may take seconds.
+        It is where the group has moved on, which is no fault of the producer's. After others an abort may
+        succeed and change nothing: with a transactional id that Kafka has forgotten (unused for
+        `transactional.id.expiration.ms`) each following transaction fails alike (measured). A successor costs
+        moments. Its `init_transactions` ends an open transaction too, but that may take seconds.
         """
-        producer, is_broken = self._producers.current, error.code() in TOO_LARGE or self._deliveries
+        producer = self._producers.current
         has_aborted = producer is not None and error.txn_requires_abort() and _abort(producer)
-        if is_broken or not has_aborted:
+        is_as_new = outcome_of(error) is Outcome.MOVED_ON and not self._deliveries
+        if not (is_as_new and has_aborted):
             self._producers.drop()
         return has_aborted
 

@@ -201,7 +201,7 @@ class MemorySession:
         self.place: Dict[int, int] = {}
         self.paused: Set[int] = set()
         self._sought: Set[int] = set()
-        """Sent somewhere, and nothing has come from there yet: the client knows no position then (measured)."""
+        """Sent somewhere, from where nothing has come yet: the client has no position then (measured)."""
         self._fetched_ends: Dict[int, int] = {}
         self._log = topic
         self._on_revoke = on_revoke

@@ -22,6 +22,7 @@ from tests.support.pipeline import eventually
 RETRIABLE = KafkaError(KafkaError._TIMED_OUT, "timed out", retriable=True)
 ABORTABLE = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, "no coordinator", txn_requires_abort=True)
 FATAL = KafkaError(KafkaError._FENCED, "fenced", fatal=True)
+MOVED_ON = KafkaError(KafkaError.ILLEGAL_GENERATION, "a new generation", txn_requires_abort=True)
 KINDS = {"retriable": RETRIABLE, "abortable": ABORTABLE, "fatal": FATAL}
 BEFORE_COMMIT = ("init_transactions", "begin_transaction", "send_offsets_to_transaction", "produce")
 STEPS = (*BEFORE_COMMIT, "commit_transaction")
@@ -245,16 +246,18 @@ def test_what_fails_anywhere_is_not_committed_and_the_next_is(
     assert bench.values() == [b"1", b"3"]
 
 
-@pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("error", [*KINDS.values(), MOVED_ON], ids=[*KINDS, "moved on"])
 @pytest.mark.parametrize("step", STEPS[1:])
-def test_a_producer_is_kept_only_where_it_has_aborted(bench: Bench, step: str, error: KafkaError) -> None:
-    """A new one costs half a second; an old one that is broken costs every settlement."""
+def test_a_producer_is_kept_only_where_the_group_has_moved_on(
+    bench: Bench, step: str, error: KafkaError
+) -> None:
+    """A new one costs half a second; one that is broken, although it aborts, costs every settlement."""
     bench.kafka.fail(step, error)
     bench.send()
     bench.send()
 
-    assert len(bench.kafka.made) == (1 if error is ABORTABLE else 2)
-    assert ("abort_transaction" in bench.kafka.calls) == (error is ABORTABLE)
+    assert len(bench.kafka.made) == (1 if error is MOVED_ON else 2)
+    assert ("abort_transaction" in bench.kafka.calls) == (error in (ABORTABLE, MOVED_ON))
 
 
 @pytest.mark.parametrize("error", KINDS.values(), ids=KINDS.keys())
