@@ -37,6 +37,19 @@ class Sifted(NamedTuple):
     """(partition, offset) pairs to seek back to, because the client jumped forward from there."""
 
 
+class Gap(NamedTuple):
+    """Offsets that hold no record for us, whatever the reason."""
+
+    partition: int
+    first: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many offsets."""
+        return self.end - self.first
+
+
 class _Place:
     """How far one partition has been delivered."""
 
@@ -76,9 +89,8 @@ class _Place:
 
     def jump(self, to: int) -> None:
         """Accept everything up to `to` as a gap."""
-        if to > self.next:
-            self._holes = [*self._holes[1 - HOLES_KEPT :], (self.next, to)]
-            self.next = to
+        self._holes = [*self._holes[1 - HOLES_KEPT :], (self.next, to)]
+        self.next = to
 
     def fill(self, offset: int) -> bool:
         """Whether the offset is inside an accepted gap; if so, remove it from the gap."""
@@ -94,6 +106,7 @@ class Admission:
 
     def __init__(self) -> None:
         self._places: Dict[int, _Place] = {}
+        self._gaps: List[Gap] = []
 
     def begin(self, number: int, offset: int) -> None:
         """A partition is ready and will be read from this offset."""
@@ -121,8 +134,19 @@ class Admission:
             return place.next
         if not place.judge_jump(position, now_s):
             return None
-        place.jump(position)
+        self._jump(number, position)
         return position
+
+    def take_gaps(self) -> List[Gap]:
+        """The jumps that were accepted since the last call."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def _jump(self, number: int, to: int) -> None:
+        place = self._places[number]
+        if to > place.next:
+            self._gaps.append(Gap(number, place.next, to))
+            place.jump(to)
 
     def sift(self, records: List[Message], now_s: float) -> Sifted:
         """Sort a batch. Returns the same list if all of it is new and consecutive, the usual case."""
@@ -152,7 +176,7 @@ class Admission:
                     back_to.append((number, place.next))
                     break
                 else:
-                    place.jump(offset)
+                    self._jump(number, offset)
                     place.reach(offset + 1)
                     fresh.append(message)
         return Sifted(fresh, late, repeated, back_to)

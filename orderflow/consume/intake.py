@@ -8,6 +8,7 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tu
 
 from confluent_kafka import KafkaException
 
+from orderflow.consume.admission import Gap
 from orderflow.consume.assignment import Assignment
 from orderflow.consume.pace import MAX_BATCH
 from orderflow.consume.partition import REGISTRY, Partition
@@ -20,8 +21,8 @@ SPAN = 4 * MAX_BATCH
 """Offsets one batch may span, gaps included, when working out how many heads fit."""
 MIN_BACKLOG, MAX_BACKLOG = 500, 2_000
 """Unadmitted records at which fetching resumes, and at which it pauses. A pause costs a fetch."""
-LOSS_LOOK_S = 5.0
-"""How often gaps in the offsets are checked at most: nearly all are transaction markers."""
+LOSS_LOOK_S = 30.0
+"""For so long, a gap in the offsets is taken for harmless where a larger one was: nearly all are markers."""
 
 
 class LostTrack(Exception):
@@ -53,7 +54,8 @@ class Intake:
         self._assignment = assignment
         self._ready = assignment.ready
         self._world = world
-        self._next_loss_look_s = 0.0
+        self._harmless: Dict[int, Tuple[int, float]] = {}
+        """By partition: the largest gap that was no loss, and until when that counts."""
 
     # --- polling ---------------------------------------------------------------------------------
 
@@ -127,6 +129,7 @@ class Intake:
         """These partitions are given up."""
         for number in numbers:
             self.stopped.pop(number, None)
+            self._harmless.pop(number, None)
         self.leftover = self._of_ready(self.leftover)
 
     def _of_ready(self, records: List[Message]) -> List[Message]:
@@ -183,7 +186,7 @@ class Intake:
 
     # --- progress --------------------------------------------------------------------------------
 
-    def note_positions(self, kept: Dict[int, int], polled: int) -> List[int]:
+    def note_positions(self, kept: Dict[int, int]) -> List[int]:
         """Advance each `next` to the first record not admitted, past markers and gaps.
 
         `kept`: by partition, the first offset kept elsewhere. Returns the partitions that advanced.
@@ -195,18 +198,19 @@ class Intake:
         for number in self._ready:
             if number not in places:
                 places[number] = self._reached(number, positions.get(number))
-        further = [number for number, place in places.items() if self._advance(number, place, polled)]
+        further = [number for number, place in places.items() if self._advance(number, place)]
+        for gap in self._assignment.admission.take_gaps():
+            self._look_for_loss(gap)
         stopped = dict(self.stopped)
         self.stopped.clear()
         for number, offset in stopped.items():
             self.go_back(number, offset)
         return further
 
-    def _advance(self, number: int, place: int, polled: int) -> bool:
+    def _advance(self, number: int, place: int) -> bool:
         partition = self._ready.get(number)
         if partition is None or place <= partition.ledger.next:
             return False
-        self._look_for_loss(partition, place, polled)
         partition.ledger.advance_to(place)
         return True
 
@@ -224,16 +228,20 @@ class Intake:
             self.go_back(number, reached)
         return reached
 
-    def _look_for_loss(self, partition: Partition, place: int, polled: int) -> None:
+    def _look_for_loss(self, gap: Gap) -> None:
         """Report skipped offsets if retention deleted them before we got there."""
-        offset, now_s = partition.ledger.next, self._world.clock()
-        if place - offset - polled <= 0 or now_s < self._next_loss_look_s:
+        number, now_s = gap.partition, self._world.clock()
+        size, until_s = self._harmless.get(number, (0, 0.0))
+        if number not in self._ready or (gap.size <= size and now_s < until_s):
             return
-        self._next_loss_look_s = now_s + LOSS_LOOK_S
-        bounds: Optional[Tuple[int, int]] = self._assignment.bounds(partition.number)
-        if bounds is not None and bounds[0] > offset:
-            number = partition.number
-            self._world.report("lost_by_retention", partition=number, offset=offset, until=bounds[0])
+        bounds = self._assignment.bounds(number)
+        if bounds is None:
+            return
+        if bounds[0] <= gap.first:
+            self._harmless[number] = max(size, gap.size), now_s + LOSS_LOOK_S
+            return
+        until = min(bounds[0], gap.end)
+        self._world.report("lost_by_retention", partition=number, offset=gap.first, until=until)
 
     def steer(self) -> None:
         """Pause fetching while there is more than can be called, and resume afterwards."""

@@ -135,7 +135,7 @@ class Loop:
             self._intake.plan()
             self._slices.begin()
             self._intake.put_back(self._call(records))
-        self._note_positions(len(records))
+        self._note_positions()
         self._pace.note_leftover(len(self._intake.leftover))
 
     def _call(self, records: List[Message]) -> List[Message]:
@@ -155,13 +155,13 @@ class Loop:
             return records
         chunk, rest = self._careful.admit_chunk(self._intake, records)
         self._intake.put_back(rest)
-        self._note_positions(len(records) - len(rest))
+        self._note_positions()
         if self._careful.call_announced(chunk):
             self._careful.chunk_survived(chunk)
         return self._intake.leftover
 
-    def _note_positions(self, polled: int) -> None:
-        further = self._intake.note_positions(self._probing.first_offsets(), polled)
+    def _note_positions(self) -> None:
+        further = self._intake.note_positions(self._probing.first_offsets())
         self._first.count_successes(further)
 
     # --- during an outage ------------------------------------------------------------------------

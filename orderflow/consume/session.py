@@ -18,6 +18,12 @@ from orderflow.kafka.refusals import MOVING, ask_again, missing_right
 from orderflow.model.records import Outgoing
 
 WAIT_S = 0.1
+GO_ON = {"auto.offset.reset": "earliest"}
+"""Where retention has passed a consumer, it goes on with the first record that is left, and the loss is told.
+
+Where a group without a commit begins is decided before (`partitions_from_end`). With `latest`, the client
+itself would skip all that is left, and with `error` it stands still.
+"""
 
 
 class Session(Source):
@@ -36,7 +42,7 @@ class Session(Source):
         `while_waiting` is called about ten times a second during a settlement, with the seconds waited.
         """
         reports = Reports()
-        consumer = Consumer({**clients.consumer, "error_cb": reports.of_consumer})
+        consumer = Consumer({**clients.consumer, **GO_ON, "error_cb": reports.of_consumer})
         super().__init__(topic, consumer, reports)
         self.exactly_once = clients.exactly_once
         self._group = clients.group

@@ -1,9 +1,12 @@
 """Topics whose number of partitions changes while a consumer runs."""
 
+import itertools
+import re
+import signal
 from typing import Any, Callable, List
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from orderflow.consume.client_config import consumer_config
@@ -106,3 +109,31 @@ def test_a_group_begins_at_the_end_only_once(shop: Callable[..., Shop]) -> None:
     assert ([], [0, 1]) == (from_end(), from_end(**latest))
     place.rewind({1: 0})
     assert [] == from_end(**latest)
+
+
+@pytest.mark.parametrize("reset", ["latest", "earliest", "error"])
+def test_what_retention_left_is_processed_and_each_loss_is_told(
+    shop: Callable[..., Shop], reset: str
+) -> None:
+    """It passes a consumer that stands still, in all partitions at once: each says exactly what is lost."""
+    place = shop().create(partitions=4)
+    running = place.consume("works", "-X", f"auto.offset.reset={reset}", *QUICK_TO_SEE)
+    eventually(lambda: all(ready(running, number)() for number in range(4)), why=running.describe)
+    for number in range(4):
+        place.put(rows(3, f"FIRST{number}-"), partition=number)
+    eventually(lambda: len(called(place)) == 12, why=running.describe)
+
+    running.send(signal.SIGSTOP)
+    for kind, number in itertools.product(("X", "P"), range(4)):  # the first answers the fetch that waits
+        place.put(rows(1 if kind == "X" else 400, f"{kind}{number}-"), partition=number)
+    admin = AdminClient(place.client)
+    places = [TopicPartition(place.orders_topic, number, 204) for number in range(4)]
+    for done in admin.delete_records(places).values():
+        done.result(20)
+    running.send(signal.SIGCONT)
+
+    told = re.compile("partition ([0-3]): retention deleted offsets ([34]) to 203 unprocessed")
+    eventually(lambda: len(set(told.findall(running.err))) == 4, why=running.describe)
+    lost = sum(204 - int(first) for _, first in told.findall(running.err))
+    eventually(lambda: len(set(called(place))) == 12 + 4 * 401 - lost, why=running.describe)
+    assert running.stop().code == 143
