@@ -263,8 +263,8 @@ class Loop:
 
     @property
     def is_drained(self) -> bool:
-        """Whether every order our partitions held at the start is processed or dead-lettered."""
-        return self._has_admitted_all and not any(part.ledger.heads for part in self._ready.values())
+        """Whether every order our partitions held at the start is done, and committed."""
+        return self._assignment.is_settled and all(part.is_drained for part in self._ready.values())
 
     @property
     def has_only_held(self) -> bool:

@@ -67,6 +67,9 @@ class Partition:
         """The list that was stated last is on a page."""
         self._paged_at_s: Optional[float] = None
         """When it last took a page to list what waits."""
+        self._has_told = False
+        """Something has been stated since it was restored."""
+        self._settled_to: Optional[int] = None
 
     def __repr__(self) -> str:
         return f"<partition {self.number}>"
@@ -124,11 +127,24 @@ class Partition:
 
     # --- committing ------------------------------------------------------------------------------
 
+    def settled(self, offset: int) -> None:
+        """Kafka has this offset as its lowest unfinished one."""
+        self._settled_to = offset
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that it held when it was restored is done and committed; later orders may wait."""
+        if self.ledger.commit_point < self.end:
+            return False
+        has_nothing_to_tell = not self._has_told and not self.ledger.changed
+        return has_nothing_to_tell or (self._settled_to is not None and self._settled_to >= self.end)
+
     def commit(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
         """What to commit, with a new page if it takes one.
 
         `reach`: about how many orders may be called before the next commit.
         """
+        self._has_told = True
         stand = self._stand(world, clean, braked, reach)
         text, fits = self._in_metadata(stand, world)
         if self._pages is None or fits or not self.ledger.heads:

@@ -171,7 +171,7 @@ class Settling:
         work, settlement = answer
         self._unsure = None
         if settlement.outcome is Outcome.SETTLED:
-            self._settled(work.outbox)
+            self._settled(work)
             return Verdict.SETTLED
         self._failing.failed(STEP, settlement.detail)
         if settlement.outcome is Outcome.UNKNOWN:
@@ -187,14 +187,15 @@ class Settling:
             return self._keep(settlement)
         return None if self._can_say_otherwise(settlement) else self._hold(settlement)
 
-    def _settled(self, sent: Outbox) -> None:
+    def _settled(self, work: Work) -> None:
         self._dispatch.settled()
-        dead_letters = sent.sent + sent.dead
+        for partition in work.partitions:
+            partition.settled(work.offsets[partition.number][0])
+        dead_letters = work.outbox.sent + work.outbox.dead
         processed, dead_lettered = self.counts
-        self.counts = Counts(processed + sent.done, dead_lettered + len(dead_letters))
-        for dead in dead_letters:
-            attempt = dead.about.attempts
-            self._world.report("dead_lettered", record=dead.record, failure=dead.failure, attempt=attempt)
+        self.counts = Counts(processed + work.outbox.done, dead_lettered + len(dead_letters))
+        for record, failure, about in dead_letters:
+            self._world.report("dead_lettered", record=record, failure=failure, attempt=about.attempts)
         self._failing.succeeded(STEP)
         if self._release():
             self._world.report("unblocked")

@@ -3,7 +3,7 @@
 import random
 import zlib
 from collections import Counter
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +146,33 @@ def next_told(topic: Topic, partition: int) -> int:
     commit = read_metadata(metadata, offset)
     assert commit is not None or not metadata
     return offset if commit is None else commit.next
+
+
+@pytest.mark.parametrize("publishes", [False, True])
+def test_what_was_there_at_the_start_is_done_although_orders_keep_coming(publishes: bool) -> None:
+    """Later ones may wait for a retry at any time, and a settlement may be under way."""
+    topic = Topic(partitions=2)
+    done: Set[bytes] = set()
+    topic.fill(50, 0)
+
+    def handle(order: Order) -> bytes:
+        if order["value"] not in early or topic.clock() < 1.0:
+            raise ConnectionError("not now")
+        done.add(order["value"])
+        return bytes(order["value"])
+
+    early = everything(topic)
+    life = Life(topic, handle, publishes=publishes, outage_window_s=0.0)
+    for _ in range(3_000):
+        topic.fill(1, 0)
+        life.step()
+        if life.is_drained():
+            break
+
+    assert life.is_drained()
+    assert done == set(early)
+    assert topic.committed[0][0] >= 50
+    assert len(topic.of(RESULTS)) == (50 if publishes else 0)
 
 
 def test_an_order_that_comes_late_is_processed_all_the_same() -> None:
