@@ -121,12 +121,16 @@ def _ledger_lost(partition: int, committed: Optional[int], offset: int, until: i
 
 def _of_another_topic(partition: int, committed: int, offset: int, until: int) -> str:
     begins = "" if offset == committed else f"; what was published since then begins at offset {offset}"
-    before = "" if offset == 0 else f". Orders before {offset} are taken for done"
+    before = (
+        f". Orders before {offset} are taken for done, by their timestamps. If the topic was created again "
+        "and filled with older ones (a backup, a mirror), they were not: then stop all consumers of the "
+        "group, run kafka-consumer-groups.sh --reset-offsets --to-earliest for it, and start again"
+    )
     return (
         f"partition {partition}: the list of waiting orders that is committed with offset {committed} was "
         "written for another topic of this name, one that was deleted or is in another cluster, so it is "
-        f"ignored{begins}. Nothing is skipped by it: every order from offset {offset} to the end "
-        f"is called ({plural(until - offset, 'offset')}), including any already done{before}"
+        f"ignored{begins}; every order from offset {offset} to the end is called "
+        f"({plural(until - offset, 'offset')}), including any already done{before if offset else ''}"
     )
 
 
