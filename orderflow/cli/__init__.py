@@ -1,8 +1,8 @@
 """What any command-line program needs, whatever it does.
 
-Reading order: run (from arguments to exit code), arguments (the parser of flags), output (the one way out for
-text), script_events (what there is to say), json_notes (the same for machines), pager (long output), signals
-(requests to stop), status (progress), outage (Kafka is lost, and back) and terminal, log, values (parsing
-settings and flags), given_file (one to read), private_file (one to write), command, port and exposition (what
-Prometheus sees).
+Reading order: run (from arguments to exit code), arguments (the parser of flags), typed_secrets (what it
+never repeats), output (the one way out for text), script_events (what there is to say), json_notes (the same
+for machines), pager (long output), signals (requests to stop), status (progress), outage (Kafka is lost, and
+back) and terminal, log, values (parsing settings and flags), given_file (one to read), private_file (one to
+write), command, port and exposition (what Prometheus sees).
 """

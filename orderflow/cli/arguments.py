@@ -2,11 +2,11 @@
 
 import argparse
 import platform
-import re
 import sys
-from typing import Any, Iterator, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, List, NoReturn, Optional, Sequence, Tuple
 
 from orderflow.cli.output import Notes, Output
+from orderflow.cli.typed_secrets import without_typed
 from orderflow.exits import USAGE
 from orderflow.model.text import did_you_mean, escape, without_passwords
 from orderflow.version import VERSION
@@ -36,18 +36,22 @@ class WrongArguments(SystemExit):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what an unknown flag may have meant, and repeats no password of what was typed elsewhere."""
+    """Says what an unknown flag may have meant, and repeats no secret of what was typed."""
+
+    _typed: Sequence[str] = ()
+    """The words that are being parsed."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Optional[Sequence[str]] = None, namespace: Any = None
     ) -> Tuple[argparse.Namespace, List[str]]:
         """What argparse calls for the script, and for a verb with what is left for it."""
+        self._typed = sys.argv[1:] if args is None else list(args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]
             flag = unknown[0].partition("=")[0]
             hint = did_you_mean(flag, known) if flag.startswith("--") else ""
-            raise self._wrong(f"unrecognized arguments: {' '.join(_shown(unknown))}{hint}", unknown)
+            raise self._wrong(f"unrecognized arguments: {' '.join(unknown)}{hint}", unknown)
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -55,27 +59,14 @@ class _Parser(argparse.ArgumentParser):
         raise self._wrong(message)
 
     def _wrong(self, message: str, unknown: Sequence[str] = ()) -> WrongArguments:
-        return WrongArguments(self.format_usage(), self.prog, escape(without_passwords(message)), unknown)
+        told = without_passwords(without_typed(message, self._typed, self._option_string_actions))
+        return WrongArguments(self.format_usage(), self.prog, escape(told), unknown)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """What argparse calls for help, of which each line is ours."""
         to_stdout = file is sys.stdout
         out = Output(sys.stdout) if to_stdout else Notes(sys.stderr)
         out.lines(message.rstrip("\n").split("\n") if message else [])
-
-
-_SECRET = re.compile("pass|secret|token|credential|key|pem|user-?info|jaas|config|assertion", re.I)
-"""In the name of a flag that somebody takes for one of ours, and puts a secret behind."""
-
-
-def _shown(unknown: Sequence[str]) -> Iterator[str]:
-    """The words as they may be repeated: a log keeps what a terminal forgets."""
-    is_value = False
-    for word in unknown:
-        flag, equals, _ = word.partition("=")
-        is_secret = not is_value and word.startswith("-") and _SECRET.search(flag) is not None
-        yield "…" if is_value else f"{flag}=…" if is_secret and equals else word
-        is_value = is_secret and not equals
 
 
 class _HelpFormat(argparse.RawDescriptionHelpFormatter):

@@ -8,6 +8,7 @@ from typing import Callable, Iterator, Optional, Sequence, Set, TextIO
 from orderflow.cli.arguments import WrongArguments
 from orderflow.cli.log import JSON, TEXT
 from orderflow.cli.output import Notes, Output, ReaderLeft
+from orderflow.cli.typed_secrets import without_assigned
 from orderflow.exits import FAILED, INTERRUPTED, OK, USAGE, CommandError, UsageError
 
 Main = Callable[[Sequence[str], Output, Notes], int]
@@ -55,12 +56,12 @@ def _guarded(main: Main, argv: Sequence[str], out: Output, err: Notes) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except CommandError as error:
-        err.complain(*error.lines, traceback=error.traceback)
+        err.complain(*(without_assigned(line, argv) for line in error.lines), traceback=error.traceback)
         return error.exit_code
     except ReaderLeft:
         raise
     except Exception as bug:  # noqa: BLE001 - it is told, with all that is known of it
-        err.complain_of_bug([*_traceback_of(bug)])
+        err.complain_of_bug([without_assigned(line, argv) for line in _traceback_of(bug)])
         return FAILED
 
 

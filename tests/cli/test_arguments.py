@@ -1,6 +1,7 @@
 """What the scripts' flags have in common: their version, and help for whoever mistypes one."""
 
 import platform
+from pathlib import Path
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 import pytest
@@ -9,7 +10,8 @@ import consumer
 import dlq_handler
 import producer
 from orderflow.cli.arguments import arguments
-from orderflow.cli.run import run
+from orderflow.cli.log import JSON, TEXT
+from orderflow.cli.run import Main, run
 from orderflow.version import VERSION
 
 PARSE: Dict[str, Callable[[Sequence[str]], Any]] = {
@@ -20,9 +22,18 @@ PARSE: Dict[str, Callable[[Sequence[str]], Any]] = {
 """What each script does with what is typed, before anything else."""
 
 
-def typed(capsys: pytest.CaptureFixture[str], script: str, *words: str) -> Tuple[int, str, str]:
+MAIN: Dict[str, Main] = {
+    "producer.py": producer.main,
+    "consumer.py": consumer.main,
+    "dlq_handler.py": dlq_handler.main,
+}
+
+
+def typed(
+    capsys: pytest.CaptureFixture[str], script: str, *words: str, form: str = TEXT
+) -> Tuple[int, str, str]:
     """How a script ends that has nothing to do, its data, and what else it says."""
-    code = run(lambda argv, out, err: int(PARSE[script](argv) is None), words)
+    code = run(lambda argv, out, err: int(PARSE[script](argv) is None), words, lambda argv: form)
     told = capsys.readouterr()
     return code, told.out, told.err
 
@@ -85,6 +96,85 @@ def test_a_secret_after_a_flag_that_does_not_exist_is_not_repeated(
 
     assert code == 2
     assert words[0].partition("=")[0] in err and "hunter2" not in err
+
+
+LONG = "x" * 90
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["producer.py", "-X", "sasl.username=u", "sasl.password=hunter2"],
+        ["producer.py", "-X", "sasl.username=u", "sasl.password", "hunter2"],
+        ["producer.py", "-X", "sasl.password", "hunter2"],
+        ["producer.py", "-X", "sasl.password=", "hunter2"],
+        ["producer.py", "sasl.password", "=", "hunter2"],
+        ["producer.py", "-password=hunter2"],
+        ["producer.py", "sasl.oauthbearer.config=a b hunter2"],
+        ["producer.py", "SCHEMA_REGISTRY_USER_INFO=u:hunter2"],
+        ["producer.py", "https://u:p/hunter2@registry"],
+        ["producer.py", "--count", "sasl.password=hunter2"],
+        ["producer.py", "--count", f"sasl.password={LONG}hunter2hunter2"],
+        ["producer.py", "--count=sasl.password=p'hunter2"],
+        ["producer.py", "--strict=password=hunter2"],
+        ["consumer.py", "-x", "sasl.password=hunter2"],
+        ["consumer.py", "-xsasl.password=hunter2"],
+        ["consumer.py", "--X", "sasl.password=hunter2"],
+        ["consumer.py", "--X=sasl.password=hunter2"],
+        ["consumer.py", "X", "sasl.password=hunter2"],
+        ["consumer.py", "a.password=hunt", "b.password=hunter2"],
+        ["consumer.py", "a.password=password=hunter2"],
+        ["dlq_handler.py", "sasl.password=hunter2"],
+        ["dlq_handler.py", "list", "sasl.password=hunter2"],
+        ["dlq_handler.py", "jobs", "sasl.password=hunter2"],
+        ["dlq_handler.py", "jobs", "--sasl-password", "hunter2"],
+        ["dlq_handler.py", "list", "-c", "sasl.password=hunter2"],
+        ["dlq_handler.py", "list", "-c", "-password=hunter2"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("form", [TEXT, JSON])
+def test_no_error_repeats_a_secret_that_was_typed_in_a_wrong_place(
+    words: Sequence[str], form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second -X forgotten, a small x, or a setting of the environment typed as an argument."""
+    code, _, err = typed(capsys, *words, form=form)
+
+    assert code == 2
+    assert "unter" not in err and LONG not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["producer.py", "--input", "SASL_PASSWORD=hunter2"],
+        ["producer.py", "--input", "https://u:p/hunter2@host"],
+        ["producer.py", "-token=hunter2"],
+        ["producer.py", "-t", "sasl.password=hunter2"],
+        ["producer.py", "--order-key", "sasl.password=hunter2"],
+        ["consumer.py", "--workers", "sasl.password=hunter2"],
+        ["consumer.py", "--handler", "sasl.password=hunter2"],
+        ["consumer.py", "-vsasl.password=hunter2"],
+        ["dlq_handler.py", "list", "--masked-fields", "sasl.password=hunter2,x"],
+        ["dlq_handler.py", "list", "--where", "sasl.password=hunter2"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_setting_is_refused_for_repeats_no_secret_either(
+    words: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code = run(MAIN[words[0]], words[1:])
+
+    assert code == 2
+    assert "unter" not in capsys.readouterr().err
+
+
+def test_a_value_that_is_no_secret_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where its flag is called like one of secrets."""
+    assert "'many' must be" in typed(capsys, "producer.py", "--order-key", "many", "--count", "many")[2]
+    assert typed(capsys, "producer.py", "--order-key=order_id", "linger.ms=5")[2].endswith(": linger.ms=5\n")
 
 
 def test_what_was_typed_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
