@@ -4,6 +4,7 @@ import io
 import os
 import re
 import select
+from codecs import BOM_UTF8
 from collections import deque
 from typing import BinaryIO, Deque, Iterator, List, Optional, Sequence
 
@@ -74,6 +75,11 @@ class Lines:
         return self.first + len(self._record) - 1
 
     @property
+    def are_blank(self) -> bool:
+        """Whether nothing but blanks is on the lines of the current record; a pair of quotes is something."""
+        return all(not line.strip(" \t\r\n") for line in self._record)
+
+    @property
     def fraction(self) -> Optional[float]:
         """How much has been read, 0 to 1; None if the end is not known, as with a pipe."""
         if not self._size:
@@ -124,7 +130,12 @@ class Lines:
             yield from self._text(rest)
 
     def _text(self, block: bytes) -> Iterator[str]:
-        """The lines of a block. Bytes that are not text, including NUL, become lone surrogates."""
+        """The lines of a block. Bytes that are not text, including NUL, become lone surrogates.
+
+        A byte order mark at the very start is no part of the text.
+        """
+        if not self._read_bytes and block.startswith(BOM_UTF8):
+            block, self._read_bytes = block[len(BOM_UTF8) :], len(BOM_UTF8)
         try:
             text = block.decode()
         except UnicodeDecodeError:

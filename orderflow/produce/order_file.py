@@ -65,10 +65,6 @@ class _CsvRow:
         return {**self._defaults, **order} if self._defaults else order
 
 
-def _is_blank(row: Sequence[str]) -> bool:
-    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
-
-
 def _check_header(names: Sequence[str], fields: Sequence[Field]) -> None:
     """Refuse a header that does not fit an order. A nameless first column, pandas' row number, is ignored."""
     known = {field.name for field in fields}
@@ -145,7 +141,7 @@ class OrderFile:
         while not first.strip():
             self._lines.begin()
             try:
-                first = next(self._lines).lstrip("\ufeff")
+                first = next(self._lines)
             except Silent:
                 yield None
             except TooLong as error:
@@ -177,7 +173,7 @@ class OrderFile:
 
     def _json(self) -> Iterator[Item]:
         parse, lines = _JsonLine(self._fields), self._lines
-        lines.rewind("\ufeff")
+        lines.rewind()
         while True:
             lines.begin()
             try:
@@ -194,7 +190,7 @@ class OrderFile:
     def _csv(self, first: str) -> Iterator[Item]:
         named = re.fullmatch('"?sep=(.)"?\\s*', first)
         if not named:
-            self._lines.rewind("\ufeff")
+            self._lines.rewind()
         rows = self._rows(named[1] if named else max(",;\t", key=first.count))
         parse: Optional[_CsvRow] = None
         for row in rows:
@@ -202,8 +198,12 @@ class OrderFile:
                 parse = self._header(row)
             elif not isinstance(row, list):
                 yield row
-            elif parse and not _is_blank(row):
+            elif parse and not self._is_blank(row):
                 yield self._judged(parse, row, row)
+
+    def _is_blank(self, row: Sequence[str]) -> bool:
+        """Whether the row read last comes from an empty line. A cell of blanks in quotes is a value."""
+        return not row or (len(row) == 1 and self._lines.are_blank)
 
     def _header(self, row: Union[Sequence[str], BadLine]) -> _CsvRow:
         try:

@@ -106,6 +106,28 @@ def test_byte_order_mark_carriage_returns_blank_lines_and_quotes_are_no_trouble(
     assert found.items == [ORDER, {**ORDER, "order_id": 'O "2", x'}]
 
 
+@pytest.mark.parametrize(
+    "start", ["", "\ufeff", "\ufeff\n \n"], ids=["plain", "mark", "mark before blank lines"]
+)
+def test_a_byte_order_mark_within_the_first_order_is_a_character_of_it(tmp_path: Path, start: str) -> None:
+    """Only at the very start of a file is it none: a key without it is another key."""
+    marked = {**ORDER, "order_id": "O\ufeff-1", "customer_id": "\ufeff"}
+    line = f"{start}{json.dumps(marked, ensure_ascii=False)}\n"
+    row = f"{start}{HEADER}\nO\ufeff-1,\ufeff,P-1,2,9.5,1\n"
+
+    assert Read(tmp_path, line.encode()).items == [marked]
+    assert Read(tmp_path, row.encode()).items == [marked]
+
+
+def test_only_a_line_with_nothing_on_it_is_passed_over(tmp_path: Path) -> None:
+    """In a file of one column, a cell of blanks is a value: quotes tell it from an empty line."""
+    fields = fields_of({"fields": [{"name": "a", "type": "string"}]})
+    found = read(tmp_path, "a", "x", '" "', "", " \t", '""', '"\t"', "y", fields=fields)
+
+    assert [item["a"] for item in found.items if isinstance(item, dict)] == ["x", " ", "", "\t", "y"]
+    assert found.reasons == []
+
+
 def test_an_empty_file_holds_no_orders(tmp_path: Path) -> None:
     assert read(tmp_path, "").items == []
     assert Read(tmp_path, b"").items == []
