@@ -127,9 +127,14 @@ class OrderFile:
         return self._lines.fraction
 
     @property
+    def line(self) -> int:
+        """Number of the first line of the last record read."""
+        return self._lines.first
+
+    @property
     def position(self) -> str:
         """`file:line` of the first line of the last record read."""
-        return f"{self.name}:{self._lines.first}"
+        return f"{self.name}:{self.line}"
 
     @property
     def next_position(self) -> str:

@@ -155,7 +155,7 @@ class Publication:
     def _hand_over(self, record: KeyAndValue) -> None:
         self._keep_pace()
         while not self._over:
-            if self._publisher.send(*record):
+            if self._publisher.send(*record, self._source.line):
                 self._sent += 1
                 return
             self._look(_FULL_S)
@@ -227,11 +227,13 @@ class Publication:
             yield f"stopped: the last {count(self._publisher.refused_in_a_row)} orders were all refused"
         if self._publisher.in_flight:
             yield f"what became of {plural(self._publisher.in_flight, 'more order')} is not known"
+        lost = self._publisher.first_lost
         # A signal may have ended a pipe's writer too, so its end need not be the end of the orders.
-        cut_short = self._over and (self._stop.requested or not self._read_all)
-        stopped_before = self._source.resume_from(not self._held_back) if cut_short else None
+        cut_short = lost is not None or (self._over and (self._stop.requested or not self._read_all))
+        stopped_before = self._source.resume_from(not self._held_back, lost) if cut_short else None
         if stopped_before is not None:
-            yield f"stopped before {stopped_before}"
+            done = "" if lost is None else "; orders after it may be published or kept already"
+            yield f"stopped before {stopped_before}{done}"
 
     @property
     def exit_code(self) -> int:

@@ -73,6 +73,9 @@ _GIVEN_UP = {
     KafkaError._PURGE_INFLIGHT: "sent, but not answered before the end",
 }
 
+_ANY_PARTITION = -1
+"""The partitioner chooses."""
+
 _GIVE_UP_S = 5.0
 """How long the client may take to return undelivered records; it takes milliseconds."""
 
@@ -88,7 +91,7 @@ class Publisher:
     """
 
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
-        callbacks = {"error_cb": self._on_error, "on_delivery": self._on_delivery}
+        callbacks = {"error_cb": self._on_error, "on_delivery": partial(self._on_delivery, 0)}
         logger = {"logger": _SILENT} if conf.get("log_level") == 2 else {}
         self._producer = started(Producer, {**conf, **callbacks, **logger})
         tracer = find_tracer()
@@ -112,6 +115,8 @@ class Publisher:
         """Why records failed."""
         self.doubtful = False
         """Whether some failed records may have arrived after all."""
+        self.first_lost: Optional[int] = None
+        """The first line of the input whose record is neither published nor kept; None if there is none."""
         self.hopeless: Optional[str] = None
         """Why no further record can be published; None while some may."""
 
@@ -135,14 +140,17 @@ class Publisher:
         """Records rejected since the last one published. A missing answer is not a rejection."""
         return self._rejected - self._rejected_before
 
-    def send(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
-        """Send one record. False if the queue is full: `wait`, then try again."""
+    def send(self, key: Optional[bytes], value: Optional[bytes], line: int = 0) -> bool:
+        """Send one record. False if the queue is full: `wait`, then try again.
+
+        `line` is where the record stands in the input; 0 if it comes from none.
+        """
         try:
-            self._produce(self._topic, value, key)
+            self._offer(key, value, line)
         except BufferError:
-            return not len(self._producer) and self._send_alone(key, value)
+            return not len(self._producer) and self._send_alone(key, value, line)
         except KafkaException as error:
-            self._refuse(key, value, error.args[0])
+            self._refuse(key, value, line, error.args[0])
             return True
         self._accepted += 1
         return True
@@ -185,41 +193,51 @@ class Publisher:
                 self._had_fatal_error = True
                 self._serve(self._producer.purge)
 
-    def _send_alone(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
+    def _offer(self, key: Optional[bytes], value: Optional[bytes], line: int) -> None:
+        """Give a record to the client. To be reported with its line takes time: made-up ones have none."""
+        if line:
+            self._produce(self._topic, value, key, _ANY_PARTITION, partial(self._on_delivery, line))
+        else:
+            self._produce(self._topic, value, key)
+
+    def _send_alone(self, key: Optional[bytes], value: Optional[bytes], line: int) -> bool:
         """Send a record that found no room although the queue is empty."""
         try:
-            self._produce(self._topic, value, key)
+            self._offer(key, value, line)
             self._accepted += 1
         except BufferError:
-            self._fail(key, value, "larger than the whole queue: raise queue.buffering.max.kbytes")
+            self._fail(key, value, line, "larger than the whole queue: raise queue.buffering.max.kbytes")
         except KafkaException as error:
-            self._refuse(key, value, error.args[0])
+            self._refuse(key, value, line, error.args[0])
         return True
 
-    def _refuse(self, key: Optional[bytes], value: Optional[bytes], error: KafkaError) -> None:
+    def _refuse(self, key: Optional[bytes], value: Optional[bytes], line: int, error: KafkaError) -> None:
         """Count and keep a record that the client rejected at once."""
         if error.code() == KafkaError._FATAL:  # the cause comes with the client's callbacks
             self.wait()
         self._judge(error)
-        self._fail(key, value, self._said(error))
+        self._fail(key, value, line, self._said(error))
 
-    def _fail(self, key: Optional[bytes], value: Optional[bytes], reason: str) -> None:
+    def _fail(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
         self._not_accepted += 1
         self._rejected += 1
-        self._put_away(key, value, reason)
+        self._put_away(key, value, line, reason)
 
-    def _on_delivery(self, error: Optional[KafkaError], message: Message) -> None:
+    def _on_delivery(self, line: int, error: Optional[KafkaError], message: Message) -> None:
         if error is None:
             return
         self._undelivered += 1
         self._rejected += error.code() not in _DOUBTFUL
         self._judge(error)
-        self._put_away(_bytes(message.key()), _bytes(message.value()), self._said(error))
+        self._put_away(_bytes(message.key()), _bytes(message.value()), line, self._said(error))
 
-    def _put_away(self, key: Optional[bytes], value: Optional[bytes], reason: str) -> None:
+    def _put_away(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
         self.reasons.add(reason)
-        if not self._keep(key, value):
-            self.hopeless = self.hopeless or "what is not published cannot be kept"
+        if self._keep(key, value):
+            return
+        self.hopeless = self.hopeless or "what is not published cannot be kept"
+        if line:
+            self.first_lost = min(line, self.first_lost or line)
 
     def _judge(self, error: KafkaError) -> None:
         self.doubtful = self.doubtful or error.code() in _DOUBTFUL

@@ -52,10 +52,17 @@ class RecordSource:
         """How much of the input has been read, 0 to 1; None if not known."""
         return None if self.file is None else self.file.fraction
 
-    def resume_from(self, handed_over: bool) -> Optional[str]:
-        """`file:line` of the first order not sent yet; None if there is no file."""
+    @property
+    def line(self) -> int:
+        """The first line of the record yielded last; 0 if there is no file."""
+        return 0 if self.file is None else self.file.line
+
+    def resume_from(self, handed_over: bool, first_lost: Optional[int] = None) -> Optional[str]:
+        """`file:line` of the first order not sent yet, or lost; None if there is no file."""
         if self.file is None:
             return None
+        if first_lost is not None:
+            return f"{self.file.name}:{first_lost}"
         done = handed_over and not self._inserted
         return self.file.next_position if done else self.file.position
 

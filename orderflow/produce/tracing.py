@@ -7,8 +7,8 @@ from orderflow.kafka.trace_context import Operation, headers_of
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-Produce = Callable[[str, Optional[bytes], Optional[bytes]], Any]
-"""Topic, value and key of a record to be sent."""
+Produce = Callable[..., Any]
+"""Takes topic, value and key of a record to be sent, then perhaps its partition and who is told its fate."""
 
 
 def traced(produce: Callable[..., Any], tracer: "Tracer") -> Produce:
@@ -18,11 +18,11 @@ def traced(produce: Callable[..., Any], tracer: "Tracer") -> Produce:
     """
     from opentelemetry.trace import SpanKind, Status, StatusCode
 
-    def produce_traced(topic: str, value: Optional[bytes], key: Optional[bytes]) -> None:
+    def produce_traced(topic: str, value: Optional[bytes], key: Optional[bytes], *more: Any) -> None:
         operation = Operation("send", topic)
         span = tracer.start_span(operation.name, kind=SpanKind.PRODUCER, attributes=operation.attributes)
         try:
-            produce(topic, value, key, headers=headers_of(span))
+            produce(topic, value, key, *more, headers=headers_of(span))
         except BufferError:  # it is offered again, and has another span then: this one never ends
             raise
         except Exception as error:

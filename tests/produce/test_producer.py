@@ -28,6 +28,7 @@ from tests.support.acls import allow_writing, deny_writing
 from tests.support.engine_tools import STRICT
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pipeline import COLUMNS, ROOT, SAMPLE, Finished, Pipeline, eventually
+from tests.support.small_disk import small_disk
 
 NewPipeline = Callable[..., Pipeline]
 SCHEMA = load_schema(config.ORDER_SCHEMA.read_text(encoding="utf-8"))
@@ -430,6 +431,21 @@ def test_a_file_of_undelivered_orders_is_never_touched_again(shop: Pipeline) -> 
     assert "next: python producer.py --input undelivered-2.jsonl" in finished.err
     assert (shop.folder / name).read_bytes() == before
     assert (shop.folder / "undelivered-2.jsonl").read_bytes() == before
+
+
+@pytest.mark.broker
+def test_the_first_order_that_could_not_be_kept_is_where_to_go_on(shop: Pipeline) -> None:
+    """Two of five fit on the disk; who sends the file of those, and the rest from that line on, has all."""
+    large = [{**ORDER, "order_id": f"{number}" + "L" * 3000} for number in range(1, 6)]
+    name = write(shop, "big.jsonl", *map(json.dumps, large))
+    shop.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # or half a module would be left to the next process
+    with small_disk(8_000):
+        finished = produce(shop, "--input", name, "-X", "message.max.bytes=1000", code=1)
+
+    assert "1 of them could not be kept: undelivered.jsonl: File too large" in finished.err
+    assert "stopped before big.jsonl:3;" in finished.err
+    kept = (shop.folder / "undelivered.jsonl").read_text("ascii").splitlines()
+    assert [json.loads(line) for line in kept] == large[:2]
 
 
 def twenty_rows() -> List[str]:

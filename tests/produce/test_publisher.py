@@ -3,6 +3,9 @@
 import io
 import json
 import math
+import random
+import re
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -12,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, single_object_prefix
+from orderflow.avro.order_fields import fields_of
 from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
 from orderflow.produce import publisher as produce_publisher
-from orderflow.produce.order_file import BadLine
+from orderflow.produce.order_file import BadLine, OrderFile
 from orderflow.produce.publication import Faults, Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
 from orderflow.produce.record_key import key_reader
@@ -36,6 +40,7 @@ REFUSALS = (
     KafkaError._FATAL,
 )
 Record = Tuple[Optional[bytes], Optional[bytes]]
+OnDelivery = Callable[[KafkaError, Any], None]
 
 
 class Report:
@@ -60,15 +65,22 @@ class ScriptedClient:
     """
 
     def __init__(self, conf: Dict[str, Any], choose: Callable[[List[str]], str]) -> None:
-        self._report, self._choose = conf["on_delivery"], choose
-        self._queue: List[Record] = []
+        self._on_delivery, self._choose = conf["on_delivery"], choose
+        self._queue: List[Tuple[Record, OnDelivery]] = []
         self._purged = self._fatal = False
         self.delivered: List[Record] = []
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def produce(self, topic: str, value: Optional[bytes], key: Optional[bytes]) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: Optional[bytes],
+        key: Optional[bytes],
+        partition: int = -1,
+        on_delivery: Optional[OnDelivery] = None,
+    ) -> None:
         """Take it, have no room, or refuse it."""
         if self._fatal:
             raise KafkaException(KafkaError(KafkaError._FATAL))
@@ -77,7 +89,7 @@ class ScriptedClient:
             raise BufferError("Local: Queue full")
         if answer == "refuse":
             raise KafkaException(KafkaError(self._code()))
-        self._queue.append((key, value))
+        self._queue.append(((key, value), on_delivery or self._on_delivery))
 
     def poll(self, seconds: float = 0.0) -> int:
         """Tell some of the news."""
@@ -96,12 +108,12 @@ class ScriptedClient:
                 self._fatal = True
                 code = KafkaError.CLUSTER_AUTHORIZATION_FAILED
                 raise KafkaException(KafkaError(code, "Failed to acquire idempotence PID", True))
-            record = self._queue.pop(0)
+            record, report = self._queue.pop(0)
             if answer == "deliver":
                 self.delivered.append(record)
             else:
                 code = KafkaError._PURGE_QUEUE if answer == "purged" else self._code()
-                self._report(KafkaError(code), Report(record))
+                report(KafkaError(code), Report(record))
         return len(self._queue)
 
     def _code(self) -> int:
@@ -109,6 +121,13 @@ class ScriptedClient:
 
 
 Choose = Callable[[List[str]], str]
+ORDER: Dict[str, Any] = {
+    "customer_id": "C-1",
+    "product_id": "P-1",
+    "quantity": 2,
+    "price": 9.5,
+    "timestamp": 1,
+}
 
 
 def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
@@ -248,20 +267,23 @@ def test_a_fault_that_comes_again_and_again_is_told_a_few_times_and_then_counted
     assert faults.count == 1999
 
 
-def run_of_made_up_orders(choose: Choose) -> Publication:
-    """An endless run of the producer, to its end."""
-    publisher, _, _ = scripted(choose)
+def run_of(publisher: Publisher, file: Optional[OrderFile] = None) -> Publication:
+    """A run of the producer to its end: made-up orders without one, or those of a file."""
     encoder = OrderEncoder(SHIPPED, single_object_prefix(SHIPPED))
     wire = Wire(
         encoder, OrderDecoder(SHIPPED, lambda ref: SHIPPED, 1_000_000), key_reader(SHIPPED, "order_id")
     )
     err = Notes(io.StringIO())
     limits = RunLimits(math.inf, 0.0, False, 1.0)
-    publication = Publication(
-        publisher, RecordSource(wire, None, 0.0, 1), limits, StopSignals(err), StatusLine(err)
-    )
+    source = RecordSource(wire, file, 0.0, 1)
+    publication = Publication(publisher, source, limits, StopSignals(err), StatusLine(err))
     publication.run()
     return publication
+
+
+def run_of_made_up_orders(choose: Choose) -> Publication:
+    """An endless run of the producer, to its end."""
+    return run_of(scripted(choose)[0])
 
 
 def test_an_endless_run_ends_when_everything_is_refused() -> None:
@@ -271,3 +293,28 @@ def test_an_endless_run_ends_when_everything_is_refused() -> None:
 
     assert publication.exit_code == 1
     assert list(publication.troubles()) == ["stopped: the last 100 orders were all refused"]
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_whoever_goes_on_where_it_stopped_loses_no_order(seed: int) -> None:
+    """Whatever the client answers, whenever the disk is full: each order is delivered, kept, or follows."""
+    choose = random.Random(seed).choice
+    publisher, client, kept = scripted(choose)
+
+    def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:
+        is_kept = choose(["kept", "full"]) == "kept"
+        kept.extend([(key, value)] * is_kept)
+        return is_kept
+
+    publisher._keep = keep
+    with tempfile.TemporaryFile() as stream:
+        stream.writelines(json.dumps({**ORDER, "order_id": str(n)}).encode() + b"\n" for n in range(1, 9))
+        stream.seek(0)
+        fields = fields_of(SHIPPED.parsed)
+        troubles = list(run_of(publisher, OrderFile(stream, "f", fields)).troubles())
+
+    named = [re.search(r"stopped before f:(\d+)", told) for told in troubles]
+    resume_from = min([int(found[1]) for found in named if found], default=9)
+    safe = {int(key or b"") for key, _ in (*client.delivered, *kept)}
+    assert safe >= set(range(1, resume_from)), troubles
