@@ -1,6 +1,7 @@
 """The values of a JSON text as they are written: no number loses digits, and no name is given twice."""
 
 import json
+import sys
 from decimal import Decimal, InvalidOperation
 from typing import Any, Dict, Optional
 
@@ -45,12 +46,13 @@ _decode_long = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, p
 _LONG_TEXT = 4_000
 """Only a text of this size can hold a number that takes long to read."""
 _SAFE_DIGITS = 15
-"""A decimal of at most this many digits survives a round trip through a double."""
+"""A decimal of at most this many digits survives a round trip through a double that is not subnormal."""
+_LEAST_NORMAL = sys.float_info.min
 
 
 def reads_back(text: str, number: float) -> bool:
     """Whether the double read from a text prints as the same number."""
-    if len(text) <= _SAFE_DIGITS and number and number - number == 0:
+    if len(text) <= _SAFE_DIGITS and number - number == 0 and abs(number) >= _LEAST_NORMAL:
         return True
     return number - number == 0 and as_decimal(text) == Decimal(repr(number))
 

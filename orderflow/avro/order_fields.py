@@ -249,14 +249,25 @@ def _is_exact(value: int) -> bool:
 
 def _single(value: Any) -> float:
     number = _double(value)
+    if math.isfinite(number) and not _is_single(number):
+        raise ValueError(f"{shown(value)} cannot be held exactly")
+    return number
+
+
+def _is_single(number: float) -> bool:
+    """Whether a 32-bit float holds the number, or prints it again with as many digits, as 0.1."""
     try:
         held = struct.unpack("f", struct.pack("f", number))[0]
     except OverflowError:
-        held = math.inf
-    rounded = held != number and number.is_integer() and abs(number) < 2**53
-    if rounded or math.isinf(held) != math.isinf(number):
-        raise ValueError(f"{shown(value)} cannot be held exactly")
-    return number
+        return False
+    if held == number:
+        return True
+    is_counted = number.is_integer() and abs(number) < 2**53
+    return not is_counted and any(float(f"{held:.{digits}g}") == number for digits in _DIGITS_OF_SINGLE)
+
+
+_DIGITS_OF_SINGLE = range(1, 10)
+"""With nine digits, each 32-bit float differs from its neighbours."""
 
 
 def _string(value: Any) -> str:

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import struct
 import tempfile
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -187,6 +188,23 @@ UTC = timezone.utc
         ("fixed", "AAAA", "'AAAA' has 3 bytes, not 4"),
         ("float", "1e300", "1e+300 cannot be held exactly"),
         ("float", "16777217", "16777217.0 cannot be held exactly"),
+        ("float", "67108870", "67108870.0 cannot be held exactly"),
+        ("float", "9007199254740994", "9007199254740994.0 cannot be held exactly"),
+        ("float", "123456789.5", "123456789.5 cannot be held exactly"),
+        ("float", "0.123456789", "0.123456789 cannot be held exactly"),
+        ("float", "1e-46", "1e-46 cannot be held exactly"),
+        ("float", "2e-45", "2e-45 cannot be held exactly"),
+        ("float", "3.4028236e38", "3.4028236e+38 cannot be held exactly"),
+        ("float", "3.4028235e38", 3.4028235e38),
+        ("float", "0.1", 0.1),
+        ("float", "0.100000001", 0.100000001),
+        ("float", "0.10000000149011612", 0.10000000149011612),
+        ("float", "-1234567.8", -1234567.8),
+        ("float", "1.4e-45", 1.4e-45),
+        ("float", "1e30", 1e30),
+        ("float", "-0.0", -0.0),
+        ("double", "4e-324", "4e-324' cannot be held exactly"),
+        ("double", "5e-324", 5e-324),
         ("array", "{}", "{} is not a list"),
         ("record", '{"sku": "a"}', "lacks paid"),
         ("record", '{"sku": "a", "paid": "x"}', "paid: 'x' is not a decimal"),
@@ -197,6 +215,19 @@ def test_a_value_is_read_as_it_is_meant_or_named(kind: str, text: str, value: An
     found = reading_of(KINDS[kind].avro, text)
 
     assert found == value or (isinstance(value, str) and value in found)
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(6, 9))
+def test_what_a_float_prints_is_read_as_that_float(number: float, digits: int) -> None:
+    """And what is taken, however it is written, is printed again: no digit of it is lost."""
+    text = f"{number:.{digits}g}"
+    try:
+        found = fields_of({"fields": [{"name": "a", "type": "float"}]})[0].spelling.from_text(text)
+    except ValueError:
+        assert struct.pack("f", float(text)) != struct.pack("f", number) or number.is_integer()
+    else:
+        held = struct.unpack("f", struct.pack("f", found))[0]
+        assert float(f"{held:.{digits}g}") == float(text)
 
 
 def test_nanoseconds_stay_a_number_as_no_python_type_holds_them() -> None:
