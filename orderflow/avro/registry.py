@@ -31,6 +31,8 @@ OUTAGE_TIMEOUT_S = 0.1
 """The same while the registry is down: other partitions go on, and a late answer is found next time."""
 ASK_AGAIN_S = 1.0
 """How long a failure or an unknown id is answered from memory, so that a busy partition does not flood it."""
+MAX_ID = 2**31 - 1
+"""The largest id of a schema: a registry numbers them in 32 bits with a sign."""
 MAX_REMEMBERED = 1_000
 MAX_UNDER_WAY = 4
 GIVE_UP_S = 60.0
@@ -119,7 +121,7 @@ class Registry:
             numbers = self._ask(f"versions of {subject}", lambda client: client.get_versions(subject))
         except _NotFound:
             return []
-        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+        if not isinstance(numbers, list) or not all(type(number) is int and number > 0 for number in numbers):
             self._garbage(f"the versions of {subject} are not numbers")
         return [self._version(subject, number) for number in sorted(numbers)]
 
@@ -151,7 +153,7 @@ class Registry:
         return whole(found.text, found.referenced) if found.referenced else found.text
 
     def _id(self, answer: Any) -> int:
-        if not isinstance(answer, int):
+        if type(answer) is not int or not 0 <= answer <= MAX_ID:
             self._garbage("no schema id")
         return int(answer)
 

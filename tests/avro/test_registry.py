@@ -144,6 +144,22 @@ def test_an_improper_answer_is_an_outage(server: Scripted, status: int, body: by
     assert re.search(says, text), text
 
 
+@pytest.mark.parametrize("number", ["-1", "4294967296", "2147483648", "true", "1.0", '"1"', "null"])
+def test_an_id_that_is_none_is_garbage(server: Scripted, number: str) -> None:
+    """It stands in four bytes of each order."""
+    server.answer = (200, b'{"id": %s, "subject": "s", "version": 1, "schema": "{}"}' % number.encode())
+    for ask in (Registry.register, Registry.look_up):
+        with pytest.raises(RegistryUnavailable, match="does not answer"):
+            ask(registry(server.url), "orders-value", SHIPPED.text)
+
+
+def test_versions_that_are_no_numbers_are_garbage(server: Scripted) -> None:
+    for numbers in (b"[true]", b"[-1]", b"[1.0]", b'["1"]'):
+        server.answer = (200, numbers)
+        with pytest.raises(RegistryUnavailable, match="are not numbers"):
+            registry(server.url).versions("orders-value")
+
+
 def test_a_registry_that_is_not_there_is_an_outage() -> None:
     """Connection refused."""
     with socket.socket() as closed:
