@@ -154,7 +154,7 @@ def _collect_less_often() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments(__doc__ or "", EXAMPLES)
+    parser = arguments(__doc__, EXAMPLES)
     parser.add_argument(
         "--until-drained",
         action="store_true",

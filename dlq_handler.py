@@ -144,7 +144,7 @@ def _names() -> List[str]:
 
 def build_parser(asked: Optional[str] = None) -> argparse.ArgumentParser:
     """The parser: all verbs by name, and the flags of the one that was asked for."""
-    parser = arguments(__doc__ or "", EXAMPLES)
+    parser = arguments(__doc__, EXAMPLES)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         name, *aliases = verb.names

@@ -106,7 +106,7 @@ def _write(text: str, flags: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     add, place = parser.add_argument, f"written to {SCRAP.relative_to(ROOT)}"
     add("--quick", action="store_true", help=f"small and once; {place}")
     add("--only", nargs="+", choices=list(SCENARIOS), metavar="NAME", help=f"{', '.join(SCENARIOS)}; {place}")

@@ -63,7 +63,7 @@ BAD_END = ("The account does not close: that is a bug, please report it with thi
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().split("\n")[0])
     parser.add_argument("--keep", action="store_true", help="leave the topics in a Kafka that was there")
     return parser
 

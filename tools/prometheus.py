@@ -77,7 +77,7 @@ def _succeed(command: List[str], folder: Path) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Fetch what is missing; 1 if it cannot be had."""
-    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args(argv)
+    argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0]).parse_args(argv)
     try:
         for program in PROGRAMS:
             print(find(program))

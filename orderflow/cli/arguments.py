@@ -12,11 +12,17 @@ from orderflow.model.text import did_you_mean, escape, without_passwords
 from orderflow.version import VERSION
 
 
-def arguments(doc: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser whose help starts with the first line of `doc` and ends with commands to copy."""
+def arguments(doc: Optional[str], examples: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser whose help starts with the first line of `doc` and ends with commands to copy.
+
+    `doc` is None where Python was told to leave docstrings out (-OO).
+    """
     epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
     parser = _Parser(
-        description=doc.strip().split("\n")[0], epilog=epilog, allow_abbrev=False, formatter_class=_HelpFormat
+        description=(doc or "").strip().split("\n")[0],
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=_HelpFormat,
     )
     told = f"%(prog)s of orderflow {VERSION}, Python {platform.python_version()}"
     parser.add_argument("--version", action="version", version=told, help="show the version and end")
