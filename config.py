@@ -529,9 +529,13 @@ def origins(
         for layer in _layers(given, environ, dotenv_path, [])
     ]
     told = [origin for setting in SETTINGS for origin in _origin(setting, layers)]
-    properties = {name: layer.label for layer in reversed(layers) for name in _properties_in(layer, [])}
-    properties.update((pair.partition("=")[0], "flag") for pair in given.get("client") or [])
-    return [*told, *(f"{name} ({label})" for name, label in properties.items())]
+    properties: Dict[str, Tuple[str, str]] = {}
+    for layer in reversed(layers):
+        found = _properties_in(layer, [])
+        properties.update((name, (value, layer.label)) for name, (value, _) in found.items())
+    for name, _, value in (pair.partition("=") for pair in given.get("client") or []):
+        properties[name] = (value, "flag")
+    return [*told, *(f"{name} ({label})" for name, (value, label) in properties.items() if value)]
 
 
 _SHORT = {_COMMAND_LINE: "flag", _ENVIRONMENT: "environment"}
@@ -540,9 +544,12 @@ _SHORT = {_COMMAND_LINE: "flag", _ENVIRONMENT: "environment"}
 def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:
     for layer in layers:
         given = layer.values.get(setting.env)
-        if given is None and setting.env + _FILE not in layer.values:
+        path = layer.values.get(setting.env + _FILE) if setting.secret else None
+        if given is None and path is None:
             continue
-        if given == setting.default or (given == "" and setting.default is None):
+        if not (given or path) and setting.optional:
+            return []
+        if given == setting.default:
             return []
         is_told = given is not None and _shown(setting, given) == repr(given)
         return [f"{setting.env}={given} ({layer.label})" if is_told else f"{setting.env} ({layer.label})"]
@@ -589,23 +596,38 @@ def _value(setting: Setting, layers: Sequence[_Layer], faults: List[str]) -> Any
 
 
 def _given(env: str, layer: _Layer, may_be_file: bool, faults: List[str]) -> Optional[str]:
-    """The text of one name in one layer, read from the file in `<env>_FILE` if that is set."""
+    """The text of one name in one layer, read from the file in `<env>_FILE` if that is set.
+
+    Either may be there and empty, which is to leave the secret to the other.
+    """
     given = layer.values.get(env)
     path = layer.values.get(env + _FILE) if may_be_file else None
-    if path is None:
-        return given
-    if given is not None:
+    if not path:
+        return path if given is None else given
+    if given:
         faults.append(f"{env} and {env}{_FILE} are both set in {layer.label}: keep one")
         return given
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        return Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, ValueError) as error:
         faults.append(f"{env}{_FILE} in {layer.label}: {path}: {_why(error)}")
         return None
 
 
 def _why(error: Exception) -> str:
-    return fault_of(error) if isinstance(error, OSError) else "is not UTF-8 text"
+    return fault_of(error) if isinstance(error, OSError) else _NOT_TEXT
+
+
+_NOT_TEXT = "is not UTF-8 text"
+
+
+def _fault_of_text(given: str, may_be_bytes: bool = False) -> Optional[str]:
+    """Why a C library cannot take a text whole; None if it can. It would end it at a NUL."""
+    try:
+        given.encode("utf-8", "surrogateescape" if may_be_bytes else "strict")
+    except UnicodeEncodeError:  # bytes of the environment or the command line
+        return _NOT_TEXT
+    return "has a NUL byte in it" if "\0" in given else None
 
 
 def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
@@ -614,11 +636,19 @@ def _parsed(setting: Setting, given: str, label: str, faults: List[str]) -> Any:
         if not setting.optional:
             faults.append(f"{where}: is empty; give a value or remove it")
         return None
+    not_text = _fault_of_text(given, setting.kind.metavar in _NAMING_FILES)
+    if not_text is not None:
+        faults.append(f"{where}: {not_text}")
+        return None
     try:
         return setting.kind.read(given)
     except ValueError as error:
         faults.append(f"{where}: {_shown(setting, given)} {error}")
         return None
+
+
+_NAMING_FILES = ("FILE", "FOLDER", "MODULE:FUNCTION")
+"""Types whose values may name a file, which has bytes for a name."""
 
 
 def _shown(setting: Setting, given: str) -> str:
@@ -760,7 +790,7 @@ def _client_properties(pairs: Sequence[str], layers: Sequence[_Layer], faults: L
         if value and not client_properties.is_as_we_set(name, value)
     }
     for name, (value, where) in set_ones.items():
-        fault = client_properties.fault(name, value)
+        fault = _fault_of_text(value) or client_properties.fault(name, value)
         if fault is not None:
             faults.append(f"{where}: {fault}")
     return {name: value for name, (value, _) in set_ones.items()}

@@ -328,6 +328,55 @@ def test_a_secret_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize("name", ["KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_USER_INFO"])
+def test_an_empty_name_of_a_secret_file_unsets_the_secret(dotenv: Any, tmp_path: Path, name: str) -> None:
+    """As an empty value does: Compose passes a variable so that is not set, and `NAME` beside it."""
+    (tmp_path / "one").write_text("user:one", encoding="utf-8")
+    path = dotenv(f"{name}=user:weaker\n")
+
+    def secret(**environ: str) -> Any:
+        found = settings(environ, path)
+        return found.client.get("sasl.password") or found.schema_registry_user_info
+
+    assert secret(**{name + "_FILE": ""}) is None
+    assert secret(**{name + "_FILE": "", name: ""}) is None
+    assert secret(**{name + "_FILE": "", name: "user:one"}) == "user:one"
+    assert secret(**{name + "_FILE": str(tmp_path / "one"), name: ""}) == "user:one"
+    assert config.origins({}, {name + "_FILE": ""}, path) == []
+
+
+def test_a_secret_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors write one; it is no part of the password."""
+    (tmp_path / "one").write_text("hush\r\n", encoding="utf-8-sig")
+
+    assert settings({"KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "one")}).client == {"sasl.password": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("hu\udce4sh", "is not UTF-8 text"), ("hu\0sh", "has a NUL byte in it")]
+)
+def test_a_value_that_the_client_cannot_take_whole_is_named_and_not_shown(text: str, why: str) -> None:
+    """It takes text in UTF-8, up to the first NUL."""
+    names = ["CONSUMER_GROUP", "KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_USER_INFO"]
+    clients = ["KAFKA_CLIENT_ID", "KAFKA_SASL_PASSWORD"]
+    found = faults(dict.fromkeys(names + clients, text), client=[f"client.rack={text}"], order_key=text)
+
+    assert sorted(found) == sorted(
+        [
+            *(f"{name} in the environment: {why}" for name in names + clients),
+            *(f"-X client.rack: {why}", f"--order-key: {why}"),
+        ]
+    )
+
+
+def test_a_file_may_have_a_name_that_is_not_text() -> None:
+    """Files have bytes for names, but no NUL."""
+    assert faults({"ORDER_SCHEMA": "sch\0ma.avsc"}) == [
+        "ORDER_SCHEMA in the environment: has a NUL byte in it"
+    ]
+    assert settings({"ORDER_SCHEMA": "sch\udce4ma.avsc"}).order_schema == Path("sch\udce4ma.avsc")
+
+
 def test_a_secret_that_is_given_twice_in_one_place_is_a_fault() -> None:
     assert "keep one" in faults({"KAFKA_SASL_PASSWORD": "a", "KAFKA_SASL_PASSWORD_FILE": "b"})[0]
 

@@ -10,7 +10,7 @@ from typing import Callable, Iterator, Tuple
 
 import pytest
 
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import ROOT, Pipeline
 
 COMMANDS = (("producer.py",), ("consumer.py",), ("dlq_handler.py", "list"))
 
@@ -38,6 +38,26 @@ def test_a_kafka_that_is_not_there_is_one_line_of_each_script(
         assert f"Kafka does not answer at {address}: tried for 8 s, " in finished.err
         assert f"{address}: Connection refused" in finished.err
         assert "`make kafka` or `docker compose up -d`" in finished.err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_password_that_is_not_text_is_one_line_that_does_not_show_it(
+    nowhere: Pipeline, command: Tuple[str, ...]
+) -> None:
+    """Typed in another encoding, say."""
+    finished = nowhere.run(*command, KAFKA_SASL_PASSWORD="hu\udce4nter")
+
+    assert (finished.code, finished.out) == (2, "")
+    told = "wrong setting:\n  KAFKA_SASL_PASSWORD in the environment: is not UTF-8 text\n"
+    assert finished.err == f"{command[0]}: {told}"
+
+
+@pytest.mark.parametrize(
+    "script", ["producer.py", "consumer.py", "dlq_handler.py", "tools/demo.py", "tools/prometheus.py"]
+)
+def test_a_script_starts_without_its_docstrings(nowhere: Pipeline, script: str) -> None:
+    """Python leaves them out with PYTHONOPTIMIZE=2, as some images set it."""
+    nowhere.succeed(script, "--help", PYTHONOPTIMIZE="2", PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=str(ROOT))
 
 
 def test_a_stop_while_kafka_does_not_answer_ends_it_at_once(
