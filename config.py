@@ -19,6 +19,7 @@ from dotenv.parser import Original, parse_stream
 from orderflow.cli.values import (
     ADDRESSES,
     BOOLEAN,
+    HOST,
     TOPIC,
     URL,
     USER_INFO,
@@ -340,7 +341,7 @@ SETTINGS: Tuple[Setting, ...] = (
         "metrics_address",
         "METRICS_ADDRESS",
         "127.0.0.1",
-        text("ADDRESS"),
+        HOST,
         "address that METRICS_PORT listens on; 0.0.0.0: every address of this machine",
     ),
     Setting(

@@ -124,6 +124,22 @@ URL = ValueType("URL", _url)
 USER_INFO = ValueType("USER:PASSWORD", _user_info)
 
 
+_is_number = re.compile(r"[0-9A-Fa-f:]+(\.[0-9]+){0,3}").fullmatch
+"""An IP address, roughly: enough to do without what looks at names, which takes time to load."""
+
+
+def _host(text: str) -> str:
+    try:
+        if not _is_number(text):
+            text.encode("idna")
+    except UnicodeError:
+        raise ValueError("must be an address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+    return text
+
+
+HOST = ValueType("ADDRESS", _host)
+"""An address or a name that can be one: it need not exist."""
+
 _LISTEN_AT = re.compile(r"([^\s:\[\]/]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})")
 
 
@@ -131,7 +147,7 @@ def _listen_at(text: str) -> Tuple[str, int]:
     match = _LISTEN_AT.fullmatch(text)
     if not match or not 1 <= int(match.group(2)) <= 65535:
         raise ValueError("must be address:port, such as 127.0.0.1:9311 or 0.0.0.0:9311")
-    return match.group(1).strip("[]"), int(match.group(2))
+    return _host(match.group(1).strip("[]")), int(match.group(2))
 
 
 LISTEN_AT = ValueType("ADDRESS:PORT", _listen_at)
