@@ -111,6 +111,10 @@ def named_function(name: str, role: str) -> Callable[..., Any]:
 
 
 FORGOTTEN = "is a generator: put @contextmanager (or @asynccontextmanager) of contextlib above it"
+DOES_NOTHING = (
+    "makes a context manager, which does nothing for an order. It is a factory if it needs no argument: "
+    "`yield` the function that takes an order"
+)
 NEVER_RUNS = "is a generator: calling it does not run it. Return a value instead of `yield`"
 
 
@@ -119,6 +123,12 @@ def require_usable(function: Handler, name: str) -> None:
     _require_no_generator(function, name, NEVER_RUNS)
     if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
         raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an instance of it instead")
+    if makes_manager(function):
+        raise HandlerUnusable(f"handler {name!r} {DOES_NOTHING}")
+    if callable(function) and type(function).__call__ in _DECORATING:
+        raise HandlerUnusable(
+            f"handler {name!r} is a context manager that was made already: name the function that makes it"
+        )
     wants_delivery(function)
 
 
@@ -129,17 +139,52 @@ def _require_no_generator(function: Handler, name: str, why: str) -> None:
 
 
 def is_factory(function: Handler) -> bool:
-    """Whether it takes no parameters, and so makes the handler instead of being one."""
-    try:
-        signature = inspect.signature(function)
-        signature.bind()
-    except (TypeError, ValueError):
+    """Whether it makes the handler instead of being one.
+
+    It takes no argument then; or it needs none, and what it makes is a context manager.
+    """
+    if not needs_no_order(function):
         return False
+    if makes_manager(function):
+        return True
     try:
-        signature.bind(0)
+        inspect.signature(function).bind(0)
     except TypeError:
         return True
     return False
+
+
+def needs_no_order(function: Handler) -> bool:
+    """Whether it can be called without arguments, as a factory is."""
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+_MAKERS = tuple(
+    make(iter).__code__  # type: ignore[arg-type]
+    for make in (contextlib.contextmanager, contextlib.asynccontextmanager)
+)
+"""The code that runs in place of a function under @contextmanager, or its async form."""
+_DECORATING = tuple(
+    vars(getattr(contextlib, name))["__call__"]
+    for name in ("ContextDecorator", "AsyncContextDecorator")
+    if hasattr(contextlib, name)  # the second since Python 3.10
+)
+"""Context managers can be called, with the function to decorate."""
+
+
+def makes_manager(function: Handler) -> bool:
+    """Whether calling it gives a context manager: its own body, if it has one, does not run then."""
+    return any(map(_makes_manager, _layers(function)))
+
+
+def _makes_manager(layer: Any) -> bool:
+    if inspect.isclass(layer):
+        return hasattr(layer, "__enter__") or hasattr(layer, "__aenter__")
+    return getattr(layer, "__code__", None) in _MAKERS
 
 
 def is_async(function: Handler) -> bool:

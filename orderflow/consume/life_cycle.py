@@ -13,10 +13,12 @@ from orderflow.consume.handler import (
     is_async,
     is_async_inside,
     is_factory,
+    needs_no_order,
     require_usable,
     unusable,
     wants_delivery,
 )
+from orderflow.consume.results import require_no_manager
 
 CLOSE_S = 60.0
 """How long an async context manager may take to end before it is left behind."""
@@ -54,8 +56,8 @@ class LifeCycle:
         if is_async(handler):
             self.calls_on = self._running_loop()
         elif is_async_inside(handler):
-            return self._awaiting(handler)
-        return handler
+            handler = self._awaiting(handler)
+        return _refusing_managers(handler) if needs_no_order(handler) else handler
 
     def _made(self) -> Handler:
         """What the factory returned, or what its context manager gave."""
@@ -142,6 +144,24 @@ class _AsyncLife:
             return
         self._loop.call_soon(self._stop)
         self._ended.result(CLOSE_S)
+
+
+def _refusing_managers(handler: Handler) -> Handler:
+    """A handler that may be a factory, whose context manager is no result: nobody would enter it."""
+
+    def call(order: Any) -> Any:
+        result = handler(order)
+        require_no_manager(result)
+        return result
+
+    async def call_async(order: Any) -> Any:
+        result = handler(order)
+        if inspect.isawaitable(result):
+            result = await result
+        require_no_manager(result)
+        return result
+
+    return call_async if is_async(handler) else call
 
 
 def _a(thing: object) -> str:

@@ -1,6 +1,8 @@
 """Checks a handler's result: whether the handler really ran, and the bytes to publish."""
 
+import collections.abc
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -11,7 +13,7 @@ import itertools
 import json
 import math
 import types
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Type
 
 from orderflow.errors import NothingRan, UnusableResult, class_name_of
 from orderflow.publish import Publish
@@ -24,14 +26,44 @@ MAX_KEY = 40
 MAX_DEPTH = 900
 """Slightly less than where the encoder hits the interpreter's recursion limit."""
 
-_NESTED = frozenset((dict, list, tuple))
-_PLAIN_PARTS = PLAIN | _NESTED | {type(None)}
+_LEAVES = PLAIN | {
+    type(None),
+    bytearray,
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+}
+"""Types of parts that hold nothing and stand for no work; they are told from others by their type alone."""
+
+_CONTAINERS: Tuple[Tuple[Type[Any], Callable[[Any], List[Any]]], ...] = (
+    (dict, lambda held: [*dict.keys(held), *dict.values(held)]),
+    (list, lambda held: [*list.__iter__(held)]),
+    (tuple, lambda held: [*tuple.__iter__(held)]),
+    (set, lambda held: [*set.__iter__(held)]),
+    (frozenset, lambda held: [*frozenset.__iter__(held)]),
+    (collections.deque, lambda held: [*collections.deque.__iter__(held)]),
+)
+"""Each with how to look inside without running what a subclass of somebody's own has overridden."""
+
+_chained = itertools.chain.from_iterable
+
+LAZY = "a lazy iterator, which has not called anything yet: use a loop"
+FUTURE = "a future, whose work may not be done: return its result()"
+POOLED = "a promise of a pool, whose work may not be done: return what its get() gives"
+
+_MANAGERS: Tuple[Type[Any], ...] = (
+    type(contextlib.contextmanager(iter)(())),
+    type(contextlib.asynccontextmanager(iter)(())),  # type: ignore[arg-type]
+)
+"""What a function under @contextmanager, or its async form, gives."""
 
 _NOT_RUN: Tuple[Tuple[Tuple[Type[Any], ...], str], ...] = (
     ((types.GeneratorType,), "a generator, whose body has not begun: return a value instead of `yield`"),
     ((types.AsyncGeneratorType,), "an async generator, whose body has not begun"),
-    ((concurrent.futures.Future,), "a future, whose work may not be done: return its result()"),
-    ((map, filter, itertools.starmap), "a lazy iterator, which has not called anything yet: use a loop"),
+    (_MANAGERS, "a context manager that was not entered, so that its body has not begun"),
+    ((concurrent.futures.Future,), FUTURE),
     (
         (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial),
         "a function that was not called",
@@ -42,33 +74,104 @@ _NOT_RUN: Tuple[Tuple[Tuple[Type[Any], ...], str], ...] = (
 def require_outcome(result: object) -> None:
     """Raise `NothingRan` for a result whose work has not been done: an awaitable, a generator, a function.
 
-    That includes those inside a list, a tuple or a dict: `return [charge(line) for line in lines]`.
+    That includes those anywhere inside it: `return {"charges": (charge(line) for line in lines)}`.
     """
     kind = type(result)
-    if kind in PLAIN:
+    if kind in PLAIN or (kind is dict and _is_flat(result)):  # type: ignore[arg-type]
         return
-    if kind not in _NESTED:
-        _require_run((result,))
-        return
-    parts: Any = result.values() if kind is dict else result  # type: ignore[attr-defined]
-    for part in parts:
-        if type(part) not in _PLAIN_PARTS:
-            _require_run(parts)
-            return
+    if isinstance(result, type):
+        raise NothingRan(f"the handler returned a class that was not called: {result.__name__}")
+    _require_run(result)
 
 
-def _require_run(parts: Iterable[object]) -> None:
-    why = next(filter(None, map(_why_nothing_ran, parts)), None)
+def require_no_manager(result: object) -> None:
+    """Raise `NothingRan` for a context manager of any class.
+
+    Only for a handler that may be a factory. Another one may return a response or a cursor, which is a
+    context manager as well, and whose work is done.
+    """
+    kind = type(result)
+    if hasattr(kind, "__exit__") or hasattr(kind, "__aexit__"):
+        raise NothingRan(f"the handler returned {_a(result)}, a context manager that was not entered")
+
+
+def _is_flat(result: Dict[Any, Any]) -> bool:
+    return _LEAVES.issuperset(map(type, result.values())) and _LEAVES.issuperset(map(type, result))
+
+
+def _require_run(result: object) -> None:
+    parts = _parts_that_hold_none(result)
+    by_type = {type(part): part for part in parts}  # thousands of parts are of a few types
+    why = next(filter(None, map(_why_nothing_ran, by_type.values())), None)
     if why is not None:
         for part in parts:
             _close(part)
         raise NothingRan(f"the handler returned {why}")
 
 
+def _parts_that_hold_none(result: object) -> List[object]:
+    """What is inside the result at any depth, less what is plain.
+
+    It goes level by level, since each step in C costs a tenth of one in Python; and notes where it has been,
+    since a result may hold itself.
+    """
+    found: List[object] = []
+    seen: Set[int] = set()
+    level: List[object] = [result]
+    while level:
+        level = _not_seen(level, seen)
+        held: List[Iterable[object]] = [part for part in level if type(part) is dict]
+        others = [part for part in level if type(part) is not dict] if len(held) < len(level) else []
+        held += [*map(dict.values, held)]  # type: ignore[arg-type]
+        holding = {kind for kind in set(map(type, others)) if _can_hold(kind)}
+        found += [part for part in others if type(part) not in holding]
+        held += [_inside(part) for part in others if type(part) in holding]
+        if _LEAVES.issuperset(map(type, _chained(held))):
+            break
+        level = [part for part in _chained(held) if type(part) not in _LEAVES]
+    return found
+
+
+def _not_seen(parts: List[object], seen: Set[int]) -> List[object]:
+    """Those that were not seen before, each once; now they have been."""
+    places = set(map(id, parts))
+    if len(places) < len(parts) or not seen.isdisjoint(places):
+        by_place = {id(part): part for part in parts}
+        parts = [part for place, part in by_place.items() if place not in seen]
+    seen |= places
+    return parts
+
+
+def _can_hold(kind: Type[Any]) -> bool:
+    """Whether values of this type are containers or dataclasses."""
+    return issubclass(kind, tuple(container for container, _ in _CONTAINERS)) or dataclasses.is_dataclass(
+        kind
+    )
+
+
+def _inside(part: Any) -> List[Any]:
+    """The parts of a container or a dataclass."""
+    for kind, look in _CONTAINERS:
+        if isinstance(part, kind):
+            return look(part)
+    return [getattr(part, field.name, None) for field in dataclasses.fields(part)]
+
+
 def _why_nothing_ran(result: object) -> Optional[str]:
+    """Why a result's work is not done, which its type tells; None if it is, or if nothing tells."""
     if inspect.isawaitable(result):
         return f"{_a(result)}, which has to be awaited: `return await …`, in an `async def` handler"
-    return next((why for kinds, why in _NOT_RUN if isinstance(result, kinds)), None)
+    why = next((why for kinds, why in _NOT_RUN if isinstance(result, kinds)), None)
+    if why is not None or isinstance(result, type):
+        return why
+    kind = type(result)
+    if kind.__module__ in ("builtins", "itertools") and isinstance(result, collections.abc.Iterator):
+        return LAZY
+    if hasattr(kind, "add_done_callback"):  # as in the futures of gRPC, Google's clients and Dask
+        return FUTURE
+    if any(base.__module__ == "multiprocessing.pool" for base in kind.__mro__):
+        return POOLED
+    return f"{_a(result)} that can be called and was not" if callable(result) else None
 
 
 def _close(result: object) -> None:
@@ -121,7 +224,7 @@ def _jsonable(value: Any) -> Any:
     fields = _fields_of(value)
     if fields is not None:
         return fields
-    _require_run((value,))
+    _require_run(value)
     if _has_no_text(type(value)):
         raise TypeError("it has no text of its own")
     return str(value)

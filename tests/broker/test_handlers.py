@@ -52,6 +52,16 @@ def closing_badly():
     yield lambda order: None
     raise OSError("the database is gone")
 
+@contextlib.contextmanager
+def billing_at(path="log"):
+    note("open")
+    yield lambda order: note(order["order_id"])
+    note("close")
+
+@contextlib.contextmanager
+def billing_of(path):
+    yield lambda order: note(order["order_id"])
+
 def broken():
     return {}["DATABASE_URL"]
 
@@ -168,3 +178,17 @@ def test_a_result_that_lacks_the_key_its_topic_needs_stops_no_other_order(
 
     assert (0, 5) == (ended.code, len(read_topic(shop.client, state))), ended.err
     assert ["publish.no_key"] == [reason(letter) for letter in shop.dead_letters()]
+
+
+@pytest.mark.broker
+def test_a_factory_whose_parameter_has_a_default_is_opened(pipeline: NewPipeline, file: str) -> None:
+    """An order never gets into the place of its parameter; with one that has no default it is refused."""
+    shop = pipeline(MAIL="unused")
+    shop.publish([("A", "C"), ("B", "C")])
+
+    opened = shop.run("consumer.py", "--handler", f"{file}:billing_at", "--until-drained", timeout_s=40)
+    refused = shop.run("consumer.py", "--handler", f"{file}:billing_of", "--until-drained", timeout_s=40)
+
+    assert (0, 2) == (opened.code, refused.code), (opened.err, refused.err)
+    assert ["open", "A", "B", "close"] == [log(shop)[0], *sorted(log(shop)[1:-1]), log(shop)[-1]]
+    assert "makes a context manager, which does nothing for an order" in refused.err

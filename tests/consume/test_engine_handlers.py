@@ -2,9 +2,10 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -29,6 +30,12 @@ async def charge(order: Order) -> None:
     """Charge, but only when it is awaited."""
 
 
+@contextlib.contextmanager
+def contextless() -> Iterator[None]:
+    """Nobody enters it."""
+    yield
+
+
 # --- nothing ran
 
 
@@ -49,6 +56,22 @@ def test_an_order_of_which_nothing_ran_is_not_processed(workers: int, publishes:
     assert [(b"0:0", "process.not_run"), (b"0:7", "process.not_run")] == fates(life)
     assert 10 == len(called)
     assert (8 if publishes else 0) == len(topic.of(RESULTS))
+
+
+@WORKERS
+@pytest.mark.parametrize("publishes", [False, True])
+@pytest.mark.parametrize("part", [lambda: map(charge, [{}]), lambda: charge({}), contextless])
+def test_work_that_is_not_done_is_found_at_any_depth(workers: int, publishes: bool, part: Any) -> None:
+    """Whether results are published or not: what was forgotten is the same."""
+    topic = Topic()
+    topic.fill(3)
+
+    def handler(order: Order) -> Any:
+        return {"order": 1, "detail": {"charges": part()}}
+
+    life = Life(topic, handler, workers=workers, publishes=publishes).drain()
+
+    assert ["process.not_run"] * 3 == [reason for _, reason in fates(life)]
 
 
 # --- the schema registry is down

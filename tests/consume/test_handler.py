@@ -144,6 +144,18 @@ def test_a_name_of_another_form_is_refused(name: str) -> None:
             "a class with __call__",
         ),
         ("from functools import partial as p\ndef f(a, order): yield\nprocess = p(f, 1)", "generator"),
+        (
+            "import contextlib\n@contextlib.contextmanager\ndef process(order): yield",
+            "makes a context manager, which does nothing for an order",
+        ),
+        (
+            "import contextlib\n@contextlib.asynccontextmanager\nasync def process(order, delivery): yield",
+            "makes a context manager",
+        ),
+        (
+            "import contextlib\n@contextlib.contextmanager\ndef f(): yield\nprocess = f()",
+            "is a context manager that was made already",
+        ),
     ],
 )
 def test_an_unusable_file_is_refused(file: Callable[..., str], source: str, says: str) -> None:

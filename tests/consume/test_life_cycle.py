@@ -12,6 +12,7 @@ from orderflow.consume.handler import HandlerUnusable, is_factory
 from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.loop_workers import LoopWorkers
 from orderflow.consume.partition import Task
+from orderflow.errors import NothingRan
 
 Order = Dict[str, Any]
 LOG: List[str] = []
@@ -42,10 +43,44 @@ def opened(given: Any) -> str:
 # --- what is a factory
 
 
+@contextlib.contextmanager
+def billing_at(path: str = ":memory:") -> Iterator[Any]:
+    """All parameters have a default."""
+    LOG.append(f"open {path}")
+    yield charge
+    LOG.append("close")
+
+
+@contextlib.asynccontextmanager
+async def async_billing_at(path: str = ":memory:") -> AsyncIterator[Any]:
+    """The same on an event loop."""
+    LOG.append(f"open {path}")
+    yield later
+    LOG.append("close")
+
+
+class PoolAt:
+    """A context manager of its own, whose constructor needs nothing."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self.path = path
+
+    def __enter__(self) -> Callable[..., str]:
+        LOG.append(f"open {self.path}")
+        return charge
+
+    def __exit__(self, *error: object) -> None:
+        LOG.append("close")
+
+
 @pytest.mark.parametrize(
     ("given", "is_one"),
     [
         (lambda: charge, True),
+        (billing_at, True),
+        (async_billing_at, True),
+        (functools.partial(billing_at), True),
+        (PoolAt, True),
         (functools.partial(lambda bank: charge, "bank"), True),
         (lambda **options: charge, True),
         (type("Billing", (), {"__call__": lambda self, order: 1}), True),
@@ -57,8 +92,37 @@ def opened(given: Any) -> str:
     ],
 )
 def test_what_takes_no_parameter_is_a_factory(given: Callable[..., Any], is_one: bool) -> None:
-    """Whatever can take an order is a handler."""
+    """Whatever can take an order is a handler, unless it makes a context manager."""
     assert is_one == is_factory(given)
+
+
+@pytest.mark.parametrize("given", [billing_at, async_billing_at, PoolAt])
+def test_a_context_manager_whose_parameters_have_defaults_is_opened(given: Any) -> None:
+    """An order never gets into their place."""
+    assert "charged" == opened(given)
+    assert ["open :memory:", "close"] == LOG
+
+
+def pool_of(path: str = ":memory:") -> Any:
+    """A factory that looks like a handler."""
+    return PoolAt(path)
+
+
+async def async_pool_of(path: str = ":memory:") -> Any:
+    """The same, async."""
+    return PoolAt(path)
+
+
+@pytest.mark.parametrize("given", [pool_of, async_pool_of, lambda *arguments: PoolAt()])
+def test_a_context_manager_of_what_could_be_a_factory_is_no_result(given: Any) -> None:
+    """Nobody has entered it, so nothing was done for the order."""
+    with pytest.raises(NothingRan, match="a PoolAt, a context manager that was not entered"):
+        opened(given)
+
+
+def test_what_needs_an_order_may_return_what_can_be_closed() -> None:
+    """A response and a cursor are context managers as well, and their work is done."""
+    assert "PoolAt" in opened(lambda order: PoolAt())
 
 
 # --- opening and closing

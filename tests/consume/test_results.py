@@ -3,11 +3,17 @@
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
+import dataclasses
 import datetime
 import decimal
 import functools
 import gc
+import io
+import itertools
 import json
+import multiprocessing.pool
+import sqlite3
 import types
 import warnings
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Generator, Iterator, List
@@ -62,6 +68,52 @@ def future() -> "asyncio.Future[None]":
         loop.close()
 
 
+@contextlib.contextmanager
+def billing(path: Any = ":memory:") -> Iterator[Any]:
+    """A factory."""
+    yield charge
+
+
+@contextlib.asynccontextmanager
+async def async_billing(path: Any = ":memory:") -> AsyncIterator[Any]:
+    """An async factory."""
+    yield charge
+
+
+class Bank:
+    """A handler that is an object."""
+
+    def __call__(self, order: Order) -> None:
+        """Charge."""
+
+
+@dataclasses.dataclass
+class Receipt:
+    """A result of somebody's own."""
+
+    detail: Any
+
+
+class RemoteFuture:
+    """A future of somebody else's library."""
+
+    def add_done_callback(self, function: Callable[..., None]) -> None:
+        """Call it once the work is done."""
+
+
+def pooled() -> Any:
+    """What a pool of threads gives for work."""
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        return pool.apply_async(print, ())
+
+
+def circle(*parts: Any) -> List[Any]:
+    """A list that holds itself."""
+    ring: List[Any] = [{}, *parts]
+    ring[0]["ring"] = ring
+    return ring
+
+
 PROMISES: Dict[str, Callable[[], Any]] = {
     "coroutine": lambda: charge({}),
     "old coroutine": old_style,
@@ -78,6 +130,23 @@ PROMISES: Dict[str, Callable[[], Any]] = {
     "list of coroutines": lambda: [charge({}), charge({})],
     "tuple with one at its end": lambda: (1, None, "x", charge({})),
     "dict with a coroutine": lambda: {"id": 1, "paid": charge({})},
+    "context manager": billing,
+    "async context manager": async_billing,
+    "object with __call__": Bank,
+    "class": lambda: Bank,
+    "zip": lambda: zip(map(print, [1])),
+    "iterator of calls": lambda: iter(print, None),
+    "chain": lambda: itertools.chain([1]),
+    "future of another library": RemoteFuture,
+    "result of a thread pool": pooled,
+    "generator deep inside": lambda: {"order": 1, "detail": {"charges": lines()}},
+    "coroutine deep inside": lambda: [{"a": [({"b": charge({})},)]}],
+    "coroutine in a set": lambda: {"all": {charge({})}},
+    "coroutine in a deque": lambda: collections.deque([charge({})]),
+    "coroutine in a dataclass": lambda: {"receipt": Receipt([charge({})])},
+    "coroutine in an ordered dict": lambda: collections.OrderedDict(a={"b": charge({})}),
+    "futures as keys": lambda: {concurrent.futures.Future(): "charge"},
+    "coroutine beside a circle": lambda: circle(charge({})),
 }
 
 
@@ -101,7 +170,9 @@ def test_a_coroutine_is_named_with_what_to_do() -> None:
         require_outcome(charge({}))
 
 
-@pytest.mark.parametrize("name", ["coroutine", "list of coroutines", "dict with a coroutine"])
+@pytest.mark.parametrize(
+    "name", ["coroutine", "list of coroutines", "dict with a coroutine", "coroutine deep inside"]
+)
 def test_a_coroutine_is_closed(name: str) -> None:
     """Or Python complains at a later moment, on a stderr full of other things."""
     with warnings.catch_warnings(record=True) as complaints:
@@ -146,9 +217,14 @@ def test_a_coroutine_that_runs_elsewhere_is_left_alone() -> None:
         {1, 2},
         datetime.date(2024, 5, 17),
         object(),
-        iter([1]),
+        sqlite3.connect(":memory:").execute("select 1"),
+        io.StringIO("a response"),
+        memoryview(b"x"),
         range(3),
         collections.OrderedDict(a=1),
+        Receipt({"a": [1, {2}]}),
+        {"failed_of": KeyError, "error": KeyError("x")},
+        circle(),
     ],
     ids=lambda result: type(result).__name__,
 )
