@@ -129,7 +129,8 @@ def require_usable(function: Handler, name: str) -> None:
         raise HandlerUnusable(
             f"handler {name!r} is a context manager that was made already: name the function that makes it"
         )
-    wants_delivery(function)
+    if not wants_delivery_by_name(function):
+        wants_delivery(function)
 
 
 def _require_no_generator(function: Handler, name: str, why: str) -> None:
@@ -145,22 +146,15 @@ def is_factory(function: Handler) -> bool:
     """
     if not needs_no_order(function):
         return False
-    if makes_manager(function):
-        return True
-    try:
-        inspect.signature(function).bind(0)
-    except TypeError:
-        return True
-    return False
+    return makes_manager(function) or not _fits(inspect.signature(function), 0)
 
 
 def needs_no_order(function: Handler) -> bool:
     """Whether it can be called without arguments, as a factory is."""
     try:
-        inspect.signature(function).bind()
+        return _fits(inspect.signature(function))
     except (TypeError, ValueError):
         return False
-    return True
 
 
 _MAKERS = tuple(
@@ -297,15 +291,57 @@ def telling(function: Handler, tell: Callable[[Order, Delivery], None]) -> Handl
 
 
 def wants_delivery(function: Handler) -> bool:
-    """True for `process(order, delivery)`, False for `process(order)`."""
+    """True for `process(order, delivery)`, False for `process(order)`. Raises HandlerUnusable for neither.
+
+    A second parameter that has a default is wanted if it is named `delivery`.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return False
-    for arguments in (1, 2):
-        try:
-            signature.bind(*range(arguments))
-            return arguments == 2
-        except TypeError:
-            continue
+    places = [one.name for one in signature.parameters.values() if one.kind in _BY_POSITION]
+    if _fits(signature, 0) and places[1:2] != ["delivery"]:
+        return False
+    if _fits(signature, 0, 1):
+        return True
     raise HandlerUnusable(f"handler {function!r} takes neither (order) nor (order, delivery)")
+
+
+def wants_delivery_by_name(function: Handler) -> bool:
+    """Whether only its name reaches a parameter named `delivery`, as in `process(order, *, delivery)`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return False
+    place = list(signature.parameters).index("delivery") if "delivery" in signature.parameters else 0
+    if place == 0 or (place == 1 and signature.parameters["delivery"].kind in _BY_POSITION):
+        return False
+    is_bound = any(
+        isinstance(one, functools.partial) and "delivery" in one.keywords for one in _layers(function)
+    )
+    return not is_bound and _fits(signature, 0, delivery=1)
+
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _fits(signature: inspect.Signature, *arguments: Any, **named: Any) -> bool:
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def by_position(function: Handler) -> Handler:
+    """The handler, which takes its delivery as the second argument if it wants one."""
+    if not wants_delivery_by_name(function):
+        return function
+
+    def call(order: Order, delivery: Delivery) -> Any:
+        return function(order, delivery=delivery)
+
+    async def call_async(order: Order, delivery: Delivery) -> Any:
+        return await function(order, delivery=delivery)
+
+    return call_async if is_async(function) else call

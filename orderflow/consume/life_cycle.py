@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import inspect
 from concurrent.futures import Future, wait
 from typing import Any, Callable, Optional
@@ -10,6 +11,7 @@ from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import (
     Handler,
     HandlerUnusable,
+    by_position,
     is_async,
     is_async_inside,
     is_factory,
@@ -53,11 +55,13 @@ class LifeCycle:
             except BaseException as error:
                 raise unusable(f"handler {self._name!r} cannot be opened", error) from error
             self._require_handler(handler)
+        may_be_factory, wraps_async = needs_no_order(handler), is_async_inside(handler)
+        handler = by_position(handler)
         if is_async(handler):
             self.calls_on = self._running_loop()
-        elif is_async_inside(handler):
+        elif wraps_async:
             handler = self._awaiting(handler)
-        return _refusing_managers(handler) if needs_no_order(handler) else handler
+        return _refusing_managers(handler) if may_be_factory else handler
 
     def _made(self) -> Handler:
         """What the factory returned, or what its context manager gave."""
@@ -149,13 +153,15 @@ class _AsyncLife:
 def _refusing_managers(handler: Handler) -> Handler:
     """A handler that may be a factory, whose context manager is no result: nobody would enter it."""
 
-    def call(order: Any) -> Any:
-        result = handler(order)
+    @functools.wraps(handler)  # it wants what the handler wants
+    def call(*given: Any) -> Any:
+        result = handler(*given)
         require_no_manager(result)
         return result
 
-    async def call_async(order: Any) -> Any:
-        result = handler(order)
+    @functools.wraps(handler)
+    async def call_async(*given: Any) -> Any:
+        result = handler(*given)
         if inspect.isawaitable(result):
             result = await result
         require_no_manager(result)

@@ -19,6 +19,7 @@ from orderflow.consume.handler import (
     let_own_modules_win,
     load,
     wants_delivery,
+    wants_delivery_by_name,
 )
 from orderflow.consume.tracebacks import traceback_of
 from tests.support.memory import Stored
@@ -135,6 +136,7 @@ def test_a_name_of_another_form_is_refused(name: str) -> None:
         ("async def process(): yield 1", "@asynccontextmanager"),
         ("def process(order, delivery, database): pass", "takes neither"),
         ("def process(*, order): pass", "takes neither"),
+        ("def process(order, database, *, delivery): pass", "takes neither"),
         ("async def process(order): yield 1", "generator"),
         ("def process(order): yield 1", "generator"),
         ("class C:\n def __call__(self, order): yield\nprocess = C()", "generator"),
@@ -289,11 +291,35 @@ def both(order: Any, delivery: Any) -> None:
         (lambda order, **options: None, False),
         (functools.partial(both, delivery=3), False),
         (len, False),
+        (lambda order, delivery=None: None, True),
+        (lambda order, delivery=None, database=None: None, True),
+        (functools.partial(lambda bank, order, delivery=None: None, "bank"), True),
+        (lambda delivery, order=None: None, False),
+        (lambda order, *delivery: None, False),
     ],
 )
 def test_a_delivery_is_given_to_those_that_need_it(function: Callable[..., Any], wants: bool) -> None:
-    """A second parameter that has a default is the handler's own business."""
+    """A second parameter that has a default is the handler's own business, unless it is named `delivery`."""
     assert wants == wants_delivery(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "by_name"),
+    [
+        (lambda order, *, delivery: None, True),
+        (lambda order, *, delivery=None: None, True),
+        (lambda order, database=None, delivery=None: None, True),
+        (functools.partial(lambda order, bank, delivery: None, bank="bank"), True),
+        (functools.partial(both, delivery=3), False),
+        (lambda order, **options: None, False),
+        (lambda order, delivery=None: None, False),
+        (lambda order, *, delivery, bank: None, False),
+        (len, False),
+    ],
+)
+def test_a_delivery_may_be_wanted_by_its_name(function: Callable[..., Any], by_name: bool) -> None:
+    """Wherever the parameter stands, unless somebody has bound it already."""
+    assert by_name == wants_delivery_by_name(function)
 
 
 def test_a_delivery_tells_where_the_order_stands() -> None:

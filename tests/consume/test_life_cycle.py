@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import functools
 import threading
-from typing import Any, AsyncIterator, Callable, Dict, Iterator, List
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
-from orderflow.consume.handler import HandlerUnusable, is_factory
+from orderflow.consume.handler import Delivery, HandlerUnusable, is_factory, wants_delivery
 from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.loop_workers import LoopWorkers
 from orderflow.consume.partition import Task
 from orderflow.errors import NothingRan
 
 Order = Dict[str, Any]
+DELIVERY = Delivery("orders-0-41", "orders", 0, 41, b"ann", [], None, 1)
 LOG: List[str] = []
 
 
@@ -33,9 +34,10 @@ def opened(given: Any) -> str:
     life = LifeCycle(given, "shop.py:handler")
     try:
         handler = life.open()
+        arguments: Tuple[Any, ...] = ({}, DELIVERY) if wants_delivery(handler) else ({},)
         if life.calls_on is None:
-            return str(handler({}))
-        return str(life.calls_on.run(handler({})))
+            return str(handler(*arguments))
+        return str(life.calls_on.run(handler(*arguments)))
     finally:
         life.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import random
 from datetime import datetime, timezone
@@ -146,6 +147,48 @@ def test_each_order_has_a_delivery_id_of_its_own_that_survives_its_retries() -> 
     deliver(note, [ORDER, ORDER])
 
     assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+class Till:
+    """A handler with a method and a `__call__`."""
+
+    def charge(self, order: Order, delivery: Optional[Delivery] = None) -> Any:
+        """By position."""
+        return None if delivery is None else delivery.id
+
+    def __call__(self, order: Order, *, delivery: Optional[Delivery] = None) -> Any:
+        """By name."""
+        return None if delivery is None else delivery.id
+
+
+async def charge_by_name(order: Order, *, delivery: Optional[Delivery] = None) -> Any:
+    return None if delivery is None else delivery.id
+
+
+@functools.wraps(charge_by_name)
+def wrapped(*arguments: Any, **named: Any) -> Any:
+    return charge_by_name(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda order, delivery=None: delivery.id,
+        lambda order, database=None, delivery=None: delivery.id,
+        lambda order=None, *, delivery=None: delivery.id,
+        lambda order=None, delivery=None: delivery.id,
+        functools.partial(lambda order, bank, delivery=None: delivery.id, bank="bank"),
+        charge_by_name,
+        wrapped,
+        Till(),
+        Till().charge,
+    ],
+)
+def test_a_parameter_named_delivery_gets_it_whether_it_has_a_default_or_not(handler: Any) -> None:
+    """A default is for the tests of a handler; the idempotency key must not be missing in production."""
+    (result,) = one(handler).results
+
+    assert result.value == b"orders-0-0@in-memory"
 
 
 @pytest.mark.parametrize("name", SCENES)
