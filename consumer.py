@@ -20,7 +20,7 @@ from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.consume.assembly import Asked, Assembly, Opened, metrics_of, require_consistent_clients
 from orderflow.consume.client_config import as_member
-from orderflow.consume.handler import HandlerUnusable, is_factory, let_own_modules_win, load, require_usable
+from orderflow.consume.handler import HandlerUnusable, let_own_modules_win, load, require_handler_or_factory
 from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.own_rules import load_rules
 from orderflow.consume.processes import run_processes
@@ -169,8 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 def _handler(settings: config.Settings) -> LifeCycle:
     try:
         if settings.handler is None:
-            if not is_factory(process):
-                require_usable(process, "process of consumer.py")
+            require_handler_or_factory(process, "process of consumer.py")
             return LifeCycle(process, "process of consumer.py")
         let_own_modules_win(settings.handler.rpartition(":")[0])
         return LifeCycle(load(settings.handler), settings.handler)

@@ -89,11 +89,16 @@ class HandlerUnusable(Exception):
 def load(name: str) -> Handler:
     """Load the handler named by `module:function` or `path/to/file.py:function`, or its factory."""
     function = named_function(name, "handler")
+    require_handler_or_factory(function, name)
+    return function
+
+
+def require_handler_or_factory(function: Handler, name: str) -> None:
+    """Raise `HandlerUnusable` for what cannot be a handler, nor the factory of one."""
     if is_factory(function):
         _require_no_generator(function, name, FORGOTTEN)
     else:
         require_usable(function, name)
-    return function
 
 
 def named_function(name: str, role: str) -> Callable[..., Any]:

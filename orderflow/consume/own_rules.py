@@ -1,6 +1,7 @@
 """Loads the rules that the setting RULES names."""
 
 import inspect
+from typing import Any, Callable
 
 from orderflow.consume.handler import HandlerUnusable, let_own_modules_win, named_function
 from orderflow.model.orders import OrderRules, own_rules
@@ -10,6 +11,12 @@ def load_rules(name: str) -> OrderRules:
     """The rules named by `module:function` or `path/to/file.py:function`. Raises HandlerUnusable."""
     let_own_modules_win(name.rpartition(":")[0])
     function = named_function(name, "rules")
+    require_usable_rules(function, name)
+    return own_rules(function, name)
+
+
+def require_usable_rules(function: Callable[..., Any], name: str) -> None:
+    """Raise HandlerUnusable for a function that does not run when called, or does not take an order alone."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise HandlerUnusable(f"rules {name!r}: is async, so calling it does not run it; use a plain `def`")
     if inspect.isgeneratorfunction(function):
@@ -22,4 +29,3 @@ def load_rules(name: str) -> OrderRules:
         raise HandlerUnusable(f"rules {name!r}: must take one argument, the order") from None
     except ValueError:  # a built-in without a signature
         pass
-    return own_rules(function, name)

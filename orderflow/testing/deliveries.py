@@ -7,10 +7,12 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from orderflow.avro.codec import OrderDecoder, OrderEncoder, Schema, order_reader
 from orderflow.avro.codec import single_object_prefix as prefix_of
 from orderflow.avro.schema_store import READER_PATH, load_file
+from orderflow.cli.values import UNLIMITED
 from orderflow.consume.engine import Engine, Settings
-from orderflow.consume.handler import Handler, is_factory, require_usable
+from orderflow.consume.handler import Handler, require_handler_or_factory
 from orderflow.consume.life_cycle import LifeCycle
 from orderflow.consume.outcomes import Business, Destination
+from orderflow.consume.own_rules import require_usable_rules
 from orderflow.consume.publications import Targets
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
@@ -20,7 +22,7 @@ from orderflow.model import dead_letter
 from orderflow.model.orders import Order, OrderRules, own_rules
 from orderflow.model.records import Headers, Outgoing
 from orderflow.produce.record_key import key_bytes
-from orderflow.testing.memory import DEAD_LETTERS, RESULTS, Clock, MemorySession, Topic, engine_on
+from orderflow.testing.memory import RESULTS, Clock, MemorySession, Topic, engine_on
 
 Given = Union[Order, bytes, None]
 """What is delivered: an order, to be encoded, or the bytes of a record as they are (None: a tombstone)."""
@@ -60,7 +62,7 @@ class Fate(NamedTuple):
     """What became of one order."""
 
     attempts: int
-    """How often it was tried; 0 for an order that needed no call to be dead-lettered."""
+    """How often it was tried, as its dead letter says it. 1 for one that was refused before any call."""
     failures: Tuple[Failure, ...]
     """Each failure that was followed by a retry."""
     results: Tuple[Result, ...]
@@ -93,9 +95,10 @@ def deliver(
     rules: Optional[Callable[[Order], Any]] = None,
     key: Optional[str] = None,
     headers: Sequence[Tuple[str, Optional[bytes]]] = (),
-    max_retries: int = 3,
+    max_retries: Union[int, str] = 3,
     retry_backoff_s: float = 5.0,
     retry_backoff_max_s: float = 60.0,
+    processed_topic: Optional[str] = RESULTS,
 ) -> List[Fate]:
     """Deliver each order to the handler, one after the other, and return the fate of each.
 
@@ -105,15 +108,20 @@ def deliver(
     handlers run on an event loop.
 
     `schema`: the path of the orders' schema; the shipped one if left out. `rules`: a function as RULES names
-    it. `key`: the field that is the record's key, `order_id` where the schema has it. The other settings are
-    those of the same name in config.py.
+    it. `key`: the field that is the record's key, `order_id` where the schema has it. `processed_topic`: None
+    for a consumer without PROCESSED_TOPIC, as they are unless it is set: plain results are dropped, and a
+    Publish has to name its topic. The other settings are those of the same name in config.py.
+
+    Raises HandlerUnusable for a handler or rules that a consumer would refuse at its start.
     """
     name = getattr(handler, "__name__", repr(handler))
-    if not is_factory(handler):
-        require_usable(handler, name)
-    policy, life = Policy(max_retries, retry_backoff_s, retry_backoff_max_s), LifeCycle(handler, name)
+    require_handler_or_factory(handler, name)
+    find_rules = _finding(rules)
+    policy = Policy(_retries(max_retries), retry_backoff_s, retry_backoff_max_s)
+    life = LifeCycle(handler, name)
     try:
-        counter = _Counter(life, _schema(schema), rules, policy, list(headers))
+        sent = _Sent(processed_topic, list(headers))
+        counter = _Counter(life, _schema(schema), find_rules, policy, sent)
         return [counter.serve(number, order, key) for number, order in enumerate(orders)]
     finally:
         life.close()
@@ -123,6 +131,21 @@ def _schema(path: Union[str, Path, None]) -> Schema:
     return load_file(READER_PATH if path is None else Path(path)).schema
 
 
+def _retries(given: Union[int, str]) -> int:
+    if isinstance(given, int):
+        return given
+    if given != "unlimited":
+        raise ValueError(f"max_retries: {given!r} is neither a whole number nor 'unlimited'")
+    return UNLIMITED
+
+
+class _Sent(NamedTuple):
+    """What goes with each order, and where its results go."""
+
+    processed_topic: Optional[str]
+    headers: Headers
+
+
 class _Counter:
     """Where orders are handed over, each with a topic and an engine of its own."""
 
@@ -130,15 +153,15 @@ class _Counter:
         self,
         life: LifeCycle,
         schema: Schema,
-        rules: Optional[Callable[[Order], Any]],
+        find_rules: Optional[Callable[[], OrderRules]],
         policy: Policy,
-        headers: Headers,
+        sent: _Sent,
     ) -> None:
         self._schema = schema
         self._policy = policy
-        self._headers = headers
+        self._sent = sent
         self._encode = OrderEncoder(schema, prefix_of(schema)).encode
-        decoder = OrderDecoder(schema, self._find_writer, MAX_ORDER_BYTES, _finding(rules))
+        decoder = OrderDecoder(schema, self._find_writer, MAX_ORDER_BYTES, find_rules)
         self._business = Business(
             order_reader(decoder), life.open(), decoder.writer_of, keep_stack=False, topic_id=TOPIC_ID
         )._replace(loop=life.calls_on)
@@ -153,7 +176,7 @@ class _Counter:
         topic = Topic()
         topic.leave_hole(0, number)
         value = self._encode(order) if isinstance(order, dict) else order
-        topic.append(0, self._key(order, key), value, self._headers)
+        topic.append(0, self._key(order, key), value, self._sent.headers)
         story, session = _Story(topic), MemorySession(topic)
         engine = self._engine(session, topic.clock, story)
         for _ in range(MOST_STEPS):
@@ -171,7 +194,7 @@ class _Counter:
 
     def _engine(self, session: MemorySession, clock: Clock, story: "_Story") -> Engine:
         world = World(clock, clock.time_of_day, lambda: 0.5, story.report)
-        targets = Targets(RESULTS, MAX_ORDER_BYTES, lambda topic: MAX_ORDER_BYTES)
+        targets = Targets(self._sent.processed_topic, MAX_ORDER_BYTES, lambda topic: MAX_ORDER_BYTES)
         destination = Destination(targets, "group", "test")
         limits = Terms(Limits(10_000, 64 * MAX_ORDER_BYTES))
         settings = Settings(self._policy, OUTAGE_WINDOW_S, limits, lambda: None)
@@ -187,7 +210,9 @@ def _next_due_s(engine: Engine) -> float:
 def _finding(rules: Optional[Callable[[Order], Any]]) -> Optional[Callable[[], OrderRules]]:
     if rules is None:
         return None
-    found = own_rules(rules, getattr(rules, "__name__", repr(rules)))
+    name = getattr(rules, "__name__", repr(rules))
+    require_usable_rules(rules, name)
+    found = own_rules(rules, name)
     return lambda: found
 
 
@@ -207,8 +232,9 @@ class _Story:
 
     def fate(self) -> Fate:
         """The end of it, once everything is settled."""
-        dead = [_read(record) for record in self._topic.of(DEAD_LETTERS)]
-        results = [record for record in self._topic.sent if record.topic != DEAD_LETTERS]
+        # Told from a dead letter by its source: a handler may send a result to any topic.
+        dead = [_read(record) for record in self._topic.sent if record.source is None]
+        results = [record for record in self._topic.sent if record.source is not None]
         tried = int(_header(dead[0].record, dead_letter.DELIVERY_COUNT)) if dead else len(self.failures) + 1
         return Fate(
             tried,

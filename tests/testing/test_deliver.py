@@ -15,6 +15,7 @@ from orderflow import InvalidOrder, Publish, RejectOrder, RetryLater
 from orderflow.avro.encoder import Unencodable
 from orderflow.avro.schema_store import load_file
 from orderflow.consume.handler import Delivery, HandlerUnusable, load
+from orderflow.model.dead_letter import DELIVERY_COUNT
 from orderflow.produce.made_up import made_up_orders
 from orderflow.testing import Fate, deliver
 from tests.support.pipeline import ROOT
@@ -134,6 +135,96 @@ def test_an_order_that_does_not_fit_the_schema_is_a_fault_of_the_test() -> None:
 def test_a_handler_that_a_consumer_would_refuse_is_refused() -> None:
     with pytest.raises(HandlerUnusable, match="neither"):
         one(lambda order, delivery, more: None)
+
+
+def test_a_factory_that_a_consumer_would_refuse_is_refused() -> None:
+    def shop() -> Iterator[Any]:
+        yield failing
+
+    with pytest.raises(HandlerUnusable, match="put @contextmanager"):
+        one(shop)
+
+
+async def check_async(order: Order) -> None:
+    """Never runs."""
+
+
+def check_lazily(order: Order) -> Iterator[None]:
+    yield
+
+
+class Check:
+    """Rules as somebody may name them by mistake."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        (check_async, "is async"),
+        (check_lazily, "is a generator"),
+        (Check, "is a class"),
+        (lambda: None, "must take one argument"),
+        (lambda order, more: None, "must take one argument"),
+    ],
+)
+def test_rules_that_a_consumer_would_refuse_are_refused(rules: Any, says: str) -> None:
+    with pytest.raises(HandlerUnusable, match=says):
+        one(lambda order: None, rules=rules)
+
+
+def test_without_a_topic_for_results_a_publish_needs_one() -> None:
+    """As the scripts are by default: plain results are dropped, whatever they hold."""
+    lost = one(lambda order: Publish({"a": 1}), processed_topic=None)
+    dropped = one(lambda order: float("nan"), processed_topic=None)
+
+    assert lost.dead_lettered == "publish.invalid"
+    assert lost.dead_letter is not None
+    assert "PROCESSED_TOPIC is not set" in lost.dead_letter.message
+    assert (dropped.processed, dropped.results) == (True, ())
+
+
+def test_the_topic_for_results_is_the_one_that_is_given() -> None:
+    (result,) = one(lambda order: {"a": 1}, processed_topic="receipts").results
+
+    assert result.topic == "receipts"
+
+
+def test_a_result_for_the_dead_letter_topic_is_a_result() -> None:
+    """It is published as a consumer would: what a handler chooses is no dead letter of its order."""
+    fate = one(lambda order: Publish("x", topic="orders-dlq"))
+
+    assert fate.processed
+    assert [(result.topic, result.value) for result in fate.results] == [("orders-dlq", b"x")]
+
+
+@pytest.mark.parametrize("order", [None, b"junk", {**ORDER, "quantity": 0}])
+def test_an_order_that_its_handler_never_saw_was_tried_once(order: Any) -> None:
+    """As its dead letter says."""
+    fate = one(failing, order)
+
+    assert fate.dead_letter is not None
+    told = dict(fate.dead_letter.record.headers)[DELIVERY_COUNT]
+    assert (1, b"1") == (fate.attempts, told)
+
+
+def test_retries_may_be_unlimited() -> None:
+    """Spelt as in MAX_RETRIES."""
+
+    def at_last(order: Order, delivery: Delivery) -> None:
+        if delivery.attempt < 50:
+            raise TimeoutError
+
+    fate = one(at_last, max_retries="unlimited")
+
+    assert (fate.processed, fate.attempts) == (True, 50)
+
+
+def test_another_word_for_the_retries_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"max_retries: .*unlimited"):
+        one(failing, max_retries="many")
 
 
 def test_each_order_has_a_delivery_id_of_its_own_that_survives_its_retries() -> None:
