@@ -3,8 +3,11 @@
 import csv
 import json
 import threading
+import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Dict, Iterator, List, Tuple
+from urllib.error import HTTPError
 
 import pytest
 
@@ -13,6 +16,7 @@ from orderflow.consume.handler import Delivery, Handler, load
 from tests.support.account import Line, Position, result_id
 from tests.support.pipeline import ROOT, SAMPLE
 
+NO_CONTENT = 204
 ORDER = {"order_id": "A1", "product_id": "CD", "quantity": 2, "price": 5.0}
 
 
@@ -71,15 +75,26 @@ class Stock(BaseHTTPRequestHandler):
     """A stock service that answers what the product's name asks for."""
 
     seen: List[Tuple[str, Dict[str, Any]]] = []
+    retry_after = "7"
 
     def do_POST(self) -> None:
         """Answer one request."""
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append((self.headers["Idempotency-Key"], order))
-        self.send_response(int(order["product_id"]))
-        self.send_header("Retry-After", "7")
+        status = int(order["product_id"])
+        self.send_response(status)
+        self.send_header("Retry-After", self.retry_after)
+        if 300 <= status < 400:
+            self.send_header("Location", "/elsewhere")
         self.end_headers()
-        self.wfile.write(b"42")
+        if status != NO_CONTENT:
+            self.wfile.write(b"42")
+
+    def do_GET(self) -> None:
+        """Answer whoever follows a redirect."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'"a page"')
 
     def log_message(self, *args: Any) -> None:
         """Keep the test's output quiet."""
@@ -102,6 +117,43 @@ def test_a_good_answer_of_the_service_is_the_result(reserve: Handler) -> None:
 
     assert result == {"order_id": "A1", "delivery": "orders-0-7", "reservation": 42}
     assert Stock.seen[-1] == ("orders-0-7", {**ORDER, "product_id": "200"})
+
+
+def test_a_success_without_a_body_is_a_success(reserve: Handler) -> None:
+    """Nothing is sent again."""
+    asked = len(Stock.seen)
+
+    assert reserve({**ORDER, "product_id": "204"}, delivery())["reservation"] is None
+    assert asked + 1 == len(Stock.seen)
+
+
+@pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
+def test_a_redirect_is_no_reservation(reserve: Handler, status: str) -> None:
+    """Followed, it would be another request than the one that was made. It is no fault of the order's."""
+    with pytest.raises(HTTPError, match=status):
+        reserve({**ORDER, "product_id": status}, delivery())
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least_s", "most_s"),
+    [
+        (formatdate(time.time() + 600, usegmt=True), 500, 600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("soon", 5, 5),
+        ("-3", 5, 5),
+        ("", 5, 5),
+    ],
+)
+def test_the_service_may_name_a_date(
+    reserve: Handler, monkeypatch: pytest.MonkeyPatch, retry_after: str, least_s: float, most_s: float
+) -> None:
+    """HTTP allows it in place of seconds; what says nothing is five of them."""
+    monkeypatch.setattr(Stock, "retry_after", retry_after)
+    with pytest.raises(RetryLater) as raised:
+        reserve({**ORDER, "product_id": "429"}, delivery())
+
+    assert raised.value.after_s is not None
+    assert least_s <= raised.value.after_s <= most_s
 
 
 @pytest.mark.parametrize(("status", "error"), [("404", RejectOrder), ("429", RetryLater), ("503", OSError)])
