@@ -25,7 +25,7 @@ NEVER_ONE: Dict[str, str] = {
     "size": "above a limit that is no less than one",
     "len(text)": "above a limit",
     "len(value)": "above a limit",
-    "len(result)": "above a limit",
+    "len(asked)": "above a limit",
     "free": "above a limit",
     "bits": "32 or 64",
     "limit": "the most bytes that a topic accepts",

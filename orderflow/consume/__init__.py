@@ -22,6 +22,7 @@ In reading order:
 - workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show
 - event_loop, loop_calls, loop_workers, loop_first_calls, loop_watch: the same for an async handler
 - results, publications, result_topics: what a handler may return, and the records that are made of it
+- misplaced, addresses: what would be lost in it: a Publish that is not sent, a text that is an address
 - own_rules: rules that the user names
 - engine, world: how the parts are put together
 - assembly, run_settings, written_topics: a consumer, from its settings to the service that runs it

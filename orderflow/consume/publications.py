@@ -1,8 +1,10 @@
 """Turns what a handler returned into the records to send, or says what is wrong with it."""
 
-from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence
+import collections
+from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence, Tuple, Type
 
-from orderflow.consume.results import encode_result, fault_of_text, require_outcome
+from orderflow.consume.misplaced import fault_of_place
+from orderflow.consume.results import PLAIN, encode_result, fault_of_text, require_outcome
 from orderflow.errors import ResultTooLarge, TopicUnusable, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
@@ -18,6 +20,19 @@ MOST_RECORDS = 10_000
 """Results of one order: they share a transaction."""
 SMALL = 64 * 1024
 """A record that is so far below its limit need not be measured."""
+COLLECTIONS: Tuple[Type[Any], ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    collections.deque,
+    type({}.keys()),
+    type({}.values()),
+)
+"""What several results may come in. A set's go out in any order."""
+
+_NEVER_PUBLICATIONS = PLAIN | {dict}
+"""The types of most results: look-ups are paid for by every order."""
 
 
 class Targets(NamedTuple):
@@ -35,12 +50,13 @@ class Targets(NamedTuple):
         """The records to publish for a handler's result. Raises OrderError if they cannot be published."""
         if result is None:
             return ()
-        if type(result) is not dict:  # most are, and look-ups are paid for by every order
+        if type(result) not in _NEVER_PUBLICATIONS:
             asked = _publications(result)
             if asked is not None:
                 return [self._record(message, publish, place) for place, publish in enumerate(asked)]
         require_outcome(result)
         if self.processed_topic is None:
+            _require_nothing_to_send(result)
             return ()
         key, value, headers = message.key(), encode_result(result), passed_on(message)
         record = Outgoing(self.processed_topic, key, value, headers, source=message.partition())
@@ -86,15 +102,24 @@ def _publications(result: object) -> Optional[Sequence[Publish]]:
     """The result as a list of Publish; None if it is a plain one."""
     if isinstance(result, Publish):
         return (result,)
-    if not isinstance(result, (list, tuple)) or not any(isinstance(one, Publish) for one in result):
+    if not isinstance(result, COLLECTIONS) or not any(isinstance(one, Publish) for one in result):
         return None
-    for place, one in enumerate(result):
+    asked = tuple(result)
+    for place, one in enumerate(asked):
         if not isinstance(one, Publish):
-            kind = class_name_of(type(one))
-            raise _wrong(f"the result[{place}] is a {kind}: a list with a Publish in it holds nothing else")
-    if len(result) > MOST_RECORDS:
-        raise _wrong(f"the result has {len(result)} records, at most {MOST_RECORDS} can go with one order")
-    return result
+            one_kind, kind = class_name_of(type(one)), class_name_of(type(result))
+            what = f"a {kind} with a Publish in it holds nothing else"
+            raise _wrong(f"the result[{place}] is a {one_kind}: {what}")
+    if len(asked) > MOST_RECORDS:
+        raise _wrong(f"the result has {len(asked)} records, at most {MOST_RECORDS} can go with one order")
+    return asked
+
+
+def _require_nothing_to_send(result: object) -> None:
+    """Raise for a result that is about to be dropped with a Publish in it."""
+    fault = None if type(result) in PLAIN else fault_of_place(result)
+    if fault is not None:
+        raise _wrong(fault)
 
 
 def _topic(topic: Any, default: Optional[str], place: int) -> str:

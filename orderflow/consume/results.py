@@ -15,8 +15,9 @@ import math
 import types
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Type
 
+from orderflow.consume.addresses import names_address
+from orderflow.consume.misplaced import fault_of_place
 from orderflow.errors import NothingRan, UnusableResult, class_name_of
-from orderflow.publish import Publish
 
 PLAIN = frozenset((str, bytes, bool, int, float))
 """Types that prove that the handler ran: none can stand for work still to be done."""
@@ -195,6 +196,9 @@ def encode_result(result: Any) -> bytes:
     except (NothingRan, MemoryError):  # running out of memory may be temporary
         raise
     except Exception as error:
+        fault = fault_of_place(result)
+        if fault is not None:
+            raise UnusableResult(fault, "publish.invalid") from error
         raise UnusableResult(_described(result, error)) from error
 
 
@@ -211,23 +215,30 @@ def _encoded(result: Any) -> bytes:
 
 def _jsonable(value: Any) -> Any:
     """A value that JSON cannot represent, in its usual form: times as ISO 8601, the rest mostly as text."""
-    if isinstance(value, (bytes, bytearray)):
-        return value.decode("latin-1")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(memoryview(value)).decode("latin-1")
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, decimal.Decimal) and not value.is_finite():
         raise ValueError(f"{value} is not a number")
-    if isinstance(value, Publish):
-        raise TypeError("return a Publish by itself or in a list")
     fields = _fields_of(value)
     if fields is not None:
         return fields
     _require_run(value)
-    if _has_no_text(type(value)):
-        raise TypeError("it has no text of its own")
-    return str(value)
+    return _text_of(value)
+
+
+def _text_of(value: object) -> str:
+    """The text of an object that JSON has no form for. Raises TypeError if it would be lost in it."""
+    fault = fault_of_place(value)
+    if fault is not None:
+        raise TypeError(fault)
+    text = str(value)
+    if names_address(value, text):
+        raise TypeError("it has no text of its own, only an address in memory")
+    return text
 
 
 def _fields_of(value: object) -> Optional[Dict[str, Any]]:
@@ -235,12 +246,6 @@ def _fields_of(value: object) -> Optional[Dict[str, Any]]:
     if isinstance(value, type) or not dataclasses.is_dataclass(value):
         return None
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _has_no_text(kind: Type[Any]) -> bool:
-    """Whether its text would be a memory address."""
-    own: Tuple[Any, Any] = (kind.__str__, kind.__repr__)
-    return own == (object.__str__, object.__repr__)
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"), default=_jsonable, allow_nan=False)

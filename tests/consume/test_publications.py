@@ -1,10 +1,12 @@
 """What a handler returned becomes records: where they go, with what, and what is wrong with them."""
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import json
+import types
 import uuid
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -72,12 +74,27 @@ def test_a_publish_without_a_value_is_a_tombstone() -> None:
     assert [Outgoing("done", b"ann", None, [], source=2)] == records(Publish(None))
 
 
-@pytest.mark.parametrize("kind", [list, tuple])
+def values_of(publications: List[Publish]) -> Any:
+    """The values of a dict of them."""
+    return dict(enumerate(publications)).values()
+
+
+@pytest.mark.parametrize("kind", [list, tuple, collections.deque, values_of])
 def test_several_results_go_in_their_order(kind: Callable[..., Any]) -> None:
     """To one topic or to several; all are in the order's transaction."""
     sent = records(kind([Publish(b"1"), Publish(b"2", topic="mail"), Publish(b"3")]))
 
     assert [("done", b"1"), ("mail", b"2"), ("done", b"3")] == [(one.topic, one.value) for one in sent]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize("processed_topic", ["done", None])
+def test_a_set_of_results_goes_out_whole(kind: Callable[..., Any], processed_topic: Optional[str]) -> None:
+    """In any order: it has none."""
+    targets = TARGETS._replace(processed_topic=processed_topic)
+    sent = records(kind([Publish(b"1", topic="mail"), Publish(b"2", topic="mail")]), targets=targets)
+
+    assert [("mail", b"1"), ("mail", b"2")] == sorted((one.topic, one.value) for one in sent)
 
 
 def test_a_list_without_a_publish_is_json() -> None:
@@ -140,8 +157,7 @@ WRONG = {
     "value of a type": (Publish(1, headers={"a": 7}), "header 'a' is of type int"),  # type: ignore[arg-type]
     "broken value": (Publish(1, headers={"a": "\ud800"}), "header 'a' holds half a surrogate pair"),
     "one among others": ([Publish(1), {"id": 1}], r"the result\[1\] is a dict"),
-    "one inside": ({"mail": Publish(1)}, "Publish by itself or in a list"),
-    "one in one": (Publish(Publish(1)), "Publish by itself or in a list"),
+    "one in a set with others": ({Publish(1), 7}, "a set with a Publish in it holds nothing else"),
     "not a number": (Publish({"x": float("nan")}), "nan is not a JSON number"),
     "no text": (Publish(Thing()), "no text of its own"),
     "too many": ([Publish(1)] * (MOST_RECORDS + 1), f"at most {MOST_RECORDS}"),
@@ -156,6 +172,59 @@ def test_a_wrong_publish_is_its_orders_failure(result: Any, says: str) -> None:
 
     assert ("publish", False) == (caught.value.stage, caught.value.retryable)
     assert caught.value.reason in ("publish.invalid", "publish.unencodable")
+
+
+@dataclasses.dataclass
+class Parcel:
+    """A dataclass is published as an object."""
+
+    mail: Any
+
+
+class Mails(enum.Enum):
+    """A member is published as its value."""
+
+    WELCOME = Publish(1, topic="mail")
+
+
+MISPLACED = {
+    "dict": {"mail": Publish(1, topic="mail")},
+    "key of a dict": {Publish(1, topic="mail"): 1},
+    "list in a list": [[Publish(1, topic="mail")]],
+    "set in a list": [{Publish(1, topic="mail")}],
+    "set in a dict": {"mail": {Publish(1, topic="mail")}},
+    "dict in a set's tuple": {("mail", Publish(1, topic="mail"))},
+    "items of a dict": {"mail": Publish(1, topic="mail")}.items(),
+    "dataclass": Parcel(Publish(1, topic="mail")),
+    "list in a dataclass": Parcel([Publish(1, topic="mail")]),
+    "deque in a dataclass": Parcel(collections.deque([Publish(1, topic="mail")])),
+    "enum": Mails.WELCOME,
+    "UserDict": collections.UserDict(mail=Publish(1, topic="mail")),
+    "SimpleNamespace": types.SimpleNamespace(mail=Publish(1, topic="mail")),
+    "another": Publish(Publish(1, topic="mail"), topic="mail"),
+    "list in another": Publish([Publish(1, topic="mail")], topic="mail"),
+    "dict among those of a list": [{"id": 1}, {"id": 2, "mail": Publish(1, topic="mail")}],
+}
+
+
+@pytest.mark.parametrize("result", MISPLACED.values(), ids=MISPLACED.keys())
+@pytest.mark.parametrize("processed_topic", ["done", None])
+def test_a_publish_inside_anything_else_is_its_orders_failure(
+    result: Any, processed_topic: Optional[str]
+) -> None:
+    """It was meant to be sent: neither dropped, nor published as a text."""
+    with pytest.raises(UnusableResult, match="by itself or in a list") as caught:
+        records(result, targets=TARGETS._replace(processed_topic=processed_topic))
+
+    assert "publish.invalid" == caught.value.reason
+
+
+def test_a_dropped_result_that_contains_itself_is_searched_once() -> None:
+    """Wherever it turns back to itself."""
+    ring: Dict[str, Any] = {"lines": [1]}
+    ring["lines"].append(ring)
+
+    assert [] == records(ring, targets=TARGETS._replace(processed_topic=None))
 
 
 def test_a_publish_without_a_topic_needs_one_that_is_set() -> None:

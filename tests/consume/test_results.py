@@ -14,6 +14,7 @@ import itertools
 import json
 import multiprocessing.pool
 import sqlite3
+import threading
 import types
 import warnings
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Generator, Iterator, List
@@ -263,6 +264,12 @@ def test_a_result_becomes_bytes(result: Any, value: bytes) -> None:
     assert value == encode_result(result)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_inside_a_result_are_published_as_what_they_hold(kind: Callable[[bytes], Any]) -> None:
+    """A database driver gives a column of bytes in any of these forms."""
+    assert b'{"blob":"ab\\u00ff"}' == encode_result({"blob": kind(b"ab\xff")})
+
+
 class Stubborn(bytes):
     """Bytes that pretend to be others."""
 
@@ -329,6 +336,55 @@ class Slippery(Dict[str, Any]):
 
 class Plain:
     """Whose text is an address in memory."""
+
+
+class Cursor:
+    """Tells its address among other things, as that of a database does."""
+
+    def __repr__(self) -> str:
+        """As psycopg2's."""
+        return f"<cursor object at 0x{id(self):x}; closed: 0>"
+
+
+ADDRESSES = {
+    "plain object": Plain(),
+    "repr of its own": Cursor(),
+    "lock": threading.Lock(),
+    "code": compile("1", "shop.py", "eval"),
+    "set of objects": {Plain()},
+    "deque of objects": collections.deque([Plain()]),
+    "namespace": types.SimpleNamespace(who=[Plain()]),
+    "values of a dict": {"who": Plain()}.values(),
+}
+
+
+@pytest.mark.parametrize("value", ADDRESSES.values(), ids=ADDRESSES.keys())
+def test_an_address_in_memory_is_not_published(value: Any) -> None:
+    """Nobody could make anything of it."""
+    with pytest.raises(UnusableResult, match="no text of its own") as caught:
+        encode_result({"who": value})
+
+    assert "publish.unencodable" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "text", [f"0x{0xDEADBEEF:x}", "<fault at 0x7ffd1234abcd>", "at 0x", "a colour: 0xffee00"]
+)
+def test_a_text_with_a_number_in_it_that_looks_like_an_address_is_published(text: str) -> None:
+    """Only the address of the object, or of one that it holds, is none of its own."""
+
+    class Told:
+        def __str__(self) -> str:
+            return text
+
+    assert {"x": text} == json.loads(encode_result({"x": Told()}))
+
+
+def test_an_error_is_published_as_its_message_whatever_that_tells() -> None:
+    """What a client says of a connection that failed names an object of its own."""
+    error = ConnectionError(Plain(), "refused")
+
+    assert {"error": str(error)} == json.loads(encode_result({"error": error}))
 
 
 def ring() -> Any:
