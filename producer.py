@@ -30,6 +30,7 @@ from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.reachable import require_kafka
 from orderflow.model.text import plural
+from orderflow.produce.batches import fitted
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
@@ -79,7 +80,9 @@ def _publish(
     status = StatusLine(err)
     outage = Outage(status.tell, settings.bootstrap_servers)
     undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
-    conf = config.client_config(settings, **CLIENT_PROFILE)
+    client = config.client_config(settings)
+    accepted_bytes = topics.max_message_bytes(client, settings.orders_topic)
+    conf = fitted(config.client_config(settings, **CLIENT_PROFILE), accepted_bytes)
     publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)
     publication = Publication(publisher, source, limits, stop, status)
     publication.run()

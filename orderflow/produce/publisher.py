@@ -19,6 +19,7 @@ from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
 from orderflow.kafka.trace_context import find_tracer
 from orderflow.model.records import PARTITIONER
+from orderflow.produce.batches import Batches
 from orderflow.produce.tracing import Produce, traced
 
 CLIENT_PROFILE: Mapping[str, Any] = {
@@ -75,6 +76,7 @@ _GIVEN_UP = {
 
 _ANY_PARTITION = -1
 """The partitioner chooses."""
+_NOT_AGAIN = "refused with its batch, which was too large, and not sent again before the end"
 
 _GIVE_UP_S = 5.0
 """How long the client may take to return undelivered records; it takes milliseconds."""
@@ -93,11 +95,9 @@ class Publisher:
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
         callbacks = {"error_cb": self._on_error, "on_delivery": partial(self._on_delivery, 0)}
         logger = {"logger": _SILENT} if conf.get("log_level") == 2 else {}
-        self._producer = started(Producer, {**conf, **callbacks, **logger})
-        tracer = find_tracer()
-        self._produce: Produce = (
-            self._producer.produce if tracer is None else traced(self._producer.produce, tracer)
-        )
+        self._batches = Batches({**conf, **callbacks, **logger})
+        self._new_client = partial(started, Producer)
+        self._start()
         self._topic = topic
         self._outage = outage
         self._keep = keep
@@ -120,15 +120,22 @@ class Publisher:
         self.hopeless: Optional[str] = None
         """Why no further record can be published; None while some may."""
 
+    def _start(self) -> None:
+        """Send with a new client from now on."""
+        self._producer = self._new_client(self._batches.conf)
+        tracer = find_tracer()
+        produce = self._producer.produce
+        self._produce: Produce = produce if tracer is None else traced(produce, tracer)
+
     @property
     def in_flight(self) -> int:
-        """Records sent whose outcome is not known yet."""
-        return len(self._producer)
+        """Records sent, or to be sent again, whose outcome is not known yet."""
+        return len(self._producer) + len(self._batches)
 
     @property
     def published(self) -> int:
         """Records that all in-sync replicas have."""
-        return self._accepted - self._undelivered - len(self._producer)
+        return self._accepted - self._undelivered - self.in_flight
 
     @property
     def failed(self) -> int:
@@ -141,10 +148,12 @@ class Publisher:
         return self._rejected - self._rejected_before
 
     def send(self, key: Optional[bytes], value: Optional[bytes], line: int = 0) -> bool:
-        """Send one record. False if the queue is full: `wait`, then try again.
+        """Send one record. False if the queue is full, or others go first: `wait`, then try again.
 
         `line` is where the record stands in the input; 0 if it comes from none.
         """
+        if self._batches:
+            return False
         try:
             self._offer(key, value, line)
         except BufferError:
@@ -158,6 +167,8 @@ class Publisher:
     def wait(self, seconds: float = 0.0) -> None:
         """Serve delivery reports and errors. Call it regularly, and whenever there is nothing to send."""
         self._serve(self._producer.poll, seconds)
+        if self._batches and not len(self._producer):
+            self._send_again()
         published = self.published
         if published > self._published_before:
             self._published_before, self._rejected_before = published, self._rejected
@@ -174,8 +185,33 @@ class Publisher:
         """Take back what is still in flight: it fails and is kept, though some may have arrived."""
         deadline_s = time.monotonic() + _GIVE_UP_S
         self._serve(self._producer.purge)
-        while not self.drain(_GIVE_UP_S / 50) and time.monotonic() < deadline_s:
-            pass
+        while len(self._producer) and time.monotonic() < deadline_s:
+            self._serve(partial(deliver, self._producer), _GIVE_UP_S / 50)
+        self._give_up_refused()
+
+    def _send_again(self) -> None:
+        """Send what was refused with its batch once more, in smaller batches.
+
+        A client of its own does: batches of another size need one. What was refused is nowhere, so it cannot
+        be there twice.
+        """
+        if self.hopeless is not None:
+            return self._give_up_refused()
+        refused = self._batches.take()
+        self._batches.shrink(refused)
+        self._start()
+        for key, value, line in refused:
+            try:
+                self._offer(key, value, line)
+            except (BufferError, KafkaException):  # a fatal error has come between, or there is no room
+                self._undelivered += 1
+                self._put_away(key, value, line, self.hopeless or _NOT_AGAIN)
+        return None
+
+    def _give_up_refused(self) -> None:
+        for key, value, line in self._batches.take():
+            self._undelivered += 1
+            self._put_away(key, value, line, self.hopeless or _NOT_AGAIN)
 
     def _serve(self, call: Callable[..., object], *arguments: float) -> None:
         """Make a call in which the client runs its callbacks, and which raises a fatal error.
@@ -226,10 +262,13 @@ class Publisher:
     def _on_delivery(self, line: int, error: Optional[KafkaError], message: Message) -> None:
         if error is None:
             return
+        key, value = _bytes(message.key()), _bytes(message.value())
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and self._batches.put_back(key, value, line):
+            return
         self._undelivered += 1
         self._rejected += error.code() not in _DOUBTFUL
         self._judge(error)
-        self._put_away(_bytes(message.key()), _bytes(message.value()), line, self._said(error))
+        self._put_away(key, value, line, self._said(error))
 
     def _put_away(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
         self.reasons.add(reason)

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 import config
 import producer
@@ -419,6 +419,41 @@ def test_an_order_that_kafka_does_not_take_is_kept_and_can_be_sent_again(shop: P
 
     produce(shop, "--input", "undelivered.jsonl")
     assert sorted(line.key or b"" for line in shop.orders()) == sorted([b"O-1", b"L" * 3000, b"k"])
+
+
+def accept_at_most(shop: Pipeline, batch_bytes: int) -> None:
+    """Lower the `max.message.bytes` of the orders topic."""
+    topic = ConfigResource(ConfigResource.Type.TOPIC, shop.orders_topic)
+    value = ConfigEntry("max.message.bytes", str(batch_bytes), incremental_operation=AlterConfigOpType.SET)
+    topic.add_incremental_config(value)
+    admin = AdminClient(shop.client)
+    admin.incremental_alter_configs([topic])[topic].result(20)
+
+
+@pytest.mark.broker
+def test_small_orders_go_through_a_topic_that_accepts_small_batches_only(shop: Pipeline) -> None:
+    produce(shop, "--count", "0")
+    accept_at_most(shop, 10_000)
+    finished = produce(shop, "--count", "3000")
+
+    assert last_line(finished).startswith("published 3,000, failed 0, ")
+    assert len(shop.orders()) == 3000
+
+
+@pytest.mark.broker
+def test_a_batch_that_is_refused_for_its_size_is_sent_again_in_smaller_ones(shop: Pipeline) -> None:
+    """The topic was made to accept less while orders were being published."""
+    produce(shop, "--count", "1")
+    running = shop.start("producer.py", "--rate", "5000/s", "-X", "linger.ms=200")
+    eventually(lambda: len(shop.orders()) > 1, why=running.describe)
+    accept_at_most(shop, 2000)
+    before = len(shop.orders())
+    eventually(lambda: len(shop.orders()) > before + 5000, why=running.describe)
+    finished = running.stop(signal.SIGINT)
+
+    assert ", failed 0, " in last_line(finished)
+    published = int(last_line(finished).split()[1].replace(",", ""))
+    assert len(set(ids(shop.orders()))) == len(shop.orders()) == 1 + published
 
 
 @pytest.mark.broker

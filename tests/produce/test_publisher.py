@@ -240,6 +240,21 @@ def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
     assert publisher.hopeless is None
 
 
+def test_a_record_is_too_large_only_if_it_is_refused_in_a_batch_of_its_own() -> None:
+    """Before that, another record of its batch may be the one."""
+    code = str(KafkaError.MSG_SIZE_TOO_LARGE)
+    publisher, client, kept = scripted(
+        replies("take", "take", "fail", code, "fail", code, "take", "take", "deliver")
+    )
+    publisher.send(b"k", b"1")
+    publisher.send(b"k", b"2")
+    while not publisher.drain(0):
+        pass
+
+    assert client.delivered == [(b"k", b"1"), (b"k", b"2")]
+    assert (publisher.published, publisher.failed, kept) == (2, 0, [])
+
+
 def test_orders_that_cannot_be_kept_end_it(tmp_path: Path) -> None:
     """Going on would lose each order that Kafka refuses."""
     nowhere = str(tmp_path / "none" / "undelivered")
