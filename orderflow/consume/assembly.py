@@ -133,7 +133,13 @@ class Assembly:
         engine, session = self._engine(new_session, business, cluster, watch, watchdog)
         watch.begin(session)
         ends = LogEnds(self._conf, settings.orders_topic)
-        monitor = Monitor(ends, self.log.counts, lambda: outage.holds, self._world)
+        monitor = Monitor(
+            ends,
+            self.log.counts,
+            lambda: outage.holds,
+            self._world,
+            is_topic_missing=lambda: watch.is_topic_missing,
+        )
         if self._link is None:
             self._progress = Display(engine, monitor, self.log, metrics)
         else:

@@ -178,6 +178,18 @@ EVENTS: Dict[str, Event] = {
         "the group has more consumers than the topic has partitions, and none is left for this one",
         lambda detail: f"no partition is left for this consumer ({detail}): it stands by",
     ),
+    "topic_missing": Event(
+        "ERROR",
+        "the topic of the orders does not exist any more; repeated every minute",
+        lambda topic, for_s: (
+            f"topic {topic} does not exist any more ({for_s:.0f} s): it was deleted, or Kafka has lost its "
+            "data, and nothing is processed here. Look at Kafka, and create the topic again; if it should be "
+            "there, check KAFKA_BOOTSTRAP_SERVERS"
+        ),
+    ),
+    "topic_back": Event(
+        "info", "the topic of the orders is there again", lambda topic: f"topic {topic} is there again"
+    ),
     "called_alone": Event(
         "warn",
         "after processes died, an order that may be to blame is called with nothing else in flight",

@@ -19,6 +19,8 @@ class Run(NamedTuple):
     is_stopping: bool
     hangs: Optional[str]
     """Where the loop hangs, if it does."""
+    is_topic_missing: bool = False
+    """The topic of the orders does not exist any more."""
 
 
 def health_of(run: Run, reading: Reading, stops: Mapping[int, Stop]) -> Health:
@@ -36,6 +38,8 @@ def _not_yet(run: Run, reading: Reading) -> Tuple[str, ...]:
         return ("starting",)
     if run.is_stopping:
         return ("stopping",)
+    if run.is_topic_missing:
+        return ("the topic of the orders does not exist any more",)
     if not reading.is_member and not reading.partitions:
         return ("not admitted by its group yet",)
     return ()

@@ -10,6 +10,7 @@ from orderflow import exits
 from orderflow.cli.outage import Outage
 from orderflow.consume.failing import Failing
 from orderflow.consume.membership import Membership
+from orderflow.consume.missing_topic import MissingTopic
 from orderflow.consume.session import Session
 from orderflow.consume.settlement import SessionLost
 from orderflow.consume.watchdog import Watchdog
@@ -59,6 +60,7 @@ class KafkaWatch:
         self._session: Optional[Session] = None
         self._membership = Membership(time.monotonic, self._ask_group, report)
         self._failing = Failing(time.monotonic, report)
+        self._missing = MissingTopic(time.monotonic, report)
         self._read_fault_s = 0.0
         self._look_at_s = 0.0
         self._unheard_since_s: Optional[float] = None
@@ -78,13 +80,20 @@ class KafkaWatch:
         self._topics.dead_letters.look()
         if self._topics.orders.has_changed():
             raise SessionLost(_replaced(self._session.topic))
+        self._missing.look(self._session.topic, self._topics.orders.missing_s)
+
+    @property
+    def is_topic_missing(self) -> bool:
+        """Whether the orders topic does not exist any more, and that was reported."""
+        return self._missing.is_told
 
     def _watch(self, session: Session) -> None:
         for error in session.take_errors():
             if error.code() == KafkaError._ALL_BROKERS_DOWN:
                 self._outage.lost(plain_reason(error))
         self._watch_reading(session)
-        self._membership.look(bool(session.assigned) or self._outage.holds, session.last_word)
+        is_explained = self._outage.holds or self._topics.orders.missing_s is not None
+        self._membership.look(bool(session.assigned) or is_explained, session.last_word)
         if not session.assigned or self._outage.holds:
             self._look_for_kafka(session)
 

@@ -28,7 +28,7 @@ class Membership:
         """Why it has no partitions, as reported last."""
 
     def look(self, is_at_work: bool, last_word: str) -> None:
-        """`is_at_work`: it has partitions, or Kafka is lost, which is handled elsewhere.
+        """`is_at_work`: it has partitions, or Kafka or the topic is lost, which is handled elsewhere.
 
         Raises SessionLost if the group is stable without us and our client does not notice.
         """

@@ -56,10 +56,12 @@ class Monitor:
         is_kafka_lost: Callable[[], bool],
         world: World,
         find_thread: Callable[[int], Found] = find,
+        is_topic_missing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ends = _KnownEnds(ends)
         self._counts = counts
         self._is_kafka_lost = is_kafka_lost
+        self._is_topic_missing = is_topic_missing
         self._world = world
         self._states = IntakeStates()
         self._arrivals = Arrivals()
@@ -179,7 +181,8 @@ class Monitor:
     ) -> None:
         stops = self._states.stops(now_s)
         shown = {number: each._replace(stop=stops.get(number)) for number, each in partitions.items()}
-        run = Run(self._loop.has_started, self._loop.is_stopping, self._loop.hangs)
+        turns = self._loop
+        run = Run(turns.has_started, turns.is_stopping, turns.hangs, self._is_topic_missing())
         self._figures = Figures(
             1,
             reading.processed,

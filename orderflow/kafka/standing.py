@@ -33,8 +33,11 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
     else:
         detail = f"the group is {state}, and this consumer a member of it"
     is_settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
-    is_idle = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
+    is_without = bool(ours) and is_settled and not ours[0].assignment.topic_partitions
+    partitions = sum(len(each.assignment.topic_partitions) for each in found.members)
+    is_idle = is_without and partitions > 0  # nobody has one: none is left only where others have them
+    if is_without and not partitions:
+        detail += "; nobody in it has a partition"
     if is_idle:
-        partitions = sum(len(each.assignment.topic_partitions) for each in found.members)
         detail = f"{plural(len(found.members), 'consumer')}, {plural(partitions, 'partition')}"
     return Standing(is_idle, is_settled, detail)

@@ -30,6 +30,7 @@ class Identity:
         self._answer: Any = None
         self._id: Optional[str] = None
         self._is_another = False
+        self._missing_since_s: Optional[float] = None
         self.partitions = 1
         """How many it had at the last answer."""
 
@@ -62,6 +63,11 @@ class Identity:
         self.look()
         return self._is_another
 
+    @property
+    def missing_s(self) -> Optional[float]:
+        """For how long Kafka has said that there is no such topic; None if it knows it, or may not say."""
+        return None if self._missing_since_s is None else time.monotonic() - self._missing_since_s
+
     def answers(self, timeout_s: float) -> bool:
         """Whether a broker answers within this time."""
         return answers(self._admin, timeout_s)
@@ -79,9 +85,14 @@ class Identity:
 
     def _take(self) -> None:
         answer, self._answer = self._answer, None
-        if answer.exception() is not None:
+        error = answer.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._missing_since_s = self._missing_since_s or time.monotonic()
+            return
+        if error is not None:
             learn_controller_meanwhile(self._admin)
             return
+        self._missing_since_s = None
         found = answer.result()
         self.partitions = len(found.partitions)
         self._id = self._id or id_of(found)

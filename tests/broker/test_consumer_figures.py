@@ -7,6 +7,7 @@ import urllib.request
 from typing import Callable, Dict, List, Tuple
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.support.engine_tools import Shop
 from tests.support.pipeline import Running, eventually
@@ -55,6 +56,24 @@ def when(port: int, running: Running, **expected: float) -> Dict[str, float]:
 def good(count: int) -> List[Tuple[str, str]]:
     """So many orders of a customer who does not hurt."""
     return [(f"G{number}", "C1") for number in range(count)]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_consumer_whose_topic_was_deleted_says_so_and_is_not_ready(shop: NewShop, protocol: str) -> None:
+    """With either protocol, whether or not the group has noticed."""
+    port = free_port()
+    place = shop(METRICS_PORT=str(port)).create()
+    running = place.consume("works", "-X", f"group.protocol={protocol}")
+    eventually(lambda: asked(port, "/readyz") == (200, "ready\n"), why=running.describe)
+    admin = AdminClient(place.client)
+    admin.delete_topics([place.orders_topic])[place.orders_topic].result(20)
+
+    expected = f"ERROR topic {place.orders_topic} does not exist any more"
+    eventually(lambda: expected in running.err, 30, running.describe)
+    eventually(lambda: asked(port, "/readyz")[0] == 503, 5, running.describe)
+    assert "the topic of the orders does not exist any more" in asked(port, "/readyz")[1]
+    assert "it stands by" not in running.err
+    running.stop()
 
 
 @pytest.mark.chaos
