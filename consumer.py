@@ -20,8 +20,9 @@ from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.consume.assembly import Asked, Assembly, Opened, metrics_of, require_consistent_clients
 from orderflow.consume.client_config import as_member
-from orderflow.consume.handler import HandlerUnusable, let_own_modules_win, load, require_handler_or_factory
+from orderflow.consume.handler import HandlerUnusable, load, require_handler_or_factory
 from orderflow.consume.life_cycle import LifeCycle
+from orderflow.consume.own_modules import let_own_modules_win
 from orderflow.consume.own_rules import load_rules
 from orderflow.consume.processes import run_processes
 from orderflow.consume.readiness import delay_of_start, until_ready

@@ -27,7 +27,7 @@ FLOORS: Floors = (
     ("avro", "kafka", "cli", "supervise"),
     ("model",),
     ("errors", "exits", "version"),
-    ("frames", "publish"),
+    ("frames", "publish", "shadowed"),
 )
 """The folders of the package, from the top down. An arrow points to a lower floor, never to a neighbour."""
 

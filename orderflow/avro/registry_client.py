@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol
 
+from orderflow.shadowed import file_in_place_of
+
 REQUEST_TIMEOUT_S = 2.0
 """Limit of each step of a request: connecting, and each read."""
 ANSWER_DEADLINE_S = 30.0
@@ -109,6 +111,11 @@ def new_client(config: RegistryConfig) -> Any:
     try:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
+        in_its_place = file_in_place_of(error)
+        if in_its_place is not None:
+            raise RegistryMisconfigured(
+                f"the schema registry's client cannot be loaded: {in_its_place}"
+            ) from None
         raise RegistryMisconfigured(
             f"the schema registry's client is not installed ({error.name} is missing); "
             "next: pip install -r requirements.txt"

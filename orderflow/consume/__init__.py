@@ -18,7 +18,7 @@ In reading order:
 - paged_commits, reading_back, earlier_work, ledger_topic: what that takes from Kafka
 - session, source, transaction, producers, settlement: one group member: what it reads, commits and sends
 - left_open: the transaction of a dead owner, which hides what is committed
-- handler, life_cycle: what a handler is given, and how it is opened and closed
+- handler, own_modules, life_cycle: what a handler is given, what it imports, how it is opened and closed
 - workers, forked, streams, tracebacks: where a handler runs, what it may print, how its errors show
 - event_loop, loop_calls, loop_workers, loop_first_calls, loop_watch: the same for an async handler
 - results, publications, result_topics: what a handler may return, and the records that are made of it

@@ -56,6 +56,7 @@ from orderflow.kafka.log_ends import LogEnds
 from orderflow.kafka.topic_identity import Identity
 from orderflow.model.commit_metadata import LONGEST_OWNER
 from orderflow.model.hidden import hidden_names
+from orderflow.shadowed import file_in_place_of
 from orderflow.supervise.link import Link
 
 LONGEST_CLIENT = LONGEST_OWNER - 9
@@ -312,6 +313,9 @@ def metrics_of(settings: RunSettings) -> Optional[Metrics]:
         return Metrics(port, address)
     except OSError as error:
         raise CommandError(f"METRICS_PORT {address}:{port}: cannot listen there: {error.strerror}") from error
+    except ImportError as error:
+        why = file_in_place_of(error) or f"{error}; next: pip install -r requirements.txt"
+        raise CommandError(f"METRICS_PORT: what answers Prometheus cannot be loaded: {why}") from error
 
 
 def _reading(conf: Dict[str, Any], settings: RunSettings) -> Dict[str, Any]:

@@ -2,20 +2,19 @@
 
 import contextlib
 import functools
-import importlib
-import importlib.machinery
 import importlib.util
 import inspect
-import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
+from orderflow.consume.own_modules import import_own, names_another, step_back
 from orderflow.consume.results import require_outcome
 from orderflow.consume.tracebacks import traceback_of
 from orderflow.errors import OrderError, describe
 from orderflow.model.delivery_id import delivery_id
 from orderflow.model.records import Headers, Message, headers_of, time_of
+from orderflow.shadowed import file_in_place_of
 
 Order = Dict[str, Any]
 Handler = Callable[..., Any]
@@ -223,46 +222,31 @@ def _layers(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-OUR_MODULES = ("config", "consumer", "producer", "dlq_handler", "tools", "tests", "benchmarks", "examples")
-"""What stands beside the package, under names that a handler's own modules may have too."""
-
-
-def let_own_modules_win(source: str) -> None:
-    """Have the handler find its own modules first: those beside its file, and in the working directory."""
-    folders: List[str] = []
-    with contextlib.suppress(FileNotFoundError):  # a deployment may have removed it behind our back
-        folders.append(os.getcwd())
-    if source.endswith(".py"):
-        folders.insert(0, str(Path(source).resolve().parent))
-    sys.path[:0] = folders
-    importlib.invalidate_caches()
-    for name in OUR_MODULES:
-        found = importlib.machinery.PathFinder.find_spec(name, folders)
-        ours = getattr(sys.modules.get(name), "__file__", None)
-        if found is not None and found.origin is not None and ours is not None and found.origin != ours:
-            del sys.modules[name]  # who has imported it keeps it
-
-
 def _module(source: str, wanted: str) -> Any:
     if source.endswith(".py") and not Path(source).is_file():
         raise HandlerUnusable(f"{wanted} cannot be loaded: {source}: no such file")
     try:
-        return _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        return _from_file(Path(source)) if source.endswith(".py") else import_own(source)
     except (Exception, SystemExit) as error:
         raise unusable(f"{wanted} cannot be loaded", error) from error
+    finally:
+        step_back()
 
 
 def unusable(what: str, error: BaseException) -> HandlerUnusable:
     """The error to raise for one of the handler's code; with its traceback where that tells something."""
     failure = describe(error)
     text = f"{what}: {type(error).__name__}" + (f": {failure.message}" if failure.message else "")
+    in_its_place = file_in_place_of(error)
+    if in_its_place is not None:
+        text += f"; {in_its_place}"
     has_place = failure.frame is not None or isinstance(error, SyntaxError)
     return HandlerUnusable(text, traceback_of(error) if has_place else ())
 
 
 def _from_file(path: Path) -> Any:
-    # A handler in queue.py or config.py must not replace the module of that name.
-    name = f"handler_{path.stem}" if path.stem in sys.modules else path.stem
+    # A handler in queue.py or email.py must not replace the module of that name, nor be found in its place.
+    name = f"handler_{path.stem}" if names_another(path.stem) else path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")

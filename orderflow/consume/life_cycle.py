@@ -20,6 +20,7 @@ from orderflow.consume.handler import (
     unusable,
     wants_delivery,
 )
+from orderflow.consume.own_modules import step_back
 from orderflow.consume.results import require_no_manager
 
 CLOSE_S = 60.0
@@ -54,6 +55,8 @@ class LifeCycle:
                 raise
             except BaseException as error:
                 raise unusable(f"handler {self._name!r} cannot be opened", error) from error
+            finally:
+                step_back()
             self._require_handler(handler)
         may_be_factory, wraps_async = needs_no_order(handler), is_async_inside(handler)
         handler = by_position(handler)

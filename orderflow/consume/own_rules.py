@@ -3,7 +3,8 @@
 import inspect
 from typing import Any, Callable
 
-from orderflow.consume.handler import HandlerUnusable, let_own_modules_win, named_function
+from orderflow.consume.handler import HandlerUnusable, named_function
+from orderflow.consume.own_modules import let_own_modules_win
 from orderflow.model.orders import OrderRules, own_rules
 
 

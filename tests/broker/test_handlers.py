@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.support.account import read_topic
 from tests.support.engine_tools import encode
 from tests.support.pipeline import Pipeline, eventually, reason
+from tools.kafka_cluster import free_ports
 
 NewPipeline = Callable[..., Pipeline]
 NewTopicName = Callable[..., str]
@@ -192,3 +193,24 @@ def test_a_factory_whose_parameter_has_a_default_is_opened(pipeline: NewPipeline
     assert (0, 2) == (opened.code, refused.code), (opened.err, refused.err)
     assert ["open", "A", "B", "close"] == [log(shop)[0], *sorted(log(shop)[1:-1]), log(shop)[-1]]
     assert "makes a context manager, which does nothing for an order" in refused.err
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("name", ["email", "prometheus_client"])
+def test_a_module_beside_the_handler_is_not_in_the_way_of_the_metrics(
+    pipeline: NewPipeline, tmp_path: Path, name: str
+) -> None:
+    """Nor of the registry's client: each finds the module that it means, and the handler its own."""
+    (port,) = free_ports(1)
+    (tmp_path / f"{name}.py").write_text("def send(order): return order['order_id']", encoding="utf-8")
+    path = tmp_path / "shop.py"
+    path.write_text(f"from {name} import send\ndef charge(order): return send(order)", encoding="utf-8")
+    shop = pipeline()
+    shop.publish([("A", "C")])
+    arguments = ("--handler", f"{path}:charge", "--until-drained")
+    registry = "http://127.0.0.1:1"
+
+    ended = shop.run("consumer.py", *arguments, METRICS_PORT=str(port), SCHEMA_REGISTRY_URL=registry)
+
+    assert 0 == ended.code, ended.err
+    assert "processed 1," in ended.err

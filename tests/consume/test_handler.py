@@ -16,11 +16,11 @@ from orderflow.consume.handler import (
     delivery_of,
     is_async,
     is_async_inside,
-    let_own_modules_win,
     load,
     wants_delivery,
     wants_delivery_by_name,
 )
+from orderflow.consume.own_modules import let_own_modules_win
 from orderflow.consume.tracebacks import traceback_of
 from tests.support.memory import Stored
 
