@@ -563,7 +563,7 @@ def client_config(settings: Settings, **overrides: Any) -> Dict[str, Any]:
     The user's win; `load` has refused those that a promise depends on. The client's own log is limited to
     emergencies, since the scripts report what matters; `-X debug=…` or `-X log_level=…` brings it back.
     """
-    quiet = {} if "debug" in settings.client else {"log_level": 2}
+    quiet = client_properties.quiet(settings.client)
     ours = {"bootstrap.servers": settings.bootstrap_servers, **CLIENT_DEFAULTS, **quiet}
     return {**ours, **overrides, **settings.client}
 

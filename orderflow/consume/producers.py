@@ -3,9 +3,10 @@
 import threading
 from typing import Any, Callable, List, NamedTuple, Optional, Set, Tuple
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.consume.client_config import Clients
+from orderflow.kafka.refusals import is_too_long
 
 TIMEOUT_S = 10.0
 MOST_TIMES = 16
@@ -71,6 +72,7 @@ class Producers:
         self._current: Optional[Producer] = None
         self._next: Optional[Producer] = None
         """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
+        self._shipped_ms = int(clients.producer.get("transaction.timeout.ms", TIMEOUT_S * 1000))
         self._times, self._most_times = 1, MOST_TIMES
         self._batch_bytes = MOST_BATCH_BYTES
 
@@ -82,7 +84,7 @@ class Producers:
     @property
     def transaction_s(self) -> float:
         """How long the broker leaves a transaction open."""
-        return int(self._clients.producer["transaction.timeout.ms"]) * self._times / 1000
+        return self._shipped_ms * self._times / 1000
 
     @property
     def current(self) -> Optional[Producer]:
@@ -98,10 +100,27 @@ class Producers:
             if self._current is not None:
                 return self._current
             producer, self._next = self._next or self._new(), None
-            if self._clients.exactly_once:
-                producer.init_transactions(TIMEOUT_S)
+            while self._clients.exactly_once and not self._begin(producer):
+                producer = self._new()
             self._current = producer
             return producer
+
+    def _begin(self, producer: Producer) -> bool:
+        """Initialise its transactions. False where the broker leaves none open for so long.
+
+        That is its `transaction.max.timeout.ms`; from now on, half of the time is asked for.
+        """
+        try:
+            producer.init_transactions(TIMEOUT_S)
+            return True
+        except KafkaException as error:
+            if not is_too_long(error.args[0], self.transaction_s * 1000):
+                raise
+        if self._times > 1:
+            self._times = self._most_times = self._times // 2
+        else:
+            self._shipped_ms, self._most_times = self._shipped_ms // 2, 1
+        return False
 
     def drop(self) -> None:
         """Use another producer from now on."""
@@ -118,11 +137,6 @@ class Producers:
             self._take(2 * self._times)
         elif is_committed and seconds < min(self.commit_s, self.transaction_s) / 4:
             self._take(self._times // 2)
-
-    def too_long(self) -> None:
-        """The broker does not leave transactions open for so long (`transaction.max.timeout.ms`)."""
-        self._most_times = max(1, self._times // 2)
-        self._take(self._most_times)
 
     def batch_less(self, largest: int) -> None:
         """A topic has refused a batch whose largest value had so many bytes: make them smaller.
@@ -156,7 +170,7 @@ class Producers:
                 config.pop(name, None)
             # Once we stop waiting, unconfirmed must mean undelivered, or a retry could duplicate a record.
             config["delivery.timeout.ms"] = int(TIMEOUT_S * 1000) - 1000
-        elif self._times > 1:
+        else:
             config["transaction.timeout.ms"] = int(self.transaction_s * 1000)
         own = {"on_delivery": self._deliveries.note, "error_cb": self._on_error}
         # Kafka applies a topic's `max.message.bytes` to a batch, not to a record.

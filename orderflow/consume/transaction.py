@@ -161,8 +161,6 @@ class Transaction:
             settlement = self._not_transacted(error_of(raised), offsets)
             if was_sending:
                 self._producers.took(took_s, is_committed=False)
-            elif error_of(raised).code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
-                self._producers.too_long()
             return settlement
         self._producers.took(time.monotonic() - began_s, is_committed=True)
         return SETTLED

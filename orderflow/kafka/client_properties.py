@@ -1,5 +1,6 @@
 """Kafka client properties that users set: which exist, which values are valid, and which are protected."""
 
+import logging
 import re
 from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 
@@ -56,6 +57,31 @@ COMMON = (
 
 OF_MEMBERS = ("group.instance.id", "group.protocol")
 """What makes a consumer that joins the group another member; one that does not join has no use for it."""
+
+OWN_LOG = logging.getLogger("kafka")
+"""Where clients log unless somebody asked for their own log; without a logger they write to stderr.
+
+They hand over a line in the thread that serves them, and only while it does (measured with librdkafka 2.16).
+"""
+_REPORTED = ("FATAL", "TXNERR")
+"""What is also raised, and told by whoever catches it; no `log_level` turns the first off (measured)."""
+_QUIET_LEVEL = 2
+"""Emergencies only: the scripts report what matters."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.args, tuple) and record.args and record.args[0] in _REPORTED)
+
+
+OWN_LOG.addFilter(_is_news)
+
+
+def quiet(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """The properties that keep a client's own log out of ours; none where users ask to see it (`-X`)."""
+    if "debug" in given or int(given.get("log_level", _QUIET_LEVEL)) > _QUIET_LEVEL:
+        return {}
+    return {"log_level": _QUIET_LEVEL, "logger": OWN_LOG}
+
 
 Client = TypeVar("Client")
 

@@ -130,6 +130,17 @@ _FILE_TROUBLE = {
 """OpenSSL's words for what is wrong with a file."""
 
 
+SHORTEST_TRANSACTION_MS = 1000
+"""The least that a broker is asked for: less is no time for a transaction."""
+
+
+def is_too_long(error: KafkaError, timeout_ms: float) -> bool:
+    """Whether the broker takes no transaction time-out of this length, and half of it is worth a try."""
+    return (
+        error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT and timeout_ms >= 2 * SHORTEST_TRANSACTION_MS
+    )
+
+
 # --- rights ---
 
 _GUARDED = {

@@ -4,7 +4,6 @@ Everyone who changes the state of a dead letter topic uses the same transactiona
 aborts what others left open and fences them: they can no longer commit. So read states only after `open`.
 """
 
-import logging
 import time
 from contextlib import suppress
 from functools import partial
@@ -15,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.delivery import deliver
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import is_too_long, missing_right
 from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
@@ -35,10 +34,6 @@ DEFAULTS: Dict[str, Any] = {
     "queue.buffering.max.messages": 200_000,
     "partitioner": PARTITIONER,
 }
-SILENT = logging.getLogger(f"{__name__}.client")
-"""Silences what the client prints about a rejection, `FATAL` included: our error says it in one sentence."""
-SILENT.addHandler(logging.NullHandler())
-SILENT.propagate = False
 
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 OUTAGE = (
@@ -118,23 +113,28 @@ class Transactions:
         """Records that were sent since the last look at what was delivered."""
         self._steps_left = 0
         """How often the client may have to number anew, after a refusal."""
-        self._producer = started(
-            Producer,
-            {
-                **DEFAULTS,
-                **_sizes(rooms),
-                **client,
-                **({} if "debug" in client else {"logger": SILENT}),
-                "transactional.id": name,
-                "transaction.timeout.ms": timeout_ms,
-                "enable.idempotence": True,
-                "acks": "all",
-                "delivery.report.only.error": True,
-            },
-        )
+        self._conf = {
+            **DEFAULTS,
+            **_sizes(rooms),
+            **client,
+            "transactional.id": name,
+            "enable.idempotence": True,
+            "acks": "all",
+            "delivery.report.only.error": True,
+        }
+        self._timeout_ms = timeout_ms
+        self._start()
+
+    def _start(self) -> None:
+        """Send with a new client from now on."""
+        timeout = {"transaction.timeout.ms": self._timeout_ms}
+        self._producer = started(Producer, {**self._conf, **timeout})
 
     def open(self) -> None:
-        """Fence every other writer under this id and abort what it left open."""
+        """Fence every other writer under this id and abort what it left open.
+
+        A broker that leaves no transaction open for so long (`transaction.max.timeout.ms`) is asked for less.
+        """
         deadline_s = time.monotonic() + OPEN_TIMEOUT_S
         while True:
             try:
@@ -142,7 +142,10 @@ class Transactions:
                 return
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
-                if not reason.retriable() or time.monotonic() > deadline_s:
+                if is_too_long(reason, self._timeout_ms):
+                    self._timeout_ms //= 2
+                    self._start()
+                elif not reason.retriable() or time.monotonic() > deadline_s:
                     missing = missing_right(reason, "WRITE", self._name)
                     raise CommandError(f"transactions cannot be used: {reason.str()}{missing}") from error
 

@@ -5,7 +5,6 @@ then it is in flight. Successes are counted as what is no longer in flight, so t
 into Python.
 """
 
-import logging
 import re
 import time
 from functools import partial
@@ -61,11 +60,6 @@ _TO_DO = {
 }
 """What somebody has to change first."""
 
-_SILENT = logging.getLogger(f"{__name__}.client")
-"""Silences what the client logs about a fatal error: our message says it in one sentence."""
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
-
 _DOUBTFUL = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT})
 """Failures after which the record may still be in the topic: only the answer is missing."""
 
@@ -94,8 +88,7 @@ class Publisher:
 
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
         callbacks = {"error_cb": self._on_error, "on_delivery": partial(self._on_delivery, 0)}
-        logger = {"logger": _SILENT} if conf.get("log_level") == 2 else {}
-        self._batches = Batches({**conf, **callbacks, **logger})
+        self._batches = Batches({**conf, **callbacks})
         self._new_client = partial(started, Producer)
         self._start()
         self._topic = topic
