@@ -76,6 +76,7 @@ def test_the_rest_stays_behind_a_canary_that_comes_back(failed: Pipeline) -> Non
     assert run.code == 5, run.err
     assert "the canary tripped" in run.err
     assert "4 of 12 were sent; next: python dlq_handler.py replay --resume" in run.err
+    assert "u000a" not in run.err, "each line of the message stands in a line of its own"
     failed.end_trouble()
     job = run.err.rsplit("--resume ", 1)[1].strip()
     resumed = replay(failed, "replay", "--resume", job, "--yes", "--rate", "none")

@@ -114,10 +114,15 @@ class Sending:
             raise
         except CommandError as error:
             self._transactions.abort()
-            raise type(error)(f"{error}; {self.how_to_go_on()}") from error
+            raise type(error)(*self._with_how_to_go_on(error.lines)) from error
         finally:
             self._status.clear()
         return Sent(self.job, self._by_reason, time.monotonic() - self._began_s, self._sent_here)
+
+    def _with_how_to_go_on(self, lines: Sequence[str]) -> Sequence[str]:
+        """After a message of several lines it has a line of its own."""
+        first, *others = lines
+        return (*lines, self.how_to_go_on()) if others else (f"{first}; {self.how_to_go_on()}",)
 
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""
