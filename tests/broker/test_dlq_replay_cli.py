@@ -441,6 +441,24 @@ def test_an_import_checks_every_line_first(three: Desk, bad: str) -> None:
     assert len(read_topic(three.client, three.topic)) == 3
 
 
+def test_an_import_sends_no_other_lines_than_it_checked(make: Callable[..., Desk]) -> None:
+    """A file that is changed while the question stands is not what was confirmed."""
+    desk = make(good(3))
+    file = desk.folder / "dead.jsonl"
+    assert desk.run("export", str(file)).code == 0
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+
+    def add_a_line() -> None:
+        with file.open("a", encoding="utf-8") as out:
+            out.write(lines[0])
+
+    run = desk.run_and_type("y", "import", str(file), meanwhile=add_a_line)
+
+    assert run.code == 4, run.out
+    assert f"nothing was sent: {file} was changed" in run.out
+    assert len(desk.states()) == 3
+
+
 def test_csv_never_holds_a_formula(make: Callable[..., Desk]) -> None:
     """A cell that a spreadsheet would evaluate is shown as text, and nothing breaks out of its row."""
     evil = '=HYPERLINK("http://evil","x")'

@@ -9,8 +9,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 from typing import Counter as CounterOf
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from orderflow.model.dead_letter import REPLAY_FROM, REPLAY_JOB
 from orderflow.model.records import Outgoing
@@ -75,13 +78,26 @@ class Desk(Handler):
         )
         return done.returncode
 
-    def run_and_type(self, typed: str, *args: str, prompt: str = "[y/N]") -> Run:
-        """Run it in a terminal and answer when it asks."""
+    def expire(self, before: int, partition: int = 0) -> None:
+        """Delete the dead letters before this offset, as retention does."""
+        place = TopicPartition(self.topic, partition, before)
+        admin = AdminClient(self.client)
+        admin.delete_records([place])[place].result(20)
+
+    def run_and_type(
+        self,
+        typed: str,
+        *args: str,
+        prompt: str = "[y/N]",
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Run:
+        """Run it in a terminal and answer when it asks; `meanwhile` happens while the question stands."""
         control, terminal = pty.openpty()
         streams: Any = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
         process = subprocess.Popen(self.command(*args), cwd=self.folder, env=self._environ, **streams)
         os.close(terminal)
         shown = _until(control, prompt)
+        meanwhile()
         os.write(control, typed.encode() + b"\n")
         shown += _until(control, None)
         os.close(control)

@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import hashlib
 import io
 import shutil
 import tempfile
 from array import array
-from typing import Iterator, List, NamedTuple, Optional, TextIO, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, TextIO, Tuple
 
 from orderflow.cli.given_file import open_given
 from orderflow.cli.run import standard_input
@@ -41,18 +42,18 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.file == STDIN and not args.yes:
         raise UsageError("import from stdin leaves nobody to ask: say --yes")
     with _opened(args.file) as file:
-        times = _check(file, args.file, desk.dlq_topic)
-        number = len(times)
+        checked = _check(file, args.file, desk.dlq_topic)
+        number = len(checked.times)
         if not number:
             desk.note("nothing to import")
             return 0
         desk.require_kafka()
         topics.ensure_topics(desk.client, [topics.dead_letters(desk.dlq_topic)])
-        dated = _dated(desk, times)
+        dated = _dated(desk, checked.times)
         confirm(desk, f"import {plural(number, 'dead letter')} into {desk.dlq_topic}?", args.yes)
         file.seek(0)
         try:
-            _send_all(desk, file, dated)
+            _send_all(desk, file, dated, checked)
         except RecordsRefused as refusal:
             raise Refused(*_refused_lines(args.file, refusal)) from refusal
     if desk.signals.requested:
@@ -117,11 +118,22 @@ def _opened(path: str) -> Iterator[TextIO]:
         yield file
 
 
-def _check(file: TextIO, name: str, topic: str) -> "array[int]":
-    """The time of each line. Raises Refused, with the first faults, unless every one of them is good."""
+class Checked(NamedTuple):
+    """A file whose every line is good."""
+
+    name: str
+    times: "array[int]"
+    """Of each line, in epoch milliseconds."""
+    sha256: str
+    """Of all its lines: while somebody is asked, a file can be changed."""
+
+
+def _check(file: TextIO, name: str, topic: str) -> Checked:
+    """Raises Refused, with the first faults, unless every line is good."""
     times, faults = array("q"), 0
     told: List[str] = []
-    for place, line, fault in _lines(file, topic):
+    hashed = hashlib.sha256()
+    for place, line, fault in _lines(file, topic, hashed.update):
         if line is not None:
             times.append(NO_TIME_MS if line.timestamp_ms is None else line.timestamp_ms)
         faults += fault is not None
@@ -129,13 +141,16 @@ def _check(file: TextIO, name: str, topic: str) -> "array[int]":
             told.append(f"  {name}:{place}: {fault}")
     if faults:
         raise Refused(f"nothing was sent: {plural(faults, 'line')} cannot be imported", *told)
-    return times
+    return Checked(name, times, hashed.hexdigest())
 
 
-def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], Optional[str]]]:
-    """Line number, and the record or what is wrong."""
+def _lines(
+    file: TextIO, topic: str, see: Callable[[bytes], object]
+) -> Iterator[Tuple[int, Optional[Outgoing], Optional[str]]]:
+    """Line number, and the record or what is wrong. `see` gets every line as it is read."""
     try:
         for place, line in enumerate(file, 1):
+            see(line.encode())
             if not line.strip():
                 continue
             try:
@@ -146,18 +161,25 @@ def _lines(file: TextIO, topic: str) -> Iterator[Tuple[int, Optional[Outgoing], 
         raise Refused("nothing was sent: the file is not UTF-8 text") from error
 
 
-def _send_all(desk: Desk, file: TextIO, dated: Dated) -> None:
-    """All lines in one transaction, so that a broken import leaves nothing behind."""
+def _send_all(desk: Desk, file: TextIO, dated: Dated, checked: Checked) -> None:
+    """All lines in one transaction, so that a broken import leaves nothing behind.
+
+    Raises Refused where they are not those that were checked.
+    """
     partitions = topics.partition_count(desk.client, desk.dlq_topic)
     name = f"{desk.dlq_topic}-import"
     rooms = [topics.max_message_bytes(desk.client, desk.dlq_topic) or topics.DEFAULT_MAX_BYTES]
     transactions = Transactions(desk.client, name, desk.note, TRANSACTION_TIMEOUT_MS, rooms)
     transactions.open()
-    for line, record, _ in _lines(file, desk.dlq_topic):
+    hashed = hashlib.sha256()
+    for line, record, _ in _lines(file, desk.dlq_topic, hashed.update):
         if record is not None:
             at_ms = dated.dating.time_for(record.timestamp_ms, dated.now_ms)
             partition = (record.partition or 0) % partitions
             transactions.send(record._replace(partition=partition, timestamp_ms=at_ms), line)
         if desk.signals.requested:
             return transactions.abort()
+    if hashed.hexdigest() != checked.sha256:
+        transactions.abort()
+        raise Refused(f"nothing was sent: {checked.name} was changed after it was checked; import it again")
     transactions.commit()
