@@ -39,6 +39,7 @@ DLQ_FLOORS: Floors = (
     ("selection_flags", "grouping", "confirmation"),
     ("sums",),
     ("selection", "audit_topic", "tally", "stock", "desk", "dating"),
+    ("choice",),
     ("audit", "where", "timeline", "health", "masking", "pointer", "retention", "taken_up"),
     ("letter",),
     ("explain",),

@@ -74,6 +74,8 @@ class Job(NamedTuple):
     target: Optional[str] = None
     refused: Mapping[str, Sequence[str]] = {}
     """By Kafka's reason, the positions of the first dead letters whose records it refused."""
+    gone: int = 0
+    """Dead letters that were confirmed, and deleted from their topic before they were sent."""
 
     @property
     def is_finished(self) -> bool:
@@ -240,7 +242,7 @@ Is = Callable[[Any], bool]
 _ENTRY_KINDS: Tuple[Is, ...] = (_is_text,) * 3 + (_is_time,) + (_is_text_or_none,) * 3
 _JOB_KINDS: Tuple[Is, ...] = (
     *(_is_text, _is_text, _is_text, _is_time, _is_time, _is_text, _is_number, _is_number),
-    *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none, _is_lists_of_texts),
+    *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none, _is_lists_of_texts, _is_number),
 )
 
 

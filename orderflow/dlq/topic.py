@@ -51,7 +51,7 @@ class Topic:
 
         `spans` are read where they are given, instead of the selection's range.
         """
-        spans = spans_of(self.reader, selection.range) if spans is None else spans
+        spans = self.spans_now(selection) if spans is None else spans
         left = Limit(selection)
         decode, state_of = self._desk.decoder.decode, self._state_of
         if progress:
@@ -60,6 +60,10 @@ class Topic:
             yield left.take([Letter(record, decode, state_of) for record in records])
             if progress:
                 progress.add(len(records))
+
+    def spans_now(self, selection: Selection) -> List[Span]:
+        """Where the dead letters stand that the selection may take, as of now."""
+        return spans_of(self.reader, selection.range)
 
     def read_all(self, selection: Selection) -> Iterator[List[Letter]]:
         """The same with progress shown; that it was stopped half-way is said."""

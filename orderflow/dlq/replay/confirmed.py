@@ -34,10 +34,12 @@ STILL_AT_WORK_MS = 60_000
 
 def confirm_and_send(bench: Bench, selection: Selection, outlook: Outlook, args: argparse.Namespace) -> int:
     """Ask, then send as a new job."""
-    desk, request = bench.desk, bench.request
+    desk = bench.desk
+    bench.hold_to(outlook.choice)
+    request = bench.request
     # What cannot be recorded must not be sent.
     topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
-    _warn_of_others(desk)
+    warn_of_others(desk)
     for line in reader_lines(desk, outlook.by_target):
         desk.note(line)
     confirm(desk, replay_text.question(outlook, request.rate_per_s), args.yes)
@@ -55,7 +57,7 @@ def confirm_and_send(bench: Bench, selection: Selection, outlook: Outlook, args:
         reason=args.reason,
         target=goal(outlook),
     )
-    return send_job(bench, selection, job)
+    return send_job(bench, selection, job, outlook.refused)
 
 
 def goal(outlook: Outlook) -> Optional[str]:
@@ -63,14 +65,19 @@ def goal(outlook: Outlook) -> Optional[str]:
     return next(iter(outlook.by_target)) if len(outlook.by_target) == 1 else None
 
 
-def send_job(bench: Bench, selection: Selection, job: Job) -> int:
-    """Send, and after an outage of Kafka go on, unless someone else has taken over meanwhile."""
+def send_job(bench: Bench, selection: Selection, job: Job, refused: int) -> int:
+    """Send what the bench is held to, as far as the selection still takes it; returns the exit code.
+
+    After an outage of Kafka go on, unless someone else has taken over meanwhile. `refused`: how many were
+    chosen and not confirmed, although something is left to do for them.
+    """
     desk = bench.desk
     outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
     sending = _open(bench, job)
     while True:
         try:
-            return _tell_end(desk, sending, sending.run(selection))
+            code = _tell_end(desk, sending, sending.run(selection))
+            return INCOMPLETE if refused and code == OK else code
         except Interrupted as error:
             outage.lost(str(error))
             sending = _open_again(bench, sending)
@@ -122,13 +129,16 @@ def _tell_end(desk: Desk, sending: Sending, sent: Sent) -> int:
     desk.result(row if desk.json else line)
     if not_sent and sent.by_reason:
         desk.note(replay_text.not_sent_line(sent.by_reason))
+    if sent.gone_here:
+        desk.note(replay_text.gone_line(sent.gone_here, desk.dlq_topic))
     if desk.signals.requested:
         desk.note(f"stopped: {sending.how_to_go_on()}")
         return desk.signals.exit_code
-    return INCOMPLETE if sent.refused else OK
+    return INCOMPLETE if sent.refused or sent.job.gone else OK
 
 
-def _warn_of_others(desk: Desk) -> None:
+def warn_of_others(desk: Desk) -> None:
+    """Say which jobs are at work: one at a time can write, and whoever comes later stops the others."""
     for job in read_jobs(audit_topics(desk)):
         if job.status == audit.RUNNING and now_ms() - job.changed_ms < STILL_AT_WORK_MS:
             desk.note(f"job {escape(job.id)} of {escape(job.by)} is running: to go on here stops it there")

@@ -35,9 +35,10 @@ MISFIT = "does not fit today's schema after --set"
 TOO_LARGE = "larger than its target takes"
 NO_KEY = "has no key, and its target is compacted, which takes none without"
 SUPERSEDED = "superseded: its key has a newer order"
+NOT_SELECTED = "no longer what was selected: its state has changed"
 UNJUDGED = "cannot be judged: the schema registry does not answer"
 
-SETTLED = frozenset((ALREADY_REPLAYED, LIVES_ON, RESOLVED))
+SETTLED = frozenset((ALREADY_REPLAYED, LIVES_ON, RESOLVED, NOT_SELECTED))
 """Nothing is left to do for these, so they do not count as chosen but not sent."""
 
 SKIP, WARN, ALLOW = "skip", "warn", "allow"

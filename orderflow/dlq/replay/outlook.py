@@ -1,11 +1,13 @@
 """What a replay would do, found out by reading only."""
 
 from collections import Counter
-from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
+from itertools import islice
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 from typing import Counter as CounterOf
 
 from orderflow.avro.codec import order_reader
 from orderflow.dlq.audit import States
+from orderflow.dlq.choice import Choice
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge as replay
@@ -19,6 +21,7 @@ from orderflow.dlq.topic import Topic, states_to_act_on
 from orderflow.exits import Refused
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
+from orderflow.kafka.reader import Span
 from orderflow.model.records import Place
 
 EXAMPLES_KEPT = 3
@@ -35,6 +38,7 @@ class Bench:
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
         self.newest = NewestByKey()
         self._passed_over: FrozenSet[Place] = frozenset()
+        self._choice = Choice(())
         self._read = order_reader(desk.decoder)
 
     def __enter__(self) -> "Bench":
@@ -45,13 +49,40 @@ class Bench:
         self.topic.__exit__()
 
     def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
-        """The chosen dead letters, one by one, without those that the job has done or goes past."""
-        done = self.states.done
-        for batch in self.topic.batches(selection, progress, self.request.spans):
+        """What the selection takes, one by one, without those that the job has done or goes past.
+
+        Of a limit these have taken up their part, whether or not they are still there.
+        """
+        unlimited = selection._replace(limit=None)
+        left = (
+            letter
+            for batch in self.topic.batches(unlimited, progress, self.request.spans)
+            for letter in batch
+            if self._is_left(letter)
+        )
+        gone_past = self.states.done.count + len(self._passed_over)
+        return islice(left, None if selection.limit is None else max(0, selection.limit - gone_past))
+
+    def hold_to(self, choice: Choice) -> None:
+        """From now on it is about these alone, in this process and for whoever goes on with the job."""
+        self._choice = choice
+        self.request = self.request._replace(spans=choice.spans)
+
+    def confirmed(self) -> Iterator[Letter]:
+        """Those that it is held to and that are still there, but for what the job has done or goes past."""
+        for batch in self.topic.batches(Selection(), None, self._choice.spans):
             for letter in batch:
-                place = (letter.record.partition, letter.record.offset)
-                if place not in self._passed_over and not (done.count and done.get(*place)):
+                if self._choice.holds(letter) and self._is_left(letter):
                     yield letter
+
+    def _is_left(self, letter: Letter) -> bool:
+        done, place = self.states.done, (letter.record.partition, letter.record.offset)
+        return place not in self._passed_over and not (done.count and done.get(*place))
+
+    def gone(self, missing: int) -> int:
+        """How many of those that are missing can have been deleted: others may write the job's record."""
+        deleted = sum(span.begin for span in spans_of(self.topic.reader, Range())) if missing > 0 else 0
+        return max(0, min(missing, deleted))
 
     def pass_over(self, places: FrozenSet[Place]) -> None:
         """Leave these out from now on: Kafka refused them."""
@@ -160,7 +191,10 @@ class Bench:
 class Outlook:
     """What would be sent, and what would not, and why."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Sequence[Span] = ()) -> None:
+        """`spans`: what is read of the dead letter topic."""
+        self.choice = Choice(spans)
+        """The dead letters that would be sent."""
         self.chosen = 0
         self.by_target: CounterOf[str] = Counter()
         self.stale = 0
@@ -190,6 +224,7 @@ class Outlook:
     def add(self, letter: Letter, verdict: Verdict) -> None:
         """Take one verdict in."""
         self.chosen += 1
+        self.choice.add(letter, verdict.outgoing is not None)
         if verdict.outgoing is None:
             self._refuse(letter, verdict)
             return
@@ -219,7 +254,7 @@ Watch = Callable[[Letter, Verdict], None]
 
 def look_ahead(bench: Bench, selection: Selection, watch: Watch) -> Outlook:
     """Judge every chosen dead letter and send none. `watch` sees each verdict."""
-    outlook, judge = Outlook(), bench.judge()
+    outlook, judge = Outlook(bench.request.spans), bench.judge()
     progress = Progress(bench.desk.err)
     for letter in bench.letters(selection, progress):
         verdict = judge.verdict(letter)

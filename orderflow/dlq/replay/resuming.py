@@ -19,8 +19,6 @@ from orderflow.dlq.replay.request import Request, from_json
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import INCOMPLETE, OK, CommandError, Refused, UsageError
-from orderflow.kafka.places import spans_of
-from orderflow.kafka.positions import Range
 from orderflow.model.text import escape
 
 
@@ -30,8 +28,7 @@ def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
     job = find_job(read_jobs(audit_topics(desk)), name)
     request = _resumed(job)
     if job.is_finished:
-        desk.note(f"job {escape(job.id)} is finished: {job.done:,} of {job.total:,} were sent")
-        return OK
+        return _tell_finished(desk, job)
     plan = _same_plan(request, args.plan)
     # The record stood in a topic that others may write to; the plan is the operator's own.
     terms = plan.request.terms if plan else _confirmed_again(desk, job, request.terms, args)
@@ -41,6 +38,14 @@ def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
         request = request._replace(rate_per_s=rate_of(args))
     with Bench(desk, request, States()) as bench:
         return _resume_with(bench, only(plan, selection) if plan else selection, job, args)
+
+
+def _tell_finished(desk: Desk, job: Job) -> int:
+    desk.note(f"job {escape(job.id)} is finished: {job.done:,} of {job.total:,} were sent")
+    if not job.gone:
+        return OK
+    desk.note(replay_text.gone_line(job.gone, desk.dlq_topic))
+    return INCOMPLETE
 
 
 def _confirmed_again(desk: Desk, job: Job, terms: Terms, args: argparse.Namespace) -> Terms:
@@ -72,22 +77,18 @@ def _resume_with(bench: Bench, selection: Selection, job: Job, args: argparse.Na
         return desk.signals.exit_code
     done = bench.states.done.count
     desk.note(replay_text.resumed_line(job, done, shown_terms(bench.request.terms, desk.mask)))
-    gone = _gone(bench, job.total - done - audit.refused_count(job) - outlook.chosen)
+    gone = bench.gone(job.total - done - audit.refused_count(job) - outlook.chosen)
     if gone:
         desk.note(replay_text.gone_line(gone, desk.dlq_topic))
     for line in replay_text.outlook_lines(outlook, bench.request.rate_per_s):
         desk.note(line)
+    bench.hold_to(outlook.choice)
     if outlook.to_send:
         confirm(desk, replay_text.question(outlook, bench.request.rate_per_s), args.yes)
     total = done + audit.refused_count(job) + outlook.to_send
-    code = send_job(bench, selection, job._replace(total=total, target=goal(outlook)))
-    return INCOMPLETE if gone and code == OK else code
-
-
-def _gone(bench: Bench, missing: int) -> int:
-    """How many of those that are missing can have been deleted: others may write the job's record."""
-    deleted = sum(span.begin for span in spans_of(bench.topic.reader, Range()))
-    return max(0, min(missing, deleted))
+    request = {**job.request, "spans": bench.request.spans}
+    left = job._replace(total=total, target=goal(outlook), gone=job.gone + gone, request=request)
+    return send_job(bench, selection, left, outlook.refused)
 
 
 def _resumed(job: Job) -> Request:

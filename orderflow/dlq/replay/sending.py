@@ -66,6 +66,8 @@ class Sent(NamedTuple):
     took_s: float
     sent_here: int
     """How many this process sent; the job may have begun in another."""
+    gone_here: int
+    """How many it found deleted when it came to them."""
 
     @property
     def refused(self) -> int:
@@ -97,6 +99,7 @@ class Sending:
         self._refusals = Refusals(self._status.note, shows_keys=not bench.desk.mask.names)
         self._most = 0
         self._sent_here = 0
+        self._gone_here = 0
         self._by_reason: CounterOf[str] = Counter()
         self._values: Dict[str, bytes] = {}
         self._began_s = time.monotonic()
@@ -117,7 +120,8 @@ class Sending:
             raise type(error)(*self._with_how_to_go_on(error.lines)) from error
         finally:
             self._status.clear()
-        return Sent(self.job, self._by_reason, time.monotonic() - self._began_s, self._sent_here)
+        took_s = time.monotonic() - self._began_s
+        return Sent(self.job, self._by_reason, took_s, self._sent_here, self._gone_here)
 
     def _with_how_to_go_on(self, lines: Sequence[str]) -> Sequence[str]:
         """After a message of several lines it has a line of its own."""
@@ -131,14 +135,23 @@ class Sending:
 
     def _send_all(self, selection: Selection) -> None:
         judge = self._bench.judge(self.job.id)
-        for letter in self._bench.letters(selection):
+        unseen = self.job.total - self.job.done - audit.refused_count(self.job)
+        for letter in self._bench.confirmed():
+            unseen -= 1
             verdict = judge.verdict(letter)
-            if verdict.outgoing is None:
-                self._by_reason[verdict.why] += 1
+            if verdict.outgoing is None or not selection.takes(letter):
+                self._by_reason[verdict.why or replay.NOT_SELECTED] += 1
                 continue
             self._take(Parcel((letter.record.partition, letter.record.offset), verdict.outgoing))
             if self._is_stopped():
                 break
+        if not self._is_stopped():
+            self._count_gone(unseen)
+
+    def _count_gone(self, unseen: int) -> None:
+        """Of those that were confirmed and not found, how many were deleted; for the job's record."""
+        self._gone_here = self._bench.gone(unseen)
+        self.job = self.job._replace(gone=self.job.gone + self._gone_here)
 
     def _take(self, parcel: Parcel) -> None:
         refusal = _refusal_of(lambda: self._send(parcel))

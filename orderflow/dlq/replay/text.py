@@ -151,6 +151,7 @@ def job_row(job: Job) -> Json:
         "target": job.target,
         "reason": job.reason,
         "refused": {reason: list(places) for reason, places in job.refused.items()},
+        "gone": job.gone,
     }
 
 
@@ -183,5 +184,7 @@ def job_lines(job: Job, came_back: int) -> Lines:
         yield f"{name:<12}{escape(text)}"
     for reason, places in job.refused.items():
         yield f"{'refused':<12}{escape(listed(places, MOST_PLACES))}: {escape(reason)}"
+    if job.gone:
+        yield f"{'deleted':<12}{job.gone:,} before they were sent"
     if not job.is_finished and job.action == "replayed":
         yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"

@@ -6,10 +6,12 @@ from typing import Iterator, List, NamedTuple, Optional
 from orderflow.cli.terminal import count
 from orderflow.dlq import audit
 from orderflow.dlq.audit import Job
+from orderflow.dlq.choice import Choice
 from orderflow.dlq.confirmation import answer, can_ask, confirm
 from orderflow.dlq.desk import Desk, now_ms
 from orderflow.dlq.letter import DISCARDED, NEW, Letter
 from orderflow.dlq.output.envelope import to_json
+from orderflow.dlq.replay.confirmed import warn_of_others
 from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
@@ -58,20 +60,32 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args, places_of(desk, args.positions))
     refuse_everything(selection, args, action.verb)
     with Topic(desk) as topic:
-        number = sum(1 for _ in _chosen(topic, selection, action))
+        choice = _choose(topic, selection, action)
         if desk.signals.requested:
             return desk.signals.exit_code
-        if not number:
+        if not choice.count:
             desk.note(f"nothing to {action.verb}: none of the chosen is {action.from_state}")
             return OK
         topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
-        _ask(desk, args, action, number, selection.is_everything)
-    return _mark(desk, selection, action, number, args.reason)
+        warn_of_others(desk)
+        _ask(desk, args, action, choice.count, selection.is_everything)
+    return _mark(desk, choice, action, args.reason)
 
 
-def _chosen(topic: Topic, selection: Selection, action: Action) -> Iterator[Letter]:
-    for letters in topic.batches(selection):
-        yield from (letter for letter in letters if letter.state == action.from_state)
+def _choose(topic: Topic, selection: Selection, action: Action) -> Choice:
+    """Those that the selection takes now and whose state is to be changed."""
+    spans = topic.spans_now(selection)
+    choice = Choice(spans)
+    for letters in topic.batches(selection, spans=spans):
+        for letter in letters:
+            choice.add(letter, letter.state == action.from_state)
+    return choice
+
+
+def _still_there(topic: Topic, choice: Choice, action: Action) -> Iterator[Letter]:
+    """Those of the choice that are as they were."""
+    for letters in topic.batches(Selection(), spans=choice.spans):
+        yield from (each for each in letters if choice.holds(each) and each.state == action.from_state)
 
 
 def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, everything: bool) -> None:
@@ -87,19 +101,23 @@ def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, ever
         raise Refused(f"nothing was changed: not confirmed; --confirm={desk.dlq_topic} would")
 
 
-def _mark(desk: Desk, selection: Selection, action: Action, number: int, reason: str) -> int:
+def _mark(desk: Desk, choice: Choice, action: Action, reason: str) -> int:
     """Fence others, read the states anew, and write an entry for each that still is what it was."""
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     states = states_to_act_on(desk)
     at_ms = now_ms()
-    job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, number, 0, reason=reason)
+    job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, choice.count, 0, reason=reason)
     marking = _Marking(desk, transactions, job, states.dlq_id)
     with Topic(desk, states.of) as topic:
-        for letter in _chosen(topic, selection, action):
+        for letter in _still_there(topic, choice, action):
             marking.add(letter)
         job = marking.end(audit.STOPPED if desk.signals.requested else audit.DONE)
     desk.result(to_json(job_row(job)) if desk.json else f"{count(job.done)} {action.name}; job {job.id}")
+    left = job.total - job.done
+    if left and not desk.signals.requested:
+        of, was = f"{left:,} of the {job.total:,}", action.from_state
+        desk.note(f"{of} are no longer {was}, or no longer in {desk.dlq_topic}: left as they are")
     return desk.signals.exit_code
 
 
