@@ -126,6 +126,17 @@ def states_to_act_on(desk: Desk, job: Optional[str] = None) -> States:
     return states
 
 
+def refuse_successor(desk: Desk, then: Optional[str], now: States) -> None:
+    """Raise Refused where the dead letter topic is another than the one with the id `then`.
+
+    In one that was created again, the same positions are other dead letters. Brokers before 2.8 give no ids.
+    """
+    if then is not None and now.dlq_id is not None and then != now.dlq_id:
+        raise Refused(
+            f"nothing more was done: topic {desk.dlq_topic} was deleted and created again since then"
+        )
+
+
 def history_now(desk: Desk) -> History:
     """The same states, with the jobs and what they sent, from one reading."""
     progress = Progress(desk.err, "audit entries read")

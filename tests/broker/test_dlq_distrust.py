@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Tuple
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -125,6 +125,24 @@ def test_a_job_of_a_deleted_topic_is_not_gone_on_with(desk: Desk) -> None:
 
     assert (run.code, len(desk.sent())) == (4, before), run.err
     assert "created again" in run.err
+
+
+@pytest.mark.parametrize("verb", [("replay", "-c", "2"), ("discard", "0:1", "--reason", "tests")], ids=str)
+def test_what_was_confirmed_of_a_deleted_topic_is_not_done_to_its_successor(
+    desk: Desk, verb: Tuple[str, ...]
+) -> None:
+    """Nor where it is created again while the question stands."""
+    desk.fill(letters(desk, 4))
+
+    def make_another() -> None:
+        recreate(desk, desk.topic)
+        desk.fill(letters(desk, 4))
+
+    run = desk.run_and_type("y", *verb, meanwhile=make_another)
+
+    assert (run.code, desk.sent()) == (4, []), run.out
+    assert "was deleted and created again since then" in run.out
+    assert set(desk.states().values()) == {"new"}
 
 
 def test_hostile_entries_stop_no_verb(desk: Desk) -> None:

@@ -93,6 +93,7 @@ def _open(bench: Bench, job: Job) -> Sending:
     transactions.open()
     replayer.at_gap("fenced")
     bench.read_states(job.id)
+    bench.refuse_successor()
     bench.pass_over(audit.refused_places(job))
     replayer.at_gap("states read")
     # By the marks in Kafka, not by the job's record: they are what counts.

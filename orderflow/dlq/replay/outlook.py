@@ -17,7 +17,7 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
-from orderflow.dlq.topic import Topic, states_to_act_on
+from orderflow.dlq.topic import Topic, refuse_successor, states_to_act_on
 from orderflow.exits import Refused
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
@@ -131,10 +131,7 @@ class Bench:
 
     def refuse_successor(self) -> None:
         """Raise Refused where the dead letter topic was created again since the request was made."""
-        then, now = self.request.dlq_id, self.states.dlq_id
-        if then is not None and now is not None and then != now:
-            topic = self.desk.dlq_topic
-            raise Refused(f"nothing was sent: topic {topic} was deleted and created again since then")
+        refuse_successor(self.desk, self.request.dlq_id, self.states)
 
     def fix_spans(self, selection: Selection) -> None:
         """Fix which part of the dead letter topic is read."""

@@ -16,9 +16,10 @@ from orderflow.dlq.replay.sending import new_job_id, who
 from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, places_of, refuse_everything, selected
-from orderflow.dlq.topic import Topic, states_to_act_on
+from orderflow.dlq.topic import Topic, refuse_successor, states_to_act_on
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
+from orderflow.kafka.topic_identity import topic_id
 from orderflow.kafka.transactions import Transactions, transactional_id
 from orderflow.model.records import Outgoing
 from orderflow.model.text import plural
@@ -60,6 +61,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     selection = selected(desk, args, places_of(desk, args.positions))
     refuse_everything(selection, args, action.verb)
     with Topic(desk) as topic:
+        dlq_id = topic_id(desk.client, desk.dlq_topic)
         choice = _choose(topic, selection, action)
         if desk.signals.requested:
             return desk.signals.exit_code
@@ -69,7 +71,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         topics.ensure_topics(desk.client, [topics.audit(desk.audit_topic)])
         warn_of_others(desk)
         _ask(desk, args, action, choice.count, selection.is_everything)
-    return _mark(desk, choice, action, args.reason)
+    return _mark(desk, choice, action, args.reason, dlq_id)
 
 
 def _choose(topic: Topic, selection: Selection, action: Action) -> Choice:
@@ -101,11 +103,15 @@ def _ask(desk: Desk, args: argparse.Namespace, action: Action, number: int, ever
         raise Refused(f"nothing was changed: not confirmed; --confirm={desk.dlq_topic} would")
 
 
-def _mark(desk: Desk, choice: Choice, action: Action, reason: str) -> int:
-    """Fence others, read the states anew, and write an entry for each that still is what it was."""
+def _mark(desk: Desk, choice: Choice, action: Action, reason: str, dlq_id: Optional[str]) -> int:
+    """Fence others, read the states anew, and write an entry for each that still is what it was.
+
+    `dlq_id`: of the topic that the choice is of.
+    """
     transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
     transactions.open()
     states = states_to_act_on(desk)
+    refuse_successor(desk, dlq_id, states)
     at_ms = now_ms()
     job = Job(new_job_id(), action.name, who(), at_ms, at_ms, audit.RUNNING, choice.count, 0, reason=reason)
     marking = _Marking(desk, transactions, job, states.dlq_id)
