@@ -285,6 +285,11 @@ class Marks:
         self.count += (mark != 0) - (chunk[offset % CHUNK] != 0)
         chunk[offset % CHUNK] = mark
 
+    def bits(self, partition: int, begin: int) -> int:
+        """Which of the `CHUNK` places from a multiple of it have a mark: bit 0 is the first of them."""
+        chunk = self._chunks.get((partition, begin // CHUNK))
+        return sum(1 << place for place, mark in enumerate(chunk or b"") if mark)
+
 
 class States:
     """The state of every dead letter, as the audit topic and later dead letters tell it.
@@ -301,10 +306,10 @@ class States:
         self.left_out = 0
         """Records of the audit topic that should be ours and cannot be read."""
         self.done = Marks()
-        """What the job did already."""
+        """What the job did already, whatever others did with the same dead letters since."""
         self.replay_jobs: Set[str] = set()
         """The jobs that replayed any: what failed again lies behind where the first of them began."""
-        self._job = job
+        self.job = job
         self._marks = Marks()
 
     def of(self, partition: int, offset: int) -> str:
@@ -318,11 +323,15 @@ class States:
             return False
         if entry.action == REPLAYED:
             self.replay_jobs.add(entry.job)
-        is_own = entry.job == self._job
-        self.done.set(entry.partition, entry.offset, int(is_own))
-        if not is_own:
+        if entry.job == self.job:
+            self.add_done(entry.partition, entry.offset)
+        else:
             self._marks.set(entry.partition, entry.offset, _CODE_OF[entry.action])
         return True
+
+    def add_done(self, partition: int, offset: int) -> None:
+        """The job has done the dead letter there. No entry of another job takes that back."""
+        self.done.set(partition, offset, 1)
 
     def was_acted_on(self, partition: int, offset: int) -> bool:
         """Whether anything was done to the dead letter there that was not taken back."""

@@ -19,7 +19,7 @@ from typing import (
     Tuple,
 )
 
-from orderflow.dlq import audit
+from orderflow.dlq import audit, job_marks
 from orderflow.dlq.audit import AuditEntry, Job, States
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.places import spans_of
@@ -117,6 +117,8 @@ def _read(
         if entry is not None:
             if states.add(entry):
                 take(entry)
+        elif job_marks.is_of(states.job, record.key):
+            _add_own_marks(states, record)
         elif record.value is not None and audit.is_marked_as_ours(record.key):
             found = audit.read_job(record.key, record.value)
             if found is None:
@@ -130,6 +132,13 @@ def _read(
         begins = _earliest([ends.get(each) for each in states.replay_jobs])
         _mark_returns(topics, states, begins, states.replay_jobs.union(ends))
     return states, jobs
+
+
+def _add_own_marks(states: States, record: Record) -> None:
+    marks = job_marks.read(record.key, record.value)
+    if marks is not None and marks.dlq_id in (None, states.dlq_id or marks.dlq_id):
+        for place in marks.places():
+            states.add_done(*place)
 
 
 def _earliest(ends: Sequence[Optional[Ends]]) -> Ends:

@@ -1,6 +1,7 @@
 """A replayer that dies at any gap, or is fenced by another, sends nothing twice and forgets nothing."""
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, List
 
@@ -8,6 +9,7 @@ import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from orderflow.model.dead_letter import REPLAY_FROM, REPLAY_JOB
 from orderflow.model.records import Outgoing
 from tests.support.dlq_tools import ours
 from tests.support.replay_tools import Desk
@@ -35,7 +37,7 @@ def letters(orders_topic: str) -> List[Outgoing]:
 def assert_all_sent_once(desk: Desk) -> None:
     expected = {f"0:{offset}": 1 for offset in range(LETTERS)}
     assert expected == dict(desk.sent_from())
-    assert {key for key in desk.audit() if not key.startswith("job:")} == set(expected)
+    assert {key for key in desk.audit() if not key.startswith(("job:", "sent:"))} == set(expected)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,25 @@ def test_killed_again_and_again(desk: Desk) -> None:
 
     assert desk.run("jobs", "resume", job, "--yes").code == 0
     assert_all_sent_once(desk)
+
+
+AGAIN = ("--again", "--stale", "allow", "--yes")
+
+
+@pytest.mark.parametrize("gap", ["after commit", "flushed, before commit"])
+def test_what_another_job_sends_again_is_not_sent_twice_by_the_first(desk: Desk, gap: str) -> None:
+    """Each entry of the first job is replaced by one of the second; what it sent it knows all the same."""
+    assert desk.start_dying(gap, 3, "replay", "--all", *AGAIN, *PACE) == -9
+    first = desk.jobs()[0]
+    assert desk.run("replay", "--all", *AGAIN, "--rate", "none").code == 0
+
+    done = desk.run("replay", "--resume", first["job"], "--yes", "--rate", "none")
+
+    assert done.code == 0, done.err
+    assert f"{first['done']} of {LETTERS} were sent" in done.err
+    sent = Counter((line.header(REPLAY_JOB), line.header(REPLAY_FROM)) for line in desk.sent())
+    assert set(sent.values()) == {1}
+    assert len(sent) == 2 * LETTERS
 
 
 def test_a_limit_holds_across_a_death(desk: Desk) -> None:

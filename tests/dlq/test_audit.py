@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 
-from orderflow.dlq import audit
+from orderflow.dlq import audit, job_marks
 from orderflow.dlq.audit import CHUNK, AuditEntry, Job, Marks, States
 from orderflow.dlq.audit_topic import Topics, read_jobs, taken_over_by
 from orderflow.exits import TopicMissing
@@ -56,6 +56,58 @@ def test_a_resumed_job_sees_what_was_there_at_its_start() -> None:
     assert [states.of(0, 7), states.of(0, 8)] == ["replayed", "new"]
     assert [states.done.get(0, 7), states.done.get(0, 8)] == [0, 1]
     assert states.done.count == 1
+
+
+def test_no_other_job_takes_back_what_a_job_has_done() -> None:
+    """The entry of a dead letter is replaced by the next job's, which is the state; the job still did it."""
+    states = states_of([entry("replayed", 7, "J-1"), entry("discarded", 7, "J-2")], job="J-1")
+
+    assert (states.of(0, 7), states.done.get(0, 7)) == ("discarded", 1)
+
+
+def test_marks_of_what_was_sent_read_as_they_were_written() -> None:
+    """They hold what the job had sent of the same neighbours before; partitions and far offsets are apart."""
+    before = Marks()
+    before.set(0, 255, 1)
+    before.set(0, 256, 1)
+
+    written = job_marks.records("J:1", before, [(0, 0), (0, 7), (1, 7), (0, 10**15)], "T-1")
+
+    read = [(key, job_marks.read(key, value)) for key, value in written]
+    assert all(job_marks.is_of("J:1", key) and not job_marks.is_of("J", key) for key, _ in read)
+    assert {mark.dlq_id for _, mark in read if mark} == {"T-1"}
+    places = sorted(place for _, mark in read if mark for place in mark.places())
+    assert places == [(0, 0), (0, 7), (0, 255), (0, 10**15), (1, 7)]
+
+
+def test_marks_are_no_entry_and_no_job_to_a_version_that_does_not_know_them() -> None:
+    """Else it would say that it left them out."""
+    ((key, value),) = job_marks.records("J-1", Marks(), [(0, 7)], None)
+
+    assert audit.read_entry(key, value) is None
+    assert not audit.is_marked_as_ours(key)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"\xff",
+        b"[" * 50_000,
+        b"[]",
+        b"{}",
+        b'{"bits":"1"}',
+        b'{"bits":1,"dlq_id":null}',
+        b'{"bits":"-1","dlq_id":null}',
+        b'{"bits":"","dlq_id":null}',
+        b'{"bits":"1","dlq_id":7}',
+        b'{"bits":"' + b"f" * 1025 + b'","dlq_id":null}',
+    ],
+)
+def test_what_are_no_marks_is_passed_over(value: Optional[bytes]) -> None:
+    """Anyone who may write to the topic can put anything there; it must not stop an operator."""
+    assert job_marks.read(b"sent:J-1:0:0", value) is None
 
 
 def test_the_first_replay_bounds_the_search_for_returns() -> None:

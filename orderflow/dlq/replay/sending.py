@@ -16,7 +16,7 @@ from typing import Counter as CounterOf
 
 from orderflow.cli.status import StatusLine
 from orderflow.cli.terminal import count, duration
-from orderflow.dlq import audit
+from orderflow.dlq import audit, job_marks
 from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import taken_over_by
 from orderflow.dlq.desk import now_ms
@@ -163,9 +163,8 @@ class Sending:
             self._pace.begin()
             self._most = self._quota()
         self._parcels.append(parcel)
-        key, target = audit.entry_key(*parcel.place), parcel.outgoing.topic
         self._transactions.send(parcel.outgoing, parcel.place)
-        self._transactions.send(Outgoing(self._desk.audit_topic, key, self._value(target), []))
+        self._record(audit.entry_key(*parcel.place), self._value(parcel.outgoing.topic))
         at_gap("sent")
 
     def _value(self, target: str) -> bytes:
@@ -223,19 +222,26 @@ class Sending:
         self._pace.wait(self._is_stopped)
 
     def _commit(self, status: str) -> None:
-        """Commit what was sent together with the job's record."""
+        """Commit what was sent together with the job's record and its marks."""
         sent = len(self._parcels)
         job = self.job._replace(status=status, done=self.job.done + sent, changed_ms=now_ms())
         job = audit.with_refused(job, self._refusals.untold)
-        record = Outgoing(self._desk.audit_topic, audit.job_key(job.id), audit.job_value(job), [])
-        self._transactions.send(record)
+        self._record(audit.job_key(job.id), audit.job_value(job))
+        places, states = [parcel.place for parcel in self._parcels], self._bench.states
+        for key, value in job_marks.records(job.id, states.done, places, states.dlq_id):
+            self._record(key, value)
         at_gap("before commit")
         self._transactions.commit()
         at_gap("after commit")
         self.job, self._parcels, self._sent_here = job, [], self._sent_here + sent
+        for place in places:
+            states.add_done(*place)
         self._refusals.are_told(sent)
         self._values.clear()
         self._pace.sent(sent)
+
+    def _record(self, key: bytes, value: bytes) -> None:
+        self._transactions.send(Outgoing(self._desk.audit_topic, key, value, []))
 
     def _watch_canary(self) -> None:
         """Wait for what becomes of the canaries. Raises Tripped if too many came back."""
