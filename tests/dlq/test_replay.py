@@ -11,6 +11,7 @@ from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge
 from orderflow.dlq.replay.judge import Aids, Judge, Terms, Verdict, digest
 from orderflow.dlq.replay.origin import origin_of
+from orderflow.dlq.replay.rate import Looks
 from orderflow.dlq.replay.source_topics import Candidates
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.model.dead_letter import Shrink
@@ -315,6 +316,38 @@ def test_only_living_orders_supersede() -> None:
     assert newest.has_newer("orders", 0, 7, b"B")
     assert not newest.has_newer("orders", 0, 8, b"B")
     assert not newest.has_newer("orders", 0, 1, b"C")
+
+
+def test_later_orders_supersede_unless_they_died_or_are_the_replays_own() -> None:
+    """What was found before still counts."""
+    newest = NewestByKey(lambda order: order.offset == 12)
+    for offset, key in enumerate((b"A", b"B", b"C", b"D")):
+        newest.died("orders", 0, offset, key, T0_MS)
+        newest.expect("orders", 0, key)
+    newest.seal()
+    newest.saw("orders", an_order(9, b"A"))
+
+    newest.begin_later()
+    newest.died("orders", 0, 11, b"C", T0_MS)
+    newest.seal_later()
+    for offset, key in ((10, b"B"), (11, b"C"), (12, b"D")):
+        newest.saw("orders", an_order(offset, key))
+
+    has_newer = [newest.has_newer("orders", 0, n, key) for n, key in enumerate((b"A", b"B", b"C", b"D"))]
+    assert has_newer == [True, True, False, False]
+
+
+def test_a_look_for_newer_orders_takes_a_twentieth_of_the_time_at_most() -> None:
+    """The next is due after five seconds, or later where the last took long."""
+    now_s = [0.0]
+    looks = Looks(lambda: now_s[0])
+    due = [looks.is_due()]
+    for took_s, then_s in ((0.1, 4.9), (0.1, 5.1), (1.0, 19.9), (1.0, 20.1)):
+        looks.took(took_s)
+        now_s[0] += then_s
+        due.append(looks.is_due())
+
+    assert due == [False, False, True, False, True]
 
 
 def test_to_survey_many_takes_hardly_more_memory_at_its_end() -> None:

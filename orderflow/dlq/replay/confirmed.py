@@ -96,6 +96,7 @@ def _open(bench: Bench, job: Job) -> Sending:
     bench.refuse_successor()
     bench.pass_over(audit.refused_places(job))
     replayer.at_gap("states read")
+    bench.look_again()  # the question, or an outage, may have taken hours
     # By the marks in Kafka, not by the job's record: they are what counts.
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)
 

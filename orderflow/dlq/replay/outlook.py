@@ -6,14 +6,14 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence
 from typing import Counter as CounterOf
 
 from orderflow.avro.codec import order_reader
-from orderflow.dlq.audit import States
+from orderflow.dlq.audit import States, replayed_by, replayed_from
 from orderflow.dlq.choice import Choice
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.judge import Aids, Judge, Verdict
 from orderflow.dlq.replay.masked import shown_verdict
-from orderflow.dlq.replay.request import Request
+from orderflow.dlq.replay.request import Ends, Request
 from orderflow.dlq.replay.source_topics import Candidates, SourceTopics, offset_in_log
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.dlq.selection import Selection
@@ -22,9 +22,12 @@ from orderflow.exits import Refused
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Span
-from orderflow.model.records import Place
+from orderflow.model.records import Place, Record, place_in
 
 EXAMPLES_KEPT = 3
+FEW_AT_ONCE = {"queued.min.messages": 1_000, "queued.max.messages.kbytes": 1_024}
+"""What is read ahead in a look, since a job's sending takes memory as well."""
+SEARCHED = "searched for where they came from"
 
 
 class Bench:
@@ -35,8 +38,14 @@ class Bench:
         self.request = request
         self.states = states
         self.sources = SourceTopics(desk.client, desk.reader)
+        self._later = SourceTopics(desk.client, lambda topic: desk.reader(topic, **FEW_AT_ONCE))
+        """The same, and the dead letter topic, for looks while the other readers are at work."""
         self.topic = Topic(desk, lambda partition, offset: self.states.of(partition, offset))
-        self.newest = NewestByKey()
+        self.newest = NewestByKey(self._is_own)
+        self._begins: Ends = {}
+        """Of the source topics: where the first of the chosen stood. None before a survey."""
+        self._seen: Ends = {}
+        """How far the source topics and the dead letter topic were searched for newer orders."""
         self._passed_over: FrozenSet[Place] = frozenset()
         self._choice = Choice(())
         self._read = order_reader(desk.decoder)
@@ -46,6 +55,7 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self.sources.__exit__()
+        self._later.__exit__()
         self.topic.__exit__()
 
     def letters(self, selection: Selection, progress: Optional[Progress] = None) -> Iterator[Letter]:
@@ -116,8 +126,20 @@ class Bench:
         return self.desk.encoder().encode(order)
 
     def _has_newer(self, topic: str, partition: int, offset: int, key: bytes) -> bool:
-        end = self.request.ends.get(topic, {}).get(partition, 0)
+        end = self._end_in_log(topic, partition)
         return self.newest.has_newer(topic, partition, offset_in_log(offset, end), key)
+
+    def _end_in_log(self, topic: str, partition: int) -> int:
+        """Where the log ended when it was shortest: an offset from there on is of a log that is gone."""
+        then, now = self.request.ends.get(topic, {}), self._seen.get(topic, {})
+        return min(then.get(partition, 0), now.get(partition, 0))
+
+    def _is_own(self, order: Record) -> bool:
+        """Whether this job sent the order. Its producer can write such headers, too: the job knows better."""
+        if not order.headers or self.states.job is None or replayed_by(order) != self.states.job:
+            return False
+        place = place_in(self.desk.dlq_topic, replayed_from(order))
+        return place is not None and self.states.done.get(*place) != 0
 
     def rooms(self) -> List[int]:
         """What the topics take that a replay writes to."""
@@ -139,11 +161,14 @@ class Bench:
 
     def fix_ends(self) -> None:
         """Fix the ends of all topics as they are now."""
+        self._seen = self._ends_now()
+        self.request = self.request._replace(ends=self._seen, dlq_id=self.states.dlq_id)
+
+    def _ends_now(self) -> Ends:
+        """Of the dead letter topic last: so it tells of each order before the others' ends that had died."""
         ends = {topic: self.sources.ends(topic) for topic in self._source_topics()}
-        ends[self.desk.dlq_topic] = {
-            span.partition: span.end for span in spans_of(self.topic.reader, Range())
-        }
-        self.request = self.request._replace(ends=ends, dlq_id=self.states.dlq_id)
+        dead = {span.partition: span.end for span in spans_of(self.topic.reader, Range())}
+        return {**ends, self.desk.dlq_topic: dead}
 
     @property
     def target(self) -> str:
@@ -158,21 +183,47 @@ class Bench:
         return [topic for topic in sorted(terms.confirmed) if terms.target in (None, topic)]
 
     def survey(self, selection: Selection) -> None:
-        """Find out which keys have newer orders; a pass over all dead letters, then one over the sources."""
+        """Find out which keys have newer orders by now, whenever the job began.
+
+        A pass over all dead letters, then one over the sources.
+        """
         topics = self._source_topics()
         if not topics:
             return
-        candidates = Candidates(self.newest, {topic: self.request.ends.get(topic, {}) for topic in topics})
-        dead = self.request.ends[self.desk.dlq_topic]
-        spans = [span._replace(end=dead[span.partition]) for span in spans_of(self.topic.reader, Range())]
-        progress = Progress(self.desk.err, "searched for where they came from")
+        self._seen = self._seen or self._ends_now()
+        ends = {topic: {p: self._end_in_log(topic, p) for p in self._seen[topic]} for topic in topics}
+        candidates, progress = Candidates(self.newest, ends), Progress(self.desk.err, SEARCHED)
+        dead = self._seen[self.desk.dlq_topic]
+        spans = [s._replace(end=dead.get(s.partition, 0)) for s in spans_of(self.topic.reader, Range())]
         for batch in self.topic.batches(Selection(), progress, spans):
             for letter in batch:
                 candidates.add(letter, self._is_in_spans(letter) and selection.takes(letter))
         progress.clear()
         self.newest.seal()
-        stop = self._stop_requested
-        self.sources.read_newer(self.newest, candidates.begins, self.request.ends, stop)
+        self._begins = candidates.begins
+        self.sources.read_newer(self.newest, self._begins, self._seen, self._stop_requested)
+
+    def look_again(self) -> None:
+        """Find out which keys got newer orders since the last look, where these hold the older ones back.
+
+        It takes as long as to read what came since, the job's own records included. Raises Unreadable.
+        """
+        if not self._begins or self.request.terms.stale != replay.SKIP:
+            return
+        before, now, dlq = self._seen, self._ends_now(), self.desk.dlq_topic
+        candidates = Candidates(self.newest, {topic: now[topic] for topic in self._begins})
+        self.newest.begin_later()
+        dead = {partition: before[dlq].get(partition, 0) for partition in now[dlq]}
+        for batch in self._later.read(dlq, dead, now[dlq], self._stop_requested):
+            for record in batch:
+                candidates.add(self.topic.letter(record), is_chosen=False)
+        self.newest.seal_later()
+        begins = {
+            topic: {partition: before[topic].get(partition, 0) for partition in places}
+            for topic, places in self._begins.items()
+        }
+        self._later.read_newer(self.newest, begins, now, self._stop_requested)
+        self._seen = now
 
     def _stop_requested(self) -> bool:
         return self.desk.signals.requested

@@ -1,10 +1,32 @@
-"""How many records go into one transaction of a replay, and when the next one may begin."""
+"""How many records go into one transaction of a replay, and when what may follow: the next one, or a look."""
 
 import time
 from typing import Callable, Optional
 
 TRANSACTION_S = 1.0
 MOST_IN_TRANSACTION = 50_000
+
+
+LOOK_EVERY_S = 5.0
+LOOK_SHARE = 0.05
+"""Of a job's time goes to looks at most, since a fast job finds its own records in them."""
+
+
+class Looks:
+    """When a job looks again whether newer orders came."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """It has just looked."""
+        self._clock = clock
+        self._due_s = clock() + LOOK_EVERY_S
+
+    def is_due(self) -> bool:
+        """Whether it is time for the next one."""
+        return self._clock() >= self._due_s
+
+    def took(self, for_s: float) -> None:
+        """It has just looked, and that took so long."""
+        self._due_s = self._clock() + max(LOOK_EVERY_S, for_s / LOOK_SHARE)
 
 
 class Pace:

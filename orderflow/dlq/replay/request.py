@@ -1,7 +1,7 @@
 """All that a replay was asked for, in a form that outlives the process.
 
 What would differ when a job is resumed is fixed at its start: ages become times, and the ends of all topics
-are kept, so that neither later dead letters nor the job's own copies change what is chosen.
+are kept, so that later dead letters do not change what is chosen. What is chosen may be superseded later.
 """
 
 import re
@@ -42,7 +42,7 @@ class Request(NamedTuple):
     spans: Tuple[Span, ...] = ()
     """What is read of the dead letter topic."""
     ends: Ends = {}
-    """Of the source topics and the dead letter topic."""
+    """Of the source topics and the dead letter topic, when the job began."""
     dlq_id: Optional[str] = None
     """The id of the dead letter topic: in one that was created again, its positions mean other records."""
 

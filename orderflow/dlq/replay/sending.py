@@ -23,7 +23,7 @@ from orderflow.dlq.desk import now_ms
 from orderflow.dlq.replay import canary
 from orderflow.dlq.replay import judge as replay
 from orderflow.dlq.replay.outlook import Bench
-from orderflow.dlq.replay.rate import Pace
+from orderflow.dlq.replay.rate import Looks, Pace
 from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
 from orderflow.dlq.replay.returned import returned_lines
 from orderflow.dlq.replay.text import resume_command
@@ -32,6 +32,7 @@ from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
+from orderflow.kafka.reader import Unreadable
 from orderflow.kafka.transactions import Fenced, Interrupted, OutOfStep, RecordsRefused, Transactions
 from orderflow.model.records import Outgoing
 
@@ -94,6 +95,7 @@ class Sending:
         self._transactions = transactions
         self._status = StatusLine(bench.desk.err)
         self._pace = Pace(bench.request.rate_per_s)
+        self._looks = Looks()
         self._parcels: List[Parcel] = []
         """What the open transaction holds."""
         self._refusals = Refusals(self._status.note, shows_keys=not bench.desk.mask.names)
@@ -138,6 +140,7 @@ class Sending:
         unseen = self.job.total - self.job.done - audit.refused_count(self.job)
         for letter in self._bench.confirmed():
             unseen -= 1
+            self._look_again_if_due()
             verdict = judge.verdict(letter)
             if verdict.outgoing is None or not selection.takes(letter):
                 self._by_reason[verdict.why or replay.NOT_SELECTED] += 1
@@ -152,6 +155,15 @@ class Sending:
         """Of those that were confirmed and not found, how many were deleted; for the job's record."""
         self._gone_here = self._bench.gone(unseen)
         self.job = self.job._replace(gone=self.job.gone + self._gone_here)
+
+    def _look_again_if_due(self) -> None:
+        """Learn of newer orders. Not amid a transaction, which would hold up who reads the target."""
+        if self._parcels or not self._looks.is_due():
+            return
+        began_s = time.monotonic()
+        with suppress(Unreadable):  # if Kafka is away, the next transaction will tell
+            self._bench.look_again()
+        self._looks.took(time.monotonic() - began_s)
 
     def _take(self, parcel: Parcel) -> None:
         refusal = _refusal_of(lambda: self._send(parcel))

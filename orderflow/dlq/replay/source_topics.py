@@ -1,6 +1,6 @@
 """What a replay has to know of the topics that dead letters came from and go to."""
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from confluent_kafka import KafkaException
 
@@ -11,6 +11,9 @@ from orderflow.exits import Refused, TopicMissing
 from orderflow.kafka.reader import Reader, Span, Unreadable
 from orderflow.kafka.topics import DEFAULT_MAX_BYTES, ends_of_log, settings_of
 from orderflow.model.records import Record
+
+Places = Mapping[int, int]
+"""An offset in each partition."""
 
 
 class SourceTopics:
@@ -83,15 +86,19 @@ class SourceTopics:
             self._readers[topic] = self._opened(topic)
         return self._readers[topic]
 
+    def read(
+        self, topic: str, begins: Places, ends: Places, stop: Callable[[], bool]
+    ) -> Iterator[List[Record]]:
+        """The records of a topic between these offsets, in order of each partition that has both."""
+        spans = [
+            Span(partition, begins[partition], ends[partition]) for partition in begins if partition in ends
+        ]
+        return self._reader(topic).read(spans, stop)
+
     def read_newer(self, newest: NewestByKey, begins: Ends, ends: Ends, stop: Callable[[], bool]) -> None:
-        """Show `newest` the orders of all source topics from where the first dead one stood."""
+        """Show `newest` the orders of all source topics from these places on."""
         for topic, places in begins.items():
-            spans = [
-                Span(partition, begin, ends[topic][partition])
-                for partition, begin in places.items()
-                if partition in ends.get(topic, {})
-            ]
-            for batch in self._reader(topic).read(spans, stop):
+            for batch in self.read(topic, places, ends.get(topic, {}), stop):
                 for record in batch:
                     newest.saw(topic, record)
 

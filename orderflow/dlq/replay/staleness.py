@@ -6,7 +6,7 @@ in forty million, and nobody can choose them to.
 
 from array import array
 from bisect import bisect_left
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 from orderflow.model.records import Record
 
@@ -47,7 +47,9 @@ class Hashes:
 class NewestByKey:
     """The newest offset of each key that matters, among orders that are not dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_own: Callable[[Record], bool] = lambda order: False) -> None:
+        """`is_own`: whether the replay itself sent this order, which supersedes nothing then."""
+        self._is_own = is_own
         self._keys = Hashes()
         self._dead = Hashes()
         self._places = Hashes()
@@ -81,6 +83,14 @@ class NewestByKey:
         self._places.seal()
         self._newest = array("q", [-1]) * len(self._keys)
 
+    def begin_later(self) -> None:
+        """Dead letters come that were written since the last orders, then later orders."""
+        self._dead = Hashes()
+
+    def seal_later(self) -> None:
+        """All later dead letters were seen; later orders come now."""
+        self._dead.seal()
+
     def saw(self, topic: str, order: Record) -> None:
         """An order stands in a source topic. In order of each partition."""
         if order.key is None:
@@ -89,7 +99,9 @@ class NewestByKey:
         if self._places and self._places.index((topic, order.partition, order.offset)) is not None:
             self._newest_of_found.setdefault(hash(key), -1)
         place, is_found = self._keys.index(key), hash(key) in self._newest_of_found
-        if (place is None and not is_found) or self._is_dead(topic, order):
+        if place is None and not is_found:
+            return
+        if self._is_dead(topic, order) or self._is_own(order):
             return
         self._are_any_newer = True
         if place is not None:
