@@ -15,7 +15,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_loader
 from pathlib import Path
-from types import CodeType, ModuleType
+from traceback import walk_stack
+from types import ModuleType
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 OUR_MODULES = ("config", "consumer", "producer", "dlq_handler", "tools", "tests", "benchmarks", "examples")
@@ -139,15 +140,13 @@ def _elsewhere(name: str, folders: Sequence[str]) -> Optional[ModuleSpec]:
 
 
 def _importer() -> str:
-    """The file whose code imports something now."""
-    frame = sys._getframe(2)
-    while frame is not None and _is_machinery(frame.f_code):
-        frame = frame.f_back  # type: ignore[assignment]
-    return "" if frame is None else frame.f_code.co_filename
+    """The file whose code imports something now: of this thread, which stands still meanwhile."""
+    files = (frame.f_code.co_filename for frame, _ in walk_stack(sys._getframe(2)))
+    return next((file for file in files if not _is_machinery(file)), "")
 
 
-def _is_machinery(code: CodeType) -> bool:
-    return code.co_filename.startswith("<") or code.co_filename == importlib.__file__
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<") or file == importlib.__file__
 
 
 @lru_cache(maxsize=4096)
