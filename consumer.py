@@ -7,6 +7,7 @@ if __name__ == "__main__":  # before the imports that take their time
     end_at_once()
 
 import argparse
+import functools
 import gc
 import sys
 from typing import Any, Dict, Optional, Sequence
@@ -15,6 +16,7 @@ import config
 from orderflow.avro.codec import OrderDecoder, SchemaRefused
 from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, SchemaStore
 from orderflow.cli.arguments import arguments
+from orderflow.cli.exit_limit import ExitLimit
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
@@ -70,17 +72,27 @@ SETTINGS = (
 GC_THRESHOLD = 50_000
 
 
-def main(argv: Sequence[str], out: Output, err: Notes) -> int:
+def script() -> int:
+    """Run the consumer as a script of its own, whose exit a handler's leftovers cannot hold up for ever."""
+    exit_limit = ExitLimit()
+    code = run(functools.partial(main, exit_limit=exit_limit), log_format=config.log_format)
+    exit_limit.begin(code)
+    return code
+
+
+def main(argv: Sequence[str], out: Output, err: Notes, exit_limit: Optional[ExitLimit] = None) -> int:
     """Run the consumer with these arguments; returns the exit code."""
     flags = _parser().parse_args(argv)
     settings = config.load(flags)
     link = join(flags.supervised)
     with HandlerStreams(err) as streams:
         log = RunLog(streams.err, settings.log_format, settings.log_level, _is_watched(link))
+        exit_limit = ExitLimit() if exit_limit is None else exit_limit
+        exit_limit.set(settings.shutdown_timeout_s, log.interject)
         if settings.processes is not None and link is None:
             plan = Plan(settings.processes, settings.shutdown_timeout_s)
             return run_processes(argv, plan, metrics_of(settings), streams, log)
-        return _consume(settings, flags, streams, log, link)
+        return _consume(settings, flags, streams, log, link, exit_limit)
 
 
 def _is_watched(link: Optional[Link]) -> Optional[bool]:
@@ -93,6 +105,7 @@ def _consume(
     streams: HandlerStreams,
     log: RunLog,
     link: Optional[Link],
+    exit_limit: ExitLimit,
 ) -> int:
     life = _handler(settings)
     decoder = _decoder(settings)
@@ -104,6 +117,7 @@ def _consume(
     until_ready(lambda: _ensure_topics(conf, settings), delay_of_start(log.report))
     with StopSignals(log) as stop:
         stop.limit(settings.shutdown_timeout_s)
+        exit_limit.heed(stop)
         if link is not None:
             link.on_stop(stop.request)
         assembly = Assembly(settings, conf, decoder, streams, log, link)
@@ -230,4 +244,4 @@ def _rules(name: str) -> OrderRules:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, log_format=config.log_format))
+    sys.exit(script())

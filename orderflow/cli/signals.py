@@ -8,6 +8,7 @@ number of each signal into a pipe, and a thread reads it.
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -149,6 +150,8 @@ class StopSignals:
         """Whether a signal has arrived, so that the next one means at once."""
         self.signal: Optional[int] = None
         self._limit_s: Optional[float] = None
+        self.ends_by_s: Optional[float] = None
+        """When `limit` ends the process (monotonic clock); None before a request, or without a limit."""
         self._can_end = False
 
     def limit(self, seconds: float) -> None:
@@ -209,6 +212,8 @@ class StopSignals:
         self._voice.interject("stopping", signal=number)
 
     def _end_later(self, number: int, limit_s: float) -> None:
+        self.ends_by_s = time.monotonic() + limit_s
+
         def end() -> None:
             self._voice.interject("not_done", timeout_s=limit_s)
             os._exit(128 + number)

@@ -106,6 +106,19 @@ RUN_EVENTS: Mapping[str, Event] = {
         "the handler could not be closed at the end; the exit code says so too",
         lambda detail, traceback: f"{detail}; every order was settled before, nothing is lost",
     ),
+    "exit_waits": Event(
+        "warn",
+        "all is done, but a thread that the handler left running, or a function of atexit, holds up the exit",
+        lambda detail, left_s: f"all is done, but the exit waits for {detail}; {left_s:.0f} s at most",
+    ),
+    "exit_forced": Event(
+        "warn",
+        "what holds up the exit has not ended in time; the process ends, with the exit code of its work",
+        lambda detail: (
+            f"ending without waiting any longer for {detail}; nothing is lost. End it where the handler is "
+            "closed, or make it a daemon"
+        ),
+    ),
     **COMMON,
 }
 """Every event of a run."""

@@ -52,6 +52,21 @@ def test_a_handler_that_cannot_be_loaded_is_named_with_its_reason(
     assert ("Traceback" in finished.err) == ("http_api" in handler), "only where code of the handler's ran"
 
 
+def test_a_thread_that_a_handler_starts_before_it_fails_to_load_does_not_keep_the_consumer(
+    nowhere: Pipeline,
+) -> None:
+    """It ends with the exit code of the error."""
+    starts = "import threading, time\nthreading.Thread(target=time.sleep, args=(100_000,)).start()\n1 / 0\n"
+    file = nowhere.folder / "starts.py"
+    file.write_text(starts, encoding="utf-8")
+
+    finished = nowhere.run("consumer.py", "--handler", f"{file}:charge", SHUTDOWN_TIMEOUT="3", timeout_s=40)
+
+    assert 2 == finished.code, finished.err
+    assert "ZeroDivisionError" in finished.err
+    assert "ending without waiting any longer for thread Thread-1" in finished.err
+
+
 def test_a_handler_written_into_the_script_is_looked_at_too(nowhere: Pipeline) -> None:
     """The obvious place for business logic takes no generator either."""
     script = (

@@ -17,7 +17,7 @@ NewPipeline = Callable[..., Pipeline]
 NewTopicName = Callable[..., str]
 
 SHOP = """
-import asyncio, contextlib, os
+import asyncio, contextlib, os, threading, time
 from orderflow import Publish
 
 MAIL = os.environ["MAIL"]
@@ -68,6 +68,9 @@ def broken():
 
 def misdirected(order, delivery):
     return Publish(b"x", topic=MAIL + "-missing")
+
+def leaving_a_thread(order):
+    threading.Thread(target=time.sleep, args=(100_000,), name="poller").start()
 
 def charge_plainly(order, delivery):
     return {"order_id": order["order_id"], "delivery": delivery.id}
@@ -129,6 +132,37 @@ def test_what_was_opened_is_closed_whatever_ends_the_consumer(pipeline: NewPipel
 
     assert (129, 1) == (hung_up.code, left.code), (hung_up.err, left.err)
     assert ["open", "close"] * 2 == log(shop)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two processes"])
+def test_a_thread_that_a_handler_leaves_running_does_not_keep_a_drained_consumer(
+    pipeline: NewPipeline, file: str, processes: Tuple[str, ...]
+) -> None:
+    """A cron job ends. All is settled by then, so the exit code is that of the work."""
+    shop = pipeline(MAIL="x", SHUTDOWN_TIMEOUT="6")
+    shop.publish([("A", "C")])
+    handler = ("--handler", f"{file}:leaving_a_thread")
+    drained = shop.run("consumer.py", *handler, "--until-drained", *processes, timeout_s=60)
+
+    assert 0 == drained.code, drained.err
+    assert "all is done, but the exit waits for thread poller" in drained.err
+    assert "ending without waiting any longer for thread poller; nothing is lost" in drained.err
+
+
+@pytest.mark.broker
+def test_a_thread_that_a_handler_leaves_running_does_not_keep_a_stopped_consumer(
+    pipeline: NewPipeline, file: str
+) -> None:
+    """It has SHUTDOWN_TIMEOUT from the signal on, as any other."""
+    shop = pipeline(MAIL="x", SHUTDOWN_TIMEOUT="6")
+    shop.publish([("A", "C")])
+    running = shop.start("consumer.py", "-v", "--handler", f"{file}:leaving_a_thread")
+    eventually(lambda: " done " in running.err, why=running.describe)
+    stopped = running.stop(timeout_s=20)
+
+    assert 143 == stopped.code, stopped.err
+    assert "ending without waiting any longer for thread poller; nothing is lost" in stopped.err
 
 
 @pytest.mark.broker

@@ -36,6 +36,7 @@ SAMPLES: Dict[str, Any] = {
     "retry_s": 2.0,
     "after_s": 90.0,
     "timeout_s": 300.0,
+    "left_s": 24.0,
     "max_bytes": 750,
     "policy": "compact,delete",
     "detail": "Broker: not available",
