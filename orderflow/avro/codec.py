@@ -9,23 +9,23 @@ writer and reader are the same and have no logical types, as in the shipped sche
 """
 
 from contextlib import contextmanager
-from copy import deepcopy
 from io import BytesIO
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
-from fastavro.read import LOGICAL_READERS, SchemaResolutionError
 
 from orderflow.avro import evolution
 from orderflow.avro.decode_reasons import undecodable
 from orderflow.avro.encoder import OrderEncoder, Unencodable
 from orderflow.avro.first_fault import Fault, first_fault
 from orderflow.avro.framing import SchemaRef, confluent_prefix, read_prefix, single_object_prefix
+from orderflow.avro.meaning import Unfit
 from orderflow.avro.projection import projection
-from orderflow.avro.schema import Schema, SchemaRefused, defaults, load_schema
+from orderflow.avro.resolution import resolution
+from orderflow.avro.schema import Schema, SchemaRefused, load_schema
 from orderflow.avro.strict_reader import Check, Decode, compile_reader
+from orderflow.avro.told_branches import with_told_branches
 from orderflow.errors import RegistryUnavailable, Undecodable
-from orderflow.model.moments import LocalTimestampNanos, TimestampNanos
 from orderflow.model.orders import Order, OrderRules, rules_for
 
 __all__ = [
@@ -41,10 +41,6 @@ __all__ = [
     "order_reader",
     "single_object_prefix",
 ]
-
-LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
-LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
-"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
 
 FindWriter = Callable[[SchemaRef], Schema]
 FindRules = Callable[[], OrderRules]
@@ -157,30 +153,41 @@ class OrderDecoder:
     def _build(self, writer: Schema, start: int) -> "_DecodePath":
         problems = evolution.problems(self.reader, writer)
         same = writer.fingerprint == self.reader.fingerprint
-        proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
         if problems:
+            proof = _Proof(self.reader if same else writer, start, self._max_order_bytes)
             return _DecodePath(_unresolvable(proof, str(problems[0])))
         if not same:
-            return _DecodePath(_reasoned(_resolving(proof, self.reader)))
+            return _DecodePath(_reasoned(self._resolving(writer, start)))
+        proof = _Proof(self.reader, start, self._max_order_bytes)
         return (
             _DecodePath(_reasoned(_meaningful(proof)))
             if self.reader.logical
             else _DecodePath(proof.read, proof)
         )
 
+    def _resolving(self, writer: Schema, start: int) -> Decode:
+        """For another writer schema: prove with the writer's, then resolve to the reader's."""
+        project = None if self.reader.logical else projection(self.reader, writer)
+        if project is not None:
+            return _resolved(_Proof(writer, start, self._max_order_bytes), project)
+        proof = _Proof(writer, start, self._max_order_bytes, with_told_branches(writer))
+        return _resolved(proof, resolution(self.reader, writer))
+
 
 class _Proof:
     """Reads one writer's values strictly: what `read` returns is proven to be what the bytes encode.
 
     The compiled reader proves nearly all values. The rest take the slow path: they are walked byte by byte
-    to find the fault and, if there is none, read by fastavro.
+    to find the fault and, if there is none, read by fastavro. `told`, if given, is a schema of the same bytes
+    that the values are read with.
     """
 
-    def __init__(self, schema: Schema, start: int, max_bytes: int) -> None:
+    def __init__(self, schema: Schema, start: int, max_bytes: int, told: Optional[Schema] = None) -> None:
         self.schema = schema
         self.start = start
+        self._told = told or schema
         self._max_bytes = max_bytes
-        self.read = compile_reader(schema, start, max_bytes, _reasoned(self._carefully))
+        self.read = compile_reader(self._told, start, max_bytes, _reasoned(self._carefully))
 
     def checked(self, rules: OrderRules) -> Decode:
         """`read` with the rules compiled in, as far as they are text."""
@@ -196,7 +203,7 @@ class _Proof:
         fault = first_fault(self.schema, value, self.start)
         if fault:
             raise _misread(fault)
-        return read(value, self.start, self.schema.raw)
+        return read(value, self.start, self._told.raw)
 
 
 class _DecodePath(NamedTuple):
@@ -244,44 +251,17 @@ def _meaningful(proof: _Proof) -> Decode:
     return decode
 
 
-def _resolving(proof: _Proof, reader: Schema) -> Decode:
-    """For another writer schema: prove with the writer's, then resolve to the reader's.
-
-    Resolves without logical types first: fastavro would apply the writer's, but an order has the reader's.
-    """
-    promoted = evolution.promoted_integers(reader, proof.schema)
-    project = projection(reader, proof.schema)
-    shares_defaults = any(isinstance(default, (list, dict)) for default in defaults(reader.raw))
+def _resolved(proof: _Proof, resolve: Callable[[Order], Order]) -> Decode:
+    """What is proven, resolved to the reader's schema."""
 
     def decode(value: bytes) -> Order:
         written = proof.read(value)
-        order = project(written) if project else _resolved(value, proof, reader)
-        if shares_defaults:
-            # fastavro uses the schema's own list for a missing one: a handler could change it for all orders.
-            order = deepcopy(order)
-        rounded = next((name for source, name in promoted if written[source] != order[name]), None)
-        if rounded is not None:
-            raise undecodable("decode.unresolvable", f"field {rounded}: the number has no exact double")
-        return _with_meaning(order, reader) if reader.logical else order
+        try:
+            return resolve(written)
+        except Unfit as unfit:
+            raise undecodable(unfit.reason, str(unfit)) from unfit.__cause__
 
     return decode
-
-
-def _resolved(value: bytes, proof: _Proof, reader: Schema) -> Order:
-    try:
-        return read(value, proof.start, proof.schema.raw, reader.raw)
-    except (SchemaResolutionError, UnicodeDecodeError) as error:
-        raise undecodable("decode.unresolvable", f"written with {proof.schema.name}: {error}") from None
-
-
-def _with_meaning(order: Order, reader: Schema) -> Order:
-    """Apply the reader's logical types to an order of raw values."""
-    body = write(order, reader.raw)
-    fault = first_fault(reader, body, 0)
-    if fault:
-        raise undecodable(fault.reason, f"field {fault.field}: {fault.what}")
-    with _logical_type_faults():
-        return read(body, 0, reader.parsed)
 
 
 def _unresolvable(proof: _Proof, why: str) -> Decode:

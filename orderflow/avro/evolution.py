@@ -5,8 +5,9 @@ that differ (another decimal scale, milliseconds and microseconds) are never rea
 numbers would change their meaning.
 """
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from orderflow.avro.meaning import default_value, joined
 from orderflow.avro.schema import Schema, definition_of, definitions, describe, kind_of
 from orderflow.model.text import plural
 
@@ -17,6 +18,15 @@ PROMOTIONS = {
     "string": {"bytes"},
     "bytes": {"string"},
 }
+DEPENDS_ON_DATA = {
+    ("long", "float"): "a long without an exact double is not rounded to one",
+    ("long", "double"): "a long without an exact double is not rounded to one",
+    ("bytes", "string"): "bytes that are not UTF-8 are no string",
+}
+"""The promotions that some values cannot take, and why."""
+
+MAX_PROBLEMS = 100
+"""How many a record tells at most: a small schema can refer to one part in a great many ways."""
 
 
 class Problem(NamedTuple):
@@ -39,18 +49,7 @@ def problems(reader: Schema, writer: Schema) -> List[Problem]:
 
 def all_problems(reader: Schema, writer: Schema) -> List[Problem]:
     """Like `problems`, plus what makes only some orders unreadable, depending on their data."""
-    return list(_Comparison(reader.parsed, writer.parsed).record(reader.parsed, writer.parsed, ""))
-
-
-def promoted_integers(reader: Schema, writer: Schema) -> List[Tuple[str, str]]:
-    """Fields promoted from int or long to float or double: name written, name read."""
-    written = {field["name"]: kind_of(field["type"]) for field in writer.raw["fields"]}
-    pairs = [(source_of(field, written), field) for field in reader.raw["fields"]]
-    return [
-        (source, field["name"])
-        for source, field in pairs
-        if source and written[source] in ("int", "long") and kind_of(field["type"]) in ("float", "double")
-    ]
+    return list(dict.fromkeys(Comparison(reader.parsed, writer.parsed).whole()))
 
 
 def source_of(field: Any, written: Dict[str, Any]) -> Optional[str]:
@@ -73,35 +72,74 @@ def logical_type(part: Any) -> str:
     return str(part.get("logicalType", "")) if isinstance(part, dict) else ""
 
 
-class _Comparison:
-    """Walks both schemas together. Every method yields the problems below one pair of parts."""
+class Comparison:
+    """Walks both schemas together. The private methods yield the problems below one pair of parts."""
 
     def __init__(self, reader: Any, writer: Any) -> None:
+        self._reader, self._writer = reader, writer
         self._reader_names = definitions(reader)
         self._writer_names = definitions(writer)
-        self._seen: Set[Tuple[str, str]] = set()
+        self._records: Dict[Tuple[str, str], List[Problem]] = {}
+        """By the names of two records what is below them, with paths from there."""
 
-    def record(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
+    def whole(self) -> Iterator[Problem]:
+        """The problems of the two schemas."""
+        return self._record(self._reader, self._writer, "")
+
+    def obstacle(self, reader: Any, writer: Any) -> Optional[Problem]:
+        """What makes every value of one part unreadable as another; None if nothing does."""
+        return next((problem for problem in self._pair(reader, writer, "") if problem.always), None)
+
+    def branch(self, reader: List[Any], writer: Any) -> Optional[Any]:
+        """The branch of a union that a part, no union itself, is read as; None if it can be read as none.
+
+        It is the first of the same type, by its own name before an alias, else the first that it is promoted
+        to: a long is not a double because that stands before the long.
+        """
+        writer = definition_of(writer, self._writer_names)
+        fitting = [branch for branch in reader if self.obstacle(branch, writer) is None]
+        return min(fitting, key=lambda branch: self._distance(branch, writer), default=None)
+
+    def _distance(self, reader: Any, writer: Any) -> int:
+        reader = definition_of(reader, self._reader_names)
+        if kind_of(reader) != kind_of(writer):
+            return 3
+        if not isinstance(reader, dict) or "name" not in reader or reader["name"] == writer["name"]:
+            return 0
+        return 1 if _short(reader["name"]) == _short(writer["name"]) else 2
+
+    def _record(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
         if not _same_name(reader, writer):
             yield Problem(path, f"record {writer['name']} is not {reader['name']}, nor an alias of it", True)
             return
+        for problem in self._below(reader, writer):
+            yield problem._replace(field=joined(path, problem.field))
+
+    def _below(self, reader: Any, writer: Any) -> List[Problem]:
         pair = (reader["name"], writer["name"])
-        if pair in self._seen:
-            return
-        self._seen.add(pair)
-        written = {field["name"]: field for field in writer["fields"]}
-        for field in reader["fields"]:
-            yield from self._field(field, written, f"{path}.{field['name']}" if path else field["name"])
+        if pair not in self._records:
+            written = {field["name"]: field for field in writer["fields"]}
+            found = [problem for field in reader["fields"] for problem in self._field(field, written)]
+            # The worst first, so that none of them is cut.
+            self._records[pair] = sorted(found, key=lambda each: not each.always)[:MAX_PROBLEMS]
+        return self._records[pair]
 
-    def _field(self, field: Any, written: Dict[str, Any], path: str) -> Iterator[Problem]:
-        source = source_of(field, written)
+    def _field(self, field: Any, written: Dict[str, Any]) -> Iterator[Problem]:
+        name, source = field["name"], source_of(field, written)
         if source is not None:
-            yield from self.pair(field["type"], written[source]["type"], path)
+            yield from self._pair(field["type"], written[source]["type"], name)
         elif "default" not in field:
-            yield Problem(path, "not in the writer's schema, and the reader has no default for it", True)
+            yield Problem(name, "not in the writer's schema, and the reader has no default for it", True)
+        else:
+            yield from self._default(field)
 
-    def pair(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
-        """The problems of reading one part as another."""
+    def _default(self, field: Any) -> Iterator[Problem]:
+        try:
+            default_value(field["type"], field["default"], self._reader_names)
+        except ValueError as error:
+            yield Problem(field["name"], f"not in the writer's schema, and {error}", True)
+
+    def _pair(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
         reader = definition_of(reader, self._reader_names)
         writer = definition_of(writer, self._writer_names)
         if isinstance(writer, list):
@@ -112,17 +150,19 @@ class _Comparison:
             yield from self._plain(reader, writer, path)
 
     def _written_union(self, reader: Any, writer: List[Any], path: str) -> Iterator[Problem]:
-        found = [list(self.pair(reader, branch, path)) for branch in writer]
+        found = [list(self._pair(reader, branch, path)) for branch in writer]
         every = bool(found) and all(any(problem.always for problem in branch) for branch in found)
         for branch in found:
             for problem in branch:
                 yield problem._replace(always=every)
 
     def _read_union(self, reader: List[Any], writer: Any, path: str) -> Iterator[Problem]:
-        found = [list(self.pair(branch, writer, path)) for branch in reader]
-        if all(any(problem.always for problem in branch) for branch in found):
-            choices = ", ".join(describe(branch) for branch in reader)
-            yield Problem(path, f"{describe(writer)} is none of: {choices}", True)
+        branch = self.branch(reader, writer)
+        if branch is not None:
+            yield from self._pair(branch, writer, path)
+            return
+        choices = ", ".join(describe(definition_of(each, self._reader_names)) for each in reader)
+        yield Problem(path, f"{describe(writer)} is none of: {choices}", True)
 
     def _plain(self, reader: Any, writer: Any, path: str) -> Iterator[Problem]:
         kinds = kind_of(reader), kind_of(writer)
@@ -130,16 +170,18 @@ class _Comparison:
             yield Problem(path, f"{describe(writer)} cannot be read as {describe(reader)}", True)
             return
         yield from self._logical(reader, writer, path)
+        if (kinds[1], kinds[0]) in DEPENDS_ON_DATA:
+            yield Problem(path, DEPENDS_ON_DATA[kinds[1], kinds[0]], False)
         if kinds == ("record", "record"):
-            yield from self.record(reader, writer, path)
+            yield from self._record(reader, writer, path)
         elif kinds == ("enum", "enum"):
             yield from self._enum(reader, writer, path)
         elif kinds == ("fixed", "fixed"):
             yield from self._fixed(reader, writer, path)
         elif kinds == ("array", "array"):
-            yield from self.pair(reader["items"], writer["items"], f"{path}[]")
+            yield from self._pair(reader["items"], writer["items"], f"{path}[]")
         elif kinds == ("map", "map"):
-            yield from self.pair(reader["values"], writer["values"], f"{path}[]")
+            yield from self._pair(reader["values"], writer["values"], f"{path}[]")
 
     @staticmethod
     def _logical(reader: Any, writer: Any, path: str) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """Schema resolution for the simple cases: fields removed, renamed, reordered, widened or with a default.
 
-fastavro resolves the rest. Without this, an upgrade would slow the consumer down while both versions are in
-use.
+resolution.py resolves the rest. Without this, an upgrade would slow the consumer down while both versions are
+in use.
 """
 
 from typing import Any, Callable, Dict, List, Optional
 
 from orderflow.avro.evolution import source_of
+from orderflow.avro.meaning import Unfit, default_value, exact_double
 from orderflow.avro.schema import PRIMITIVES, Schema
 
 Order = Dict[str, Any]
@@ -16,17 +17,23 @@ SAME_VALUE = {("int", "long"), ("float", "double")}
 
 
 def projection(reader: Schema, writer: Schema) -> Optional[Callable[[Order], Order]]:
-    """A function from the writer's raw order to the reader's; None if some field is not simple."""
+    """A function from the writer's raw order to the reader's; None if some field is not simple.
+
+    For schemas that have no `evolution.problems`, and a reader without logical types. The function raises
+    `Unfit` for a number that would be rounded.
+    """
     written = {field["name"]: field["type"] for field in writer.raw["fields"]}
-    names: Dict[str, Any] = {}
+    names: Dict[str, Any] = {"exact": _exact}
     items: List[str] = []
     for number, field in enumerate(reader.raw["fields"]):
         source = source_of(field, written)
         if source is None:
             expression = f"default_{number}" if _has_plain_default(field) else None
-            names[f"default_{number}"] = _default(field)
+            names[f"default_{number}"] = (
+                default_value(field["type"], field["default"], {}) if expression else None
+            )
         else:
-            expression = _carried_over(f"order[{source!r}]", written[source], field["type"])
+            expression = _carried_over(f"order[{source!r}]", written[source], field)
         if expression is None:
             return None
         items.append(f"{field['name']!r}: {expression}")
@@ -34,9 +41,16 @@ def projection(reader: Schema, writer: Schema) -> Optional[Callable[[Order], Ord
     return project
 
 
-def _carried_over(value: str, writer: Any, reader: Any) -> Optional[str]:
-    """The expression that reads a field as another type; None if the types alone do not decide."""
-    writer, reader = _unwrapped(writer), _unwrapped(reader)
+def _exact(number: int, field: str) -> float:
+    try:
+        return exact_double(number)
+    except Unfit as unfit:
+        raise unfit.within(field) from None
+
+
+def _carried_over(value: str, writer: Any, field: Any) -> Optional[str]:
+    """The expression that reads a part as a field of the reader; None if the types alone do not decide."""
+    writer, reader = _unwrapped(writer), _unwrapped(field["type"])
     if writer == reader:
         return value if _is_plain(writer) else None
     if not isinstance(writer, str):
@@ -47,7 +61,9 @@ def _carried_over(value: str, writer: Any, reader: Any) -> Optional[str]:
         return None
     if (writer, reader) in SAME_VALUE:
         return value
-    return f"float({value})" if writer in ("int", "long") and reader in ("float", "double") else None
+    if reader not in ("float", "double"):
+        return None
+    return {"int": f"float({value})", "long": f"exact({value}, {field['name']!r})"}.get(writer)
 
 
 def _unwrapped(kind: Any) -> Any:
@@ -65,13 +81,3 @@ def _is_plain(kind: Any) -> bool:
 def _has_plain_default(field: Any) -> bool:
     """Whether the default is one immutable value: a list would be shared between orders."""
     return "default" in field and _is_plain(field["type"])
-
-
-def _default(field: Any) -> Any:
-    """The value of a default given in JSON; a union's default belongs to its first branch."""
-    first = field["type"][0] if isinstance(field["type"], list) else field["type"]
-    default = field.get("default")
-    if first in ("float", "double") and isinstance(default, int):
-        return float(default)
-    # The specification: characters up to 255 stand for bytes.
-    return default.encode("latin-1") if first == "bytes" and isinstance(default, str) else default

@@ -235,13 +235,6 @@ def parts(parsed: Any) -> Iterator[Any]:
                 yield from parts(parsed[key])
 
 
-def defaults(parsed: Any) -> Iterator[Any]:
-    """The default of every field that has one, nested fields included."""
-    for part in parts(parsed):
-        fields = part.get("fields", ()) if isinstance(part, dict) else ()
-        yield from (field["default"] for field in fields if "default" in field)
-
-
 def definitions(parsed: Any) -> Dict[str, Any]:
     """The named types of a parsed schema by full name."""
     return {part["name"]: part for part in parts(parsed) if isinstance(part, dict) and "name" in part}
