@@ -61,6 +61,7 @@ PURE = (
     "avro.schema",
     "avro.strict_reader",
     "avro.told_branches",
+    "avro.written_branches",
     "cli.values",
     "consume.addresses",
     "consume.admission",

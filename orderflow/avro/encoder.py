@@ -7,6 +7,7 @@ from fastavro import schemaless_writer
 from fastavro.validation import ValidationError, validate
 
 from orderflow.avro.schema import Schema
+from orderflow.avro.written_branches import preparations
 from orderflow.model.orders import Order
 
 
@@ -25,6 +26,7 @@ class OrderEncoder:
             for field in schema.parsed["fields"]
             if schema.flat and field["type"] in _NUMBERS
         ]
+        self._preparations = [] if schema.flat else preparations(schema.parsed)
 
     def encode(self, order: Order) -> bytes:
         """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
@@ -32,7 +34,7 @@ class OrderEncoder:
         stream.write(self.prefix)
         try:
             self._check(order)
-            schemaless_writer(stream, self.schema.parsed, order, strict=True)
+            schemaless_writer(stream, self.schema.parsed, self._prepared(order), strict=True)
         except Exception as error:  # noqa: BLE001 - so do values of any type
             raise Unencodable(self._why(order, error)) from None
         return stream.getvalue()
@@ -45,6 +47,18 @@ class OrderEncoder:
             number = order[name]
             if type(number) not in types or (type(number) is int and not low <= number <= high):
                 raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
+
+    def _prepared(self, order: Order) -> Order:
+        """The order as fastavro writes it exactly: with the branches of unions named."""
+        if not self._preparations:
+            return order
+        prepared = dict(order)
+        for name, prepare in self._preparations:
+            try:
+                prepared[name] = prepare(order[name])
+            except ValueError as error:
+                raise ValueError(f"field {name}: {error}") from None
+        return prepared
 
     def _why(self, order: Order, error: Exception) -> str:
         if isinstance(error, ValidationError):

@@ -1,0 +1,247 @@
+"""Chooses the branch of a union that a value is written as, so that it is read back as the same value.
+
+fastavro takes the first branch that accepts a value: for an int that is a double, for bytes a list of ints.
+Here a whole number is written as one if there is a branch for it, and as a double or float only if that
+holds it; so is a number where there is no choice.
+"""
+
+import struct
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from fastavro.read import LOGICAL_READERS
+
+from orderflow.avro.schema import definition_of, definitions, describe, kind_of
+from orderflow.model.moments import Nanoseconds
+
+Prepare = Callable[[Any], Any]
+Fits = Callable[[Any], bool]
+
+
+def preparations(parsed: Any) -> List[Tuple[str, Prepare]]:
+    """For each field of a record whose values fastavro could write as others: what it is to write instead.
+
+    A branch that was chosen is named as fastavro has it: `("long", 5)`. The functions raise ValueError for a
+    value that no branch holds exactly. They take values of the field's type, as `validate` finds them.
+    """
+    preparing = _Preparing(definitions(parsed))
+    found = [(field["name"], preparing.part(field["type"])) for field in parsed["fields"]]
+    return [(name, prepare) for name, prepare in found if prepare]
+
+
+class _Preparing:
+    """Builds the functions for the parts of one schema. None stands for the one that changes nothing."""
+
+    def __init__(self, named: Dict[str, Any]) -> None:
+        self._named = named
+        self._records: Dict[str, Optional[Prepare]] = {}
+        self._fits = _Fitting(named)
+
+    def part(self, part: Any) -> Optional[Prepare]:
+        part = definition_of(part, self._named)
+        if isinstance(part, list):
+            return self._union(part)
+        kind = kind_of(part)
+        if kind in ("float", "double"):
+            return _held(kind)
+        if kind == "array":
+            item = self.part(part["items"])
+            return item and _each_item(item)
+        if kind == "map":
+            value = self.part(part["values"])
+            return value and _each_value(value)
+        return self._record(part) if kind == "record" else None
+
+    def _record(self, part: Any) -> Optional[Prepare]:
+        name = part["name"]
+        if name not in self._records:
+            found = [(field["name"], self.part(field["type"])) for field in part["fields"]]
+            self._records[name] = _some_fields([(field, prepare) for field, prepare in found if prepare])
+        return self._records[name]
+
+    def _union(self, branches: List[Any]) -> Optional[Prepare]:
+        solid = [definition_of(branch, self._named) for branch in branches if kind_of(branch) != "null"]
+        choices = [(_branch_name(branch), self.part(branch)) for branch in solid]
+        if len(solid) > 1:
+            return _chosen(self._in_order(solid), dict(choices), describe(solid))
+        # Named all the same: fastavro cannot find a branch by a value in which others are named.
+        return next((_named(name, prepare) for name, prepare in choices if prepare), None)
+
+    def _in_order(self, branches: List[Any]) -> List[Tuple[str, Fits]]:
+        """The branches by name, each with what it takes: logical values first, then those of plain types."""
+        logical = [(_branch_name(each), _of_type(*_logical(each))) for each in branches if _logical(each)]
+        exact_first = sorted(branches, key=lambda branch: _NUMBERS.get(kind_of(branch), 0))
+        plain = [branch for branch in exact_first if not _logical(branch)]
+        raw = [branch for branch in exact_first if _logical(branch)]
+        return logical + [(_branch_name(branch), self._fits.plain(branch)) for branch in [*plain, *raw]]
+
+
+_NUMBERS = {"int": 1, "long": 2, "double": 3, "float": 4}
+"""In which order a number's branch is chosen."""
+
+_UUID: type = type(LOGICAL_READERS["string-uuid"]("0" * 32, None, None))
+"""Without the import: the module of UUIDs makes random ones too, which nothing here may."""
+
+_LOGICAL: Dict[str, Tuple[type, ...]] = {
+    "bytes-decimal": (Decimal,),
+    "fixed-decimal": (Decimal,),
+    "string-uuid": (_UUID,),
+    "int-date": (date,),
+    "int-time-millis": (time,),
+    "long-time-micros": (time,),
+    "long-timestamp-millis": (datetime,),
+    "long-timestamp-micros": (datetime,),
+    "long-timestamp-nanos": (Nanoseconds,),
+    "long-local-timestamp-millis": (datetime,),
+    "long-local-timestamp-micros": (datetime,),
+    "long-local-timestamp-nanos": (Nanoseconds,),
+}
+"""The types that a handler knows a logical type by."""
+
+
+def _logical(part: Any) -> Tuple[type, ...]:
+    logical = part.get("logicalType") if isinstance(part, dict) else None
+    return _LOGICAL.get(f"{kind_of(part)}-{logical}", ())
+
+
+def _of_type(*types: type) -> Fits:
+    """Whether a value is of one of the types; a datetime, which is a date in Python, is none here."""
+    takes_datetime = datetime in types
+    return lambda value: isinstance(value, types) and (takes_datetime or not isinstance(value, datetime))
+
+
+class _Fitting:
+    """Tells which values a part holds exactly."""
+
+    def __init__(self, named: Dict[str, Any]) -> None:
+        self._named = named
+
+    def plain(self, part: Any) -> Fits:
+        """Whether a part holds a value, whatever its logical type says."""
+        kind = kind_of(part)
+        if kind == "array":
+            item = self._any(part["items"])
+            return lambda value: isinstance(value, list) and all(map(item, value))
+        if kind == "map":
+            entry = self._any(part["values"])
+            return lambda value: isinstance(value, dict) and all(map(entry, value.values()))
+        if kind == "record":
+            return self._record(part)
+        if kind == "enum":
+            return lambda value: value in part["symbols"]
+        if kind == "fixed":
+            return lambda value: isinstance(value, bytes) and len(value) == part["size"]
+        return _FITS[kind]
+
+    def _any(self, part: Any) -> Fits:
+        part = definition_of(part, self._named)
+        if isinstance(part, list):
+            branches = [self._any(branch) for branch in part]
+            return lambda value: isinstance(value, tuple) or any(fits(value) for fits in branches)
+        plain, logical = self.plain(part), _of_type(*_logical(part))
+        return lambda value: logical(value) or plain(value)
+
+    def _record(self, part: Any) -> Fits:
+        fields = {field["name"]: self._any(field["type"]) for field in part["fields"]}
+
+        def fits(value: Any) -> bool:
+            if not isinstance(value, dict) or value.keys() != fields.keys():
+                return False
+            return all(fits_field(value[name]) for name, fits_field in fields.items())
+
+        return fits
+
+
+def _whole(bits: int) -> Fits:
+    def fits(value: Any) -> bool:
+        if not isinstance(value, int) or isinstance(value, (bool, Nanoseconds)):
+            return False
+        return -(1 << bits - 1) <= value < 1 << bits - 1
+
+    return fits
+
+
+def _double_holds(value: Any) -> bool:
+    if isinstance(value, float):
+        return True
+    try:
+        return isinstance(value, int) and not isinstance(value, bool) and float(value) == value
+    except OverflowError:
+        return False
+
+
+def _float_holds(value: Any) -> bool:
+    """Whether 32 bits hold a number, or a decimal fraction that is read back as it was spelt: 19.99."""
+    if not _double_holds(value):
+        return False
+    try:
+        (held,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError:
+        return False
+    return held == value or value != value or (isinstance(value, float) and _shortest(held) == value)
+
+
+def _shortest(single: float) -> float:
+    """The number with the fewest digits that a float of 32 bits is the nearest to."""
+    spelt = (float(f"{single:.{digits}g}") for digits in range(1, 10))
+    return next(number for number in spelt if struct.pack("<f", number) == struct.pack("<f", single))
+
+
+_FITS: Dict[str, Fits] = {
+    "null": lambda value: value is None,
+    "boolean": _of_type(bool),
+    "int": _whole(32),
+    "long": _whole(64),
+    "double": _double_holds,
+    "float": _float_holds,
+    "string": _of_type(str),
+    "bytes": _of_type(bytes, bytearray),
+}
+
+
+def _branch_name(part: Any) -> str:
+    return str(part["name"]) if kind_of(part) in ("record", "enum", "fixed") else kind_of(part)
+
+
+def _chosen(choices: List[Tuple[str, Fits]], prepare: Dict[str, Optional[Prepare]], meant: str) -> Prepare:
+    def choose(value: Any) -> Any:
+        if value is None or isinstance(value, tuple):  # named by the caller
+            return value
+        for name, fits in choices:
+            if fits(value):
+                inner = prepare[name]
+                return name, inner(value) if inner else value
+        raise ValueError(f"{value!r} cannot be held exactly by a {meant}")
+
+    return choose
+
+
+def _named(name: str, prepare: Prepare) -> Prepare:
+    return lambda value: value if value is None or isinstance(value, tuple) else (name, prepare(value))
+
+
+def _held(kind: str) -> Prepare:
+    """A whole number must be held exactly; a fraction is the nearest that there is."""
+    holds = _double_holds if kind == "double" else _float_holds
+
+    def check(value: Any) -> Any:
+        if isinstance(value, int) and not holds(value):
+            raise ValueError(f"{value!r} cannot be held exactly by a {kind}")
+        return value
+
+    return check
+
+
+def _each_item(prepare: Prepare) -> Prepare:
+    return lambda items: [prepare(item) for item in items]
+
+
+def _each_value(prepare: Prepare) -> Prepare:
+    return lambda items: {key: prepare(value) for key, value in items.items()}
+
+
+def _some_fields(fields: List[Tuple[str, Prepare]]) -> Optional[Prepare]:
+    if not fields:
+        return None
+    return lambda record: {**record, **{name: prepare(record[name]) for name, prepare in fields}}

@@ -1,0 +1,92 @@
+"""What is encoded is read back as the value that was given, whichever branches a union has."""
+
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+
+from orderflow.avro.codec import Unencodable, read
+from tests.support.resolved import Change, body, changes
+from tests.support.schemas_for_tests import encode, field, order_schema
+
+LARGE = 2**53 + 1
+DAY = {"type": "int", "logicalType": "date"}
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
+MOMENT = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+
+
+def record(name: str, *fields: Any) -> Any:
+    return {"type": "record", "name": name, "fields": list(fields)}
+
+
+def back(kind: Any, value: Any) -> Any:
+    """The value of a field, written and read again."""
+    schema = order_schema(fields=[field("x", kind), field("tags", {"type": "array", "items": "string"})])
+    return read(encode({"x": value, "tags": []}, schema), 10, schema.parsed)["x"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (["null", "double", "long"], LARGE),
+        (["null", "double", "long"], 5),
+        (["null", "double", "long"], 5.0),
+        (["null", "double", "long"], None),
+        ([{"type": "string", "logicalType": "uuid"}, "bytes"], UUID(int=1)),
+        (["float", "double"], 0.1),
+        (["int", "float"], 0.5),
+        (["double", "boolean"], True),
+        (["double", MILLIS], MOMENT),
+        (["int", MILLIS], MOMENT),
+        ([DAY, MILLIS], MOMENT),
+        ([DAY, MILLIS], date(2026, 1, 1)),
+        ([{"type": "array", "items": "long"}, DECIMAL], Decimal("12.34")),
+        ([{"type": "array", "items": "int"}, "bytes"], b"ab"),
+        (["null", record("R", field("a", ["null", "double", MILLIS]))], {"a": MOMENT}),
+        (["null", record("R", field("a", ["double", "long"]))], {"a": LARGE}),
+        ([record("A", field("a", ["double", "long"])), record("B", field("b", "int"))], {"b": 1}),
+        ({"type": "array", "items": ["double", "long"]}, [LARGE, 1.5]),
+        ({"type": "map", "values": ["double", "long"]}, {"a": LARGE}),
+    ],
+)
+def test_a_value_is_read_back_as_it_was_given(kind: Any, value: Any) -> None:
+    """With its type."""
+    assert repr(value) == repr(back(kind, value))
+
+
+def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
+    """19.99 is what a float of 32 bits can mean, in a union as elsewhere."""
+    assert pytest.approx(19.99) == back(["int", "float"], 19.99)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (["int", "float"], 16777217.5),
+        (["null", "int", "float"], 2**31 + 1),
+        (["null", "float", "double"], LARGE),
+        (["null", "double"], LARGE),
+        ({"type": "array", "items": "double"}, [LARGE]),
+        (record("R", field("a", "double")), {"a": LARGE}),
+        ("double", 10**400),
+        ("double", LARGE),
+    ],
+)
+def test_a_number_that_no_branch_holds_exactly_is_refused(kind: Any, value: Any) -> None:
+    """By its field; it is not rounded."""
+    with pytest.raises(Unencodable, match=r"field x: .* cannot be held exactly"):
+        back(kind, value)
+
+
+@given(changes())
+def test_any_order_that_was_read_is_written_with_the_same_values(change: Change) -> None:
+    """As a replay with a repair does."""
+    writer, _ = change.schemas
+    for value in change.values:
+        order = read(body(value, change.writer, writer), 0, writer.parsed)
+
+        assert repr(order) == repr(read(encode(order, writer), 10, writer.parsed))
