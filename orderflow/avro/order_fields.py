@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 
 from orderflow.avro.json_value import LongNumber, as_decimal, json_value, reads_back
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
+from orderflow.avro.meaning import default_value
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.text import escape, plural
 
@@ -55,8 +56,8 @@ class Types:
     def _field(self, field: Any) -> Field:
         spelling = self.spelling(field["type"])
         try:
-            default = self._default(field["type"], field["default"])
-        except (LookupError, ValueError, TypeError, AttributeError):
+            default = default_value(field["type"], field["default"], self._named)
+        except (KeyError, ValueError):
             # It has no default, or one that is no value of its type, such as "" for a UUID.
             return Field(field["name"], spelling, True, None)
         if not (_is_string(field["type"]) or kind_of(field["type"]) == "union"):  # those take an empty cell
@@ -121,49 +122,9 @@ class Types:
     def _record(self, part: Any) -> Read:
         return record_reader(self.fields(part["fields"]), part["name"])
 
-    def _default(self, part: Any, default: Any) -> Any:
-        """The value of a default, which schemas spell differently: bytes as Latin-1, times as numbers."""
-        part = definition_of(part, self._named)
-        kind = kind_of(part)
-        if kind == "union":
-            branches = [definition_of(each, self._named) for each in part]
-            fitting = [branch for branch in branches if _could_be(branch, default)]
-            return self._default(fitting[0], default)
-        if kind in ("bytes", "fixed"):
-            raw = default.encode("latin-1")
-            if isinstance(part, dict) and part.get("logicalType") == "decimal":
-                return Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-part.get("scale", 0))
-            return raw
-        if kind == "array":
-            return [self._default(part["items"], item) for item in default]
-        if kind == "map":
-            return {key: self._default(part["values"], item) for key, item in default.items()}
-        if kind == "record":
-            inner = {field["name"]: field for field in part["fields"]}
-            given = {name: field["default"] for name, field in inner.items() if "default" in field}
-            given.update(default)
-            return {name: self._default(field["type"], given[name]) for name, field in inner.items()}
-        return self.spelling(part).from_json(default)
-
 
 def _is_string(part: Any) -> bool:
     return kind_of(part) == "string" and logical_type(part) is None
-
-
-def _could_be(part: Any, default: Any) -> bool:
-    """Whether a union's default belongs to this branch. It should be the first; Avro 1.12 allows any."""
-    takes: Dict[str, Any] = {
-        "null": type(None),
-        "boolean": bool,
-        "int": int,
-        "long": int,
-        "float": (int, float),
-        "double": (int, float),
-        "array": list,
-        "map": dict,
-        "record": dict,
-    }
-    return isinstance(default, takes.get(kind_of(part), str))
 
 
 def record_reader(fields: Sequence[Field], name: str = "an order") -> Callable[[Any], Dict[str, Any]]:
