@@ -34,7 +34,8 @@ class OrderEncoder:
         stream.write(self.prefix)
         try:
             self._check(order)
-            schemaless_writer(stream, self.schema.parsed, self._prepared(order), strict=True)
+            exact = self._prepared(order) if self._preparations else order
+            schemaless_writer(stream, self.schema.parsed, exact, strict=True)
         except Exception as error:  # noqa: BLE001 - so do values of any type
             raise Unencodable(self._why(order, error)) from None
         return stream.getvalue()
@@ -50,8 +51,6 @@ class OrderEncoder:
 
     def _prepared(self, order: Order) -> Order:
         """The order as fastavro writes it exactly: with the branches of unions named."""
-        if not self._preparations:
-            return order
         prepared = dict(order)
         for name, prepare in self._preparations:
             try:
