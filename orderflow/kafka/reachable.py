@@ -25,14 +25,18 @@ def admin_client(conf: Mapping[str, Any]) -> AdminClient:
 def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
     """Return once a broker answers. Raises KafkaUnreachable after `timeout_s`, or at once if refused.
 
-    The default leaves time to start and to print within the promised 10 s.
+    Whatever a client does next, it does at the addresses by which brokers name themselves, so one of them
+    must be there too. The default leaves time to start and to print within the promised 10 s.
     """
     errors: List[KafkaError] = []
     log = _Log()
     admin = admin_client({**conf, **log.wanted(conf), "error_cb": errors.append})
     deadline_s = time.monotonic() + timeout_s
     step_s = _FIRST_STEP_S
-    while not answers(admin, step_s):
+    while True:
+        named = _named_brokers(admin, step_s)
+        if named is not None and _may_be_there(named, deadline_s):
+            return
         step_s = min(2 * step_s, _LONGEST_STEP_S, max(0.0, deadline_s - time.monotonic()))
         refusal = refusals.refusal(conf, errors, log.lines)
         if refusal is not None:
@@ -40,6 +44,7 @@ def require_kafka(conf: Mapping[str, Any], timeout_s: float = 8.0) -> None:
         if step_s <= 0:
             tried = f"tried for {timeout_s:g} s, {_reason(errors)}"
             if refusals.answers(conf):
+                _require_advertised(conf, named or refusals.learned_places(errors), errors)
                 raise KafkaUnreachable(
                     f"something answers at {address_of(conf)}, but not as a Kafka that we can use: {tried}; "
                     "check KAFKA_BOOTSTRAP_SERVERS and KAFKA_SECURITY_PROTOCOL"
@@ -76,6 +81,22 @@ def answering_broker(conf: Mapping[str, Any], timeout_s: float) -> str:
     raise KafkaUnreachable(f"none of {len(errors)} addresses answers: {errors[0]}")
 
 
+def _may_be_there(places: Sequence[str], until_s: float) -> bool:
+    """Whether something listens at one of these places; True too where that takes too long to find out."""
+    return not places or any(refusals.listens(each) or time.monotonic() >= until_s for each in places)
+
+
+def _require_advertised(conf: Mapping[str, Any], places: Sequence[str], errors: Sequence[KafkaError]) -> None:
+    """Raise KafkaUnreachable if brokers name themselves in a way that leads nowhere from here."""
+    if not places or any(refusals.listens(each) for each in places):
+        return
+    raise KafkaUnreachable(
+        f"Kafka at {address_of(conf)} answers, and names itself {', '.join(places)} (advertised.listeners of "
+        f"the broker), which cannot be reached from here ({_reason(errors)}): have it advertise an address "
+        "that its clients reach"
+    )
+
+
 class _Log:
     """What a client writes about its connections, kept instead: some of it is no error to the client."""
 
@@ -89,6 +110,16 @@ class _Log:
     def log(self, level: int, form: str, *parts: object) -> None:
         """What the client calls, as it would a logger of the standard library."""
         self.lines.append(form % parts)
+
+
+def _named_brokers(admin: AdminClient, step_s: float) -> Optional[List[str]]:
+    """The addresses by which brokers name themselves; None where none answers. As short as `answers`."""
+    try:
+        found = admin.list_topics(timeout=step_s).brokers.values()
+    except KafkaException:
+        admin.poll(0)
+        return None
+    return sorted(f"{broker.host}:{broker.port}" for broker in found)
 
 
 def answers(admin: AdminClient, step_s: float) -> bool:

@@ -108,7 +108,21 @@ def refusal(conf: Mapping[str, Any], errors: Sequence[KafkaError], log: Sequence
 
 def answers(conf: Mapping[str, Any]) -> bool:
     """Whether something listens at one of the addresses, Kafka or not."""
-    return any(_connected(place) for place in _addresses(conf))
+    return any(listens(place) for place in _addresses(conf))
+
+
+def listens(place: str) -> bool:
+    """Whether something listens at this `host:port`, Kafka or not."""
+    with contextlib.suppress(OSError, ValueError):
+        _connection(place).close()
+        return True
+    return False
+
+
+def learned_places(errors: Sequence[KafkaError]) -> List[str]:
+    """The `host:port` of brokers that Kafka has named, and that failed: the client adds a number to them."""
+    found = (re.match(r"(?:\w+://)?(\S+:\d+)/\d+: ", str(error.str())) for error in errors)
+    return sorted({match[1] for match in found if match})
 
 
 def unusable(said: str) -> str:
@@ -277,13 +291,6 @@ def _speaks_tls(place: str) -> bool:
         return "ALERT" in str(error.reason)
     except (OSError, ValueError):
         return False
-
-
-def _connected(place: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        _connection(place).close()
-        return True
-    return False
 
 
 def _connection(place: str) -> socket.socket:

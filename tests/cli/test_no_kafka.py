@@ -6,11 +6,13 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import pytest
 
+from tests.conftest import start_kafka
 from tests.support.pipeline import ROOT, Pipeline
+from tools.kafka_settings import node_properties
 
 COMMANDS = (("producer.py",), ("consumer.py",), ("dlq_handler.py", "list"))
 
@@ -90,6 +92,32 @@ def test_the_clients_own_log_begins_with_a_percent_sign_and_all_else_is_an_objec
 
         assert of_the_client
         assert told[-1]["event"] == "failed"
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("advertised", ["nowhere.invalid:9092", "127.0.0.1:1"])
+def test_a_broker_that_advertises_another_address_is_told_so(
+    topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advertised: str
+) -> None:
+    """The address that was set is right; where Kafka sends its clients from there is not."""
+
+    def astray(*arguments: Any) -> Dict[str, str]:
+        properties = node_properties(*arguments)
+        sent_to = re.sub(r"CLIENT://[^,]*", f"CLIENT://{advertised}", properties["advertised.listeners"])
+        return {**properties, "advertised.listeners": sent_to}
+
+    monkeypatch.setattr("tools.kafka_cluster.node_properties", astray)
+    with start_kafka() as broker:
+        shop = Pipeline(broker.bootstrap_servers, topic, tmp_path)
+        for running in [shop.start(*command) for command in COMMANDS]:
+            finished = running.wait(60)
+
+            assert (finished.code, len(finished.err.splitlines())) == (1, 1), running.describe()
+            assert (
+                f"Kafka at {broker.bootstrap_servers} answers, and names itself {advertised} ("
+                in finished.err
+            )
+            assert "advertised.listeners" in finished.err
 
 
 @pytest.mark.clock
