@@ -21,7 +21,7 @@ from orderflow.dlq.replay.request import Request
 from orderflow.dlq.replay.resuming import resume
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import refuse_everything
-from orderflow.dlq.topic import states_to_act_on, warn_of_policies
+from orderflow.dlq.topic import warn_of_policies
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.model.text import escape
 
@@ -46,7 +46,8 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     refuse_everything(selection, args, "replay")
     if args.plan_out:
         require_new(args.plan_out)
-    with Bench(desk, request, _states(desk)) as bench:
+    _look_at_kafka(desk)
+    with Bench(desk, request, States()) as bench:
         for place in request.positions:
             bench.topic.at(*place)
         bench.fix_spans(selection)
@@ -56,10 +57,9 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         return _replay(bench, selection, args)
 
 
-def _states(desk: Desk) -> States:
+def _look_at_kafka(desk: Desk) -> None:
     desk.require_kafka()
     warn_of_policies(desk)
-    return states_to_act_on(desk)
 
 
 def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> int:
@@ -117,8 +117,8 @@ def _carry_out(desk: Desk, args: argparse.Namespace) -> int:
     plan = read_plan(args.plan)
     request = _planned(desk, plan, args)
     selection = only(plan, selection_of(desk, request))
-    with Bench(desk, request, _states(desk)) as bench:
-        bench.refuse_successor()
+    _look_at_kafka(desk)
+    with Bench(desk, request, States()) as bench:
         bench.fix_ends()
         bench.survey(selection)
         drift = Drift(plan)
