@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import uuid
 import warnings
 from collections import Counter
@@ -86,6 +87,14 @@ def own_logging() -> Iterator[None]:
     logging.captureWarnings(False)
     warnings.showwarning = warn
     root.handlers[:], root.level = before, level
+
+
+@pytest.fixture(autouse=True)
+def own_search_path() -> Iterator[None]:
+    """Where a test's handler is loaded from ends with it: the next may have a file of the same name."""
+    path, finders = list(sys.path), list(sys.meta_path)
+    yield
+    sys.path[:], sys.meta_path[:] = path, finders
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ _HOLDERS: Tuple[Tuple[Tuple[Type[Any], ...], Callable[[Any], Iterable[object]]],
     (_MAPPINGS, lambda mapping: chain(mapping, mapping.values())),
     ((list, tuple, set, frozenset, collections.deque, collections.UserList, *_VIEWS), lambda many: many),
     ((enum.Enum,), lambda member: (member.value,)),
-    ((types.SimpleNamespace,), lambda namespace: vars(namespace).values()),
+    ((types.SimpleNamespace,), lambda namespace: [getattr(namespace, name, None) for name in dir(namespace)]),
 )
 """What is looked into, and how. Nothing lazy, whose elements cost work or do not exist yet."""
 
