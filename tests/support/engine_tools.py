@@ -98,14 +98,25 @@ class Shop(Pipeline):
     def put(
         self, orders: Iterable[Tuple[str, str]], key: Optional[str] = "order_id", partition: int = -1
     ) -> None:
-        """Publish orders, in this sequence, keyed by `order_id`, by `customer_id` or not at all."""
-        producer = Producer({**self.client, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000})
+        """Publish orders, in this sequence, keyed by `order_id`, by `customer_id` or not at all.
+
+        Raises KafkaException if one was not taken, as of a partition that the broker does not know yet.
+        """
+        refused: List[KafkaError] = []
+
+        def delivered(error: Optional[KafkaError], record: Any) -> None:
+            refused.extend([] if error is None else [error])
+
+        own = {"linger.ms": 5, "queue.buffering.max.messages": 1_000_000, "on_delivery": delivered}
+        producer = Producer({**self.client, **own})
         for order_id, customer_id in orders:
             keys = {"order_id": order_id, "customer_id": customer_id}
             named = None if key is None else keys[key].encode()
             producer.produce(self.orders_topic, encode(order_id, customer_id), named, partition)
             producer.poll(0)
         assert producer.flush(30) == 0
+        if refused:
+            raise KafkaException(refused[0])
 
     # --- running
 
