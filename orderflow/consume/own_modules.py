@@ -22,8 +22,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 OUR_MODULES = ("config", "consumer", "producer", "dlq_handler", "tools", "tests", "benchmarks", "examples")
 """What stands beside the package, under names that a handler's own modules may have too."""
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-SCRIPTS = os.path.dirname(PACKAGE)
-"""Where consumer.py lies, as nobody else runs handlers by their names."""
+BESIDE_US = os.path.dirname(PACKAGE)
+IS_CLONE = os.path.exists(os.path.join(BESIDE_US, "consumer.py"))
+"""Whether what lies beside the package is ours; beside an installed one lie the packages of others."""
 STANDARD_LIBRARY = os.path.dirname(os.path.realpath(os.__file__))
 
 
@@ -129,10 +130,8 @@ def _spec_of(module: ModuleType) -> Optional[ModuleSpec]:
 
 def _elsewhere(name: str, folders: Sequence[str]) -> Optional[ModuleSpec]:
     """A module of the standard library or of a package that is called so."""
-    left_out = {*map(os.path.realpath, folders), os.path.dirname(PACKAGE)}
-    is_clone = os.path.exists(os.path.join(os.path.dirname(PACKAGE), "consumer.py"))
-    if not is_clone:
-        left_out.discard(os.path.dirname(PACKAGE))
+    own = set(map(os.path.realpath, folders))
+    left_out = own | {BESIDE_US} if IS_CLONE else own - {BESIDE_US}
     found = PathFinder.find_spec(
         name, [entry for entry in sys.path if os.path.realpath(entry) not in left_out]
     )

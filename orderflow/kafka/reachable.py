@@ -113,7 +113,10 @@ class _Log:
 
 
 def _named_brokers(admin: AdminClient, step_s: float) -> Optional[List[str]]:
-    """The addresses by which brokers name themselves; None where none answers. As short as `answers`."""
+    """The addresses by which brokers name themselves; None where none answers now.
+
+    Short, so that Ctrl-C and the error callback get their turn.
+    """
     try:
         found = admin.list_topics(timeout=step_s).brokers.values()
     except KafkaException:
@@ -123,13 +126,8 @@ def _named_brokers(admin: AdminClient, step_s: float) -> Optional[List[str]]:
 
 
 def answers(admin: AdminClient, step_s: float) -> bool:
-    """Whether a broker answers now. Short, so that Ctrl-C and the error callback get their turn."""
-    try:
-        admin.list_topics(timeout=step_s)
-        return True
-    except KafkaException:
-        admin.poll(0)
-        return False
+    """Whether a broker answers now."""
+    return _named_brokers(admin, step_s) is not None
 
 
 def address_of(conf: Mapping[str, Any]) -> str:

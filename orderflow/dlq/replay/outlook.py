@@ -33,10 +33,10 @@ SEARCHED = "searched for where they came from"
 class Bench:
     """The open topics and the judge of one replay. Use as a context manager."""
 
-    def __init__(self, desk: Desk, request: Request, states: States) -> None:
+    def __init__(self, desk: Desk, request: Request) -> None:
         self.desk = desk
         self.request = request
-        self.states = states
+        self.states = States()
         self.sources = SourceTopics(desk.client, desk.reader)
         self._later = SourceTopics(desk.client, lambda topic: desk.reader(topic, **FEW_AT_ONCE))
         """The same, and the dead letter topic, for looks while the other readers are at work."""

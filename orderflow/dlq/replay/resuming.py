@@ -4,7 +4,7 @@ import argparse
 from typing import Optional, Sequence
 
 from orderflow.dlq import audit
-from orderflow.dlq.audit import Job, States
+from orderflow.dlq.audit import Job
 from orderflow.dlq.audit_topic import read_jobs
 from orderflow.dlq.confirmation import confirm
 from orderflow.dlq.desk import Desk
@@ -36,7 +36,7 @@ def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
     selection = selection_of(desk, request)
     if args.rate is not None:
         request = request._replace(rate_per_s=rate_of(args))
-    with Bench(desk, request, States()) as bench:
+    with Bench(desk, request) as bench:
         return _resume_with(bench, only(plan, selection) if plan else selection, job, args)
 
 

@@ -4,7 +4,6 @@ import argparse
 from typing import Optional
 
 from orderflow.cli.private_file import require_new
-from orderflow.dlq.audit import States
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import to_json
@@ -47,7 +46,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     if args.plan_out:
         require_new(args.plan_out)
     _look_at_kafka(desk)
-    with Bench(desk, request, States()) as bench:
+    with Bench(desk, request) as bench:
         for place in request.positions:
             bench.topic.at(*place)
         bench.fix_spans(selection)
@@ -118,7 +117,7 @@ def _carry_out(desk: Desk, args: argparse.Namespace) -> int:
     request = _planned(desk, plan, args)
     selection = only(plan, selection_of(desk, request))
     _look_at_kafka(desk)
-    with Bench(desk, request, States()) as bench:
+    with Bench(desk, request) as bench:
         bench.fix_ends()
         bench.survey(selection)
         drift = Drift(plan)
