@@ -1,5 +1,6 @@
 """What the plain values of Avro mean: logical types, promoted numbers, and defaults, which stand as JSON."""
 
+import struct
 from typing import Any, Callable, Dict, Optional
 
 from fastavro.read import LOGICAL_READERS
@@ -41,6 +42,25 @@ def exact_double(number: int) -> float:
     if double != number:
         raise Unfit("decode.unresolvable", f"the number has no exact double: {number}")
     return double
+
+
+def is_single(number: float) -> bool:
+    """Whether a 32-bit float holds the number, or prints it again with as many digits, as 0.1.
+
+    What may have been counted, a whole number below 2**53, has to be held itself.
+    """
+    try:
+        held = struct.unpack("<f", struct.pack("<f", number))[0]
+    except OverflowError:
+        return False
+    if held == number or number != number:
+        return True
+    is_counted = number.is_integer() and abs(number) < 2**53
+    return not is_counted and any(float(f"{held:.{digits}g}") == number for digits in _DIGITS_OF_SINGLE)
+
+
+_DIGITS_OF_SINGLE = range(1, 10)
+"""With nine digits, each 32-bit float differs from its neighbours."""
 
 
 def meaning(part: Any) -> Optional[Convert]:

@@ -7,13 +7,12 @@ base64, nested values as JSON. No value is rounded or cut: what does not fit is 
 import json
 import math
 import re
-import struct
 from decimal import Decimal
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence
 
 from orderflow.avro.json_value import LongNumber, as_decimal, json_value, reads_back
 from orderflow.avro.logical_fields import base64_bytes, logical_type, quoted
-from orderflow.avro.meaning import default_value
+from orderflow.avro.meaning import default_value, is_single
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.text import escape, plural
 
@@ -210,25 +209,9 @@ def _is_exact(value: int) -> bool:
 
 def _single(value: Any) -> float:
     number = _double(value)
-    if math.isfinite(number) and not _is_single(number):
+    if math.isfinite(number) and not is_single(number):
         raise ValueError(f"{shown(value)} cannot be held exactly")
     return number
-
-
-def _is_single(number: float) -> bool:
-    """Whether a 32-bit float holds the number, or prints it again with as many digits, as 0.1."""
-    try:
-        held = struct.unpack("f", struct.pack("f", number))[0]
-    except OverflowError:
-        return False
-    if held == number:
-        return True
-    is_counted = number.is_integer() and abs(number) < 2**53
-    return not is_counted and any(float(f"{held:.{digits}g}") == number for digits in _DIGITS_OF_SINGLE)
-
-
-_DIGITS_OF_SINGLE = range(1, 10)
-"""With nine digits, each 32-bit float differs from its neighbours."""
 
 
 def _string(value: Any) -> str:

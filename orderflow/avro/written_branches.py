@@ -5,13 +5,13 @@ Here a whole number is written as one if there is a branch for it, and as a doub
 holds it; so is a number where there is no choice.
 """
 
-import struct
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from fastavro.read import LOGICAL_READERS
 
+from orderflow.avro.meaning import is_single
 from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.moments import Nanoseconds
 
@@ -172,20 +172,7 @@ def _double_holds(value: Any) -> bool:
 
 
 def _float_holds(value: Any) -> bool:
-    """Whether 32 bits hold a number, or a decimal fraction that is read back as it was spelt: 19.99."""
-    if not _double_holds(value):
-        return False
-    try:
-        (held,) = struct.unpack("<f", struct.pack("<f", value))
-    except OverflowError:
-        return False
-    return held == value or value != value or (isinstance(value, float) and _shortest(held) == value)
-
-
-def _shortest(single: float) -> float:
-    """The number with the fewest digits that a float of 32 bits is the nearest to."""
-    spelt = (float(f"{single:.{digits}g}") for digits in range(1, 10))
-    return next(number for number in spelt if struct.pack("<f", number) == struct.pack("<f", single))
+    return _double_holds(value) and is_single(float(value))
 
 
 _FITS: Dict[str, Fits] = {

@@ -61,12 +61,14 @@ def test_a_value_is_read_back_as_it_was_given(kind: Any, value: Any) -> None:
 def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
     """19.99 is what a float of 32 bits can mean, in a union as elsewhere."""
     assert pytest.approx(19.99) == back(["int", "float"], 19.99)
+    assert pytest.approx(0.100000001) == back(["int", "float"], 0.100000001)
 
 
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
         (["int", "float"], 16777217.5),
+        (["int", "float"], 1e11),
         (["null", "int", "float"], 2**31 + 1),
         (["null", "float", "double"], LARGE),
         (["null", "double"], LARGE),
