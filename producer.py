@@ -29,8 +29,8 @@ from orderflow.errors import RegistryUnavailable
 from orderflow.exits import CommandError, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.reachable import require_kafka
+from orderflow.kafka.sizes import fitted
 from orderflow.model.text import plural
-from orderflow.produce.batches import fitted
 from orderflow.produce.order_file import OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
@@ -82,7 +82,8 @@ def _publish(
     undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
     client = config.client_config(settings)
     accepted_bytes = topics.max_message_bytes(client, settings.orders_topic)
-    conf = fitted(config.client_config(settings, **CLIENT_PROFILE), accepted_bytes)
+    profile = config.client_config(settings, **CLIENT_PROFILE)
+    conf = profile if accepted_bytes is None else fitted(profile, [accepted_bytes])
     publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)
     publication = Publication(publisher, source, limits, stop, status)
     publication.run()

@@ -165,7 +165,7 @@ IMPURE_CALLS = ("open", "input", "print", "now", "utcnow", "today")
 
 MAY_IMPORT: Dict[str, Set[str]] = {
     "consume.ledger": {"consume.head", "consume.waiting_bytes", "model.commit_metadata"},
-    "consume.producers": {"consume.client_config", "kafka.refusals"},
+    "consume.producers": {"consume.client_config", "kafka.refusals", "kafka.sizes"},
     "consume.retry": {"errors"},
     "consume.session": {
         "consume.client_config",

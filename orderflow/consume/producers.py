@@ -7,12 +7,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from orderflow.consume.client_config import Clients
 from orderflow.kafka.refusals import is_too_long
+from orderflow.kafka.sizes import CLIENT_BYTES, sizes_for
 
 TIMEOUT_S = 10.0
 MOST_TIMES = 16
 """How many times as long a transaction may get as it is given at first."""
-FRAME_BYTES = 4096
-MOST_BATCH_BYTES = 1_000_000
 PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 OnError = Callable[[KafkaError], None]
 
@@ -74,7 +73,7 @@ class Producers:
         """Made in advance: a brand-new producer waits half a second for a connection (measured)."""
         self._shipped_ms = int(clients.producer.get("transaction.timeout.ms", TIMEOUT_S * 1000))
         self._times, self._most_times = 1, MOST_TIMES
-        self._batch_bytes = MOST_BATCH_BYTES
+        self._batch_bytes = CLIENT_BYTES
 
     @property
     def commit_s(self) -> float:
@@ -173,9 +172,4 @@ class Producers:
         else:
             config["transaction.timeout.ms"] = int(self.transaction_s * 1000)
         own = {"on_delivery": self._deliveries.note, "error_cb": self._on_error}
-        # Kafka applies a topic's `max.message.bytes` to a batch, not to a record.
-        sizes = {
-            "batch.size": min(self._batch_bytes, *self._sizes),
-            "message.max.bytes": max(MOST_BATCH_BYTES, *self._sizes) + FRAME_BYTES,
-        }
-        return Producer({**config, **own, **sizes})
+        return Producer({**config, **own, **sizes_for(self._sizes, self._batch_bytes)})

@@ -9,13 +9,12 @@ from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.world import Report
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
+from orderflow.kafka.sizes import record_limit
 from orderflow.kafka.topic_identity import Identity
 
 ASK_AGAIN_S = 1.0
 LOOK_S = 60.0
 """Partitions added to the dead letter topic are used after this time at the latest."""
-BATCH_FRAME_BYTES = 12
-"""`max.message.bytes` limits a batch including its log header."""
 
 
 class WrittenTopics:
@@ -71,5 +70,4 @@ class WrittenTopics:
 
 def _record_limit(found: Mapping[str, str]) -> Optional[int]:
     """The largest record that a topic of these settings accepts; None if they may not be read."""
-    limit = topics.numbers_of(found).get("max.message.bytes")
-    return None if limit is None else limit - BATCH_FRAME_BYTES
+    return record_limit(topics.numbers_of(found).get("max.message.bytes"))

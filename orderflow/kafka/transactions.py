@@ -15,6 +15,7 @@ from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import is_too_long, missing_right
+from orderflow.kafka.sizes import fitted
 from orderflow.model.records import PARTITIONER, Outgoing
 
 OPEN_TIMEOUT_S = 30.0
@@ -57,8 +58,6 @@ REFUSED = (
 MOST_OUT_OF_STEP = 3
 SERVED_EVERY = 500
 """Records between two looks at what was delivered: until then the client keeps all of a record."""
-FRAME_BYTES = 512
-"""More than what goes around a record in a request."""
 Delivered = Callable[[Optional[KafkaError], Any], None]
 """The client's delivery callback."""
 INNOCENT = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._INVALID_DIFFERENT_RECORD)
@@ -114,9 +113,7 @@ class Transactions:
         self._steps_left = 0
         """How often the client may have to number anew, after a refusal."""
         self._conf = {
-            **DEFAULTS,
-            **_sizes(rooms),
-            **client,
+            **fitted({**DEFAULTS, **client}, rooms),
             "transactional.id": name,
             "enable.idempotence": True,
             "acks": "all",
@@ -251,16 +248,6 @@ class Transactions:
             except KafkaException as told:
                 return told.args[0]  # type: ignore[no-any-return]
         return error
-
-
-def _sizes(rooms: Sequence[int]) -> Dict[str, int]:
-    """Batches that all topics take, as one that is too large is refused whole; records that any does."""
-    if not rooms:
-        return {}
-    return {
-        "batch.size": min(DEFAULTS["batch.size"], *rooms),
-        "message.max.bytes": max(1_000_000, *rooms) + FRAME_BYTES,
-    }
 
 
 def produce(producer: Producer, record: Outgoing, on_delivery: Optional[Delivered] = None) -> None:

@@ -2,12 +2,8 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-CLIENT_BYTES = 1_000_000
-"""The client's own `batch.size` and `message.max.bytes`."""
-_MOST_BYTES = 1_000_000_000
-"""The most that the client takes for `message.max.bytes`."""
-_FRAME_BYTES = 512
-"""More than what goes around a record in a request."""
+from orderflow.kafka.sizes import CLIENT_BYTES
+
 _SMALLER = 16
 
 
@@ -63,15 +59,3 @@ class Batches:
         """Make batches smaller from now on, but not smaller than the largest of these records."""
         largest = max(record.size_bytes for record in refused)
         self._bytes = min(self._bytes, max(largest, self._bytes // _SMALLER))
-
-
-def fitted(conf: Mapping[str, Any], accepted_bytes: Optional[int]) -> Dict[str, Any]:
-    """The client properties for a topic that accepts batches of this size; None: that is not known.
-
-    A `batch.size` that is smaller stays, as does any `message.max.bytes`.
-    """
-    if accepted_bytes is None:
-        return dict(conf)
-    batch_bytes = min(int(conf.get("batch.size", CLIENT_BYTES)), max(1, accepted_bytes))
-    record_bytes = min(max(CLIENT_BYTES, accepted_bytes) + _FRAME_BYTES, _MOST_BYTES)
-    return {"message.max.bytes": record_bytes, **conf, "batch.size": batch_bytes}

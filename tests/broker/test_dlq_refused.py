@@ -31,6 +31,12 @@ def desk(strict_kafka: Any, topic: Callable[[str], str], tmp_path: Path) -> Desk
 
 def restrict(desk: Desk, **settings: str) -> None:
     """Give the orders' topic these settings, and let nobody read them: nothing can be known before."""
+    alter(desk, **settings)
+    deny(desk.client, desk.orders_topic, AclOperation.DESCRIBE_CONFIGS)
+
+
+def alter(desk: Desk, **settings: str) -> None:
+    """Give the orders' topic these settings."""
     put = AlterConfigOpType.SET
     entries = [
         ConfigEntry(name.replace("_", "."), value, incremental_operation=put)
@@ -39,13 +45,23 @@ def restrict(desk: Desk, **settings: str) -> None:
     topic = ConfigResource(ConfigResource.Type.TOPIC, desk.orders_topic, incremental_configs=entries)
     admin = AdminClient(desk.client)
     admin.incremental_alter_configs([topic])[topic].result(20)
-    deny(desk.client, desk.orders_topic, AclOperation.DESCRIBE_CONFIGS)
 
 
 def letters(desk: Desk, odd: Dict[int, Any], number: int = 6) -> List[Outgoing]:
     """So many dead letters; those that the broker will refuse are changed as told."""
     made = [ours(n + 1, topic=desk.orders_topic) for n in range(number)]
     return [one._replace(**odd.get(n, {})) for n, one in enumerate(made)]
+
+
+def test_a_replay_into_a_topic_without_a_limit_sends_all(desk: Desk) -> None:
+    """2147483647 is how people write that there is none; the client itself takes less than half of it."""
+    desk.fill(letters(desk, {}))
+    alter(desk, max_message_bytes=str(2**31 - 1))
+
+    run = desk.run("replay", "--all", *FAST)
+
+    assert run.code == 0, run.err
+    assert len(desk.sent()) == 6
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,16 @@ def test_a_dead_letter_that_does_not_fit_is_shrunk(shop: NewShop, guarantee: str
     assert len(pointers) == BAD.count(LARGE)
 
 
+@FIRST
+def test_topics_without_a_limit_are_written_to(shop: NewShop, guarantee: str) -> None:
+    """2147483647 is how people write that there is none; the client itself takes less than half of it."""
+    unlimited = shop(GUARANTEE=guarantee).create(max_message_bytes=str(2**31 - 1))
+    fill(unlimited)
+    unlimited.drain("works")
+
+    assert_all_accounted_for(unlimited, guarantee)
+
+
 @SECOND
 def test_a_topic_too_small_for_a_pointer_stops_loudly_and_recovers(shop: NewShop, guarantee: str) -> None:
     tiny = shop(GUARANTEE=guarantee).create(max_message_bytes="200")

@@ -13,9 +13,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 import orderflow.consume.producers
 from orderflow.consume.client_config import Clients, producer_config
-from orderflow.consume.producers import FRAME_BYTES, TIMEOUT_S, Producers
+from orderflow.consume.producers import TIMEOUT_S, Producers
 from orderflow.consume.settlement import DROPPED, Offsets, Outcome, Settlement, outcome_of
 from orderflow.consume.transaction import Transaction
+from orderflow.kafka.sizes import FRAME_BYTES
 from orderflow.model.records import Outgoing
 from tests.support.pipeline import eventually
 
