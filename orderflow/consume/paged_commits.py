@@ -83,6 +83,12 @@ class PagedCommits:
             complete.append(Complete(number, base, found.commit, found.page.key_hashes))
         return complete
 
+    def take_hidden(self) -> Set[int]:
+        """Those whose page an open transaction may hide. They are no longer looked for."""
+        hidden = self._pages.hidden()
+        self.cancel(hidden)
+        return hidden
+
     def _lost(self, number: int) -> Complete:
         """Nothing may be skipped: all from the committed offset on counts as unfinished."""
         wanted = self._wanted.pop(number)

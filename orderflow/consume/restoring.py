@@ -227,6 +227,8 @@ class Restoration:
         self._begin_reading_back(Coming(partition, complete, self._terms.care, self._world))
 
     def _read_pages(self) -> None:
+        for number in self._paged.take_hidden():
+            self._put_off.put_off(number, KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
         for complete in self._paged.poll(READ_BACK_S) if self._paged else []:
             if self._terms.ledger_topic is None:
                 _require_room(self._session.topic, complete)

@@ -3,6 +3,9 @@
 The page of the last commit is the last one of its key, or nearly, and the ledger topic is partitioned like
 the orders. So it stands close to the end of its partition, and is searched from there: first among the last
 few offsets, then among eight times as many, and so on.
+
+Others write there too, and an open transaction of theirs keeps readers from all that was written after it
+began. So a page is gone only once all has been read that is there.
 """
 
 import time
@@ -23,6 +26,8 @@ WIDER = 8
 AT_ONCE = 10
 """Records at a time: a page may have megabytes."""
 BOUNDS_TIMEOUT_S = 2.0
+HIDDEN_S = 1.0
+"""Longer than transactions take that somebody ends: one that hides a page for so long was left open."""
 
 Partition = Tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -57,6 +62,9 @@ class Search:
         self._number = 0 if wanted.commit.page is None else wanted.commit.page.number
         self._later: Optional[Found] = None
         """A page that will do unless the named one is found: the last one so far."""
+        self._whole: Optional[int] = None
+        """Where the log ended, open transactions included, when it had been read as far as they let us."""
+        self._hidden_since_s = 0.0
 
     @property
     def begin(self) -> int:
@@ -71,6 +79,19 @@ class Search:
     def widen(self) -> None:
         """It is not among what was read: begin earlier."""
         self._size *= WIDER
+
+    def is_hidden(self, read_to: int, end: int, now_s: float) -> bool:
+        """Whether an open transaction hides some of what is there, now that all before it was read.
+
+        `end`: where the log ends by now. What comes later than the first `end` cannot be the page.
+        """
+        if self._whole is None:
+            self._whole, self._hidden_since_s = end, now_s
+        return read_to < self._whole
+
+    def has_been_hidden(self, for_s: float, now_s: float) -> bool:
+        """Whether that has been so for a time."""
+        return self._whole is not None and now_s - self._hidden_since_s > for_s
 
     def look_at(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[Found]:
         """The page that is wanted, if this record is it."""
@@ -127,15 +148,13 @@ class LedgerPages:
         Raises KafkaException if the topic cannot be read.
         """
         answers: Dict[int, Optional[Found]] = {}
-        for number in [number for number, search in self._searches.items() if search.begin >= search.high]:
-            answers[number] = None  # an empty partition
         faults = []
         for message in self._consumer.consume(AT_ONCE, timeout_s) if self._searches else []:
             fault = message.error()
             if fault is None:
                 self._look_at(message, answers)
             elif fault.code() == KafkaError._PARTITION_EOF:
-                self._at_end((message.topic(), message.partition()), answers)
+                self._at_end((message.topic(), message.partition()), message.offset(), answers)
             else:
                 faults.append(fault)
         if faults and not answers:
@@ -144,23 +163,31 @@ class LedgerPages:
             self._end(number)
         return list(answers.items())
 
+    def hidden(self) -> Set[int]:
+        """Those of which all was read but what a transaction hides that somebody has left open."""
+        now_s = time.monotonic()
+        return {
+            number for number, search in self._searches.items() if search.has_been_hidden(HIDDEN_S, now_s)
+        }
+
     def _look_at(self, message: Any, answers: Dict[int, Optional[Found]]) -> None:
         for number, search in self._of((message.topic(), message.partition())):
             found = search.look_at(message.key(), message.value())
             if found is not None:
                 answers[number] = found
 
-    def _at_end(self, partition: Partition, answers: Dict[int, Optional[Found]]) -> None:
-        """All from `begin` on was read: answer, or begin earlier."""
-        wider = False
+    def _at_end(self, partition: Partition, read_to: int, answers: Dict[int, Optional[Found]]) -> None:
+        """All from `begin` on was read that is not hidden: answer, begin earlier, or wait for the rest."""
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        now_s, wider = time.monotonic(), False
         for number, search in self._of(partition):
             if number in answers:
                 continue
-            if search.has_read_all:
-                answers[number] = search.second_best
-            else:
+            if not search.has_read_all:
                 search.widen()
                 wider = True
+            elif not search.is_hidden(read_to, end, now_s):
+                answers[number] = search.second_best
         if wider:
             self._go_to_begin(partition)
 
@@ -247,11 +274,17 @@ def read_with(
             _start(pages, number, wanted, until_s)
         while pages:
             if time.monotonic() > until_s:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                raise KafkaException(_HIDDEN if pages.hidden() else KafkaError(KafkaError._TIMED_OUT))
             commits.update((number, found.commit) for number, found in pages.poll(0.1) if found is not None)
     finally:
         pages.cancel(set(paged))
     return commits
+
+
+_HIDDEN = KafkaError(
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    "an open transaction in the ledger topic hides it; Kafka ends it after its transaction.timeout.ms",
+)
 
 
 def _start(pages: LedgerPages, number: int, wanted: Wanted, until_s: float) -> None:

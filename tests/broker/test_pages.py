@@ -3,11 +3,11 @@
 from typing import Any, Dict
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from orderflow.kafka.ledger_pages import LedgerPages, Wanted
-from orderflow.model.commit_metadata import Commit, Entry, PageName
+from orderflow.kafka.ledger_pages import Group, LedgerPages, Wanted, read_commits
+from orderflow.model.commit_metadata import Commit, Entry, PageName, Stand, second_form
 from orderflow.model.ledger_page import Heading, entry_bytes, page_key, write_page
 from tests.conftest import Kafka, NewShop
 from tests.support.acls import allow_writing, deny_writing
@@ -86,6 +86,31 @@ def test_a_list_that_is_gone_loses_no_order(shop: NewShop) -> None:
 
     assert "that lists the waiting orders is gone or damaged" in lived[0].err
     made.assert_account_closes(repeats_allowed=True)
+
+
+def test_a_list_that_anothers_transaction_hides_is_waited_for(shop: NewShop) -> None:
+    """A consumer of another group died amid a page of its own: what was done before is not called again."""
+    made = shop(**PATIENT)
+    running = begun(made)
+    other = Producer(
+        {**made.client, "transactional.id": ledger_topic(made), "transaction.timeout.ms": 600_000}
+    )
+    other.init_transactions(20)
+    other.begin_transaction()
+    other.produce(ledger_topic(made), b"another's", b"another", partition=0)
+    other.flush(20)
+    made.put(rows(1, "B"))
+    eventually(lambda: _is_listed(made, ORDERS + 1), why=running.describe)
+    running.kill()
+    made.end_trouble()
+
+    successor = made.consume("most_fail", *INSTANCE)
+    eventually(lambda: "an open transaction hides" in successor.err, why=successor.describe)
+    other.abort_transaction(20)
+    eventually(lambda: made.lag() == 0, timeout_s=60, why=successor.describe)
+    successor.stop()
+
+    made.assert_account_closes()
 
 
 def test_a_ledger_topic_that_deletes_is_refused(shop: NewShop) -> None:
@@ -213,6 +238,29 @@ def test_a_page_is_found_wherever_it_stands(kafka: Kafka, topic: Any) -> None:
     assert _found(client, name, 6, 100) is None, "it was aborted"
     later = _found(client, name, 4, 90)
     assert (later.commit.page.number, later.commit.next) == (5, 109)
+
+
+def test_a_list_that_is_hidden_is_not_told_as_gone(kafka: Kafka, topic: Any) -> None:
+    """Whoever looks is told why it cannot be read now, and finds it when the transaction has ended."""
+    name = topic("waiting")
+    client: Dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers}
+    admin = AdminClient(client)
+    admin.create_topics([NewTopic(name, 1, -1)])[name].result(20)
+    other, owner = Producer({**client, "transactional.id": name}), Producer(client)
+    other.init_transactions(20)
+    other.begin_transaction()
+    other.produce(name, b"another's", b"another", partition=0)
+    other.flush(20)
+    owner.produce(name, _page(5, 100), page_key("group", "orders", 0), partition=0)
+    owner.flush(20)
+    committed = {0: (100, second_form(Stand(100, 109, True, False, None, None, 0), PageName(name, 0, 5)))}
+
+    with pytest.raises(KafkaException, match="an open transaction in the ledger topic hides it"):
+        read_commits(client, Group("group", "orders"), committed, timeout_s=3.0)
+    other.abort_transaction(20)
+
+    commit = read_commits(client, Group("group", "orders"), committed)[0]
+    assert commit is not None and commit.entries == [Entry(100, 1, 0)]
 
 
 def test_the_ledger_topic_is_compacted_and_partitioned_like_the_orders(shop: NewShop) -> None:

@@ -214,6 +214,10 @@ class MemoryPages:
     def __bool__(self) -> bool:
         return bool(self._wanted)
 
+    def hidden(self) -> Set[int]:
+        """None: there are no transactions."""
+        return set()
+
     def start(self, number: int, wanted: Wanted) -> None:
         """Find this at the next poll."""
         self._wanted[number] = wanted
