@@ -155,7 +155,7 @@ class GroupView:
         group = Group(self._group, self._topic, topic_id)
         wait_s = self._questions.left_s
         pages = self._questions.answer(
-            "what waits", self._topic, lambda: read_commits(self._conf, group, told, wait_s)
+            "what waits", None, lambda: read_commits(self._conf, group, told, wait_s)
         )
         commits = pages or {
             number: read_metadata(one.metadata, one.offset, topic_id) for number, one in committed.items()

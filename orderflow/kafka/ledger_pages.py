@@ -13,10 +13,11 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from orderflow.kafka.answers import partitions_of
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.leaders import bounds_of
 from orderflow.kafka.reader import consumer_config
-from orderflow.kafka.refusals import NO_SUCH_TOPIC
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, with_right
 from orderflow.model.commit_metadata import Commit, of_another_topic, read_metadata
 from orderflow.model.ledger_page import Page, completed, number_of, page_key, read_page
 
@@ -132,10 +133,31 @@ class LedgerPages:
         self.cancel({number})
         if self._consumer is None:
             self._consumer = started(Consumer, self._config)
-        place = TopicPartition(*_partition(wanted))
-        low, high = bounds_of(self._consumer, place, timeout_s, leaderless_s=0.0)
+        low, high = self._bounds(TopicPartition(*_partition(wanted)), timeout_s)
         self._searches[number] = Search(wanted, low, high)
         self._go_to_begin(_partition(wanted))
+
+    def _bounds(self, place: TopicPartition, timeout_s: float) -> Tuple[int, int]:
+        """Where the partition begins and ends. Raises KafkaException."""
+        try:
+            return bounds_of(self._consumer, place, timeout_s, leaderless_s=0.0)
+        except KafkaException as error:
+            if error.args[0].code() in NO_SUCH_TOPIC:
+                self._require_absence(place, timeout_s)
+            raise
+
+    def _require_absence(self, place: TopicPartition, timeout_s: float) -> None:
+        """The client knows no such partition. Raises KafkaException unless there is none.
+
+        It says the same of one that no broker leads, and of a topic that it may not see.
+        """
+        try:
+            is_there = place.partition in partitions_of(self._consumer, place.topic, timeout_s)
+        except KafkaException as error:
+            raise KafkaException(with_right(error.args[0], "READ", place.topic)) from error
+        if is_there:
+            words = f"no broker leads partition {place.partition} of {place.topic}; is one away?"
+            raise KafkaException(KafkaError(KafkaError.REPLICA_NOT_AVAILABLE, words))
 
     def cancel(self, numbers: Set[int]) -> None:
         """These are no longer wanted."""
@@ -156,7 +178,7 @@ class LedgerPages:
             elif fault.code() == KafkaError._PARTITION_EOF:
                 self._at_end((message.topic(), message.partition()), message.offset(), answers)
             else:
-                faults.append(fault)
+                faults.append(with_right(fault, "READ", message.topic()))
         if faults and not answers:
             raise KafkaException(faults[0])
         for number in answers:
@@ -288,7 +310,7 @@ _HIDDEN = KafkaError(
 
 
 def _start(pages: LedgerPages, number: int, wanted: Wanted, until_s: float) -> None:
-    """Search a page, unless its topic was deleted."""
+    """Search a page, unless its topic was deleted. Raises KafkaException."""
     left_s = min(BOUNDS_TIMEOUT_S, until_s - time.monotonic())
     if left_s <= 0:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))

@@ -28,13 +28,16 @@ class Questions:
         """For the next answer."""
         return max(_LEAST_S, min(self._timeout_s, self.until_s - time.monotonic()))
 
-    def answer(self, what: str, name: str, ask: Callable[[], _Answer]) -> Optional[_Answer]:
-        """The answer; None if Kafka gives none. `name`: what a right may be missing for."""
+    def answer(self, what: str, name: Optional[str], ask: Callable[[], _Answer]) -> Optional[_Answer]:
+        """The answer; None if Kafka gives none.
+
+        `name`: what the right DESCRIBE may be missing for; None: the error names the right that it is about.
+        """
         try:
             return ask()
         except KafkaException as error:
             reason = error.args[0]
-            right = missing_right(reason, "DESCRIBE", name)
+            right = "" if name is None else missing_right(reason, "DESCRIBE", name)
             self.unknown.append(f"{what}: {told(reason)}{right}")
             return None
 

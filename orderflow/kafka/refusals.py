@@ -171,6 +171,12 @@ def missing_right(error: KafkaError, right: str, name: str) -> str:
     return "" if kind is None else f"; the right {right} on {kind} {name} is missing"
 
 
+def with_right(error: KafkaError, right: str, name: str) -> KafkaError:
+    """The same error, whose words name the right that is missing, if one is."""
+    missing = missing_right(error, right, name)
+    return KafkaError(error.code(), error.str() + missing) if missing else error
+
+
 # --- from the client's words ---
 
 _CLEAR = (

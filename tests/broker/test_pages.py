@@ -4,13 +4,13 @@ from typing import Any, Dict
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
 
 from orderflow.kafka.ledger_pages import Group, LedgerPages, Wanted, read_commits
 from orderflow.model.commit_metadata import Commit, Entry, PageName, Stand, second_form
 from orderflow.model.ledger_page import Heading, entry_bytes, page_key, write_page
 from tests.conftest import Kafka, NewShop
-from tests.support.acls import allow_writing, deny_writing
+from tests.support.acls import allow, allow_writing, deny, deny_writing
 from tests.support.engine_tools import INSTANCE, Shop, rows
 from tests.support.pipeline import Running, eventually
 
@@ -110,6 +110,31 @@ def test_a_list_that_anothers_transaction_hides_is_waited_for(shop: NewShop) -> 
     eventually(lambda: made.lag() == 0, timeout_s=60, why=successor.describe)
     successor.stop()
 
+    made.assert_account_closes()
+
+
+@pytest.mark.parametrize("right", [AclOperation.READ, AclOperation.DESCRIBE])
+def test_a_list_that_may_not_be_read_is_waited_for(strict_shop: NewShop, right: AclOperation) -> None:
+    """The right that is missing is named, and what was done before is not called again."""
+    made = strict_shop(**{**PATIENT, "MAX_RETRIES": "30"})
+    begun(made).kill()
+    name = ledger_topic(made)
+    deny(made.client, name, right)
+    made.end_trouble()
+
+    denied = made.consume("most_fail", *INSTANCE)
+    eventually(
+        lambda: "restoring is delayed: " in denied.err and f"the right READ on topic {name}" in denied.err,
+        why=denied.describe,
+    )
+    looked = made.run("dlq_handler.py", "waiting", "--summary")
+    health = made.run("dlq_handler.py", "health")
+    denied.stop()
+    allow(made.client, name, right)
+    made.until_drained("most_fail", *INSTANCE)
+
+    assert f"the right READ on topic {name} is missing" in looked.err
+    assert f"the right READ on topic {name} is missing" in health.out
     made.assert_account_closes()
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator, Mapping
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import GroupView
@@ -25,6 +25,8 @@ STARTS_S = 30.0
 """Until others lead, 9 s, and what it takes to read, to process and to settle."""
 SOON_S = 9.0 + 16.0
 """What only the dead node led has another leader after 9 s."""
+LONG_AWAY_S = 60.0
+"""Longer than a topic is looked for that is not there."""
 
 
 @pytest.fixture
@@ -106,6 +108,31 @@ def test_a_consumer_that_begins_just_after_the_death_of_a_leader_goes_on_soon(
     finished = second.wait(100)
     assert finished.code == 0, second.describe()
     assert finished.took_s < STARTS_S, second.describe()
+    tested.assert_account_closes()
+
+
+def test_a_list_whose_partition_no_broker_leads_is_waited_for(kafka: LocalKafka, shop: NewShop) -> None:
+    """It is not gone: nothing that was done before is called again, however long its only node is away."""
+    tested = shop(**{**PATIENT, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
+    tested.create(partitions=1).begin_trouble()
+    admin, name = AdminClient(conf_of(kafka)), ledger_topic(tested)
+    alone = NewTopic(name, 1, replica_assignment=[[3]], config={"cleanup.policy": "compact"})
+    admin.create_topics([alone])[name].result(30)
+    tested.put(rows(1000))
+    first = tested.consume("most_fail")
+    eventually(lambda: "is listed in topic" in first.err, 60, first.describe)
+    assert first.stop().code == 143
+    kafka.kill(3)
+    tested.end_trouble()
+
+    second = tested.consume("most_fail", "--until-drained")
+    eventually(lambda: f"no broker leads partition 0 of {name}" in second.err, 60, second.describe)
+    time.sleep(LONG_AWAY_S)
+    kafka.restart(3)
+    finished = second.wait(100)
+
+    assert finished.code == 0, second.describe()
+    assert "is gone or damaged" not in finished.err
     tested.assert_account_closes()
 
 

@@ -38,13 +38,18 @@ def deny(client: Dict[str, Any], topic: str, operation: AclOperation) -> None:
 
 def allow_writing(client: Dict[str, Any], topic: str) -> None:
     """Take that back."""
+    allow(client, topic, AclOperation.WRITE)
+
+
+def allow(client: Dict[str, Any], topic: str, operation: AclOperation) -> None:
+    """Deny this to nobody any more."""
     denied = AclBindingFilter(
         ResourceType.TOPIC,
         topic,
         ResourcePatternType.LITERAL,
         ANYBODY,
         ANYBODY,
-        AclOperation.WRITE,
+        operation,
         AclPermissionType.DENY,
     )
     admin = AdminClient(client)
