@@ -55,6 +55,11 @@ class Coming:
         """The first lost order whose followers cannot be told from finished orders; None: there is none."""
         return min((offset for offset, more in self.missing().items() if more), default=None)
 
+    @property
+    def is_dated_ahead(self) -> bool:
+        """Whether the page tells times of a clock that has been set back since."""
+        return self._complete.page_written_at_s > self._world.time_of_day()
+
     def until(self, start: int, low: int) -> Complete:
         """The commit as if no order from `start` on had been seen; the log begins at `low`.
 

@@ -194,6 +194,10 @@ class Head:
         due_at_s = 0.0 if due_s is None else began_s + due_s
         return ledger_page.entry_bytes(self.offset, due_at_s, self.attempts, flags)
 
+    def forget_entry(self) -> None:
+        """It tells a time of day that another clock has: pack it anew."""
+        self._entry = None
+
     def key_hash(self) -> bytes:
         """Tells its followers from other orders, should the log lose the head itself."""
         if self._key_hash is None:

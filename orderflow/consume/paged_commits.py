@@ -11,7 +11,7 @@ from orderflow.model.commit_metadata import Commit
 from orderflow.model.ledger_page import page_key
 
 MOST_LOOKS = 10
-"""Looks for a page's topic, a second apart, before it counts as deleted: a new broker may not know it yet."""
+"""Looks for a page's topic, seconds apart, before it counts as deleted: a new broker may not know it yet."""
 NO_HASHES: Mapping[int, bytes] = {}
 
 
@@ -24,6 +24,8 @@ class Complete(NamedTuple):
     commit: Commit
     key_hashes: Mapping[int, bytes] = NO_HASHES
     """By the offset of a head with followers, the hash of its key."""
+    page_written_at_s: int = 0
+    """When the page was written that lists them, in epoch seconds; 0: there is none."""
 
 
 class PagedCommits:
@@ -79,8 +81,8 @@ class PagedCommits:
             if found is None:
                 complete.append(self._lost(number))
                 continue
-            base = self._wanted.pop(number).base
-            complete.append(Complete(number, base, found.commit, found.page.key_hashes))
+            base, page = self._wanted.pop(number).base, found.page
+            complete.append(Complete(number, base, found.commit, page.key_hashes, page.written_at_s))
         return complete
 
     def take_hidden(self) -> Set[int]:

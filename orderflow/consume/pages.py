@@ -10,6 +10,9 @@ from orderflow.model.commit_metadata import PageName, Stand
 from orderflow.model.ledger_page import Heading, most_heads, page_key, write_page
 from orderflow.model.records import Outgoing
 
+CLOCK_SET_S = 1.0
+"""The time of day and the clock of due times drift apart no further, unless one of them is set."""
+
 
 class LedgerTopic(NamedTuple):
     """The topic that pages are written to."""
@@ -42,6 +45,8 @@ class Pages:
     ) -> None:
         """`last`: the page that the last owner committed."""
         self.last = last
+        self._began_s: Optional[float] = None
+        """The epoch second at which the clock of due times showed 0, as the heads' entries have it."""
         self._topic = topic
         self._key = page_key(topic.group, orders_topic, partition)
         self._partition = partition % max(1, topic.partitions)
@@ -55,9 +60,17 @@ class Pages:
         number = int(time_of_day_s * 1000)
         if self.last is not None:
             number = max(number, self.last.name.number + 1)
-        listed = as_entries(ledger.heads, time_of_day_s - world.clock())
+        listed = as_entries(ledger.heads, self._steady(ledger, time_of_day_s - world.clock()))
         heading = Heading(number, stand.base, stand.next, stand.written_at_s)
         value = write_page(self._key, heading, *listed, stand.topic_id)
         name = PageName(self._topic.name, self._partition, number)
         self.last = Written(stand.base, name)
         return name, Outgoing(self._topic.name, self._key, value, [], self._partition, NO_TIMESTAMP)
+
+    def _steady(self, ledger: Ledger, began_s: float) -> float:
+        """The same `began_s` for all entries, also for those of earlier pages, until the clock is set."""
+        if self._began_s is None or abs(began_s - self._began_s) > CLOCK_SET_S:
+            self._began_s = began_s
+            for head in ledger.heads.values():
+                head.forget_entry()
+        return self._began_s

@@ -251,7 +251,7 @@ class Restoration:
             raise _beyond_end(self._session.topic, number, mark, high)
 
     def _new(self, complete: Complete, next_offset: int, high: int) -> Partition:
-        number, base, commit, _ = complete
+        number, base, commit = complete[:3]
         limit = self._metadata_limits.get(number, self._terms.metadata_limit)
         topic, max_queued = self._terms.ledger_topic, self._terms.limits.max_queued
         paged = 0 if topic is None else topic.most_heads
@@ -306,6 +306,8 @@ class Restoration:
         if self._begins_again(coming) or not self._commit_open(partition):
             return False
         self._session.resume_at(number, ledger.next)
+        if coming.is_dated_ahead:
+            ledger.touch()  # a new page tells the times of today's clock
         for offset, more in coming.missing().items():
             ledger.touch()  # the next commit must not name a list that still has it
             self._world.report("waiting_order_lost", partition=number, offset=offset, more=more)

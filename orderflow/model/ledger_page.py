@@ -150,8 +150,11 @@ def completed(commit: Commit, base: int, page: Page) -> Optional[Commit]:
 
 
 def _later(entries: List[Entry], passed_s: int) -> List[Entry]:
-    """The entries at a commit that was written so much later than their page: due when they were before."""
-    if not passed_s:
+    """The entries at a commit that was written so much later than their page: due when they were before.
+
+    Where the clock has been set back in between, they are due after the delays that the page tells.
+    """
+    if passed_s <= 0:
         return entries
     # The delay of an announced entry is none, but says how to call it.
     return [

@@ -28,6 +28,7 @@ from tests.support.scripted_session import (
 ORDERS = 3_000
 SLOW = Policy(max_retries=30, backoff_s=20.0, backoff_max_s=20.0)
 KEY = page_key("group", "orders", 0)
+BEGAN_TO_WORK_S = 50.0
 
 
 class Shop:
@@ -303,6 +304,42 @@ def test_restarts_do_not_put_off_what_waits(after_s: int, pages: bool, metadata_
         begin().step(10)
 
     assert after_s <= calls[1] - calls[0] <= after_s * 8 / 7 + 1
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize(("set_s", "goes_on"), [(-86_400.0, False), (-86_400.0, True), (86_400.0, True)])
+def test_a_clock_that_is_set_changes_no_delay(set_s: float, goes_on: bool, is_stopped: bool) -> None:
+    """What waits is due after the delay that it was given, over restarts too.
+
+    Only a clock that is set ahead before anything else is committed looks like time that has passed.
+    """
+    topic, calls = Topic(), []
+    topic.put(0, b"key")
+
+    def handler(order: Dict[str, Any]) -> None:
+        calls.append((order["value"], topic.clock()))
+        if topic.clock() < BEGAN_TO_WORK_S:
+            raise RetryLater("closed", after=100)
+
+    def begin() -> Life:
+        return Life(topic, handler, pages=True, metadata_limit=0)
+
+    life = begin()
+    life.until(lambda: bool(calls) and life.engine.settling.is_idle)
+    topic.clock.began_s += set_s
+    if goes_on:
+        topic.put(0, b"other")
+        life.until(lambda: len(calls) == 2 and life.engine.settling.is_idle)
+    if is_stopped:
+        life.stop()
+    for _ in range(2):
+        topic.clock.pass_by(10)
+        begin().step(20)
+    begin().drain()
+
+    first = calls[0][0]
+    called_s = [at_s for value, at_s in calls if value == first]
+    assert 99.0 <= called_s[1] - called_s[0] <= 125.0
 
 
 @pytest.mark.parametrize("attempts", [32, 200])

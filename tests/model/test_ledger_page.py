@@ -143,11 +143,14 @@ def test_the_page_that_is_named_completes_the_commit() -> None:
     assert completed(commit, 10, told()) == commit._replace(entries=told().entries)
 
 
-@pytest.mark.parametrize(("later_s", "delay_s"), [(-1, 5), (3, 1), (4, 0), (9_999, 0)])
+@pytest.mark.parametrize(("later_s", "delay_s"), [(-1, 4), (-9_999, 4), (3, 1), (4, 0), (9_999, 0)])
 def test_what_waits_is_due_when_it_was_however_often_the_marks_were_written(
     later_s: int, delay_s: int
 ) -> None:
-    """Each start and stop writes them again, and names the same page. What was announced stays so."""
+    """Each start and stop writes them again, and names the same page. What was announced stays so.
+
+    Marks of an earlier time than their page's tell of a clock that was set back: nothing waits longer for it.
+    """
     announced = Entry(13, 2, 1, announced=True)
     page = told()._replace(entries=[Entry(10, 1, 4), announced])
     commit = COMMIT._replace(written_at_s=NOW_S + later_s)
