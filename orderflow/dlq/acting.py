@@ -58,7 +58,8 @@ def act(
     """Ask, send, wait and tell; returns the exit code. `before`: as of when the orders were chosen."""
     what = plural(len(orders), "waiting order")
     confirm(desk, QUESTIONS[request.do].format(what, desk.orders_topic), request.yes)
-    topics.ensure_topics(desk.client, [topics.ledger(desk.ledger_topic, len(before))])
+    partitions = topics.partition_count(desk.client, desk.orders_topic)
+    topics.ensure_topics(desk.client, [topics.ledger(desk.ledger_topic, partitions)])
     count = topics.partition_count(desk.client, desk.ledger_topic)
     sent_ms, began_s = now_ms(), time.monotonic()
     send_all(desk.client, list(_records(desk, request, orders, count, sent_ms)))
@@ -69,7 +70,7 @@ def act(
         return desk.signals.exit_code
     if not total(found.values()).left:
         return OK if not total(found.values()).called else INCOMPLETE
-    for line in _advice(desk, found, sent_ms):
+    for line in _advice(desk, found, before, sent_ms):
         desk.note(line)
     return INCOMPLETE
 
@@ -135,7 +136,9 @@ def _numbers(account: Account) -> Dict[str, int]:
     return {"asked": account.asked, "done": account.done, "called": account.called, "left": account.left}
 
 
-def _advice(desk: Desk, found: Mapping[int, Account], sent_ms: int) -> List[str]:
+def _advice(
+    desk: Desk, found: Mapping[int, Account], before: Mapping[int, Stated], sent_ms: int
+) -> List[str]:
     """What keeps the orders that are left, and what to do."""
     view = GroupView(desk.client, desk.consumer_group, desk.orders_topic, ANSWER_S).look()
     holds = f"it holds until {clock(sent_ms + int(VALID_S * 1000))} UTC for consumers that come by then"
@@ -144,12 +147,24 @@ def _advice(desk: Desk, found: Mapping[int, Account], sent_ms: int) -> List[str]
     reasons: Dict[str, List[int]] = {}
     for number, one in sorted(found.items()):
         if one.left:
-            reasons.setdefault(_why(view, number), []).append(number)
+            why = _in_another_topic(desk, before[number]) or _why(view, number)
+            reasons.setdefault(why, []).append(number)
     lines = [
         f"{'partition' if len(numbers) == 1 else 'partitions'} {', '.join(map(str, numbers))}: {why}"
         for why, numbers in reasons.items()
     ]
     return [*lines, f"{holds}; dlq_handler.py waiting shows what still waits"]
+
+
+def _in_another_topic(desk: Desk, before: Stated) -> Optional[str]:
+    """Where the consumers do not read what was written; None if nothing shows that."""
+    page = None if before.commit is None else before.commit.page
+    if page is None or page.topic == desk.ledger_topic:
+        return None
+    return (
+        f"the list is in {page.topic}, and this was written into {desk.ledger_topic}: name {page.topic} with "
+        "--ledger-topic, unless the consumers' LEDGER_TOPIC was changed since"
+    )
 
 
 def _why(view: View, number: int) -> str:

@@ -5,6 +5,7 @@ import re
 from typing import Any, Callable, Dict, List
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from orderflow.exits import INCOMPLETE, REFUSED, USAGE
 from tests.support.pipeline import Pipeline, eventually, reason
@@ -102,3 +103,22 @@ def test_a_long_wait_for_the_consumers_opens_no_more_clients_than_a_short_one(
 
     assert [one.code for one in asked] == [INCOMPLETE, INCOMPLETE]
     assert clients[0] == clients[1] > 0
+
+
+def test_commands_of_another_ledger_topic_than_the_consumers_say_so(
+    pipeline: Callable[..., Pipeline], topic: Callable[..., str]
+) -> None:
+    """Nobody reads them there. The topic is made as a consumer makes it, whichever partition they are for."""
+    line, own, other = pipeline(**LONG), topic("own"), topic("other")
+    line.publish([("POISON-1", "C-1")])
+    running = line.consume("poison_fails", LEDGER_TOPIC=own)
+    (row,) = await_waiting(line, 1)
+
+    chosen = ("--retry-now", "-p", str(row["partition"]), "--yes", "--wait", "1")
+    asked = line.run(*ACT, *chosen, LEDGER_TOPIC=other)
+    running.stop()
+
+    assert asked.code == INCOMPLETE
+    assert f"the list is in {own}, and this was written into {other}: name {own} with" in asked.err
+    made = AdminClient(line.client).list_topics(timeout=20).topics
+    assert len(made[other].partitions) == len(made[line.orders_topic].partitions) > 1
