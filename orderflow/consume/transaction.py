@@ -241,9 +241,15 @@ class Transaction:
             # Smaller dead letters would not help: the topic of the pages accepts less than it did.
             outcome, missing = Outcome.REFUSED, f"; raise max.message.bytes of {topic}"
         elif topic is not None and not missing and outcome in ABOUT_A_RECORD:
-            missing = f" (a record for topic {topic})"
+            missing = f" (a record for topic {topic}{self._needs_key(topic, error.code())})"
         settlement = Settlement(outcome, f"{self._step}: {error.str()}{missing}")
         return settlement._replace(topic=topic) if outcome is Outcome.TOO_LARGE else settlement
+
+    def _needs_key(self, topic: str, code: int) -> str:
+        """What Kafka leaves out where it calls a record invalid: a missing key may be all that is wrong."""
+        is_keyless = any(record.key is None for record in self._sending if record.topic == topic)
+        is_suspect = is_keyless and code == KafkaError.INVALID_RECORD
+        return ", which takes none without a key if it is compacted" if is_suspect else ""
 
     def _largest_for(self, topic: Optional[str]) -> int:
         records = [*self._sending, *self._pages]

@@ -345,6 +345,28 @@ def test_a_failed_delivery_says_why_the_commit_failed(bench: Bench) -> None:
     assert bench.values() == []
 
 
+TAKES_NONE = ", which takes none without a key if it is compacted"
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "hint"),
+    [
+        (None, KafkaError.INVALID_RECORD, TAKES_NONE),
+        (b"", KafkaError.INVALID_RECORD, ""),
+        (None, KafkaError.INVALID_TIMESTAMP, ""),
+    ],
+)
+def test_an_invalid_record_without_a_key_may_be_for_a_compacted_topic(
+    bench: Bench, key: Optional[bytes], code: int, hint: str
+) -> None:
+    """Kafka says only that it is invalid, as it does of a timestamp."""
+    bench.kafka.reports[LETTERS] = KafkaError(code, "invalid")
+
+    settlement = bench.transaction.send([Outgoing(LETTERS, key, b"1", [])], bench.offsets(), b"member")
+
+    assert settlement.detail == f"commit_transaction: invalid (a record for topic {LETTERS}{hint})"
+
+
 @pytest.mark.parametrize("aborts", [True, False])
 def test_a_producer_with_a_failed_delivery_is_replaced(bench: Bench, aborts: bool) -> None:
     """Though it could abort; and of what was not delivered no commit was asked for, so nobody is asked."""
