@@ -155,9 +155,12 @@ class Session(Source):
         try:
             results = self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
-            return _not_committed(error.args[0])
+            return self._not_committed(error.args[0])
         failed = (place.error for place in results or [] if place.error is not None)
-        return next((_not_committed(error) for error in failed), SETTLED)
+        return next((self._not_committed(error) for error in failed), SETTLED)
+
+    def _not_committed(self, error: KafkaError) -> Settlement:
+        return Settlement(outcome_of(error), f"commit: {self._words_of(error)}")
 
     def send(
         self, outgoing: Sequence[Outgoing], offsets: Offsets, member: Any, pages: Sequence[Outgoing] = ()
@@ -200,10 +203,6 @@ def _take_from_end(consumer: Consumer, partitions: List[TopicPartition]) -> None
         consumer.incremental_assign(places)
     except KafkaException:  # the group's protocol is the eager one, and these are all that we have
         consumer.assign(places)
-
-
-def _not_committed(error: KafkaError) -> Settlement:
-    return Settlement(outcome_of(error), f"commit: {error.str()}")
 
 
 LATEST = ("latest", "end", "largest")

@@ -34,6 +34,7 @@ RIGHTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "the right READ on group {group}",
 }
 """Which right is missing when Kafka only says that one is."""
+OFFSETS = "send_offsets_to_transaction"
 COMMIT = "commit_transaction"
 ABOUT_A_RECORD = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.TIME_REFUSED)
 """Outcomes that Kafka's answer to one record decided: its topic is what somebody has to look at."""
@@ -146,7 +147,7 @@ class Transaction:
             producer.begin_transaction()
             # The offsets first: until the broker has finished the previous transaction, it rejects
             # additions to this one. The client retries offsets after 2 ms, but partitions after 20.
-            self._step = "send_offsets_to_transaction"
+            self._step = OFFSETS
             producer.send_offsets_to_transaction(places_of(self._topic, offsets), member, TIMEOUT_S)
             self._step = "produce"
             for record in outgoing:
@@ -233,7 +234,7 @@ class Transaction:
 
     def _failed(self, error: KafkaError, topic: Optional[str]) -> Settlement:
         """`topic`: of the record that could not be delivered, None if that is not known."""
-        missing = _missing_right(error.code(), self._clients, self._deliveries.denied or self._topics())
+        missing = self._missing_right(error.code())
         outcome, topic = outcome_of(error), topic or self._now
         if outcome is Outcome.TOO_LARGE and topic is not None:
             self._producers.batch_less(self._largest_for(topic))
@@ -244,6 +245,16 @@ class Transaction:
             missing = f" (a record for topic {topic}{self._needs_key(topic, error.code())})"
         settlement = Settlement(outcome, f"{self._step}: {error.str()}{missing}")
         return settlement._replace(topic=topic) if outcome is Outcome.TOO_LARGE else settlement
+
+    def _missing_right(self, code: int) -> str:
+        """Which right is missing when Kafka only says that one is: of what, the step in progress tells."""
+        if code not in RIGHTS:
+            return ""
+        if self._step == OFFSETS and code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return f"; it takes the right READ on topic {self._topic}"
+        topics = "topic " + " and ".join(sorted(self._deliveries.denied or self._topics()))
+        id_, group = self._clients.transactional_id, self._clients.group
+        return f"; it takes {RIGHTS[code].format(topics=topics, id=id_, group=group)}"
 
     def _needs_key(self, topic: str, code: int) -> str:
         """What Kafka leaves out where it calls a record invalid: a missing key may be all that is wrong."""
@@ -266,11 +277,3 @@ def _abort(producer: Producer) -> bool:
     except RAISED as second:
         log.warning("abort failed, replacing the producer: %s", error_of(second).str())
         return False
-
-
-def _missing_right(code: int, clients: Clients, topics: AbstractSet[str]) -> str:
-    if code not in RIGHTS:
-        return ""
-    named = "topic " + " and ".join(sorted(topics))
-    right = RIGHTS[code].format(topics=named, id=clients.transactional_id, group=clients.group)
-    return f"; it takes {right}"

@@ -3,7 +3,7 @@
 from typing import Any, Dict
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from orderflow.consume import session
 from orderflow.consume.client_config import Clients, consumer_config, producer_config
@@ -28,6 +28,16 @@ class Odd(Consumer):
     def memberid(self) -> str:
         """The id that it had."""
         return "member"
+
+
+class Denied(Odd):
+    """A consumer in a group whose commits Kafka refuses."""
+
+    code = KafkaError.GROUP_AUTHORIZATION_FAILED
+
+    def commit(self, *_: Any, **__: Any) -> Any:
+        """What the client says then."""
+        raise KafkaException(KafkaError(self.code, "denied"))
 
 
 def begun() -> Session:
@@ -67,4 +77,25 @@ def test_who_has_left_the_group_for_good_is_no_member(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Odd, "is_gone", True)
     assert_is_no_member(tested)
+    tested.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "; the right READ on group group is missing"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "; the right READ on topic orders is missing"),
+        (KafkaError.REQUEST_TIMED_OUT, ""),
+    ],
+)
+def test_a_commit_that_is_denied_names_the_right_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, code: int, right: str
+) -> None:
+    """Kafka says only of what kind it is."""
+    monkeypatch.setattr(session, "Consumer", Denied)
+    monkeypatch.setattr(Denied, "code", code)
+    tested = begun()
+    tested._assigned(tested._consumer, [])
+
+    assert tested.commit({0: (1, "")}).detail == f"commit: denied{right}"
     tested.close()

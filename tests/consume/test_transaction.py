@@ -623,6 +623,13 @@ def test_a_missing_right_is_named_with_the_topics_that_lack_it(bench: Bench) -> 
     assert bench.send().detail.endswith("it takes the right WRITE on topic letters and results")
 
 
+def test_offsets_that_are_denied_take_a_right_on_the_topic_that_they_are_of(bench: Bench) -> None:
+    bench.kafka.fail(
+        "send_offsets_to_transaction", KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied")
+    )
+    assert bench.send().detail.endswith("it takes the right READ on topic orders")
+
+
 @pytest.mark.parametrize(
     ("code", "right"),
     [
