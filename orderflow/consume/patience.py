@@ -66,10 +66,13 @@ class Patience:
         return True
 
     def pause(self, now_s: float, is_refused: bool) -> Pause:
-        """An attempt failed: pause twice as long as last time, up to a limit."""
+        """An attempt failed: pause twice as long as last time, between two limits.
+
+        The last attempt may have failed for another reason, whose pause can be shorter than this one takes.
+        """
         least_s, most_s = REFUSED_RETRY_S if is_refused else FAILED_RETRY_S
         last_s = 0.0 if self._hold is None else self._hold.for_s
-        for_s = min(most_s, last_s * 2) if last_s else least_s
+        for_s = min(most_s, max(least_s, last_s * 2))
         self._hold = _Hold(now_s, for_s, now_s + for_s, is_refused)
         return Pause(for_s, not last_s)
 
