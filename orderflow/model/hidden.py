@@ -4,13 +4,16 @@ The one place that knows how a hidden value may look in a text. Whatever shows s
 consumer's log and `dlq_handler.py` alike, takes hidden values out with it.
 """
 
+import base64
 import json
 import re
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from numbers import Number
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Pattern, Sequence, Set
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Pattern, Sequence, Set, Union
 
+from orderflow.model.moments import Nanoseconds, written
 from orderflow.model.text import did_you_mean
 
 MASKED = "[masked]"
@@ -33,6 +36,8 @@ _URL_TABLES = tuple(
     [chr(byte) if chr(byte) in _UNRESERVED + kept else f"%{byte:02X}" for byte in range(256)]
     for kept in _KEPT_IN_URLS
 )
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _QUOTED = re.compile(rb"""['"`].*['"`]""", re.S)
 
 
@@ -161,14 +166,50 @@ def _spellings(value: Any) -> Iterator[bytes]:
     """How a message may write a value: plain, as Python, JSON or a URL does, a number with usual digits."""
     texts = {str(value)}
     if isinstance(value, str):
-        texts |= {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-        texts |= _in_urls(value)
+        texts |= _in_literals(value) | _in_urls(value)
     elif isinstance(value, bytes):
-        texts |= {repr(value)[2:-1], value.hex(), value.decode("utf-8", "backslashreplace")}
+        in_base64 = base64.b64encode(value).decode("ascii")
+        texts |= {repr(value)[2:-1], value.hex(), in_base64, value.decode("utf-8", "backslashreplace")}
+    elif isinstance(value, (date, time)):
+        texts |= _moments(value)
     elif isinstance(value, (int, float, Decimal)) and isinstance(value, Number):
-        texts |= _numbers(value)
+        texts |= _numbers(value) | ({value.isoformat()} if isinstance(value, Nanoseconds) else set())
+    if _UUID.fullmatch(str(value)):
+        plain = str(value).replace("-", "")
+        texts |= {form(text) for form in (str.lower, str.upper) for text in (plain, str(value))}
     for text in texts:
         yield text.encode("utf-8", "backslashreplace")
+
+
+def _in_literals(text: str) -> Set[str]:
+    """In Python and in JSON, and in JSON that stands in a literal, as the body that a service answered."""
+    in_json = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    in_python = (_in_python(each) for each in {text} | in_json)
+    return in_json.union(*in_python, (json.dumps(each)[1:-1] for each in in_json))
+
+
+_BOTH_QUOTES = "\"'"
+"""A literal that holds both escapes the second one."""
+
+
+def _in_python(text: str) -> Set[str]:
+    """As a literal or a part of one, in characters, in ASCII or in bytes."""
+    data = text.encode("utf-8", "surrogatepass")
+    alone = {repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]}
+    longer, longer_data = _BOTH_QUOTES + text, _BOTH_QUOTES.encode() + data
+    begin = len(repr(_BOTH_QUOTES)) - 1
+    return alone | {repr(longer)[begin:-1], ascii(longer)[begin:-1], repr(longer_data)[begin + 1 : -1]}
+
+
+def _moments(value: Union[date, time]) -> Set[str]:
+    """In ISO 8601, as Python writes it, and a point in time as the number since 1970."""
+    texts = {repr(value), value.isoformat(), written(value) or ""}
+    if isinstance(value, datetime):
+        texts.add(value.isoformat(timespec="milliseconds"))
+        zoned = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        since_us = (zoned - _EPOCH) // timedelta(microseconds=1)
+        texts |= {repr(zoned.timestamp()), *(str(since_us // us) for us in (1, 1_000, 1_000_000))}
+    return texts | {text.replace("T", " ") for text in texts}
 
 
 def _in_urls(text: str) -> Set[str]:

@@ -1,15 +1,19 @@
 """Hidden values are found in a text in whatever way it writes them."""
 
 import json
+import re
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any, FrozenSet
 from urllib.parse import quote, quote_plus
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.model.hidden import KEY, MASKED, TextKind, hidden_names, order_without, words_of
+from orderflow.model.moments import TimestampNanos
 
 NAMES = frozenset(["email", "price"])
 
@@ -47,6 +51,51 @@ def test_a_value_is_hidden_however_it_is_quoted(value: Any, told: str) -> None:
 def test_a_number_is_hidden_with_the_usual_digits(value: Any, told: str) -> None:
     """As money is written."""
     assert shown(value, f"too much: {told}") == f"too much: {MASKED}"
+
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (date(1961, 3, 4), "1961-03-04"),
+        (date(1961, 3, 4), "datetime.date(1961, 3, 4)"),
+        (time(13, 14, 15), "13:14:15"),
+        (time(13, 14, 15), repr(time(13, 14, 15))),
+        (AT, "2026-01-02 03:04:05.678000+00:00"),
+        (AT, "2026-01-02T03:04:05.678000+00:00"),
+        (AT, "2026-01-02T03:04:05.678+00:00"),
+        (AT, "2026-01-02T03:04:05.678Z"),
+        (AT, "2026-01-02 03:04:05.678Z"),
+        (AT, repr(AT)),
+        (AT, "1767323045.678"),
+        (AT, "1767323045"),
+        (AT, "1767323045678"),
+        (AT, "1767323045678000"),
+        (AT.replace(tzinfo=None), "2026-01-02T03:04:05.678"),
+        (AT.replace(tzinfo=None), "1767323045678"),
+        (TimestampNanos(1767323045678901234), "2026-01-02T03:04:05.678901234Z"),
+        (TimestampNanos(1767323045678901234), "1767323045678901234"),
+        (UUID("deadbeef-1234-4321-8888-0123456789ab"), "deadbeef-1234-4321-8888-0123456789ab"),
+        (UUID("deadbeef-1234-4321-8888-0123456789ab"), "deadbeef1234432188880123456789ab"),
+        (UUID("deadbeef-1234-4321-8888-0123456789ab"), "DEADBEEF-1234-4321-8888-0123456789AB"),
+        (b"secrets", "c2VjcmV0cw=="),
+    ],
+)
+def test_a_value_of_a_logical_type_is_hidden_as_handlers_and_services_write_it(value: Any, told: str) -> None:
+    """As text, as Python's own, in ISO 8601, as the number that Avro keeps."""
+    assert shown(value, f"refused: {told}") == f"refused: {MASKED}"
+
+
+@pytest.mark.parametrize("value", ['O\'Neil "the" 3rd', "O'Neil", 'the "3rd"', "Zoë Blüm", "Zoë's\nBlüm"])
+def test_a_value_in_the_answer_of_a_service_is_hidden(value: str) -> None:
+    """HTTP clients quote bodies as they came, in bytes too, or as a text within JSON."""
+    for body in (json.dumps({"to": value}), json.dumps({"to": value}, ensure_ascii=False), value):
+        quoted = (repr(body), ascii(body), repr(body.encode()), json.dumps({"detail": body}))
+        for told in (*quoted, repr(f"\"'{body}")):
+            found = shown(value, f"refused: {told}")
+            assert MASKED in found and not re.search("O.{0,4}Neil|3rd|Zo|Bl", found)
 
 
 def test_json_spelling_is_hidden() -> None:
