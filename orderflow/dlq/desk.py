@@ -15,6 +15,9 @@ from orderflow.kafka.reader import Reader, consumer_config
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
 
+FieldValues = Callable[[Mapping[str, Any]], Dict[str, Any]]
+"""Fields of an order from JSON, as `producer.py --input` reads them. Raises ValueError."""
+
 
 class Desk(NamedTuple):
     """What every verb works with; no verb knows where it comes from."""
@@ -28,8 +31,7 @@ class Desk(NamedTuple):
     decoder: OrderDecoder
     encoder: Callable[[], OrderEncoder]
     """Today's schema, asked for only where an order is repaired."""
-    field_values: Callable[[Mapping[str, Any]], Dict[str, Any]]
-    """Fields of an order from JSON, as `producer.py --input` reads them. Raises ValueError."""
+    field_values: FieldValues
     out: Output
     err: Notes
     signals: StopSignals

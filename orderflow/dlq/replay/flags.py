@@ -3,8 +3,9 @@
 import argparse
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence
 
+from orderflow.avro.json_value import LongNumber, json_value
 from orderflow.cli.values import RATE, SHARE, TOPIC, argument, seconds, whole
-from orderflow.dlq.desk import Desk, now_ms
+from orderflow.dlq.desk import Desk, FieldValues, now_ms
 from orderflow.dlq.replay.judge import STALE, Terms
 from orderflow.dlq.replay.request import Canary, Request
 from orderflow.dlq.selection import Selection, SelectionError, Wanted
@@ -105,15 +106,36 @@ def repairs_of(desk: Desk, texts: List[str]) -> Dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
             raise UsageError(f"--set {text}: give FIELD=JSON with a field of an order: {', '.join(known)}")
-        try:
-            repairs[name] = read_json(value)
-        except ValueError as error:
-            raise UsageError(f"--set {name}: {quoted(value)} {error}; a text needs quotes") from None
-        try:
-            desk.field_values({name: repairs[name]})
-        except ValueError as error:
-            raise UsageError(f"--set {error}") from None
+        repairs[name] = repair_of(desk.field_values, name, value)
     return repairs
+
+
+def repair_of(field_values: FieldValues, name: str, text: str) -> Any:
+    """The value that was typed for a field, as a job's record can keep it: in JSON, with every digit.
+
+    A number that JSON would round is kept as a text of its digits. Raises UsageError.
+    """
+    try:
+        read_json(text)  # refuses what a job's record cannot hold
+        value = json_value(text)
+    except ValueError as error:
+        raise UsageError(f"--set {name}: {quoted(text)} {error}; a text needs quotes") from None
+    kept = _in_json(value)
+    try:
+        is_same = field_values({name: value}) == field_values({name: kept})
+    except ValueError as error:
+        raise UsageError(f"--set {error}") from None
+    if not is_same:
+        raise UsageError(f"--set {name}: {quoted(text)} has a number that cannot be kept exactly")
+    return kept
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_json(each) for each in value]
+    return str(value) if isinstance(value, LongNumber) else value
 
 
 def request_of(desk: Desk, args: argparse.Namespace) -> Request:
