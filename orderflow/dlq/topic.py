@@ -1,6 +1,6 @@
 """The dead letter topic, open for reading: its dead letters in batches, each with its state."""
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from orderflow.dlq.audit import States
 from orderflow.dlq.audit_topic import History, Topics, read_history, read_states
@@ -11,7 +11,7 @@ from orderflow.exits import CommandError, Refused
 from orderflow.kafka import topics
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.reader import Span
-from orderflow.kafka.topic_identity import names_of
+from orderflow.kafka.topic_identity import Identity, names_of
 from orderflow.model.records import Record
 from orderflow.model.text import listed, plural
 
@@ -72,6 +72,24 @@ class Topic:
         progress.clear()
         if self._desk.signals.requested:
             self._desk.note("stopped before the end: this is a part only")
+
+    def follow(
+        self,
+        spans: Sequence[Span],
+        stop: Callable[[], bool],
+        all_partitions: bool,
+        at_end: Callable[[int, int], None] = lambda partition, offset: None,
+    ) -> Iterator[List[Record]]:
+        """As the reader's. Raises CommandError some seconds after the topic was deleted and created again.
+
+        The client goes on in the next topic at the offsets of the old one, and passes over what lies before.
+        """
+        identity = Identity(self._desk.client, self._desk.dlq_topic)
+        identity.learn()
+        for records in self.reader.follow(spans, stop, all_partitions, at_end):
+            if identity.has_changed():
+                raise CommandError(f"{self._desk.dlq_topic} was deleted and created again: start anew")
+            yield records
 
     def settings(self) -> Dict[str, int]:
         """The topic's settings that are whole numbers; none where we may not read them."""

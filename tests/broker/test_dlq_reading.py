@@ -455,6 +455,20 @@ def test_tail_shows_the_last_ten_and_follows(fresh: Callable[..., Handler]) -> N
     assert (code, offsets) == (130, [*range(2, 12), 12])
 
 
+def test_tail_ends_when_the_topic_was_created_again(fresh: Callable[..., Handler]) -> None:
+    """At the old one's offsets it would miss what the next one begins with."""
+    handler = fresh([ours(1), ours(2)])
+    admin = AdminClient({"bootstrap.servers": handler.bootstrap_servers})
+    with handler.start("tail") as run:
+        run.wait_for(lambda run: run.out.count("\n") == 2)
+        admin.delete_topics([handler.topic])[handler.topic].result(10)
+        make_topic(handler.bootstrap_servers, handler.topic)
+        run.wait_for(lambda run: "was deleted and created again" in run.err)
+        code = run.wait()
+
+    assert code == 1
+
+
 def test_tail_to_the_end(letters: Handler) -> None:
     """With `-e` it ends where the topic ends, as kcat does."""
     assert len(letters.run("tail", "-e").lines) == 10

@@ -88,7 +88,7 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     def stop() -> bool:
         return desk.signals.requested or limit.reached
 
-    for records in topic.reader.follow(spans, stop, not how.selection.range.partitions):
+    for records in topic.follow(spans, stop, not how.selection.range.partitions):
         letters = limit.take([topic.letter(record) for record in records])
         show(letters)
         fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
@@ -106,7 +106,7 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
     show, grows = printer(desk, heading=False), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
-    for records in topic.reader.follow(ends, lambda: desk.signals.requested, grows):
+    for records in topic.follow(ends, lambda: desk.signals.requested, grows):
         unseen = _first_of_each(
             [one for one in map(topic.letter, records) if how.selection.takes(one)], known
         )

@@ -79,7 +79,7 @@ class Reading:
             spans = spans_of(topic.reader, self._selection.range)
             self._begin(spans)
             grows = not self._selection.range.partitions
-            for records in topic.reader.follow(spans, self._is_over, grows, self._at_end):
+            for records in topic.follow(spans, self._is_over, grows, self._at_end):
                 self._has_rested = False
                 for begin in range(0, len(records), PART):
                     self._rest()
