@@ -13,7 +13,7 @@ from orderflow.consume.intake import Intake
 from orderflow.consume.outcomes import Business, Outcomes, told_by
 from orderflow.consume.pace import Pace
 from orderflow.consume.partition import REGISTRY, Partition
-from orderflow.consume.results import PLAIN, require_outcome
+from orderflow.consume.results import is_plain
 from orderflow.consume.successes import Successes
 from orderflow.consume.world import World
 from orderflow.errors import Failure, RegistryUnavailable, describe, is_a, is_permanent
@@ -80,11 +80,8 @@ class FirstCalls:
                 )
                 if forked:
                     self._forks.end_child()
-                if result is not None:
-                    if not publishes and type(result) is dict:
-                        require_outcome(result)
-                    elif publishes or type(result) not in PLAIN:
-                        publish(message, result)
+                if result is not None and (publishes or not is_plain(result)):
+                    publish(message, result)
             except SystemExit:  # the handler ends the process, which is not a failure of its order yet
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever codec, rules or handler raise

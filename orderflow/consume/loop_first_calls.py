@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from orderflow.consume.first_calls import FirstCalls
 from orderflow.consume.handler import delivery_of
 from orderflow.consume.partition import Partition, Task
-from orderflow.consume.results import PLAIN, require_outcome
+from orderflow.consume.results import is_plain
 from orderflow.consume.successes import Successes
 from orderflow.consume.workers import Finished
 from orderflow.errors import Failure, is_a, is_permanent
@@ -164,11 +164,8 @@ class LoopFirstCalls(FirstCalls):
                 if waiting and place in waiting:
                     took_s = clock() - began_s
                     return Finished(waiting[place], self._outcomes.records_of(message, result), None, took_s)
-                if result is not None:
-                    if not publishes and type(result) is dict:
-                        require_outcome(result)
-                    elif publishes or type(result) not in PLAIN:
-                        publish(message, result)
+                if result is not None and (publishes or not is_plain(result)):
+                    publish(message, result)
             except BaseException as error:
                 if forked:
                     self._forks.end_child(error)

@@ -4,7 +4,7 @@ import collections
 from typing import AbstractSet, Any, Callable, NamedTuple, Optional, Sequence, Tuple, Type
 
 from orderflow.consume.misplaced import fault_of_place
-from orderflow.consume.results import PLAIN, encode_result, fault_of_text, require_outcome
+from orderflow.consume.results import PLAIN, encode_result, fault_of_text, is_plain, require_outcome
 from orderflow.errors import ResultTooLarge, TopicUnusable, UnusableResult, class_name_of
 from orderflow.model.dead_letter import size_of
 from orderflow.model.records import Header, Headers, Message, Outgoing, headers_of
@@ -117,7 +117,7 @@ def _publications(result: object) -> Optional[Sequence[Publish]]:
 
 def _require_nothing_to_send(result: object) -> None:
     """Raise for a result that is about to be dropped with a Publish in it."""
-    fault = None if type(result) in PLAIN else fault_of_place(result)
+    fault = None if is_plain(result) else fault_of_place(result)
     if fault is not None:
         raise _wrong(fault)
 

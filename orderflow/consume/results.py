@@ -77,12 +77,17 @@ def require_outcome(result: object) -> None:
 
     That includes those anywhere inside it: `return {"charges": (charge(line) for line in lines)}`.
     """
-    kind = type(result)
-    if kind in PLAIN or (kind is dict and _is_flat(result)):  # type: ignore[arg-type]
+    if is_plain(result):
         return
     if isinstance(result, type):
         raise NothingRan(f"the handler returned a class that was not called: {result.__name__}")
     _require_run(result)
+
+
+def is_plain(result: object) -> bool:
+    """Whether types alone tell that it has run and holds no Publish, as those of most results do."""
+    kind = type(result)
+    return kind in PLAIN or (kind is dict and _is_flat(result))  # type: ignore[arg-type]
 
 
 def require_no_manager(result: object) -> None:

@@ -165,6 +165,31 @@ def test_an_order_for_a_topic_that_is_missing_waits_for_it_and_is_never_lost(wor
     assert (1, 4) == (life.names().count("retry"), life.engine.settling.counts.processed)
 
 
+def handed_out(result: Any, is_async: bool) -> Any:
+    """A handler that returns it, plain or async."""
+
+    async def handle_async(order: Order) -> Any:
+        return result
+
+    return handle_async if is_async else lambda order: result
+
+
+@WORKERS
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("publishes", [False, True])
+@pytest.mark.parametrize("result", [{"mail": Publish(1)}, {"all": {"mail": [Publish(1)]}}])
+def test_a_publish_inside_a_dict_is_never_dropped(
+    workers: int, is_async: bool, publishes: bool, result: Any
+) -> None:
+    """However its order is called, and whether plain results are published or not."""
+    topic = Topic()
+    topic.fill(3)
+
+    life = Life(topic, handed_out(result, is_async), workers=workers, publishes=publishes).drain()
+
+    assert ["publish.invalid"] * 3 == [reason for _, reason in fates(life)]
+
+
 def test_a_result_that_nobody_publishes_may_be_anything_that_has_run() -> None:
     """A row, a response, a session: it is dropped."""
     topic = Topic()
