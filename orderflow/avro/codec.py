@@ -8,9 +8,8 @@ the bytes are the one canonical encoding of their value (strict_reader.py, compi
 writer and reader are the same and have no logical types, as in the shipped schema, that value is the order.
 """
 
-from contextlib import contextmanager
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from fastavro import schemaless_reader, schemaless_writer
 
@@ -159,11 +158,9 @@ class OrderDecoder:
         if not same:
             return _DecodePath(_reasoned(self._resolving(writer, start)))
         proof = _Proof(self.reader, start, self._max_order_bytes)
-        return (
-            _DecodePath(_reasoned(_meaningful(proof)))
-            if self.reader.logical
-            else _DecodePath(proof.read, proof)
-        )
+        if not self.reader.logical:
+            return _DecodePath(proof.read, proof)
+        return _DecodePath(_reasoned(_meaningful(proof, self._resolving(self.reader, start))))
 
     def _resolving(self, writer: Schema, start: int) -> Decode:
         """For another writer schema: prove with the writer's, then resolve to the reader's."""
@@ -240,13 +237,18 @@ def _checked(inner: Decode, rules: OrderRules) -> Decode:
     return decode
 
 
-def _meaningful(proof: _Proof) -> Decode:
-    """For a reader schema with logical types: prove the raw values, then read them with their meaning."""
+def _meaningful(proof: _Proof, part_by_part: Decode) -> Decode:
+    """For a reader schema with logical types: prove the raw values, then read them with their meaning.
+
+    `part_by_part` reads the same. It is slower, and names the field whose value does not exist.
+    """
 
     def decode(value: bytes) -> Order:
         proof.read(value)
-        with _logical_type_faults():
+        try:
             return read(value, proof.start, proof.schema.parsed)
+        except Exception:  # noqa: BLE001 - the bytes are already proven; what fails now is a value's meaning
+            return part_by_part(value)
 
     return decode
 
@@ -272,15 +274,6 @@ def _unresolvable(proof: _Proof, why: str) -> Decode:
         raise undecodable("decode.unresolvable", why)
 
     return decode
-
-
-@contextmanager
-def _logical_type_faults() -> Iterator[None]:
-    """The bytes are already proven; what fails now is a value's meaning."""
-    try:
-        yield
-    except Exception as error:
-        raise undecodable("decode.logical_type", f"{type(error).__name__}: {error}") from error
 
 
 def _misread(fault: Fault) -> Undecodable:

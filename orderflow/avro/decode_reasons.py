@@ -52,7 +52,9 @@ DECODE_REASONS: Mapping[str, Reason] = {
     "decode.length": Reason("The length of a string or of bytes is negative.", _DAMAGED),
     "decode.utf8": Reason("A string is not UTF-8.", _PRODUCER),
     "decode.choice": Reason("The index of an enum symbol or of a union branch does not exist.", _DAMAGED),
-    "decode.decimal": Reason("A decimal has more bytes than its precision can need.", _PRODUCER),
+    "decode.decimal": Reason(
+        "A decimal has more digits than its precision, or more bytes than that needs.", _PRODUCER
+    ),
     "decode.logical_type": Reason(
         "The bytes are right, but their value does not exist: a date after 9999, a UUID that is none.",
         "Have the producer corrected; repair with replay --set, or discard.",

@@ -1,18 +1,27 @@
 """What the plain values of Avro mean: logical types, promoted numbers, and defaults, which stand as JSON."""
 
 import struct
+from decimal import Context, Decimal
 from typing import Any, Callable, Dict, Optional
 
 from fastavro.read import LOGICAL_READERS
 
-from orderflow.avro.schema import decimal_bytes, definition_of, describe, is_free_decimal, kind_of
+from orderflow.avro.schema import (
+    MAX_DECIMAL_DIGITS,
+    decimal_bytes,
+    definition_of,
+    describe,
+    is_free_decimal,
+    kind_of,
+)
 from orderflow.model.moments import LocalTimestampNanos, TimestampNanos
+from orderflow.model.text import plural
 
 Convert = Callable[[Any], Any]
+ReadLogical = Callable[..., Any]
+"""From a plain value, the part of the writer's schema that it has, and the reader's."""
 
-LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
-LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
-"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
+_EXACT = Context(prec=MAX_DECIMAL_DIGITS)
 
 
 class Unfit(ValueError):
@@ -29,6 +38,33 @@ class Unfit(ValueError):
     def within(self, name: str) -> "Unfit":
         """The same, of a value that holds this one under this name, `[]` for an item."""
         return Unfit(self.reason, self.what, joined(name, self.field))
+
+
+def _decimal(unscaled: bytes, part: Any, *_: Any) -> Decimal:
+    """A decimal, never rounded: fastavro makes 1234.6 of 1234.56 if its type has five digits."""
+    number, digits = int.from_bytes(unscaled, "big", signed=True), part["precision"]
+    if abs(number) >= 10**digits:
+        raise Unfit("decode.decimal", f"the decimal has more than {plural(digits, 'digit')}")
+    return Decimal(number).scaleb(-part.get("scale", 0), _EXACT)
+
+
+def _time_of_day(read: ReadLogical, a_day: int) -> ReadLogical:
+    """A reader that takes no negative time: fastavro takes -1 for a moment before 00:00:01."""
+
+    def checked(number: int, *parts: Any) -> Any:
+        if not 0 <= number < a_day:
+            raise Unfit("decode.logical_type", f"{number} is no time of day")
+        return read(number, *parts)
+
+    return checked
+
+
+LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
+LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
+"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
+LOGICAL_READERS["bytes-decimal"] = LOGICAL_READERS["fixed-decimal"] = _decimal
+LOGICAL_READERS["int-time-millis"] = _time_of_day(LOGICAL_READERS["int-time-millis"], 86_400_000)
+LOGICAL_READERS["long-time-micros"] = _time_of_day(LOGICAL_READERS["long-time-micros"], 86_400_000_000)
 
 
 def joined(name: str, path: str) -> str:
@@ -80,6 +116,8 @@ def meaning(part: Any) -> Optional[Convert]:
             raise Unfit("decode.decimal", what)
         try:
             return read(value, part, None)
+        except Unfit:
+            raise
         except Exception as error:
             raise Unfit("decode.logical_type", f"{type(error).__name__}: {error}") from error
 

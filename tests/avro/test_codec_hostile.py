@@ -304,6 +304,47 @@ def test_a_value_that_a_logical_type_cannot_hold_has_a_reason(tail: bytes) -> No
     assert "decode.logical_type" == error_of(value, LOGICAL).reason
 
 
+FIVE_DIGITS = {"type": "bytes", "logicalType": "decimal", "precision": 5, "scale": 2}
+FIXED_FIVE = {**FIVE_DIGITS, "type": "fixed", "name": "Three", "size": 3}
+MILLIS = {"type": "int", "logicalType": "time-millis"}
+MICROS = {"type": "long", "logicalType": "time-micros"}
+
+
+@pytest.mark.parametrize(
+    ("part", "plain", "written", "reason"),
+    [
+        (FIVE_DIGITS, "bytes", (123_456).to_bytes(3, "big"), "decode.decimal"),
+        (FIVE_DIGITS, "bytes", (-100_000).to_bytes(3, "big", signed=True), "decode.decimal"),
+        (FIXED_FIVE, {"type": "fixed", "name": "Three", "size": 3}, b"\x01\xe2\x40", "decode.decimal"),
+        (MILLIS, "int", -1, "decode.logical_type"),
+        (MILLIS, "int", 86_400_000, "decode.logical_type"),
+        (MICROS, "long", -1, "decode.logical_type"),
+    ],
+)
+def test_a_value_that_its_logical_type_does_not_have_is_not_read_as_a_neighbour(
+    part: Any, plain: Any, written: Any, reason: str
+) -> None:
+    """1234.56 with five digits would become 1234.6, and -1 a time after midnight: money and hours changed."""
+    writer = order_schema(field("amount", plain))
+    newer = order_schema(field("amount", part), {"name": "note", "type": "string", "default": ""})
+    value = encode({**ORDER, "amount": written}, writer)
+
+    for known in (decoder(order_schema(field("amount", part))), decoder(newer, [writer])):
+        with pytest.raises(Undecodable, match="field amount: ") as caught:
+            known.decode(value)
+        assert reason == caught.value.reason
+
+
+@pytest.mark.parametrize("part", [FIVE_DIGITS, FIXED_FIVE])
+@pytest.mark.parametrize("text", ["999.99", "-999.99", "0.00", "-0.01", "1.50"])
+def test_a_decimal_keeps_its_digits(part: Any, text: str) -> None:
+    """Those behind the point, too."""
+    schema = order_schema(field("amount", part))
+    order = decoder(schema).decode(encode({**ORDER, "amount": Decimal(text)}, schema))
+
+    assert text == str(order["amount"])
+
+
 def test_a_union_with_two_branches_for_one_value_is_read_as_it_was_written() -> None:
     """Encoding again would choose the other branch; the walk over the bytes proves them right."""
     schema = order_schema(field("amount", ["int", "long"]))
