@@ -24,8 +24,7 @@ from orderflow.consume.drain import Drain
 from orderflow.consume.earlier_work import EarlierWork, last_dead
 from orderflow.consume.engine import Engine, Sending, Settings
 from orderflow.consume.event_loop import EventLoop
-from orderflow.consume.events import readable
-from orderflow.consume.handler import Delivery, Handler, telling
+from orderflow.consume.handler import Handler
 from orderflow.consume.kafka_watch import KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
 from orderflow.consume.masked_events import EventMask
@@ -122,14 +121,12 @@ class Assembly:
         tracing = find_tracing(settings.consumer_group, settings.dlq_topic, self._mask)
         if tracing is not None:
             handler = tracing.handler(handler)
-        if asked.verbose:
-            handler = telling(handler, self._tell)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
         outage = Outage(self.report, settings.bootstrap_servers)
         found = Topics(self._orders, self._written.dead_letters)
         watch = KafkaWatch(self._conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, delay_of_start(self.report), lambda: stop.requested)
-        business = self._business(handler, loop, cluster.topic_id)
+        business = self._business(handler, loop, cluster.topic_id)._replace(tells_each=asked.verbose)
         new_session = Session if tracing is None else tracing.session()
         engine, session = self._engine(new_session, business, cluster, watch, watchdog)
         watch.begin(session)
@@ -268,16 +265,6 @@ class Assembly:
             return Drain(session, ends, time.monotonic, self.report, topic_id)
         except KafkaException as error:
             raise _unanswered("cannot find the end of the orders topic", error.args[0]) from error
-
-    def _tell(self, order: Dict[str, Any], delivery: Delivery) -> None:
-        """Log a processed order."""
-        self.report(
-            "order_done",
-            topic=delivery.topic,
-            partition=delivery.partition,
-            offset=delivery.offset,
-            key=readable(self._mask.key(delivery.key, order)),
-        )
 
     # --- callbacks -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 from orderflow.cli.script_events import COMMON
 from orderflow.cli.terminal import count, duration
 from orderflow.cli.values import UNLIMITED
-from orderflow.consume.events import EVENTS, place_of, readable, shown_key
+from orderflow.consume.events import EVENTS, place_and_key, place_of, readable
 from orderflow.errors import Failure
 from orderflow.model.log_entry import WORD_LEVELS, Event, LogEntry
 from orderflow.model.records import Message, Record
@@ -83,7 +83,7 @@ RUN_EVENTS: Mapping[str, Event] = {
     "order_done": Event(
         "info",
         "an order was processed; logged with -v",
-        lambda topic, partition, offset, key: f"done {topic}-{partition}-{offset} key {shown_key(key)}",
+        lambda record: f"done {place_and_key(record)}",
     ),
     "progress": Event(
         "info",

@@ -20,8 +20,7 @@ MOST_SUSPECTS = 8
 
 
 def _retry(record: Union[Record, Message], failure: Failure, attempt: int, delay_s: float) -> str:
-    topic, partition, offset, key = place_of(record)
-    where = f"{topic}-{partition}-{offset} key {_key(key)}"
+    where = place_and_key(record)
     if failure.asked_for:
         asked = f"{failure.reason}: {_shortened(failure.message)}"
         return f"{where}: {asked}; the handler asked for it at attempt {attempt}, next try in {delay_s:.1f} s"
@@ -30,7 +29,7 @@ def _retry(record: Union[Record, Message], failure: Failure, attempt: int, delay
 
 def _dead_lettered(record: Record, failure: Failure, attempt: int) -> str:
     tries = "" if failure.stage != "process" else f" after {attempt} attempt{'' if attempt == 1 else 's'}"
-    return f"{record.position} key {_key(record.key)}: dead-lettered{tries}: {_why(failure)}"
+    return f"{place_and_key(record)}: dead-lettered{tries}: {_why(failure)}"
 
 
 def place_of(record: Union[Record, Message]) -> Tuple[str, int, int, Optional[bytes]]:
@@ -53,12 +52,14 @@ def _at(failure: Failure) -> str:
 
 
 def _key(key: Optional[bytes]) -> str:
-    return shown_key(readable(key))
+    text = readable(key)
+    return "none" if text is None else _shortened(text)
 
 
-def shown_key(key: Optional[str]) -> str:
-    """A readable key as lines have it."""
-    return "none" if key is None else _shortened(key)
+def place_and_key(record: Union[Record, Message]) -> str:
+    """Where a record is, and its key, as lines have them."""
+    topic, partition, offset, key = place_of(record)
+    return f"{topic}-{partition}-{offset} key {_key(key)}"
 
 
 def readable(key: Optional[bytes]) -> Optional[str]:

@@ -58,6 +58,7 @@ class FirstCalls:
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
         publish, publishes = self._outcomes.publish, self._outcomes.publishes
+        tells_each, report = self._business.tells_each, self._world.report
         forked = self._forks.marks
         self._successes = Successes(records)
         others = self._successes.others
@@ -96,6 +97,8 @@ class FirstCalls:
                     if self._failed(message, error, taken) or stopped:
                         break
             else:
+                if tells_each:
+                    report("order_done", record=message)
                 if failing and message.key() in failing:
                     self._outcomes.key_brake.succeeded(message.key())
             if taken >= next_look:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from orderflow.consume.own_modules import import_own, names_another, step_back
-from orderflow.consume.results import require_outcome
 from orderflow.consume.tracebacks import traceback_of
 from orderflow.errors import OrderError, describe
 from orderflow.model.delivery_id import delivery_id
@@ -254,29 +253,6 @@ def _from_file(path: Path) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def telling(function: Handler, tell: Callable[[Order, Delivery], None]) -> Handler:
-    """The handler, which also tells each order that it has processed, as it was before."""
-    both = wants_delivery(function)
-
-    def told(order: Order, delivery: Delivery) -> Any:
-        given = dict(order)
-        result = function(order, delivery) if both else function(order)
-        require_outcome(result)
-        tell(given, delivery)
-        return result
-
-    async def told_async(order: Order, delivery: Delivery) -> Any:
-        given = dict(order)
-        result = function(order, delivery) if both else function(order)
-        if inspect.isawaitable(result):
-            result = await result
-        require_outcome(result)
-        tell(given, delivery)
-        return result
-
-    return told_async if is_async(function) else told
 
 
 def wants_delivery(function: Handler) -> bool:

@@ -136,6 +136,7 @@ class LoopFirstCalls(FirstCalls):
         topic_id, queue, stopped = self._business.topic_id, self._intake.queue, self._intake.stopped
         busy, failing = self._intake.busy, self._outcomes.key_brake.failing
         publish, publishes = self._outcomes.publish, self._outcomes.publishes
+        tells_each, report = self._business.tells_each, self._world.report
         clock, until_s, waiting = self._world.clock, self._calls.until_s, self._waiting
         call_soon, forked = asyncio.get_event_loop().call_soon, self._forks.marks
         now_s, look_at_s = clock(), 0.0
@@ -183,6 +184,8 @@ class LoopFirstCalls(FirstCalls):
                     if self._failed(message, error, place) or stopped:
                         break
             else:
+                if tells_each:
+                    report("order_done", record=message)
                 if failing and message.key() in failing:
                     self._outcomes.key_brake.succeeded(message.key())
             now_s = clock()

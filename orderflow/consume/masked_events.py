@@ -32,10 +32,6 @@ class EventMask:
         words = self._words(fields.get("record"), fields.get("failure"))
         return {name: self._masked(name, value, words) for name, value in fields.items()}
 
-    def key(self, key: Optional[bytes], order: Order) -> Optional[bytes]:
-        """The key of an order that was processed."""
-        return key_without(self._names, key, self.words(order, key)) if self._names else key
-
     def words(self, order: Optional[Order], key: Optional[bytes]) -> Words:
         """The hidden values of an order, which is None where it cannot be decoded, and of its key."""
         return words_of(self._names, order, key) if self._names else _NOTHING
@@ -51,10 +47,11 @@ class EventMask:
 
     def _words(self, record: Union[Record, Message, None], failure: Optional[Failure]) -> Words:
         """The hidden values of an order. One that cannot be decoded, or that may kill us, is left alone."""
-        if record is None or failure is None:
+        if record is None:
             return _UNKNOWN
         key, value = _parts(record)
-        return self.words(None, key) if _is_ours(failure) else self.words_within(value, key)
+        is_left_alone = failure is not None and _is_ours(failure)
+        return self.words(None, key) if is_left_alone else self.words_within(value, key)
 
     def _masked(self, name: str, value: Any, words: Words) -> Any:
         if name == "record":

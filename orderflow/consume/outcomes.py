@@ -59,6 +59,8 @@ class Business(NamedTuple):
     """Calls that run at a time; 1 means that the polling thread makes them, unless the handler is async."""
     loop: Optional[EventLoop] = None
     """Where an async handler runs; None for any other."""
+    tells_each: bool = False
+    """Whether each processed order is reported, as -v asks for."""
 
     @property
     def has_workers(self) -> bool:
@@ -115,6 +117,8 @@ class Outcomes:
         partition.ledger.clear(head)
         self._outbox.results.extend(records)
         self._outbox.add_done(1)
+        if self._business.tells_each:
+            self._world.report("order_done", record=head.record)
         self.key_brake.succeeded(head.key)
         self.answered(partition.number)
         return self._finish(partition, head)

@@ -200,6 +200,43 @@ def test_a_result_that_nobody_publishes_may_be_anything_that_has_run() -> None:
     assert [] == fates(life)
 
 
+# --- each processed order is told, if that is asked for
+
+
+def handlers_of_totals() -> Dict[str, Any]:
+    """Of six orders, the result of one cannot be published, and one fails at its first call."""
+    failed: List[Order] = []
+
+    def total(order: Order) -> Any:
+        if order["value"] == b"0:4" and not failed:
+            failed.append(order)
+            raise TimeoutError("no answer")
+        return {"total": float("nan") if order["value"] == b"0:2" else 1.0}
+
+    async def total_at_once(order: Order) -> Any:
+        return total(order)
+
+    async def total_later(order: Order) -> Any:
+        await asyncio.sleep(0.001)
+        return total(order)
+
+    return {"plain": total, "async": total_at_once, "async that waits": total_later}
+
+
+@WORKERS
+@pytest.mark.parametrize("kind", handlers_of_totals())
+def test_an_order_is_told_as_processed_once_its_result_can_be_published(workers: int, kind: str) -> None:
+    """Not one that is dead-lettered after all, and no order for each of its calls."""
+    topic = Topic()
+    topic.fill(6)
+    handler = handlers_of_totals()[kind]
+
+    life = Life(topic, handler, workers=workers, publishes=True, policy=SOON, tells_each=True).drain()
+
+    told = sorted(fields["record"].offset() for name, fields in life.events if name == "order_done")
+    assert [0, 1, 3, 4, 5] == told
+
+
 # --- whatever a handler raises
 
 

@@ -240,10 +240,10 @@ def test_no_key_and_an_empty_key_look_different() -> None:
     assert "key none:" in lines[0] and "key :" in lines[1]
 
 
-@pytest.mark.parametrize(("key", "shown"), [(None, "none"), ("", ""), ("k" * 1000, "k" * 200 + "…")])
-def test_a_processed_order_shows_its_key_as_all_others_do(key: Optional[str], shown: str) -> None:
+@pytest.mark.parametrize(("key", "shown"), [(None, "none"), (b"", ""), (b"k" * 1000, "k" * 200 + "…")])
+def test_a_processed_order_shows_its_key_as_all_others_do(key: Optional[bytes], shown: str) -> None:
     """With -v. The object has all of it."""
-    assert line_of("order_done", {**fields_of("order_done"), "key": key}).endswith(f" key {shown}")
+    assert line_of("order_done", {"record": RECORD._replace(key=key)}).endswith(f" key {shown}")
 
 
 def test_orders_that_may_have_ended_the_process_are_named() -> None:

@@ -142,6 +142,7 @@ class Life:
         topic_id: Optional[str] = None,
         limit_of: Callable[[str], int] = lambda topic: 1_000_000,
         connect: Callable[..., ScriptedSession] = ScriptedSession,
+        tells_each: bool = False,
     ) -> None:
         """`pages`: what does not fit into `metadata_limit` bytes is listed on a page of the ledger topic.
 
@@ -161,6 +162,7 @@ class Life:
             topic_id=topic_id,
             workers=workers,
             loop=self.event_loop,
+            tells_each=tells_each,
         )
         terms = Terms(limits, "group")
         if pages:
