@@ -93,6 +93,8 @@ def load(name: str) -> Handler:
 
 def require_handler_or_factory(function: Handler, name: str) -> None:
     """Raise `HandlerUnusable` for what cannot be a handler, nor the factory of one."""
+    if not callable(function):
+        raise HandlerUnusable(f"handler {name!r} is no function")
     if is_factory(function):
         _require_no_generator(function, name, FORGOTTEN)
     else:

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from orderflow.avro.codec import OrderDecoder, OrderEncoder, Schema, order_reader
+from orderflow.avro.codec import OrderDecoder, OrderEncoder, order_reader
 from orderflow.avro.codec import single_object_prefix as prefix_of
-from orderflow.avro.schema_store import READER_PATH, load_file
+from orderflow.avro.schema_store import READER_PATH, VERSIONS_DIR, SchemaStore
 from orderflow.cli.values import UNLIMITED
 from orderflow.consume.engine import Engine, Settings
 from orderflow.consume.handler import Handler, require_handler_or_factory
@@ -17,7 +17,7 @@ from orderflow.consume.publications import Targets
 from orderflow.consume.restoring import Limits, Terms
 from orderflow.consume.retry import Policy
 from orderflow.consume.world import World
-from orderflow.errors import Failure, UnknownSchema
+from orderflow.errors import Failure
 from orderflow.model import dead_letter
 from orderflow.model.orders import Order, OrderRules, own_rules
 from orderflow.model.records import Headers, Outgoing
@@ -107,10 +107,11 @@ def deliver(
     taken for a part of an outage. A factory is opened before the first order and closed after the last; async
     handlers run on an event loop.
 
-    `schema`: the path of the orders' schema; the shipped one if left out. `rules`: a function as RULES names
-    it. `key`: the field that is the record's key, `order_id` where the schema has it. `processed_topic`: None
-    for a consumer without PROCESSED_TOPIC, as they are unless it is set: plain results are dropped, and a
-    Publish has to name its topic. The other settings are those of the same name in config.py.
+    `schema`: the path of the orders' schema, whose older versions are found in the folder `schemas`
+    beside it; the shipped one if left out. `rules`: a function as RULES names it. `key`: the field that
+    is the record's key, `order_id` where the schema has it. `processed_topic`: None for a consumer
+    without PROCESSED_TOPIC, as they are unless it is set: plain results are dropped, and a Publish has to
+    name its topic. The other settings are those of the same name in config.py.
 
     Raises HandlerUnusable for a handler or rules that a consumer would refuse at its start.
     """
@@ -121,14 +122,16 @@ def deliver(
     life = LifeCycle(handler, name)
     try:
         sent = _Sent(processed_topic, list(headers))
-        counter = _Counter(life, _schema(schema), find_rules, policy, sent)
+        counter = _Counter(life, _schemas(schema), find_rules, policy, sent)
         return [counter.serve(number, order, key) for number, order in enumerate(orders)]
     finally:
         life.close()
 
 
-def _schema(path: Union[str, Path, None]) -> Schema:
-    return load_file(READER_PATH if path is None else Path(path)).schema
+def _schemas(given: Union[str, Path, None]) -> SchemaStore:
+    """That schema, and the older versions in the folder beside it."""
+    path = READER_PATH if given is None else Path(given)
+    return SchemaStore(path, path.with_name(VERSIONS_DIR.name), hold_s=UNKNOWN_SCHEMA_BACKOFF_S)
 
 
 def _retries(given: Union[int, str]) -> int:
@@ -152,24 +155,18 @@ class _Counter:
     def __init__(
         self,
         life: LifeCycle,
-        schema: Schema,
+        schemas: SchemaStore,
         find_rules: Optional[Callable[[], OrderRules]],
         policy: Policy,
         sent: _Sent,
     ) -> None:
-        self._schema = schema
         self._policy = policy
         self._sent = sent
-        self._encode = OrderEncoder(schema, prefix_of(schema)).encode
-        decoder = OrderDecoder(schema, self._find_writer, MAX_ORDER_BYTES, find_rules)
+        self._encode = OrderEncoder(schemas.reader, prefix_of(schemas.reader)).encode
+        decoder = OrderDecoder(schemas.reader, schemas.find_writer, MAX_ORDER_BYTES, find_rules)
         self._business = Business(
             order_reader(decoder), life.open(), decoder.writer_of, keep_stack=False, topic_id=TOPIC_ID
         )._replace(loop=life.calls_on)
-
-    def _find_writer(self, ref: Any) -> Schema:
-        if ref.fingerprint != self._schema.fingerprint:
-            raise UnknownSchema(f"{ref} is not the schema of this test", after_s=UNKNOWN_SCHEMA_BACKOFF_S)
-        return self._schema
 
     def serve(self, number: int, order: Given, key: Optional[str]) -> Fate:
         """Deliver one order, at its number as the offset."""

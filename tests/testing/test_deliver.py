@@ -20,6 +20,7 @@ from orderflow.produce.made_up import made_up_orders
 from orderflow.testing import Fate, deliver
 from tests.support.pipeline import ROOT
 from tests.support.scenes import SCENES
+from tests.support.schemas_for_tests import encode, field, order_schema
 
 ORDER = {
     "order_id": "A-1",
@@ -126,6 +127,35 @@ def test_another_schema_needs_its_path_only() -> None:
     assert seen == [made]
 
 
+def test_bytes_of_an_older_version_are_read_as_a_consumer_reads_them(tmp_path: Path) -> None:
+    """The folder beside the schema has it; a field that is new since then has its default."""
+    older, newer = order_schema(), order_schema(field("note", "string", default="none"))
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "1.avsc").write_text(older.text, encoding="utf-8")
+    (tmp_path / "order.avsc").write_text(newer.text, encoding="utf-8")
+
+    fate = one(lambda order: order["note"], encode(ORDER, older), schema=tmp_path / "order.avsc")
+
+    assert [result.value for result in fate.results] == [b"none"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says", "attempts"),
+    [
+        (b"\xc3\x01unknown.", "is neither the reader's nor in schemas/", 4),
+        (b"\0\0\0\0\7", "SCHEMA_REGISTRY_URL is not set", 1),
+    ],
+)
+def test_an_unknown_schema_fails_as_in_a_consumer_without_a_registry(
+    prefix: bytes, says: str, attempts: int
+) -> None:
+    """A fingerprint may be that of a deployment under way, so it is waited for; no restart is needed then."""
+    fate = one(failing, prefix + encode(ORDER)[10:])
+
+    assert fate.dead_letter is not None and says in fate.dead_letter.message
+    assert (fate.dead_lettered, fate.attempts) == ("decode.unknown_schema", attempts)
+
+
 def test_an_order_that_does_not_fit_the_schema_is_a_fault_of_the_test() -> None:
     """Nothing of the kind could have been published."""
     with pytest.raises(Unencodable, match="price"):
@@ -135,6 +165,13 @@ def test_an_order_that_does_not_fit_the_schema_is_a_fault_of_the_test() -> None:
 def test_a_handler_that_a_consumer_would_refuse_is_refused() -> None:
     with pytest.raises(HandlerUnusable, match="neither"):
         one(lambda order, delivery, more: None)
+
+
+@pytest.mark.parametrize("handler", [None, 5, property(failing), functools.partialmethod(failing)])
+def test_what_cannot_be_called_is_refused(handler: Any) -> None:
+    """It would fail for each order, as if the orders were to blame."""
+    with pytest.raises(HandlerUnusable, match="is no function"):
+        one(handler)
 
 
 def test_a_factory_that_a_consumer_would_refuse_is_refused() -> None:
