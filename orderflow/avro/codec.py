@@ -157,10 +157,10 @@ class OrderDecoder:
             return _DecodePath(_unresolvable(proof, str(problems[0])))
         if not same:
             return _DecodePath(_reasoned(self._resolving(writer, start)))
+        if self.reader.logical:
+            return _DecodePath(_reasoned(self._resolving(self.reader, start)))
         proof = _Proof(self.reader, start, self._max_order_bytes)
-        if not self.reader.logical:
-            return _DecodePath(proof.read, proof)
-        return _DecodePath(_reasoned(_meaningful(proof, self._resolving(self.reader, start))))
+        return _DecodePath(proof.read, proof)
 
     def _resolving(self, writer: Schema, start: int) -> Decode:
         """For another writer schema: prove with the writer's, then resolve to the reader's."""
@@ -233,22 +233,6 @@ def _checked(inner: Decode, rules: OrderRules) -> Decode:
         order = inner(value)
         judge(order)
         return order
-
-    return decode
-
-
-def _meaningful(proof: _Proof, part_by_part: Decode) -> Decode:
-    """For a reader schema with logical types: prove the raw values, then read them with their meaning.
-
-    `part_by_part` reads the same. It is slower, and names the field whose value does not exist.
-    """
-
-    def decode(value: bytes) -> Order:
-        proof.read(value)
-        try:
-            return read(value, proof.start, proof.schema.parsed)
-        except Exception:  # noqa: BLE001 - the bytes are already proven; what fails now is a value's meaning
-            return part_by_part(value)
 
     return decode
 

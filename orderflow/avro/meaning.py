@@ -59,12 +59,17 @@ def _time_of_day(read: ReadLogical, a_day: int) -> ReadLogical:
     return checked
 
 
-LOGICAL_READERS["long-timestamp-nanos"] = lambda number, *_: TimestampNanos(number)
-LOGICAL_READERS["long-local-timestamp-nanos"] = lambda number, *_: LocalTimestampNanos(number)
-"""fastavro does not know these two, and returns bare numbers, which nobody can read."""
-LOGICAL_READERS["bytes-decimal"] = LOGICAL_READERS["fixed-decimal"] = _decimal
-LOGICAL_READERS["int-time-millis"] = _time_of_day(LOGICAL_READERS["int-time-millis"], 86_400_000)
-LOGICAL_READERS["long-time-micros"] = _time_of_day(LOGICAL_READERS["long-time-micros"], 86_400_000_000)
+_READERS: Dict[str, ReadLogical] = {
+    **LOGICAL_READERS,
+    "bytes-decimal": _decimal,
+    "fixed-decimal": _decimal,
+    "int-time-millis": _time_of_day(LOGICAL_READERS["int-time-millis"], 86_400_000),
+    "long-time-micros": _time_of_day(LOGICAL_READERS["long-time-micros"], 86_400_000_000),
+    # fastavro does not know these two, and returns bare numbers, which nobody can read.
+    "long-timestamp-nanos": lambda number, *_: TimestampNanos(number),
+    "long-local-timestamp-nanos": lambda number, *_: LocalTimestampNanos(number),
+}
+"""By type and logical type. Not in fastavro's own table: a handler may read other data with fastavro."""
 
 
 def joined(name: str, path: str) -> str:
@@ -105,7 +110,7 @@ def meaning(part: Any) -> Optional[Convert]:
     The function raises `Unfit` for a value that does not exist, such as a date after 9999.
     """
     logical = part.get("logicalType") if isinstance(part, dict) else None
-    read = LOGICAL_READERS.get(f"{part['type']}-{logical}") if logical else None
+    read = _READERS.get(f"{part['type']}-{logical}") if logical else None
     if read is None:
         return None
     most_bytes = decimal_bytes(part["precision"]) if is_free_decimal(part) else None
