@@ -7,7 +7,7 @@ from fastavro import schemaless_writer
 from fastavro.validation import ValidationError, validate
 
 from orderflow.avro.schema import Schema
-from orderflow.avro.written_branches import preparations
+from orderflow.avro.written_branches import holding, preparations
 from orderflow.model.orders import Order
 
 
@@ -27,6 +27,7 @@ class OrderEncoder:
             if schema.flat and field["type"] in _NUMBERS
         ]
         self._preparations = [] if schema.flat else preparations(schema.parsed)
+        self._holds = holding(schema.parsed)
 
     def encode(self, order: Order) -> bytes:
         """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
@@ -42,12 +43,25 @@ class OrderEncoder:
 
     def _check(self, order: Order) -> None:
         """Refuse what fastavro would write as another value: 2**40 as an int, True as 1, "2" as 2.0."""
-        if not self.schema.flat:
-            validate(order, self.schema.parsed, raise_errors=True, strict=True)
+        if not self.schema.flat and not self._holds(order):
+            self._validate(order)
         for name, types, low, high in self._numbers:
             number = order[name]
             if type(number) not in types or (type(number) is int and not low <= number <= high):
                 raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
+
+    def _validate(self, order: Order) -> None:
+        """Have fastavro name the field that does not fit.
+
+        What fits is not shown to it: it gives up at the first branch that cannot be tried, a date for a text.
+        """
+        try:
+            validate(order, self.schema.parsed, raise_errors=True, strict=True)
+        except ValidationError:
+            raise
+        except ValueError:  # a logical value of the right type, without a field's name
+            self._prepared(order)
+            raise
 
     def _prepared(self, order: Order) -> Order:
         """The order as fastavro writes it exactly: with the branches of unions named."""

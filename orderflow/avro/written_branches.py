@@ -6,13 +6,13 @@ holds it; so is a number where there is no choice.
 """
 
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from fastavro.read import LOGICAL_READERS
 
 from orderflow.avro.meaning import is_single
-from orderflow.avro.schema import definition_of, definitions, describe, kind_of
+from orderflow.avro.schema import MAX_DECIMAL_DIGITS, definition_of, definitions, describe, kind_of
 from orderflow.model.moments import Nanoseconds
 
 Prepare = Callable[[Any], Any]
@@ -30,6 +30,11 @@ def preparations(parsed: Any) -> List[Tuple[str, Prepare]]:
     return [(name, prepare) for name, prepare in found if prepare]
 
 
+def holding(parsed: Any) -> Fits:
+    """Whether a record of this schema holds an order exactly, in one branch or another of each union."""
+    return _Fitting(definitions(parsed)).plain(parsed)
+
+
 class _Preparing:
     """Builds the functions for the parts of one schema. None stands for the one that changes nothing."""
 
@@ -45,6 +50,8 @@ class _Preparing:
         kind = kind_of(part)
         if kind in ("float", "double"):
             return _held(kind)
+        if _logical(part):
+            return _meant(part)
         if kind == "array":
             item = self.part(part["items"])
             return item and _each_item(item)
@@ -70,7 +77,7 @@ class _Preparing:
 
     def _in_order(self, branches: List[Any]) -> List[Tuple[str, Fits]]:
         """The branches by name, each with what it takes: logical values first, then those of plain types."""
-        logical = [(_branch_name(each), _of_type(*_logical(each))) for each in branches if _logical(each)]
+        logical = [(_branch_name(each), holds) for each in branches for holds in [_logical(each)] if holds]
         exact_first = sorted(branches, key=lambda branch: _NUMBERS.get(kind_of(branch), 0))
         plain = [branch for branch in exact_first if not _logical(branch)]
         raw = [branch for branch in exact_first if _logical(branch)]
@@ -100,9 +107,45 @@ _LOGICAL: Dict[str, Tuple[type, ...]] = {
 """The types that a handler knows a logical type by."""
 
 
-def _logical(part: Any) -> Tuple[type, ...]:
+def _types_meant(part: Any) -> Tuple[type, ...]:
     logical = part.get("logicalType") if isinstance(part, dict) else None
     return _LOGICAL.get(f"{kind_of(part)}-{logical}", ())
+
+
+def _logical(part: Any) -> Optional[Fits]:
+    """Whether the part's logical type holds a value exactly; None if it has none that we know."""
+    types = _types_meant(part)
+    if not types:
+        return None
+    is_meant, holds = _of_type(*types), _digits_held(part)
+    return lambda value: is_meant(value) and holds(value)
+
+
+def _digits_held(part: Any) -> Fits:
+    """Whether no digit of a value of the right type would be lost."""
+    if part["logicalType"] == "decimal":
+        return _decimal_held(part)
+    if part["logicalType"].endswith("-millis"):
+        return lambda moment: moment.microsecond % 1000 == 0
+    return lambda value: True
+
+
+def _decimal_held(part: Any) -> Fits:
+    digits, scale = part["precision"], part.get("scale", 0)
+    bits = 8 * part["size"] if kind_of(part) == "fixed" else None
+
+    def holds(value: Decimal) -> bool:
+        if not value.is_finite() or int(value.as_tuple().exponent) < -scale:
+            return False
+        if value and value.adjusted() + scale >= digits:
+            return False
+        unscaled = int(value.scaleb(scale, _EXACT))
+        return bits is None or -(1 << bits - 1) <= unscaled < 1 << bits - 1
+
+    return holds
+
+
+_EXACT = Context(prec=MAX_DECIMAL_DIGITS)
 
 
 def _of_type(*types: type) -> Fits:
@@ -125,7 +168,9 @@ class _Fitting:
             return lambda value: isinstance(value, list) and all(map(item, value))
         if kind == "map":
             entry = self._any(part["values"])
-            return lambda value: isinstance(value, dict) and all(map(entry, value.values()))
+            return lambda value: (
+                isinstance(value, dict) and all(map(_is_text, value)) and all(map(entry, value.values()))
+            )
         if kind == "record":
             return self._record(part)
         if kind == "enum":
@@ -137,10 +182,20 @@ class _Fitting:
     def _any(self, part: Any) -> Fits:
         part = definition_of(part, self._named)
         if isinstance(part, list):
-            branches = [self._any(branch) for branch in part]
-            return lambda value: isinstance(value, tuple) or any(fits(value) for fits in branches)
-        plain, logical = self.plain(part), _of_type(*_logical(part))
-        return lambda value: logical(value) or plain(value)
+            return self._union(part)
+        plain, logical = self.plain(part), _logical(part)
+        return plain if logical is None else lambda value: logical(value) or plain(value)
+
+    def _union(self, branches: List[Any]) -> Fits:
+        solid = [definition_of(branch, self._named) for branch in branches]
+        named = {_branch_name(branch): self._any(branch) for branch in solid}
+
+        def fits(value: Any) -> bool:
+            if isinstance(value, tuple) and len(value) == 2:  # named by the caller
+                return value[0] in named and named[value[0]](value[1])
+            return any(fits_branch(value) for fits_branch in named.values())
+
+        return fits
 
     def _record(self, part: Any) -> Fits:
         fields = {field["name"]: self._any(field["type"]) for field in part["fields"]}
@@ -175,6 +230,7 @@ def _float_holds(value: Any) -> bool:
     return _double_holds(value) and is_single(float(value))
 
 
+_is_text = _of_type(str)
 _FITS: Dict[str, Fits] = {
     "null": lambda value: value is None,
     "boolean": _of_type(bool),
@@ -182,7 +238,7 @@ _FITS: Dict[str, Fits] = {
     "long": _whole(64),
     "double": _double_holds,
     "float": _float_holds,
-    "string": _of_type(str),
+    "string": _is_text,
     "bytes": _of_type(bytes, bytearray),
 }
 
@@ -215,6 +271,18 @@ def _held(kind: str) -> Prepare:
     def check(value: Any) -> Any:
         if isinstance(value, int) and not holds(value):
             raise ValueError(f"{value!r} cannot be held exactly by a {kind}")
+        return value
+
+    return check
+
+
+def _meant(part: Any) -> Prepare:
+    """A value of the types that a logical type stands for must be held exactly; others are plain values."""
+    types, holds = _types_meant(part), _logical(part)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, types) and not (holds and holds(value)):
+            raise ValueError(f"{value!r} cannot be held exactly by a {describe(part)}")
         return value
 
     return check

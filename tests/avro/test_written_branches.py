@@ -1,6 +1,6 @@
 """What is encoded is read back as the value that was given, whichever branches a union has."""
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,16 @@ LARGE = 2**53 + 1
 DAY = {"type": "int", "logicalType": "date"}
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}
+FIXED_DECIMAL = {
+    "type": "fixed",
+    "name": "F",
+    "size": 2,
+    "logicalType": "decimal",
+    "precision": 4,
+    "scale": 3,
+}
+TIME_MILLIS = {"type": "int", "logicalType": "time-millis"}
+TIME_MICROS = {"type": "long", "logicalType": "time-micros"}
 MOMENT = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
@@ -49,6 +59,14 @@ def back(kind: Any, value: Any) -> Any:
         (["null", record("R", field("a", ["null", "double", MILLIS]))], {"a": MOMENT}),
         (["null", record("R", field("a", ["double", "long"]))], {"a": LARGE}),
         ([record("A", field("a", ["double", "long"])), record("B", field("b", "int"))], {"b": 1}),
+        ([DAY, "string"], "next week"),
+        ([DAY, "null", {"type": "enum", "name": "E", "symbols": ["SOON"]}], "SOON"),
+        ([TIME_MILLIS, TIME_MICROS], time(12, 30, 0, 5)),
+        ([TIME_MILLIS, TIME_MICROS], time(12, 30, 0, 5000)),
+        (["null", FIXED_DECIMAL, DECIMAL], Decimal("1234.56")),
+        (["null", DECIMAL, FIXED_DECIMAL], Decimal("1.234")),
+        ({"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 3}, Decimal("0.000")),
+        (["null", record("R", field("a", [DAY, "string"]))], {"a": "soon"}),
         ({"type": "array", "items": ["double", "long"]}, [LARGE, 1.5]),
         ({"type": "map", "values": ["double", "long"]}, {"a": LARGE}),
     ],
@@ -76,9 +94,15 @@ def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
         (record("R", field("a", "double")), {"a": LARGE}),
         ("double", 10**400),
         ("double", LARGE),
+        (TIME_MILLIS, time(12, 30, 0, 5)),
+        ([MILLIS, "string"], MOMENT.replace(microsecond=5)),
+        ({"type": "array", "items": MILLIS}, [MOMENT.replace(microsecond=5)]),
+        (DECIMAL, Decimal("12345")),
+        (["null", DECIMAL], Decimal("0.001")),
+        (FIXED_DECIMAL, Decimal("-9999.9")),
     ],
 )
-def test_a_number_that_no_branch_holds_exactly_is_refused(kind: Any, value: Any) -> None:
+def test_a_value_that_no_branch_holds_exactly_is_refused(kind: Any, value: Any) -> None:
     """By its field; it is not rounded."""
     with pytest.raises(Unencodable, match=r"field x: .* cannot be held exactly"):
         back(kind, value)
