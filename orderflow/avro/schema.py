@@ -7,7 +7,7 @@ refused here, when loaded.
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
@@ -51,7 +51,7 @@ def load_schema(text: str) -> Schema:
     """Parse and check a record schema given as JSON text. Raises `SchemaRefused`."""
     definition = _read_json(text)
     _refuse_private_keys(definition)
-    parsed, named = _parse(definition)
+    parsed, named = _parse(_without_logical_types(definition, _means_nothing))
     _Judge(named).judge(parsed)
     canonical = to_parsing_canonical_form(parsed)
     logical = any(isinstance(part, dict) and "logicalType" in part for part in parts(parsed))
@@ -60,7 +60,7 @@ def load_schema(text: str) -> Schema:
         text=text,
         name=parsed["name"],
         parsed=parsed,
-        raw=_parse(_without_logical_types(definition))[0] if logical else parsed,
+        raw=_parse(_without_logical_types(definition, lambda part: True))[0] if logical else parsed,
         fingerprint=crc_64_avro(canonical),
         flat=all(isinstance(kind, str) and kind in PRIMITIVES for kind in kinds),
         logical=logical,
@@ -102,17 +102,42 @@ def _parse(definition: Any) -> Tuple[Any, Dict[str, Any]]:
         raise SchemaRefused(f"the schema is not valid Avro: {type(error).__name__}: {error}") from None
 
 
-def _without_logical_types(definition: Any) -> Any:
+def _without_logical_types(definition: Any, unwanted: Callable[[Any], bool]) -> Any:
+    """The definition without the logical type of each part that is unwanted."""
     if isinstance(definition, list):
-        return [_without_logical_types(part) for part in definition]
-    if isinstance(definition, dict):
-        # A default is data, in which the key may mean something else.
-        return {
-            key: part if key == "default" else _without_logical_types(part)
-            for key, part in definition.items()
-            if key != "logicalType"
-        }
-    return definition
+        return [_without_logical_types(part, unwanted) for part in definition]
+    if not isinstance(definition, dict):
+        return definition
+    left_out = "logicalType" if "logicalType" in definition and unwanted(definition) else None
+    # A default is data, in which the key may mean something else.
+    return {
+        key: part if key == "default" else _without_logical_types(part, unwanted)
+        for key, part in definition.items()
+        if key != left_out
+    }
+
+
+_TIMES = {f"{local}timestamp-{unit}" for local in ("", "local-") for unit in ("millis", "micros", "nanos")}
+_BASES: Mapping[str, Tuple[str, ...]] = {
+    "decimal": ("bytes", "fixed"),
+    "uuid": ("string", "fixed"),
+    "date": ("int",),
+    "time-millis": ("int",),
+    "time-micros": ("long",),
+    **dict.fromkeys(_TIMES, ("long",)),
+}
+"""The types that can have each logical type."""
+_UUID_BYTES = 16
+
+
+def _means_nothing(part: Any) -> bool:
+    """Whether a part's logical type is none that it can have. The specification has such a one ignored."""
+    kind, logical = part.get("type"), part["logicalType"]
+    if not isinstance(logical, str) or not logical:
+        return True
+    if logical == "uuid" and kind == "fixed":
+        return bool(part.get("size") != _UUID_BYTES)
+    return logical in _BASES and kind not in _BASES[logical]
 
 
 class _Judge:
@@ -136,8 +161,7 @@ class _Judge:
         if depth > MAX_DEPTH:
             raise SchemaRefused(f"the schema is nested more than {MAX_DEPTH} levels deep")
         if isinstance(part, list):
-            if not part:
-                raise SchemaRefused("a union has no branches")
+            _refuse_bad_branches(part)
             return 1 - MAX_VALUES_PER_BYTE + max(self._visit(branch, depth + 1) for branch in part)
         kind = kind_of(part)
         if kind in PRIMITIVES:
@@ -172,6 +196,7 @@ class _Judge:
         if definition["type"] == "enum":
             return 1 - MAX_VALUES_PER_BYTE
         if definition["type"] == "fixed":
+            _refuse_bad_size(definition)
             self._check_decimal(definition)
             return 1 - MAX_VALUES_PER_BYTE * int(definition["size"])
         return 1 + sum(self._visit(field["type"], depth + 1) for field in definition["fields"])
@@ -180,21 +205,49 @@ class _Judge:
     def _check_decimal(part: Any) -> None:
         if not isinstance(part, dict) or part.get("logicalType") != "decimal":
             return
-        digits = part.get("precision", 0)
+        digits, scale = part.get("precision", 0), part.get("scale", 0)
+        if type(digits) is not int or digits < 1:
+            raise SchemaRefused("a decimal has no precision: it needs the number of its digits")
+        if type(scale) is not int:
+            raise SchemaRefused(f"a decimal has the scale {scale!r}, which is no number of digits")
         if digits > MAX_DECIMAL_DIGITS or part.get("size", 0) > MAX_DECIMAL_DIGITS:
             raise SchemaRefused(f"a decimal may have at most {MAX_DECIMAL_DIGITS} digits")
 
 
 def _refuse_bad_names(definition: Any) -> None:
     """Check names by the specification's rules; fastavro accepts any, and duplicate fields."""
-    inside = definition.get("symbols") or [field["name"] for field in definition.get("fields", ())]
-    for name in [*definition["name"].split("."), *inside]:
-        if not _NAME.match(name):
-            raise SchemaRefused(f"{definition['type']} {definition['name']}: {name!r} is not a name in Avro")
+    kind, own = definition["type"], definition["name"]
+    inside = (
+        definition["symbols"] if kind == "enum" else [each["name"] for each in definition.get("fields", ())]
+    )
+    for name in [*own.split("."), *inside]:
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise SchemaRefused(f"{kind} {own}: {name!r} is not a name in Avro")
     if len(set(inside)) < len(inside):
-        raise SchemaRefused(f"{definition['type']} {definition['name']} has one name twice")
+        raise SchemaRefused(f"{kind} {own} has one name twice")
+    if kind == "enum" and not (inside and isinstance(inside, list)):
+        raise SchemaRefused(f"enum {own} has no symbols")
 
 
+def _refuse_bad_size(definition: Any) -> None:
+    size = definition["size"]
+    if type(size) is not int or not 0 <= size < 1 << 31:
+        raise SchemaRefused(f"fixed {definition['name']}: size {size!r} is no number of bytes")
+
+
+def _refuse_bad_branches(union: Any) -> None:
+    if not union:
+        raise SchemaRefused("a union has no branches")
+    kinds = [kind_of(branch) for branch in union]
+    if "union" in kinds:
+        raise SchemaRefused("a union stands directly within a union")
+    twice = next((kind for kind in kinds if kinds.count(kind) > 1 and kind not in _TOLD_BY_NAME), None)
+    if twice is not None:
+        raise SchemaRefused(f"a union has two branches of type {twice}")
+
+
+_TOLD_BY_NAME = ("record", "enum", "fixed")
+"""Of these a union may have several."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WIDTHS = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,20 @@ from typing import Any, Optional
 
 import pytest
 
-from orderflow.avro.codec import SchemaRef, confluent_prefix, single_object_prefix
+from orderflow.avro.codec import SchemaRef, confluent_prefix, read, single_object_prefix
 from orderflow.avro.schema import SchemaRefused, load_schema
 from orderflow.avro.schema_store import SchemaStore
 from orderflow.errors import Undecodable, UnknownSchema
+from orderflow.produce.made_up import made_up_orders
 from tests.support.schemas_for_tests import ORDER, ROOT, SHIPPED, encode, field, order_schema
 
 
 def record(*fields: Any, name: str = "R") -> str:
     return json.dumps({"type": "record", "name": name, "fields": list(fields)})
+
+
+def decimal(**more: Any) -> Any:
+    return {"type": "bytes", "logicalType": "decimal", "precision": 4, **more}
 
 
 def array_of(items: Any) -> Any:
@@ -79,6 +85,57 @@ def test_a_schema_that_could_do_harm_is_refused(text: str, says: str) -> None:
     """When it is loaded, with the part that is at fault; a few bytes of data could crash or fill us."""
     with pytest.raises(SchemaRefused, match=says):
         load_schema(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (record({"name": 5, "type": "int"}), "5 is not a name"),
+        (record(field("a", {"type": "enum", "name": "E", "symbols": []})), "enum E has no symbols"),
+        (record(field("a", {"type": "enum", "name": "E", "symbols": {"A": 1}})), "enum E has no symbols"),
+        (record(field("a", {"type": "fixed", "name": "F", "size": -1})), "fixed F: size -1"),
+        (record(field("a", {"type": "fixed", "name": "F", "size": 1 << 40})), "fixed F: size 1099511627776"),
+        (record(field("a", {"type": "fixed", "name": "F", "size": "16"})), "fixed F: size '16'"),
+        (record(field("a", ["null", ["int", "string"]])), "directly within a union"),
+        (record(field("a", ["int", {"type": "int", "logicalType": "date"}])), "two branches of type int"),
+        (record(field("a", {"type": "bytes", "logicalType": "decimal"})), "no precision"),
+        (record(field("a", {"type": "bytes", "logicalType": "decimal", "precision": 0})), "no precision"),
+        (record(field("a", decimal(scale=[]))), "scale \\[\\]"),
+    ],
+)
+def test_a_schema_that_the_specification_does_not_allow_is_refused(text: str, says: str) -> None:
+    """Also where fastavro parses it, and fails only with the first order."""
+    with pytest.raises(SchemaRefused, match=says):
+        load_schema(text)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"type": "string", "logicalType": "date"},
+        {"type": "long", "logicalType": "date"},
+        {"type": "int", "logicalType": "timestamp-millis"},
+        {"type": "double", "logicalType": "decimal", "precision": 4},
+        {"type": "string", "logicalType": 5},
+        {"type": "string", "logicalType": None},
+        {"type": "fixed", "name": "F", "size": 4, "logicalType": "uuid"},
+        {"type": "array", "items": "int", "logicalType": "date"},
+    ],
+)
+def test_a_logical_type_that_its_type_cannot_have_is_ignored(kind: Any) -> None:
+    """As the specification has it: the value is what its type says, for whoever makes, reads or writes it."""
+    schema = load_schema(record(field("a", kind)))
+    made = next(made_up_orders(schema, random.Random(1)))
+
+    assert "logicalType" not in schema.parsed["fields"][0]["type"]
+    assert made == read(encode(made, schema), 10, schema.parsed)
+
+
+def test_a_logical_type_that_nobody_knows_is_kept() -> None:
+    """It says what a number is, so that another one is not read in its place."""
+    schema = load_schema(record(field("a", {"type": "long", "logicalType": "money"})))
+
+    assert "money" == schema.parsed["fields"][0]["type"]["logicalType"]
 
 
 @pytest.mark.parametrize(
