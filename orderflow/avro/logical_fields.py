@@ -44,6 +44,8 @@ def logical_type(part: Any) -> Optional[Read]:
     return _moment(shape, unit) if known == kind else None
 
 
+_LEAST_LONG, _MOST_LONG = -(1 << 63), (1 << 63) - 1
+
 _KINDS: Dict[str, Dict[str, str]] = {
     "time": {"millis": "int", "micros": "long"},
     "timestamp": dict.fromkeys(_UNITS, "long"),
@@ -140,6 +142,8 @@ def _moment(shape: str, unit: str) -> Read:
         except OverflowError:
             raise _refusal(value, f"is out of range in {word}") from None
         if unit == "nanos":
+            if not _LEAST_LONG <= units <= _MOST_LONG:
+                raise _refusal(value, "is out of range in nanoseconds")
             return TimestampNanos(units) if shape == "timestamp" else LocalTimestampNanos(units)
         if shape == "time":
             if not 0 <= units < 86400 * per_s:

@@ -238,6 +238,15 @@ def test_nanoseconds_stay_a_number_as_no_python_type_holds_them() -> None:
     assert reading_of(nanos, "1000000001") == 1_000_000_001
 
 
+@pytest.mark.parametrize("name", ["timestamp-nanos", "local-timestamp-nanos"])
+def test_nanoseconds_that_no_long_holds_are_out_of_range(name: str) -> None:
+    """Those of a year after 2262: the encoder would refuse them in its own words."""
+    zone = "" if name.startswith("local") else "Z"
+    late = f"2262-04-11T23:47:16.854775808{zone}"
+
+    assert f"'{late}' is out of range in nanoseconds" in reading_of(logical("long", name), late)
+
+
 def test_a_decimal_written_as_a_json_number_keeps_every_digit() -> None:
     """Python reads such a number as a double, which would round it."""
     schema = {
