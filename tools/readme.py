@@ -65,11 +65,16 @@ def _generated(name: str) -> str:
 def settings_table() -> str:
     """All settings, a row each, from the catalogue in config.py."""
     rows = ["| Environment, `.env` | Flag | Default | Meaning |", "|---|---|---|---|"]
+    flags = {flag for command in _WITH_FLAGS for flag in re.findall("--[a-z-]+", _help_of(command))}
     for setting in config.SETTINGS:
-        flag = "" if setting.secret else f"`{setting.flag}`"
+        flag = f"`{setting.flag}`" if setting.flag in flags else ""
         default = "" if setting.default is None else f"`{setting.default}`"
         rows.append(f"| `{setting.env}` | {flag} | {default} | {_cell(setting.meaning)} |")
     return "\n".join(rows) + "\n"
+
+
+_WITH_FLAGS = ("producer.py", "consumer.py", "dlq_handler.py list")
+"""Commands whose help shows the flag of every setting that has one."""
 
 
 def modules_table() -> str:

@@ -121,6 +121,15 @@ def test_settings_that_are_named_exist(page: str) -> None:
     assert {name for name in named - known if not name.startswith("KAFKA_")} == set()
 
 
+def test_every_flag_of_the_settings_is_one_of_a_script() -> None:
+    """A setting that only the environment has shows none."""
+    table, _, helps = PAGES["docs/reference.md"].partition("## Exit codes")
+    flags = set(re.findall(r"^\| `[A-Z_]+` \| `(--[a-z-]+)`", table, re.M))
+
+    assert "--orders-topic" in flags
+    assert not flags - set(re.findall("--[a-z-]+", helps))
+
+
 @each_page
 def test_a_default_in_brackets_is_that_of_the_setting(page: str) -> None:
     """`MAX_WAITING_BYTES` (128 MiB): whoever sizes something takes the number from where he reads of it."""
