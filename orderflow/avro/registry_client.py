@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol
 
+from orderflow.avro.registry_files import fault_of_files
 from orderflow.shadowed import file_in_place_of
 
 REQUEST_TIMEOUT_S = 2.0
@@ -120,6 +121,11 @@ def new_client(config: RegistryConfig) -> Any:
             f"the schema registry's client is not installed ({error.name} is missing); "
             "next: pip install -r requirements.txt"
         ) from None
+    fault = fault_of_files(
+        config.ca_location, config.certificate_location, config.key_location, config.key_password
+    )
+    if fault is not None:
+        raise RegistryMisconfigured(fault)
     try:
         client = SchemaRegistryClient(config.client_config())
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
