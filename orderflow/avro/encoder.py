@@ -1,7 +1,7 @@
 """Encodes orders to bytes."""
 
 from io import BytesIO
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 from fastavro import schemaless_writer
 from fastavro.validation import ValidationError, validate
@@ -27,7 +27,7 @@ class OrderEncoder:
             if schema.flat and field["type"] in _NUMBERS
         ]
         self._preparations = [] if schema.flat else preparations(schema.parsed)
-        self._holds = holding(schema.parsed)
+        self._holds = {} if schema.flat else holding(schema.parsed)
 
     def encode(self, order: Order) -> bytes:
         """The framed bytes of the order. Raises `Unencodable`, naming the field that does not fit."""
@@ -43,12 +43,16 @@ class OrderEncoder:
 
     def _check(self, order: Order) -> None:
         """Refuse what fastavro would write as another value: 2**40 as an int, True as 1, "2" as 2.0."""
-        if not self.schema.flat and not self._holds(order):
+        if not self.schema.flat and (len(order) != len(self._holds) or self._misfits(order)):
             self._validate(order)
         for name, types, low, high in self._numbers:
             number = order[name]
             if type(number) not in types or (type(number) is int and not low <= number <= high):
                 raise ValueError(f"field {name}: {number!r} is not {describe_type(self.schema, name)}")
+
+    def _misfits(self, order: Order) -> List[str]:
+        """The fields whose values would not be read back as they are."""
+        return [name for name, holds in self._holds.items() if name not in order or not holds(order[name])]
 
     def _validate(self, order: Order) -> None:
         """Have fastavro name the field that does not fit.
@@ -59,9 +63,9 @@ class OrderEncoder:
             validate(order, self.schema.parsed, raise_errors=True, strict=True)
         except ValidationError:
             raise
-        except ValueError:  # a logical value of the right type, without a field's name
+        except Exception as error:  # it does not name the field of a logical value that it cannot try
             self._prepared(order)
-            raise
+            raise ValueError(f"field {', '.join(self._misfits(order))}: {error}") from error
 
     def _prepared(self, order: Order) -> Order:
         """The order as fastavro writes it exactly: with the branches of unions named."""

@@ -30,9 +30,10 @@ def preparations(parsed: Any) -> List[Tuple[str, Prepare]]:
     return [(name, prepare) for name, prepare in found if prepare]
 
 
-def holding(parsed: Any) -> Fits:
-    """Whether a record of this schema holds an order exactly, in one branch or another of each union."""
-    return _Fitting(definitions(parsed)).plain(parsed)
+def holding(parsed: Any) -> Dict[str, Fits]:
+    """For each field of a record, whether one branch or another of it holds a value exactly."""
+    fitting = _Fitting(definitions(parsed), takes_raw=True)
+    return {field["name"]: fitting.part(field["type"]) for field in parsed["fields"]}
 
 
 class _Preparing:
@@ -41,7 +42,7 @@ class _Preparing:
     def __init__(self, named: Dict[str, Any]) -> None:
         self._named = named
         self._records: Dict[str, Optional[Prepare]] = {}
-        self._fits = _Fitting(named)
+        self._meant, self._raw = _Fitting(named, takes_raw=False), _Fitting(named, takes_raw=True)
 
     def part(self, part: Any) -> Optional[Prepare]:
         part = definition_of(part, self._named)
@@ -76,12 +77,15 @@ class _Preparing:
         return next((_named(name, prepare) for name, prepare in choices if prepare), None)
 
     def _in_order(self, branches: List[Any]) -> List[Tuple[str, Fits]]:
-        """The branches by name, each with what it takes: logical values first, then those of plain types."""
+        """The branches by name, each with what it takes: logical values first, then those of plain types.
+
+        Last, a branch takes the number or bytes that its logical type stands for.
+        """
         logical = [(_branch_name(each), holds) for each in branches for holds in [_logical(each)] if holds]
         exact_first = sorted(branches, key=lambda branch: _NUMBERS.get(kind_of(branch), 0))
-        plain = [branch for branch in exact_first if not _logical(branch)]
-        raw = [branch for branch in exact_first if _logical(branch)]
-        return logical + [(_branch_name(branch), self._fits.plain(branch)) for branch in [*plain, *raw]]
+        plain = [(_branch_name(each), self._meant.plain(each)) for each in exact_first if not _logical(each)]
+        raw = [(_branch_name(each), self._raw.plain(each)) for each in exact_first]
+        return [*logical, *plain, *raw]
 
 
 _NUMBERS = {"int": 1, "long": 2, "double": 3, "float": 4}
@@ -157,17 +161,19 @@ def _of_type(*types: type) -> Fits:
 class _Fitting:
     """Tells which values a part holds exactly."""
 
-    def __init__(self, named: Dict[str, Any]) -> None:
+    def __init__(self, named: Dict[str, Any], takes_raw: bool) -> None:
+        """`takes_raw`: also the number or bytes that a logical type stands for."""
         self._named = named
+        self._takes_raw = takes_raw
 
     def plain(self, part: Any) -> Fits:
         """Whether a part holds a value, whatever its logical type says."""
         kind = kind_of(part)
         if kind == "array":
-            item = self._any(part["items"])
+            item = self.part(part["items"])
             return lambda value: isinstance(value, list) and all(map(item, value))
         if kind == "map":
-            entry = self._any(part["values"])
+            entry = self.part(part["values"])
             return lambda value: (
                 isinstance(value, dict) and all(map(_is_text, value)) and all(map(entry, value.values()))
             )
@@ -179,16 +185,19 @@ class _Fitting:
             return lambda value: isinstance(value, bytes) and len(value) == part["size"]
         return _FITS[kind]
 
-    def _any(self, part: Any) -> Fits:
+    def part(self, part: Any) -> Fits:
+        """Whether a part holds a value, in one branch or another."""
         part = definition_of(part, self._named)
         if isinstance(part, list):
             return self._union(part)
         plain, logical = self.plain(part), _logical(part)
-        return plain if logical is None else lambda value: logical(value) or plain(value)
+        if logical is None:
+            return plain
+        return (lambda value: logical(value) or plain(value)) if self._takes_raw else logical
 
     def _union(self, branches: List[Any]) -> Fits:
         solid = [definition_of(branch, self._named) for branch in branches]
-        named = {_branch_name(branch): self._any(branch) for branch in solid}
+        named = {_branch_name(branch): self.part(branch) for branch in solid}
 
         def fits(value: Any) -> bool:
             if isinstance(value, tuple) and len(value) == 2:  # named by the caller
@@ -198,7 +207,7 @@ class _Fitting:
         return fits
 
     def _record(self, part: Any) -> Fits:
-        fields = {field["name"]: self._any(field["type"]) for field in part["fields"]}
+        fields = {field["name"]: self.part(field["type"]) for field in part["fields"]}
 
         def fits(value: Any) -> bool:
             if not isinstance(value, dict) or value.keys() != fields.keys():

@@ -24,8 +24,9 @@ FIXED_DECIMAL = {
     "precision": 4,
     "scale": 3,
 }
-TIME_MILLIS = {"type": "int", "logicalType": "time-millis"}
-TIME_MICROS = {"type": "long", "logicalType": "time-micros"}
+FINE = {"type": "fixed", "name": "Fine", "size": 8, "logicalType": "decimal", "precision": 18, "scale": 6}
+SMALL = {"type": "fixed", "name": "Small", "size": 2, "logicalType": "decimal", "precision": 4, "scale": 2}
+TIMES = [{"type": "int", "logicalType": "time-millis"}, {"type": "long", "logicalType": "time-micros"}]
 MOMENT = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
@@ -56,13 +57,26 @@ def back(kind: Any, value: Any) -> Any:
         ([DAY, MILLIS], date(2026, 1, 1)),
         ([{"type": "array", "items": "long"}, DECIMAL], Decimal("12.34")),
         ([{"type": "array", "items": "int"}, "bytes"], b"ab"),
+        (TIMES, time(12, 30, 0, 123456)),
+        (TIMES, time(12, 30, 0, 123000)),
+        ({"type": "array", "items": TIMES}, [time(12, 30, 0, 123456), time(12)]),
+        ([DECIMAL, FINE], Decimal("12.34")),
+        ([DECIMAL, FINE], Decimal("1.234567")),
+        ([DECIMAL, FINE], Decimal("12345.678900")),
+        ([SMALL, DECIMAL], Decimal("-12.34")),
+        ([SMALL, DECIMAL], Decimal("-1234.00")),
+        ([DAY, "string"], "soon"),
+        ([DAY, "string"], "2026-01-01"),
+        ([record("A", field("v", DECIMAL)), record("B", field("v", FINE))], {"v": Decimal("1.234567")}),
+        ([record("A", field("v", DAY)), record("B", field("v", "string"))], {"v": "soon"}),
+        ([record("A", field("v", DAY)), record("B", field("v", "int"))], {"v": 5}),
         (["null", record("R", field("a", ["null", "double", MILLIS]))], {"a": MOMENT}),
         (["null", record("R", field("a", ["double", "long"]))], {"a": LARGE}),
         ([record("A", field("a", ["double", "long"])), record("B", field("b", "int"))], {"b": 1}),
         ([DAY, "string"], "next week"),
         ([DAY, "null", {"type": "enum", "name": "E", "symbols": ["SOON"]}], "SOON"),
-        ([TIME_MILLIS, TIME_MICROS], time(12, 30, 0, 5)),
-        ([TIME_MILLIS, TIME_MICROS], time(12, 30, 0, 5000)),
+        (TIMES, time(12, 30, 0, 5)),
+        (TIMES, time(12, 30, 0, 5000)),
         (["null", FIXED_DECIMAL, DECIMAL], Decimal("1234.56")),
         (["null", DECIMAL, FIXED_DECIMAL], Decimal("1.234")),
         ({"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 3}, Decimal("0.000")),
@@ -87,6 +101,7 @@ def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
     [
         (["int", "float"], 16777217.5),
         (["int", "float"], 1e11),
+        ([TIMES[0], "string"], time(12, 30, 0, 123456)),
         (["null", "int", "float"], 2**31 + 1),
         (["null", "float", "double"], LARGE),
         (["null", "double"], LARGE),
@@ -94,7 +109,7 @@ def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
         (record("R", field("a", "double")), {"a": LARGE}),
         ("double", 10**400),
         ("double", LARGE),
-        (TIME_MILLIS, time(12, 30, 0, 5)),
+        (TIMES[0], time(12, 30, 0, 5)),
         ([MILLIS, "string"], MOMENT.replace(microsecond=5)),
         ({"type": "array", "items": MILLIS}, [MOMENT.replace(microsecond=5)]),
         (DECIMAL, Decimal("12345")),
@@ -105,6 +120,21 @@ def test_a_fraction_may_be_the_nearest_float_of_its_spelling() -> None:
 def test_a_value_that_no_branch_holds_exactly_is_refused(kind: Any, value: Any) -> None:
     """By its field; it is not rounded."""
     with pytest.raises(Unencodable, match=r"field x: .* cannot be held exactly"):
+        back(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (DECIMAL, Decimal("1.234")),
+        (DECIMAL, Decimal("NaN")),
+        (SMALL, Decimal("-1234")),
+        (DAY, "soon"),
+    ],
+)
+def test_a_value_that_a_logical_type_does_not_hold_is_refused_by_its_field(kind: Any, value: Any) -> None:
+    """It is not cut, and the field is named where fastavro's own error names none."""
+    with pytest.raises(Unencodable, match=r"field x: |\.x is <"):
         back(kind, value)
 
 
