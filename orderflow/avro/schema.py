@@ -192,6 +192,10 @@ class _Judge:
         return self._free[name]
 
     def _measure(self, definition: Any, depth: int) -> int:
+        if definition["type"] not in _NAMED:
+            raise SchemaRefused(
+                f"type {definition['name']} is of kind {definition['type']}, which no order can hold"
+            )
         _refuse_bad_names(definition)
         if definition["type"] == "enum":
             return 1 - MAX_VALUES_PER_BYTE
@@ -241,13 +245,13 @@ def _refuse_bad_branches(union: Any) -> None:
     kinds = [kind_of(branch) for branch in union]
     if "union" in kinds:
         raise SchemaRefused("a union stands directly within a union")
-    twice = next((kind for kind in kinds if kinds.count(kind) > 1 and kind not in _TOLD_BY_NAME), None)
+    twice = next((kind for kind in kinds if kinds.count(kind) > 1 and kind not in _NAMED), None)
     if twice is not None:
         raise SchemaRefused(f"a union has two branches of type {twice}")
 
 
-_TOLD_BY_NAME = ("record", "enum", "fixed")
-"""Of these a union may have several."""
+_NAMED = ("record", "enum", "fixed")
+"""The kinds of type that have a name: a union may have several of each."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WIDTHS = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
 

@@ -97,6 +97,7 @@ def test_a_schema_that_could_do_harm_is_refused(text: str, says: str) -> None:
         (record(field("a", {"type": "fixed", "name": "F", "size": 1 << 40})), "fixed F: size 1099511627776"),
         (record(field("a", {"type": "fixed", "name": "F", "size": "16"})), "fixed F: size '16'"),
         (record(field("a", ["null", ["int", "string"]])), "directly within a union"),
+        (record(field("a", {"type": "error", "name": "X", "fields": []})), "type X is of kind error"),
         (record(field("a", ["int", {"type": "int", "logicalType": "date"}])), "two branches of type int"),
         (record(field("a", {"type": "bytes", "logicalType": "decimal"})), "no precision"),
         (record(field("a", {"type": "bytes", "logicalType": "decimal", "precision": 0})), "no precision"),
