@@ -109,10 +109,18 @@ def named_function(name: str, role: str) -> Callable[..., Any]:
     module = _module(source, f"{role} {name!r}")
     function = getattr(module, attribute, None)
     if function is None:
-        raise HandlerUnusable(f"{role} {name!r}: {source} has no function {attribute}")
+        raise HandlerUnusable(
+            f"{role} {name!r}: {source} has no function {attribute}{_where(source, module)}"
+        )
     if not callable(function):
         raise HandlerUnusable(f"{role} {name!r}: {attribute} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def _where(source: str, module: Any) -> str:
+    """Where a module was found: a file `queue.py` is not, if the standard library's is loaded already."""
+    file = None if source.endswith(".py") else getattr(module, "__file__", None)
+    return "" if file is None else f"; it is {file}. If another one is meant, name its file"
 
 
 FORGOTTEN = "is a generator: put @contextmanager (or @asynccontextmanager) of contextlib above it"

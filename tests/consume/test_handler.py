@@ -116,6 +116,12 @@ def test_an_object_that_calls_itself_is_looked_at_no_further() -> None:
     assert 20 == len(list(_layers(namespace["process"])))
 
 
+def test_a_module_without_the_function_is_told_with_its_file() -> None:
+    """A file of that name beside the consumer is not what was found, if the module was loaded already."""
+    with pytest.raises(HandlerUnusable, match=r"json has no function charge; it is .*__init__\.py"):
+        load("json:charge")
+
+
 @pytest.mark.parametrize("name", ["process", "shop.py", ":process", "shop.py:", "", ":"])
 def test_a_name_of_another_form_is_refused(name: str) -> None:
     """The message says which forms there are."""

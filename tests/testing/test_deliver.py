@@ -116,6 +116,17 @@ def test_rules_of_ones_own_judge_first() -> None:
     assert one(failing, rules=check).dead_lettered == "validate.price"
 
 
+def test_a_handler_may_find_an_order_invalid_as_rules_do() -> None:
+    """At once, and by its field."""
+
+    def charge(order: Order) -> None:
+        raise InvalidOrder("price", "is not the catalogue's")
+
+    fate = one(charge)
+
+    assert (fate.dead_lettered, fate.attempts) == ("validate.price", 1)
+
+
 def test_another_schema_needs_its_path_only() -> None:
     """Decimals, dates and nested records arrive as they would from Kafka."""
     path = ROOT / "examples" / "shipments" / "shipment.avsc"
