@@ -64,6 +64,10 @@ class Desk(NamedTuple):
         """One line of data."""
         self.out.line(line)
 
+    def premise(self, line: str) -> None:
+        """One line of data about what is then acted upon, or judged, whether or not anybody reads it."""
+        self.out.premise(line)
+
     def note(self, line: str) -> None:
         """One line that is no data."""
         self.err.line(line)

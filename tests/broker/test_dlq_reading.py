@@ -439,6 +439,30 @@ def test_show_history(fresh: Callable[..., Handler]) -> None:
     assert [row["offset"] for row in handler.run("show", "0:1", "--history", "--json").rows] == [0, 1]
 
 
+# --- nobody reads on, as behind `| head` ---
+
+
+def test_the_verdict_of_health_is_the_same_if_nobody_reads_it(letters: Handler) -> None:
+    """A monitor that takes the first line only must not be told that all is well."""
+    assert letters.run_unread("health") == letters.run("health").code != 0
+
+
+def test_what_was_asked_for_is_done_if_nobody_reads_what_it_is_about(
+    fresh: Callable[..., Handler], topic: Callable[[str], str]
+) -> None:
+    """A plan is written, and a key erased."""
+    handler, orders = fresh([ours(1), ours(2), ours(3)]), topic("orders")
+    make_topic(handler.bootstrap_servers, orders)
+    handler.setting(ORDERS_TOPIC=orders)
+
+    planned = handler.run_unread("replay", "--all", "--to", orders, "--dry-run", "--plan-out", "p.plan")
+    erased = handler.run_unread("erase", "--key", "O-2", "--delete-up-to-it", "--yes")
+
+    assert (planned, erased) == (0, 0)
+    assert "p.plan" in {path.name for path in handler.folder.iterdir()}
+    assert [json.loads(line)["offset"] for line in handler.run("list", "--json").lines] == [2]
+
+
 # --- tail ---
 
 

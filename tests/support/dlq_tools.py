@@ -189,6 +189,22 @@ class Handler:
         )
         return Run(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
 
+    def run_unread(self, *args: str) -> int:
+        """Run to the end with a pipe for output that nobody reads; the exit code."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            return subprocess.run(
+                self.command(*args),
+                cwd=self.folder,
+                env=self._environ,
+                stdout=writing,
+                timeout=60,
+                check=False,
+            ).returncode
+        finally:
+            os.close(writing)
+
     def start(self, *args: str) -> "Started":
         """Start, with pipes."""
         return Started(self.command(*args), self.folder, self._environ)

@@ -70,7 +70,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         return desk.signals.exit_code
     holdings = _with_behind(desk, holdings)
     for line in map(to_json, map(holding_row, holdings)) if desk.json else all_lines(holdings):
-        desk.say(line)
+        desk.premise(line)
     held = [one for one in holdings if one.traces]
     if args.tombstone or args.delete_up_to_it:
         _require_one_key(held, args.keys[0])

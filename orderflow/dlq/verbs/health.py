@@ -68,10 +68,10 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     facts = facts_of(desk, until_s)
     found = verdict(facts, most_age_ms)
     if desk.json:
-        desk.say(to_json(health_row(facts, found, most_age_ms)))
+        desk.premise(to_json(health_row(facts, found, most_age_ms)))
     else:
         for line in health_lines(facts, found, most_age_ms, desk.width):
-            desk.say(line)
+            desk.premise(line)
     return found.exit_code
 
 

@@ -68,7 +68,7 @@ def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> in
     outlook = look_ahead(bench, selection, _show(desk, plan))
     if desk.signals.requested:
         return desk.signals.exit_code
-    tell = desk.note if desk.json else desk.say
+    tell = desk.note if desk.json else desk.premise
     for line in (
         *replay_text.outlook_lines(outlook, bench.request.rate_per_s),
         *reader_lines(desk, outlook.by_target),
@@ -81,12 +81,14 @@ def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> in
 
 
 def _show(desk: Desk, plan: Optional[PlanWriter]) -> Watch:
+    say = desk.premise if plan else desk.say
+
     def watch(letter: Letter, verdict: Verdict) -> None:
         if plan:
             plan.add(letter, verdict)
         if desk.json:
             shown = shown_verdict(verdict, letter, desk.mask)
-            desk.say(to_json(replay_text.verdict_row(letter, shown)))
+            say(to_json(replay_text.verdict_row(letter, shown)))
 
     return watch
 

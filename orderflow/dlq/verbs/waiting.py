@@ -149,11 +149,11 @@ def _act(
         return OK
     if not desk.json:
         for line in (_overview(desk, held, len(rows)), *_remarks(held)):
-            desk.say(line)
+            desk.premise(line)
         for line in summary_lines(_due(rows), now_ms(), desk.width):
-            desk.say(line)
+            desk.premise(line)
         for line in reason_lines(_whys(rows), desk.width):
-            desk.say(line)
+            desk.premise(line)
     if args.dry_run:
         return _dry_run(desk, args.do, held, rows)
     orders = [Asked(row.partition, row.entry.offset, row.entry.attempts) for row in rows]
