@@ -41,7 +41,7 @@ def _add_terms(add: Add) -> None:
     add("--to", type=argument(TOPIC), metavar="TOPIC", help="send there instead of where each came from")
     repairs = "send the order with this field changed, as --set quantity=1; repeatable"
     add("--set", dest="repairs", action="append", default=[], metavar="FIELD=JSON", help=repairs)
-    stale = "orders whose key has a newer one in the source topic (default: skip)"
+    stale = "orders whose key has a newer one in the partition that they came from (default: skip)"
     add("--stale", choices=STALE, default="skip", help=stale)
     most = "do not send what was replayed so often before (default: 3)"
     add("--max-replays", type=argument(whole(1, 1000)), default=3, metavar="N", help=most)
