@@ -31,7 +31,7 @@ from orderflow.kafka import topics
 from orderflow.kafka.reachable import require_kafka
 from orderflow.kafka.sizes import fitted
 from orderflow.model.text import plural
-from orderflow.produce.order_file import OrderFile
+from orderflow.produce.order_file import JsonLine, OrderFile
 from orderflow.produce.publication import Publication, RunLimits
 from orderflow.produce.publisher import CLIENT_PROFILE, Publisher
 from orderflow.produce.record_key import KeyOf, key_reader
@@ -79,7 +79,8 @@ def _publish(
 ) -> int:
     status = StatusLine(err)
     outage = Outage(status.tell, settings.bootstrap_servers)
-    undelivered = Undelivered(wire.decode, wire.encode, wire.key_of)
+    read = JsonLine(fields_of(wire.schema.parsed))
+    undelivered = Undelivered(wire.decode, wire.encode, wire.key_of, read)
     client = config.client_config(settings)
     accepted_bytes = topics.max_message_bytes(client, settings.orders_topic)
     profile = config.client_config(settings, **CLIENT_PROFILE)

@@ -85,13 +85,14 @@ _MOST_TOLD, _LONGEST_TOLD = 10, 40
 """Columns that a refusal names, and characters of each: a file of something else may have thousands."""
 
 
-class _JsonLine:
+class JsonLine:
     """Reads the lines of a JSON Lines file."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._read = record_reader(fields)
 
     def __call__(self, line: str) -> Union[Order, RawRecord]:
+        """The order of a line, or its record. Raises ValueError."""
         value = json_value(line)
         if not isinstance(value, dict):
             raise ValueError("is not a JSON object")
@@ -177,7 +178,7 @@ class OrderFile:
             ) from None
 
     def _json(self) -> Iterator[Item]:
-        parse, lines = _JsonLine(self._fields), self._lines
+        parse, lines = JsonLine(self._fields), self._lines
         lines.rewind()
         while True:
             lines.begin()

@@ -12,8 +12,8 @@ from orderflow.cli.output import write_all
 class Undelivered:
     """Keeps orders for another try, in a new file that is created for the first one.
 
-    An order is written as JSON if that encodes to exactly the same record again, else as its bytes in
-    base64; order_file.py reads both.
+    An order is written as JSON if that is read and encoded to exactly the same record again, else as its
+    bytes in base64; order_file.py reads both.
     """
 
     def __init__(
@@ -21,11 +21,14 @@ class Undelivered:
         decode: Callable[[bytes], Dict[str, Any]],
         encode: Callable[[Dict[str, Any]], bytes],
         key_of: Callable[[Dict[str, Any]], Optional[bytes]],
+        read: Callable[[str], Any],
         name: str = "undelivered",
     ) -> None:
+        """`read` is how `--input` reads a line."""
         self._decode = decode
         self._encode = encode
         self._key_of = key_of
+        self._read = read
         self._name = name
         self._descriptor: Optional[int] = None
         self._size = 0
@@ -39,7 +42,7 @@ class Undelivered:
 
     def keep(self, key: Optional[bytes], value: Optional[bytes]) -> bool:
         """Write one record at once. False on a full disk: raising in the client's callback would not help."""
-        line = f"{json.dumps(self._line(key, value))}\n".encode("ascii")
+        line = f"{self._line(key, value)}\n".encode("ascii")
         try:
             if self._descriptor is None:
                 self._descriptor = self._create()
@@ -81,21 +84,23 @@ class Undelivered:
             self.path = path
             return descriptor
 
-    def _line(self, key: Optional[bytes], value: Optional[bytes]) -> Dict[str, Any]:
+    def _line(self, key: Optional[bytes], value: Optional[bytes]) -> str:
         order = self._order(key, value)
-        return {"key_b64": _base64(key), "payload_b64": _base64(value)} if order is None else order
+        return (
+            json.dumps({"key_b64": _base64(key), "payload_b64": _base64(value)}) if order is None else order
+        )
 
-    def _order(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[Dict[str, Any]]:
-        """The order that encodes to exactly this record; None if there is none."""
+    def _order(self, key: Optional[bytes], value: Optional[bytes]) -> Optional[str]:
+        """The order as JSON that becomes exactly this record; None if there is none."""
         if value is None:
             return None
         try:
-            order = self._decode(value)
-            same = self._encode(order) == value and self._key_of(order) == key
-            json.dumps(order)
+            line = json.dumps(self._decode(value))
+            again = self._read(line)
+            same = self._encode(again) == value and self._key_of(again) == key
         except Exception:  # noqa: BLE001 - whatever is wrong with the bytes, they are kept as they are
             return None
-        return order if same else None
+        return line if same else None
 
 
 def _base64(part: Optional[bytes]) -> Optional[str]:

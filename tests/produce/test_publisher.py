@@ -258,7 +258,7 @@ def test_a_record_is_too_large_only_if_it_is_refused_in_a_batch_of_its_own() -> 
 def test_orders_that_cannot_be_kept_end_it(tmp_path: Path) -> None:
     """Going on would lose each order that Kafka refuses."""
     nowhere = str(tmp_path / "none" / "undelivered")
-    undelivered = Undelivered(json.loads, lambda order: b"", lambda order: b"", nowhere)
+    undelivered = Undelivered(json.loads, lambda order: b"", lambda order: b"", json.loads, nowhere)
     publisher, _, _ = scripted(replies("refuse", str(KafkaError.MSG_SIZE_TOO_LARGE)))
     publisher._keep = undelivered.keep
     publisher.send(b"k", b"v")

@@ -7,7 +7,11 @@ from typing import Any, Dict
 
 import pytest
 
+from orderflow.avro.codec import load_schema
+from orderflow.avro.order_fields import fields_of
+from orderflow.produce.order_file import JsonLine, RawRecord
 from orderflow.produce.undelivered import Undelivered
+from tests.support.schemas_for_tests import decoder, encoder, field
 from tests.support.small_disk import small_disk
 
 
@@ -19,7 +23,8 @@ def undecodable(value: bytes) -> Dict[str, Any]:
 @pytest.fixture
 def undelivered(tmp_path: Path) -> Undelivered:
     """A file of undelivered orders that is not created yet."""
-    return Undelivered(undecodable, lambda order: b"", lambda order: b"", str(tmp_path / "undelivered"))
+    name = str(tmp_path / "undelivered")
+    return Undelivered(undecodable, lambda order: b"", lambda order: b"", json.loads, name)
 
 
 def test_a_full_disk_leaves_no_half_line(undelivered: Undelivered, tmp_path: Path) -> None:
@@ -42,3 +47,32 @@ def test_a_disk_that_takes_nothing_leaves_no_file(undelivered: Undelivered, tmp_
     undelivered.close()
 
     assert os.listdir(tmp_path) == []
+
+
+DAY = {"type": "int", "logicalType": "date"}
+MOMENT = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "order"),
+    [
+        ([field("a", [DAY, "string"])], {"a": "2026-01-21"}),
+        ([field("a", ["bytes", "string"])], {"a": "seem"}),
+        ([field("a", [MOMENT, "string"])], {"a": "2026-01-01T00:00:00Z"}),
+        ([field("a", {"type": "array", "items": ["bytes", "string"]})], {"a": ["seem"]}),
+        ([field("a", ["null", "string", "int"])], {"a": "5"}),
+        ([field("key_b64", "string"), field("payload_b64", "string")], {"key_b64": "", "payload_b64": ""}),
+    ],
+)
+def test_an_order_that_is_sent_again_is_the_same_record(tmp_path: Path, fields: Any, order: Any) -> None:
+    """A text that a file would take for a date, for bytes or for a record is none when it comes back."""
+    schema = load_schema(json.dumps({"type": "record", "name": "R", "fields": fields}))
+    encode, read = encoder(schema).encode, JsonLine(fields_of(schema.parsed))
+    name, value = str(tmp_path / "undelivered"), encode(order)
+    undelivered = Undelivered(decoder(schema).decode, encode, lambda order: b"key", read, name)
+
+    undelivered.keep(b"key", value)
+    undelivered.close()
+
+    again = read((tmp_path / "undelivered.jsonl").read_text())
+    assert value == (again.value if isinstance(again, RawRecord) else encode(again))
