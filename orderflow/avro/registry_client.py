@@ -1,5 +1,6 @@
 """Confluent's own schema registry client, made from our settings and imported only if needed."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol
@@ -128,11 +129,29 @@ def new_client(config: RegistryConfig) -> Any:
         raise RegistryMisconfigured(fault)
     try:
         client = SchemaRegistryClient(config.client_config())
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        _keep_out_of_logs(client, config.url)
+    except Exception as error:  # noqa: BLE001 - the HTTP client has its own for an address that is none
         said = without(config, str(error))
         raise RegistryMisconfigured(f"schema registry {shown(config.url)}: {said}") from None
     _bound(client)
     return client
+
+
+def _keep_out_of_logs(client: Any, url: str) -> None:
+    """Have the HTTP client log nothing of requests to this address.
+
+    At INFO it logs each with the whole address, whose path may hold a token. Other requests, of a handler
+    that uses the same library, are logged as ever.
+    """
+    session = client._rest_client.session
+    start = str(session.build_request("GET", url).url).rstrip("/")  # as the library spells it
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        parts = record.args if isinstance(record.args, tuple) else ()
+        return not any(str(part).startswith(start) for part in parts)
+
+    library, _, _ = type(session).__module__.partition(".")
+    logging.getLogger(library).addFilter(is_of_others)
 
 
 def _bound(client: Any) -> None:

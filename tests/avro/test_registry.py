@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import json
+import logging
 import re
 import resource
 import shutil
@@ -327,6 +328,8 @@ def test_a_schema_is_requested_once(server: Scripted) -> None:
         RegistryConfig("http://127.0.0.1:1", certificate_location="/nowhere/cert.pem"),
         RegistryConfig("http://127.0.0.1:1", key_location="/nowhere/key.pem"),
         RegistryConfig("http://127.0.0.1:1", user_info="no-colon-secret"),
+        RegistryConfig("http://127.0.0.1:port"),
+        RegistryConfig("http://127.0.0.1\x7f"),
     ],
 )
 def test_settings_that_can_never_work_are_reported_at_start(config: RegistryConfig) -> None:
@@ -335,6 +338,18 @@ def test_settings_that_can_never_work_are_reported_at_start(config: RegistryConf
         SchemaStore(registry=config)
 
     assert "secret" not in str(caught.value) + repr(config)
+
+
+def test_no_request_is_logged_with_its_address(server: Scripted, caplog: pytest.LogCaptureFixture) -> None:
+    """The path may hold a token, and the HTTP client would log it at INFO. Of other requests it still may."""
+    server.answer = (200, json.dumps({"schema": SHIPPED.text}).encode())
+    client = orderflow.avro.registry_client.new_client(RegistryConfig(f"{server.url}/t0ken/"))
+    with caplog.at_level(logging.DEBUG):
+        client.get_schema(1)
+        client._rest_client.session.get(f"{server.url}/of-a-handler")
+
+    assert "t0ken" not in caplog.text
+    assert "/of-a-handler" in caplog.text
 
 
 def test_user_and_password_are_sent(server: Scripted) -> None:
