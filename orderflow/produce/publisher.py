@@ -108,6 +108,9 @@ class Publisher:
         """Why records failed."""
         self.doubtful = False
         """Whether some failed records may have arrived after all."""
+        self.timed_out = False
+        """Whether records waited for too long. The client then numbers the others anew, and Kafka no longer
+        knows those that it has already: a batch may be in the topic twice although it was published once."""
         self.first_lost: Optional[int] = None
         """The first line of the input whose record is neither published nor kept; None if there is none."""
         self.hopeless: Optional[str] = None
@@ -273,6 +276,7 @@ class Publisher:
 
     def _judge(self, error: KafkaError) -> None:
         self.doubtful = self.doubtful or error.code() in _DOUBTFUL
+        self.timed_out = self.timed_out or error.code() == KafkaError._MSG_TIMED_OUT
         if self.hopeless is None and (error.fatal() or error.code() in _NEVER):
             self.hopeless = self._said(error)
 

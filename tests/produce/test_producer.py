@@ -615,6 +615,24 @@ def test_an_outage_is_waited_out_or_leaves_what_was_not_published_in_a_file(
     assert consecutive(patient)
 
 
+@pytest.mark.broker
+def test_orders_that_time_out_are_kept_and_the_doubt_is_told(
+    wire: FaultProxy, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Where one has timed out, the client may write others twice: nobody else could tell."""
+    shop = shop_in(wire, topic, tmp_path / "shop")
+    running = shop.start("producer.py", "--rate", "500/s", "--count", "3000", "-X", "message.timeout.ms=1000")
+    eventually(lambda: published(shop) > 100, why=running.describe)
+    wire.cut()
+    eventually((shop.folder / "undelivered.jsonl").exists, why=running.describe)
+    wire.restore()
+    ended = running.wait(60)
+
+    assert ended.code == 1
+    told = "some may have arrived after all, and some of the published may be there twice"
+    assert told in ended.err
+
+
 def shop_in(kafka: FaultProxy, topic: Callable[..., str], folder: Path) -> Pipeline:
     folder.mkdir()
     return Pipeline(kafka.bootstrap_servers, topic, folder)
