@@ -113,9 +113,11 @@ def test_during_a_rebalance_it_leaves_at_once(strict_shop: NewShop) -> None:
     assert shop.assert_account_closes().processed == 1500
 
 
-def test_a_client_that_never_leaves_its_group_keeps_the_process_no_longer_than_allowed(shop: NewShop) -> None:
+def test_a_client_that_never_leaves_its_group_keeps_the_process_no_longer_than_allowed(
+    strict_shop: NewShop,
+) -> None:
     """It shows where it hangs and ends; the order that was done is not called again."""
-    stuck = shop(SHUTDOWN_TIMEOUT="6").create()
+    stuck = strict_shop(SHUTDOWN_TIMEOUT="6").create()
     stuck.put(rows(20))
     running = stuck.start("consumer.py", "--handler", f"{ROOT}/tests/support/stuck_client.py:works", *MORTAL)
     eventually(lambda: [told.offset for told in stuck.told().values()] == [20], why=running.describe)
