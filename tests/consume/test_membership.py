@@ -1,5 +1,6 @@
 """A consumer without partitions: assigned none, waiting for the group, or out of it."""
 
+import os
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
@@ -11,11 +12,18 @@ from orderflow.consume.settlement import SessionLost
 from orderflow.kafka.standing import Standing, standing
 from tests.conftest import Kafka
 from tests.support.pipeline import eventually
+from tests.support.shared_kafka import KAFKA_VERSION
 
 NONE_GIVEN = Standing(True, True, "4 consumers, 3 partitions")
 REBALANCING = Standing(False, False, "the group is preparing rebalancing, and this consumer a member of it")
 OUT = Standing(False, True, "the group is stable, with 1 member, and this consumer is none of them")
 NO_COORDINATOR = Standing(False, False, "no answer from the group's coordinator: Local: Timed out")
+
+NEW_PROTOCOL = pytest.param(
+    {"group.protocol": "consumer"},
+    id="consumer",
+    marks=pytest.mark.skipif(os.environ.get(KAFKA_VERSION, "4") < "4", reason="Kafka 4 brought it"),
+)
 
 
 class Script:
@@ -93,7 +101,7 @@ def test_a_group_without_a_coordinator_is_waited_for_loudly() -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("protocol", [{}, {"group.protocol": "consumer"}], ids=["classic", "consumer"])
+@pytest.mark.parametrize("protocol", [pytest.param({}, id="classic"), NEW_PROTOCOL])
 def test_the_group_tells_who_was_given_none(
     kafka: Kafka, topic: Callable[..., str], protocol: Dict[str, str]
 ) -> None:
