@@ -716,3 +716,13 @@ def test_a_refused_batch_is_sent_in_smaller_ones(bench: Bench) -> None:
     sizes = [made.config["batch.size"] for made in bench.kafka.made]
     assert [1_000_000, 62_500, 3_906] == sizes[:3]
     assert 1 == sizes[-1]
+
+
+def test_a_refused_record_without_a_value_leaves_a_batch_of_some_size(bench: Bench) -> None:
+    """As a dead letter that only points to its source: no client can be created with batches of nothing."""
+    pointer = Outgoing(LETTERS, b"K1", None, [])
+    bench.kafka.reports[LETTERS] = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+    for _ in range(12):
+        assert Outcome.TOO_LARGE is bench.transaction.send([pointer], bench.offsets(), b"member").outcome
+
+    assert 1 == bench.kafka.made[-1].config["batch.size"]
