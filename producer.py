@@ -103,7 +103,6 @@ def _failed(publisher: Publisher, undelivered: Undelivered) -> Iterator[str]:
         return
     why = "; ".join(sorted(publisher.reasons - {publisher.hopeless}))
     doubt = "; some may have arrived after all" if publisher.doubtful else ""
-    doubt += ", and some of the published may be there twice" if publisher.timed_out else ""
     yield f"{plural(publisher.failed, 'order was', 'orders were')} not published{why and f' ({why})'}{doubt}"
     if undelivered.lost is not None:
         yield f"{count(publisher.failed - undelivered.kept)} of them could not be kept: {undelivered.lost}"

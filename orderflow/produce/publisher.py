@@ -40,15 +40,23 @@ _NEVER = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         *NO_SUCH_TOPIC,
+        KafkaError._MSG_TIMED_OUT,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError._FATAL,
     }
 )
-"""Rejections that every further record would get too."""
+"""Failures after which no further record is sent: rejections that it would get too, and a time-out.
+
+After a time-out the client numbers its batches anew. Kafka would not recognise one that it has already, and
+whatever was in flight to another partition could be there twice (librdkafka's issue 4953; measured).
+"""
 
 _TO_DO = {
+    KafkaError._MSG_TIMED_OUT: (
+        "an order has waited for Kafka for as long as message.timeout.ms allows (5 minutes, or what -X says)"
+    ),
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the right WRITE on topic {topic} is missing",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
         "Kafka gives us no producer id: the right WRITE on topic {topic} is missing, or, where brokers ask "
@@ -102,15 +110,13 @@ class Publisher:
         self._published_before = 0
         self._published_at_loss = 0
         self._trouble = "connection lost"
-        self._had_fatal_error = False
-        """Whether the client has had a fatal error."""
+        self._has_waited_too_long = False
+        self._is_purged = False
+        """Whether everything in flight was taken back: after a fatal error, or a time-out."""
         self.reasons: Set[str] = set()
         """Why records failed."""
         self.doubtful = False
         """Whether some failed records may have arrived after all."""
-        self.timed_out = False
-        """Whether records waited for too long. The client then numbers the others anew, and Kafka no longer
-        knows those that it has already: a batch may be in the topic twice although it was published once."""
         self.first_lost: Optional[int] = None
         """The first line of the input whose record is neither published nor kept; None if there is none."""
         self.hopeless: Optional[str] = None
@@ -221,9 +227,15 @@ class Publisher:
             self.hopeless = self._said(_fatal_error_of(raised))
             if known in self.reasons:
                 self.reasons = (self.reasons - {known}) | {self.hopeless}
-            if not self._had_fatal_error:
-                self._had_fatal_error = True
-                self._serve(self._producer.purge)
+            self._purge_once()
+        if self._has_waited_too_long:
+            self._purge_once()
+
+    def _purge_once(self) -> None:
+        """Send nothing any more, and have the client report what is in flight as failed."""
+        if not self._is_purged:
+            self._is_purged = True
+            self._serve(self._producer.purge)
 
     def _offer(self, key: Optional[bytes], value: Optional[bytes], line: int) -> None:
         """Give a record to the client. To be reported with its line takes time: made-up ones have none."""
@@ -276,7 +288,7 @@ class Publisher:
 
     def _judge(self, error: KafkaError) -> None:
         self.doubtful = self.doubtful or error.code() in _DOUBTFUL
-        self.timed_out = self.timed_out or error.code() == KafkaError._MSG_TIMED_OUT
+        self._has_waited_too_long = self._has_waited_too_long or error.code() == KafkaError._MSG_TIMED_OUT
         if self.hopeless is None and (error.fatal() or error.code() in _NEVER):
             self.hopeless = self._said(error)
 
