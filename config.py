@@ -10,6 +10,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -540,6 +541,31 @@ def origins(
 
 
 _SHORT = {_COMMAND_LINE: "flag", _ENVIRONMENT: "environment"}
+
+
+def typed_again(flags: argparse.Namespace) -> str:
+    """The settings that were typed as flags, to follow a command that is suggested: ` -b kafka:9093`.
+
+    Without them it would go to another cluster or topic. What may hold a secret is left out: `-X name=…`.
+    """
+    given = vars(flags)
+    words: List[str] = []
+    for setting in SETTINGS:
+        if given.get(setting.name) is not None:
+            words += [setting.flag, _as_typed(str(given[setting.name]), setting.kind is URL)]
+    if given.get("env_file") is not None:
+        words += [_ENV_FILE, str(given["env_file"])]
+    for pair in given.get("client") or []:
+        name, equals, value = pair.partition("=")
+        words += ["-X", f"{name}{equals}{_as_typed(value, client_properties.is_secret(name))}"]
+    return "".join(f" {word if word.endswith(_LEFT_OUT) else shlex.quote(word)}" for word in words)
+
+
+_LEFT_OUT = "…"
+
+
+def _as_typed(value: str, may_be_secret: bool) -> str:
+    return _LEFT_OUT if may_be_secret or "@" in value else value
 
 
 def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:

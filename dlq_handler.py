@@ -202,6 +202,7 @@ def open_desk(
         json=args.json,
         mask=_mask(settings, store.reader),
         ledger_topic=settings.ledger_topic,
+        typed=config.typed_again(args),
     )
 
 

@@ -66,12 +66,12 @@ def main(argv: Sequence[str], out: Output, err: Notes) -> int:
         wire = _wire(store, key_of, settings)
         source = RecordSource(wire, file, flags.invalid or 0.0, flags.seed)
         with StopSignals(err) as stop:
-            return _publish(settings, _limits(flags, settings), source, wire, stop, err)
+            return _publish(flags, settings, source, wire, stop, err)
 
 
 def _publish(
+    flags: argparse.Namespace,
     settings: config.Settings,
-    limits: RunLimits,
     source: RecordSource,
     wire: Wire,
     stop: StopSignals,
@@ -86,13 +86,14 @@ def _publish(
     profile = config.client_config(settings, **CLIENT_PROFILE)
     conf = profile if accepted_bytes is None else fitted(profile, [accepted_bytes])
     publisher = Publisher(conf, settings.orders_topic, outage, undelivered.keep)
-    publication = Publication(publisher, source, limits, stop, status)
+    publication = Publication(publisher, source, _limits(flags, settings), stop, status)
     publication.run()
     undelivered.close()
     for trouble in (*publication.troubles(), *_failed(publisher, undelivered)):
         err.tell("trouble", detail=trouble)
     if undelivered.kept:
-        err.tell("undelivered", path=str(undelivered.path), orders=undelivered.kept)
+        again = f"python producer.py --input {undelivered.path}{config.typed_again(flags)}"
+        err.tell("undelivered", path=str(undelivered.path), orders=undelivered.kept, command=again)
     err.tell("ended", **publication.account._asdict())
     return publication.exit_code
 

@@ -58,7 +58,7 @@ SCRIPT_EVENTS: Mapping[str, Event] = {
     "undelivered": Event(
         "warn",
         "orders that could not be published are kept in a file, which the next run can publish",
-        lambda path, orders: f"next: python producer.py --input {path}",
+        lambda path, orders, command: f"next: {command}",
     ),
     "ended": Event(
         "info",

@@ -40,6 +40,8 @@ class Desk(NamedTuple):
     """What is hidden in everything that is shown."""
     ledger_topic: str = ""
     """Where consumers hear what is asked of waiting orders."""
+    typed: str = ""
+    """The settings that were typed, to follow each command that is suggested."""
 
     @property
     def width(self) -> Optional[int]:
@@ -50,6 +52,10 @@ class Desk(NamedTuple):
     def colour(self) -> bool:
         """Whether `out` may get colour."""
         return self.out.colour
+
+    def command(self, words: str) -> str:
+        """What to type next. It is about the same Kafka and topics as what was typed before."""
+        return f"python dlq_handler.py {words}{self.typed}"
 
     def require_kafka(self) -> None:
         """Return once a broker answers, or raise KafkaUnreachable. Until then a signal ends it at once."""

@@ -252,6 +252,15 @@ def test_groups(letters: Handler) -> None:
     assert run.lines[6].startswith("then: python dlq_handler.py replay -g ")
 
 
+def test_the_next_command_repeats_the_settings_that_were_typed(letters: Handler) -> None:
+    """Without them it would be about another topic."""
+    topic = ("--dlq-topic", letters.topic)
+    run = letters.run_in_terminal("groups", *topic, columns=120, NO_COLOR="1")
+
+    assert run.lines[-2].endswith(f"show 0:0 --dlq-topic {letters.topic}")
+    assert run.lines[-1].endswith(f"--dry-run --dlq-topic {letters.topic}")
+
+
 def test_sums_and_whose_they_are(letters: Handler) -> None:
     """In decimal, with what could not be added, on every verb that shows many."""
     asked = ("--sum", "price * quantity", "--by", "customer_id")

@@ -1,6 +1,7 @@
 """Settings: where they come from, what wins, and what is said of a wrong one."""
 
 import argparse
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, List
@@ -526,3 +527,20 @@ def test_the_metrics_port_is_a_setting_and_listens_on_this_machine_only() -> Non
     assert (settings().metrics_port, settings().metrics_address) == (None, "127.0.0.1")
     assert settings({"METRICS_PORT": "9100"}).metrics_port == 9100
     assert faults({"METRICS_PORT": "70000"})
+
+
+def test_a_command_that_is_suggested_repeats_the_settings_that_were_typed() -> None:
+    """As a shell takes them, and without anything that may be a secret."""
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, ("orders_topic", "order_schema", "schema_registry_url", "workers"))
+    typed = ["-b", "kafka:9093", "-t", "orders", "--order-schema", "my schema.avsc", "--env-file", "prod.env"]
+    typed += ["--schema-registry-url", "http://me:secret@host"]
+    typed += ["-X", "security.protocol=SSL", "-X", "ssl.key.password=secret"]
+
+    again = config.typed_again(parser.parse_args(typed))
+
+    assert "secret" not in again
+    assert again.count("…") == 2
+    for whole in ("security.protocol=SSL", "my schema.avsc", "kafka:9093", "prod.env"):
+        assert whole in shlex.split(again)
+    assert config.typed_again(parser.parse_args([])) == ""

@@ -78,18 +78,18 @@ def returned(number: int, **changes: Any) -> Record:
 def test_a_canary_says_why_it_tripped() -> None:
     """The groups that came back, the most frequent first, and what to type."""
     records = [returned(1, message="\x1b[2J"), returned(2), returned(3)]
-    lines = list(returned_lines(records, decode, Mask()))
+    lines = list(returned_lines(records, decode, Mask(), "dlq_handler.py {}".format))
 
     assert lines[0].startswith("  2 of group ")
     assert lines[0].endswith(": OutOfStock: no stock for order 2")
     assert lines[1].startswith("  1 of group ")
-    assert lines[2] == "look: python dlq_handler.py show 0:2 --stack"
+    assert lines[2] == "look: dlq_handler.py show 0:2 --stack"
     assert all(line.isprintable() for line in lines)
 
 
 def test_a_canary_that_did_not_come_back_says_nothing_of_groups() -> None:
     """There are none."""
-    assert list(returned_lines([], decode, Mask())) == []
+    assert list(returned_lines([], decode, Mask(), str)) == []
 
 
 def test_the_times_of_jobs_are_read_once() -> None:

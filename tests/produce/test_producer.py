@@ -411,7 +411,7 @@ def test_an_order_that_kafka_does_not_take_is_kept_and_can_be_sent_again(shop: P
     finished = produce(shop, "--input", name, "-X", "message.max.bytes=1500", code=1)
 
     assert "2 orders were not published (too large: raise max.message.bytes of topic " in finished.err
-    assert "next: python producer.py --input undelivered.jsonl" in finished.err
+    assert "next: python producer.py --input undelivered.jsonl -X message.max.bytes=1500" in finished.err
     assert last_line(finished).startswith("published 1, failed 2, ")
     kept = [json.loads(line) for line in (shop.folder / "undelivered.jsonl").read_text("ascii").splitlines()]
     assert kept == [large, raw]

@@ -1,6 +1,6 @@
 """Why replayed orders came back: the kinds of failure among them, and what to type to look at them."""
 
-from typing import Iterator, List, Sequence
+from typing import Callable, Iterator, List, Sequence
 
 from orderflow.dlq.grouping import Groups
 from orderflow.dlq.letter import Decode, Letter
@@ -13,7 +13,9 @@ from orderflow.model.text import escape, plural
 MOST_SHOWN = 5
 
 
-def returned_lines(records: Sequence[Record], decode: Decode, mask: Mask) -> Iterator[str]:
+def returned_lines(
+    records: Sequence[Record], decode: Decode, mask: Mask, command: Callable[[str], str]
+) -> Iterator[str]:
     """The kinds of failure, the most frequent first, to follow a message."""
     groups = Groups(mask)
     for record in records:
@@ -28,7 +30,7 @@ def returned_lines(records: Sequence[Record], decode: Decode, mask: Mask) -> Ite
         yield f"  {group.count:,} of group {group.kind.fingerprint[:digits]}{where}: {error}"
     if len(rows) > MOST_SHOWN:
         yield f"  and of {plural(len(rows) - MOST_SHOWN, 'more group')}"
-    yield f"look: python dlq_handler.py show {rows[0].position} --stack"
+    yield f"look: {command(f'show {rows[0].position} --stack')}"
 
 
 def some_of(records: List[Record], kept: List[Record], most: int = 10_000) -> None:

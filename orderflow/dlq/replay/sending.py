@@ -26,7 +26,7 @@ from orderflow.dlq.replay.outlook import Bench
 from orderflow.dlq.replay.rate import Looks, Pace
 from orderflow.dlq.replay.refused import Parcel, Refusal, Refusals, send_again
 from orderflow.dlq.replay.returned import returned_lines
-from orderflow.dlq.replay.text import resume_command
+from orderflow.dlq.replay.text import resume_words
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, TopicMissing, Tripped
@@ -133,7 +133,8 @@ class Sending:
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""
         sent = f"{count(self.job.done)} of {count(self.job.total)} were sent"
-        return f"{sent}; next: {resume_command(self.job, self._bench.request.terms)}"
+        words = resume_words(self.job, self._bench.request.terms)
+        return f"{sent}; next: {self._bench.desk.command(words)}"
 
     def _send_all(self, selection: Selection) -> None:
         judge = self._bench.judge(self.job.id)
@@ -268,7 +269,7 @@ class Sending:
             return
         if not outcome.passed:
             self._conclude(lambda: audit.TRIPPED)
-            why = returned_lines(outcome.returned, desk.decoder.decode, desk.mask)
+            why = returned_lines(outcome.returned, desk.decoder.decode, desk.mask, desk.command)
             raise Tripped(outcome.told, *why)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)

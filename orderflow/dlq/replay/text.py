@@ -1,6 +1,6 @@
 """Replays and jobs as text and as JSON, safe for a terminal."""
 
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from orderflow.dlq.audit import Job, refused_count
 from orderflow.dlq.letter import Letter
@@ -111,13 +111,13 @@ def resumed_line(job: Job, done: int, terms: Terms) -> str:
     return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
 
 
-def resume_command(job: Job, terms: Terms) -> str:
+def resume_words(job: Job, terms: Terms) -> str:
     """What to type to go on, with the topics that have to be confirmed again."""
     extra = sorted(terms.confirmed - {terms.orders_topic})
     if terms.target is not None:
         extra = [terms.target] if terms.target != terms.orders_topic else []
     flag = "--source-topic" if terms.target is None else "--to"
-    return " ".join(["python dlq_handler.py replay --resume", job.id, *(f"{flag} {each}" for each in extra)])
+    return " ".join(["replay --resume", job.id, *(f"{flag} {each}" for each in extra)])
 
 
 # --- After ---
@@ -167,7 +167,7 @@ def job_line(job: Job) -> str:
     )
 
 
-def job_lines(job: Job, came_back: int) -> Lines:
+def job_lines(job: Job, came_back: int, command: Callable[[str], str]) -> Lines:
     """A job in full."""
     for name, text in (
         ("job", job.id),
@@ -187,4 +187,4 @@ def job_lines(job: Job, came_back: int) -> Lines:
     if job.gone:
         yield f"{'deleted':<12}{job.gone:,} before they were sent"
     if not job.is_finished and job.action == "replayed":
-        yield f"next: python dlq_handler.py replay --resume {escape(job.id)}"
+        yield f"next: {command(f'replay --resume {escape(job.id)}')}"

@@ -1,7 +1,7 @@
 """The verb `groups`: kinds of failure, counted while they are read, in bounded memory."""
 
 import argparse
-from typing import Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 from orderflow.dlq import sum_flags
 from orderflow.dlq.desk import Desk, now_ms
@@ -46,7 +46,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         with_sums=sums.wanted.sum is not None,
         folded=desk.width is not None and not args.all_groups,
     )
-    for line in _lines(rows, about, look, sums):
+    for line in _lines(rows, about, look, sums, desk.command):
         desk.say(line)
     return desk.signals.exit_code
 
@@ -74,7 +74,9 @@ def _json_lines(rows: List[Group], window: Optional[Window], sums: Sums) -> Iter
         yield to_json({"total": sum_lines.sums_row(sums)})
 
 
-def _lines(rows: List[Group], about: Overview, look: Look, sums: Sums) -> Iterator[str]:
+def _lines(
+    rows: List[Group], about: Overview, look: Look, sums: Sums, command: Callable[[str], str]
+) -> Iterator[str]:
     yield overview(about, now_ms(), look.width)
     if not rows:
         return
@@ -84,5 +86,5 @@ def _lines(rows: List[Group], about: Overview, look: Look, sums: Sums) -> Iterat
     first = rows[0]
     if look.width is not None and first.kind.fingerprint != OTHERS:
         mark = first.kind.fingerprint[: digits_of(rows)]
-        yield f"next: python dlq_handler.py show {first.position}"
-        yield f"then: python dlq_handler.py replay -g {mark} --dry-run"
+        yield f"next: {command(f'show {first.position}')}"
+        yield f"then: {command(f'replay -g {mark} --dry-run')}"

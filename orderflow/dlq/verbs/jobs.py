@@ -63,7 +63,7 @@ def _show(desk: Desk, name: str) -> int:
         rows = [fate.row(back) for fate, back in became]
         desk.say(to_json({**replay_text.job_row(job), "came_back": came_back, "became": rows}))
         return OK
-    for line in replay_text.job_lines(job, came_back):
+    for line in replay_text.job_lines(job, came_back, desk.command):
         desk.say(line)
     for fate, back in became:
         for title, text in fate.rows(back):

@@ -76,7 +76,7 @@ def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> in
         tell(line)
     if plan:
         plan.end()
-        desk.note(f"to carry it out: python dlq_handler.py replay --plan {escape(plan.path)}")
+        desk.note(f"to carry it out: {desk.command(f'replay --plan {escape(plan.path)}')}")
     return OK
 
 
