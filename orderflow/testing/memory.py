@@ -354,7 +354,7 @@ class MemorySession:
 
 
 class NothingToRecover:
-    """The face of `orderflow.consume.reading_back.Recovery` for a group that has no earlier work."""
+    """The face of a `Recovery` and of `LedgerPages` for a group that has no earlier work."""
 
     def __contains__(self, partition: int) -> bool:
         return False
@@ -371,6 +371,10 @@ class NothingToRecover:
     def poll(self, timeout_s: float) -> List[Found]:
         """Nothing is found."""
         return []
+
+    def hidden(self) -> Set[int]:
+        """Nothing is hidden."""
+        return set()
 
     def close(self) -> None:
         """Nothing to close."""
