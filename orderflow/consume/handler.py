@@ -95,10 +95,22 @@ def require_handler_or_factory(function: Handler, name: str) -> None:
     """Raise `HandlerUnusable` for what cannot be a handler, nor the factory of one."""
     if not callable(function):
         raise HandlerUnusable(f"handler {name!r} is no function")
-    if is_factory(function):
-        _require_no_generator(function, name, FORGOTTEN)
-    else:
-        require_usable(function, name)
+    with looking_at(f"handler {name!r}"):
+        if is_factory(function):
+            _require_no_generator(function, name, FORGOTTEN)
+        else:
+            _require_usable(function, name)
+
+
+@contextlib.contextmanager
+def looking_at(wanted: str) -> Iterator[None]:
+    """Raise `HandlerUnusable` where a user's code raises while it is only looked at, as `__getattr__` may."""
+    try:
+        yield
+    except HandlerUnusable:
+        raise
+    except Exception as error:
+        raise unusable(f"{wanted} cannot be looked at", error) from error
 
 
 def named_function(name: str, role: str) -> Callable[..., Any]:
@@ -107,7 +119,8 @@ def named_function(name: str, role: str) -> Callable[..., Any]:
     if not separator or not source or not attribute:
         raise HandlerUnusable(f"{role} {name!r} is not of the form module:function or file.py:function")
     module = _module(source, f"{role} {name!r}")
-    function = getattr(module, attribute, None)
+    with looking_at(f"{role} {name!r}"):
+        function = getattr(module, attribute, None)
     if function is None:
         raise HandlerUnusable(
             f"{role} {name!r}: {source} has no function {attribute}{_where(source, module)}"
@@ -133,6 +146,11 @@ NEVER_RUNS = "is a generator: calling it does not run it. Return a value instead
 
 def require_usable(function: Handler, name: str) -> None:
     """Raise `HandlerUnusable` for a function that does not run when called, or takes no order."""
+    with looking_at(f"handler {name!r}"):
+        _require_usable(function, name)
+
+
+def _require_usable(function: Handler, name: str) -> None:
     _require_no_generator(function, name, NEVER_RUNS)
     if inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__):
         raise HandlerUnusable(f"handler {name!r} is a class with __call__: name an instance of it instead")

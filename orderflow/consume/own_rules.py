@@ -3,7 +3,7 @@
 import inspect
 from typing import Any, Callable
 
-from orderflow.consume.handler import HandlerUnusable, named_function
+from orderflow.consume.handler import HandlerUnusable, looking_at, named_function
 from orderflow.consume.own_modules import let_own_modules_win
 from orderflow.model.orders import OrderRules, own_rules
 
@@ -18,6 +18,11 @@ def load_rules(name: str) -> OrderRules:
 
 def require_usable_rules(function: Callable[..., Any], name: str) -> None:
     """Raise HandlerUnusable for a function that does not run when called, or does not take an order alone."""
+    with looking_at(f"rules {name!r}"):
+        _require_usable_rules(function, name)
+
+
+def _require_usable_rules(function: Callable[..., Any], name: str) -> None:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise HandlerUnusable(f"rules {name!r}: is async, so calling it does not run it; use a plain `def`")
     if inspect.isgeneratorfunction(function):

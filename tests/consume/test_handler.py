@@ -21,6 +21,7 @@ from orderflow.consume.handler import (
     wants_delivery_by_name,
 )
 from orderflow.consume.own_modules import let_own_modules_win
+from orderflow.consume.own_rules import load_rules
 from orderflow.consume.tracebacks import traceback_of
 from tests.support.memory import Stored
 
@@ -103,6 +104,32 @@ def test_a_wrapper_that_runs_an_async_function_is_a_handler(file: Callable[..., 
     )
 
     assert "ran" == load(file(source) + ":process")({})
+
+
+HOSTILE = """
+class Unseen:
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name} here")
+    def __call__(self, order):
+        return None
+
+def __getattr__(name):
+    raise RuntimeError(f"no {name} here")
+
+unseen = Unseen()
+"""
+
+
+@pytest.mark.parametrize("name", ["unseen", "missing"])
+@pytest.mark.parametrize("read", [load, load_rules])
+def test_code_that_raises_when_it_is_looked_at_is_told_as_the_users(
+    file: Callable[..., str], read: Callable[[str], Any], name: str
+) -> None:
+    """With its place; it is no fault of the toolkit's."""
+    with pytest.raises(HandlerUnusable, match=r"cannot be looked at: RuntimeError: no \w+ here") as raised:
+        read(f"{file(HOSTILE)}:{name}")
+
+    assert raised.value.traceback
 
 
 def test_an_object_that_calls_itself_is_looked_at_no_further() -> None:
