@@ -18,6 +18,7 @@ from orderflow.avro.schema_store import RegistryConfig, RegistryMisconfigured, S
 from orderflow.cli.arguments import arguments
 from orderflow.cli.exit_limit import ExitLimit
 from orderflow.cli.output import Notes, Output
+from orderflow.cli.quick_end import QuickEnd
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.consume.assembly import Asked, Assembly, Opened, metrics_of, require_consistent_clients
@@ -244,4 +245,5 @@ def _rules(name: str) -> OrderRules:
 
 
 if __name__ == "__main__":
-    sys.exit(script())
+    quick_end = QuickEnd()
+    sys.exit(quick_end.coded(script()))

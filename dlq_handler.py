@@ -20,6 +20,7 @@ from orderflow.cli.arguments import WrongArguments, arguments
 from orderflow.cli.log import TEXT
 from orderflow.cli.output import Notes, Output
 from orderflow.cli.pager import paged, pager_of
+from orderflow.cli.quick_end import QuickEnd
 from orderflow.cli.run import run
 from orderflow.cli.signals import StopSignals
 from orderflow.exits import CodeUnusable, CommandError, UsageError
@@ -269,4 +270,5 @@ def _encoder(store: "SchemaStore", settings: "config.Settings") -> "OrderEncoder
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, log_format=log_format))
+    quick_end = QuickEnd()
+    sys.exit(quick_end.coded(run(main, log_format=log_format)))

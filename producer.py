@@ -20,6 +20,7 @@ from orderflow.cli.arguments import arguments
 from orderflow.cli.given_file import open_given
 from orderflow.cli.outage import Outage
 from orderflow.cli.output import Notes, Output
+from orderflow.cli.quick_end import QuickEnd
 from orderflow.cli.run import run, standard_input
 from orderflow.cli.signals import StopSignals
 from orderflow.cli.status import StatusLine
@@ -177,4 +178,5 @@ def _opened(path: Optional[str], schema: Schema) -> Iterator[Optional[OrderFile]
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, log_format=config.log_format))
+    quick_end = QuickEnd()
+    sys.exit(quick_end.coded(run(main, log_format=config.log_format)))

@@ -621,7 +621,7 @@ def test_once_an_order_has_timed_out_no_other_is_sent(
 ) -> None:
     """The client could write what was in flight twice, and nobody would tell: all is kept instead."""
     shop = shop_in(wire, topic, tmp_path / "shop")
-    running = shop.start("producer.py", "--rate", "500/s", "--count", "3000", "-X", "message.timeout.ms=1000")
+    running = shop.start("producer.py", "--rate", "500/s", "--count", "6000", "-X", "message.timeout.ms=4000")
     eventually(lambda: published(shop) > 100, why=running.describe)
     wire.cut()
     ended = running.wait(60)
