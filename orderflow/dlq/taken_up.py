@@ -50,11 +50,12 @@ def accounts(
     """By partition. `before`: what was committed when the orders were chosen."""
     found: Dict[int, Account] = {}
     entries = {number: _entries(stated.commit) for number, stated in now.items()}
+    committed = {number for number, stated in now.items() if stated != before.get(number)}
     for order in orders:
         number = order.partition
         known = found.get(number, Account())
         known = known._replace(asked=known.asked + 1)
-        if number in now and now[number] != before.get(number):
+        if number in committed:
             known = _counted(known, do, order, now[number], entries[number].get(order.offset), now_ms)
         found[number] = known
     return found

@@ -73,3 +73,25 @@ def test_partitions_are_told_apart() -> None:
 
     assert {number: one.done for number, one in found.items()} == {0: 0, 1: 1, 2: 0}
     assert total(found.values()) == Account(3, 1, 0)
+
+
+class Looked(List[Entry]):
+    """A list that counts how often it is compared, entry by entry."""
+
+    compared = 0
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        """As of any list."""
+        type(self).compared += 1
+        return super().__eq__(other)
+
+
+def test_a_list_is_compared_once_however_many_orders_it_has() -> None:
+    """Or a command for tens of thousands of orders would take minutes to look once."""
+    entries = [Entry(offset, 1, 600) for offset in range(5, 300)]
+    orders = [Asked(0, entry.offset, 1) for entry in entries]
+    before, now = (stated(Looked(entries), until=300) for _ in range(2))
+
+    assert accounts(RETRY_NOW, orders, {0: before}, {0: now}, NOW_S * 1000)[0].left == len(orders)
+    assert Looked.compared == 1
