@@ -32,8 +32,9 @@ class ToldReasons:
             return
         for number, partition in self._ready.items():
             listed = _listed(partition)
+            if listed or len(partition.ledger.heads) > MOST_ORDERS:
+                self._look_at_s = now_s + EVERY_S  # a long list is not looked through twice a second
             if listed:
-                self._look_at_s = now_s + EVERY_S
                 self._tell_of(number, listed, now_s)
 
     def _tell_of(self, number: int, listed: Listed, now_s: float) -> None:
@@ -44,6 +45,10 @@ class ToldReasons:
 
 
 def _listed(partition: Partition) -> Listed:
-    """The first orders that wait, as many as are told of, if they have failed in this process."""
-    heads = islice(partition.ledger.heads.values(), MOST_ORDERS)
-    return [(head.offset, head.attempts, head.failure) for head in heads if head.failure is not None]
+    """Of the orders that have failed in this process and wait, the first ones, as many as are told of.
+
+    Many more may stand before them that failed in another process.
+    """
+    heads = partition.ledger.heads.values()
+    failed = ((head.offset, head.attempts, head.failure) for head in heads if head.failure is not None)
+    return list(islice(failed, MOST_ORDERS))

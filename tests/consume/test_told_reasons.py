@@ -1,14 +1,20 @@
 """Why orders wait is told soon, again when it changes, and seldom otherwise."""
 
 from orderflow.consume.told_reasons import AGAIN_S, EVERY_S
-from orderflow.model.reasons import read_reasons
-from tests.consume.test_commands import SLOW, Shop, waits
+from orderflow.errors import RetryLater
+from orderflow.model.reasons import MOST_ORDERS, read_reasons
+from tests.consume.test_commands import SLOW, Order, Shop, waits
 from tests.support.scripted_session import Life, Topic
 
 
 def until_s(life: Life, at_s: float) -> None:
     """Let time pass."""
     life.until(lambda: life.clock() >= at_s)
+
+
+def closed(order: Order) -> None:
+    """A handler that wants every order again in an hour."""
+    raise RetryLater("closed for the night", after=3_600)
 
 
 def test_what_orders_failed_of_is_told_within_seconds() -> None:
@@ -53,3 +59,19 @@ def test_nothing_is_told_where_nothing_waits() -> None:
 
     assert life.engine.waiting == 2
     assert life.inbox.told == []
+
+
+def test_what_failed_before_hides_nothing_that_has_failed_since() -> None:
+    """However many orders wait of which another process knew the reason."""
+    topic = Topic()
+    topic.fill(MOST_ORDERS + 1)
+    older = Life(topic, closed, policy=SLOW, pages=True)
+    older.until(lambda: older.engine.waiting == MOST_ORDERS + 1)
+    older.stop()
+    life = Life(topic, closed, policy=SLOW, pages=True)
+    life.until(lambda: life.engine.waiting == MOST_ORDERS + 1)
+    topic.put(0, b"key-new", b"new")
+    until_s(life, life.clock() + 2 * EVERY_S)
+
+    told = read_reasons(life.inbox.told[-1][2])
+    assert told is not None and set(told.of) == {(MOST_ORDERS + 1, 1)}
