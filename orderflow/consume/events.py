@@ -146,7 +146,7 @@ def _command(partition: int, do: str, orders: int, asked: int, by: str) -> str:
 LIMITS = {
     "heads": "the list of them (commit metadata, or max.message.bytes of LEDGER_TOPIC)",
     "queued": "MAX_QUEUED",
-    "bytes": "MAX_WAITING_BYTES",
+    "bytes": "MAX_WAITING_BYTES (shared by all partitions of a consumer)",
 }
 """What a partition may run out of, and what sets it."""
 

@@ -49,6 +49,21 @@ def test_orders_that_wait_are_told_while_the_consumer_runs(pipeline: Callable[..
     assert [row["key"] for row in chosen] == ["POISON-3"]
 
 
+def test_orders_of_unknown_reason_are_not_passed_over_in_silence(pipeline: Callable[..., Pipeline]) -> None:
+    """A choice by what orders failed of says how many it cannot judge; here, nobody finds what was told."""
+    line = pipeline(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600", MAX_RETRIES="3")
+    line.publish([("POISON-1", "C-1"), ("POISON-2", "C-2"), ("O-3", "C-3")])
+    consumer = line.consume("poison_fails")
+    eventually(lambda: len(waiting(line)) == 2)
+    chosen = line.succeed("dlq_handler.py", "waiting", "--error", "*", "--ledger-topic", "elsewhere")
+    acting = ("--give-up", "--yes", "--reason-code", "process.*", "--ledger-topic", "elsewhere")
+    given_up = line.succeed("dlq_handler.py", "waiting", *acting)
+    consumer.kill()
+
+    for finished in (chosen, given_up):
+        assert "2 orders that wait are not chosen by --error and --reason-code" in finished.err
+
+
 def test_a_group_that_never_was(pipeline: Callable[..., Pipeline]) -> None:
     """A group without commits has nothing waiting, and that is said."""
     line = pipeline()

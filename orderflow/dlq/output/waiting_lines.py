@@ -7,10 +7,13 @@ from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.group_table import frame_text
 from orderflow.dlq.output.listing import Lines, columns, summary
 from orderflow.dlq.output.times import until
-from orderflow.model.reasons import Kind
+from orderflow.model.reasons import MOST_ORDERS, Kind
 from orderflow.model.text import escape
 
 MOST_REASONS = 10
+UNTOLD = (
+    f"failed before this consumer started, not told yet, or beyond the {MOST_ORDERS:,} told of a partition"
+)
 LATE_MS = 60_000
 """A retry that is due for so long has been missed: nobody calls it."""
 SPANS = (
@@ -103,7 +106,7 @@ def reason_lines(whys: Sequence[Optional[Kind]], width: Optional[int]) -> Lines:
     table: List[Tuple[str, ...]] = [("WAITING", "REASON", "ERROR")]
     for why, number in Counter(whys).most_common(MOST_REASONS):
         if why is None:
-            table.append((f"{number:,}", "-", "failed before this consumer started, or not told yet"))
+            table.append((f"{number:,}", "-", UNTOLD))
             continue
         frame = "" if why.frame is None else f"{escape(frame_text(why.frame))}  "
         table.append((f"{number:,}", escape(why.reason), f"{frame}{summary(why.error_class, why.text)}"))

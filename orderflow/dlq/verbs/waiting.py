@@ -18,6 +18,7 @@ from orderflow.dlq.output.envelope import base64_or_none, plain, text_or_none, t
 from orderflow.dlq.output.listing import columns
 from orderflow.dlq.output.times import ago, until
 from orderflow.dlq.output.waiting_lines import (
+    UNTOLD,
     Due,
     error_row,
     reason_lines,
@@ -95,7 +96,9 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         needs_records = bool(selection.filters) or sums.asked or not args.summary
         found = _rows(desk, reader, held) if needs_records else _without_records(held)
         rows = [row for row in found if _is_chosen(row, selection) and _is_there(row, places)]
-        rows = [row for row in _with_reasons(desk, rows) if _failed_so(row, args)][: selection.limit]
+        rows = _with_reasons(desk, rows)
+        _note_untold(desk, args, rows)
+        rows = [row for row in rows if _failed_so(row, args)][: selection.limit]
         if args.do is None:
             return _show(desk, held, rows, sums, args.summary)
         return _act(desk, args, held, rows, lambda: _stated(commits.read(chosen)))
@@ -203,6 +206,14 @@ def _with_reasons(desk: Desk, rows: List[Waiting]) -> List[Waiting]:
         return kind._replace(text="") if kind is not None and desk.mask.names else kind
 
     return [row._replace(why=why(row)) for row in rows]
+
+
+def _note_untold(desk: Desk, args: argparse.Namespace, rows: Sequence[Waiting]) -> None:
+    """Say how many orders a choice by reason passes over because nobody has told theirs."""
+    untold = sum(row.why is None for row in rows)
+    if untold and (args.errors or args.reason_codes):
+        orders = plural(untold, "order that waits is", "orders that wait are")
+        desk.note(f"{orders} not chosen by --error and --reason-code, their reason is unknown: {UNTOLD}")
 
 
 def _failed_so(row: Waiting, args: argparse.Namespace) -> bool:
