@@ -14,9 +14,11 @@ class Text(NamedTuple):
 
     text: str
     is_enough: bool
-    """Whether it says everything. Attempts have a largest value there, and long delays are rounded up, again
-    at each restart: with many restarts an order would never be due. And it has no keys: what queues behind
-    a head could not be told from finished orders any more if the log lost its record."""
+    """Whether it says everything. Long delays are rounded up, again at each restart: with many restarts an
+    order would never be due. And it has no keys: what queues behind a head could not be told from finished
+    orders any more if the log lost its record."""
+    counts_all: bool
+    """Whether it says how often each was tried: attempts have a largest value there."""
 
 
 class Entries(NamedTuple):
@@ -28,14 +30,16 @@ class Entries(NamedTuple):
 
 def as_text(heads: Mapping[int, Head], base: int, now_s: float, time_of_day_s: float) -> Text:
     """A commit may list hundreds of heads, so each text is looked up and no object is created."""
-    entry, longest_s, is_enough = entry_text, float(DELAYS_S[-1]), True
+    entry, longest_s, is_enough, counts_all = entry_text, float(DELAYS_S[-1]), True, True
     long_ago_ms = int((time_of_day_s - LONG_S) * 1000)
     texts: List[str] = []
     last = base
     for offset in sorted(heads):
         head = heads[offset]
         delay_s = 0.0 if head.due_s is None else head.due_s - now_s
-        if head.attempts > MAX_ATTEMPTS or delay_s > EXACT_DELAY_S:
+        if head.attempts > MAX_ATTEMPTS:
+            counts_all = False
+        if delay_s > EXACT_DELAY_S:
             is_enough = False
         whole_s = 0 if delay_s <= 0.0 else round(delay_s if delay_s < longest_s else longest_s)
         announced = head.announced
@@ -47,7 +51,7 @@ def as_text(heads: Mapping[int, Head], base: int, now_s: float, time_of_day_s: f
             is_enough = is_enough and delay_s <= LONG_S and not head.waits_since(long_ago_ms)
         texts.append(entry(step, head.attempts, announced, whole_s))
         last = offset
-    return Text("".join(texts), is_enough)
+    return Text("".join(texts), is_enough, counts_all)
 
 
 def as_entries(heads: Mapping[int, Head], began_s: float) -> Entries:

@@ -31,7 +31,8 @@ class Form(NamedTuple):
 
     text: str
     fits: bool
-    """Whether the metadata has room for all heads, and can say everything about them."""
+    """Whether the metadata has room for all heads, and can say everything about them, or all that counts
+    where a page has no room for them."""
 
 
 def first_form(ledger: Ledger, stand: Stand, now_s: float) -> Form:
@@ -43,4 +44,5 @@ def first_form(ledger: Ledger, stand: Stand, now_s: float) -> Form:
         stand = stand._replace(braked=False, alone=None, reach=None, topic_id=None, owner=None)
     listed = as_text(ledger.heads, stand.base, now_s, stand.written_at_s)
     text = commit_metadata.first_form(stand, listed.text)
-    return Form(text, listed.is_enough and len(text) <= ledger.metadata_limit)
+    says_all = listed.counts_all and (listed.is_enough or len(ledger.heads) > ledger.most_paged)
+    return Form(text, says_all and len(text) <= ledger.metadata_limit)

@@ -39,6 +39,11 @@ def _is_listed(made: Shop, orders: int) -> bool:
     return commit is not None and commit.next == orders and commit.page is not None
 
 
+def _has_called(made: Shop, orders: int) -> bool:
+    told = made.told().get(0)
+    return told is not None and told.commit is not None and told.commit.next == orders
+
+
 def ledger_topic(made: Shop) -> str:
     """The topic of the pages."""
     return f"{made.orders_topic}-waiting"
@@ -200,6 +205,23 @@ def test_a_topic_that_takes_small_records_limits_what_waits(shop: NewShop) -> No
     running.stop()
 
     assert "1,207 orders are waiting" in running.err
+    made.assert_account_closes()
+
+
+def test_a_topic_with_less_room_than_the_metadata_stops_nothing(shop: NewShop) -> None:
+    """A page of it lists 208 orders, and the metadata takes more, though it rounds their long delays up."""
+    made = shop(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600", MAX_RETRIES="30").create()
+    recreate(made, cleanup_policy="compact", max_message_bytes="6000")
+    made.begin_trouble()
+    made.put(rows(1_000))
+    running = made.consume("most_fail")
+    eventually(lambda: _has_called(made, 1_000), why=running.describe)
+    made.end_trouble()
+    made.succeed("dlq_handler.py", "waiting", "--retry-now", "--all", "--yes")
+    eventually(lambda: made.lag() == 0, timeout_s=60, why=running.describe)
+    running.stop()
+
+    assert "cannot forward" not in running.err
     made.assert_account_closes()
 
 
