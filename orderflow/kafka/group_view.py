@@ -15,6 +15,7 @@ from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.questions import Questions
 from orderflow.kafka.reader import consumer_config
+from orderflow.kafka.standing import state_in_words
 from orderflow.kafka.topics_view import Ends, TopicsView
 from orderflow.model.commit_metadata import Commit, read_metadata
 from orderflow.model.records import time_of
@@ -126,7 +127,7 @@ class GroupView:
         members = [
             Member(one.client_id, one.host.lstrip("/"), self._owned(one.assignment)) for one in found.members
         ]
-        return found.state.name.lower().replace("_", " "), members
+        return state_in_words(found.state), members
 
     def _owned(self, assignment: Any) -> Tuple[int, ...]:
         places = assignment.topic_partitions if assignment else ()

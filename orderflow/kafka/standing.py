@@ -18,6 +18,14 @@ class Standing(NamedTuple):
     detail: str
 
 
+def state_in_words(state: ConsumerGroupState) -> str:
+    """As people say it. The client cannot name those of a `group.protocol=consumer` that rebalances."""
+    if state == ConsumerGroupState.UNKNOWN:
+        return "rebalancing"
+    name: str = state.name
+    return name.lower().replace("_", " ")
+
+
 def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout_s: float = 5.0) -> Standing:
     """Ask the group's coordinator, by a client of its own."""
     admin = admin_client(conf)
@@ -25,7 +33,7 @@ def standing(conf: Mapping[str, Any], group: str, member: Optional[str], timeout
         found = admin.describe_consumer_groups([group], request_timeout=timeout_s)[group].result()
     except KafkaException as error:
         return Standing(False, False, f"no answer from the group's coordinator: {error.args[0].str()}")
-    state = found.state.name.lower().replace("_", " ")
+    state = state_in_words(found.state)
     ours = [each for each in found.members if each.member_id == member]
     if not ours:
         members = plural(len(found.members), "member")
