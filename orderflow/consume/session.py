@@ -14,7 +14,7 @@ from orderflow.consume.transaction import Transaction, places_of
 from orderflow.consume.workers import Workers
 from orderflow.kafka.answers import committed_for, partitions_of
 from orderflow.kafka.client_properties import without_membership
-from orderflow.kafka.refusals import MOVING, ask_again, missing_right
+from orderflow.kafka.refusals import MOVING, ask_again, missing_right, on_group
 from orderflow.model.records import Outgoing
 
 WAIT_S = 0.1
@@ -84,7 +84,7 @@ class Session(Source):
 
     def _words_of(self, error: KafkaError) -> str:
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return error.str() + missing_right(error, "READ", self._group)
+            return error.str() + missing_right(error, on_group("READ", self._group))
         return super()._words_of(error)
 
     def take_lost(self) -> Set[int]:

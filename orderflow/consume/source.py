@@ -9,7 +9,7 @@ from orderflow.consume.client_errors import RAISED, error_of, is_fatal
 from orderflow.consume.settlement import NO_MEMBERS, REFUSALS, SessionLost
 from orderflow.kafka.answers import committed_for, partitions_of
 from orderflow.kafka.leaders import bounds_of, first_offsets_at
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import missing_right, on_topic
 from orderflow.model.records import Message
 
 
@@ -98,7 +98,7 @@ class Source:
 
     def _words_of(self, error: KafkaError) -> str:
         """Kafka's words, and the right that is missing where that is what they mean."""
-        return error.str() + missing_right(error, "READ", self.topic)
+        return error.str() + missing_right(error, on_topic("READ", self.topic))
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue at `offset`. Raises KafkaException while the assignment is still changing."""

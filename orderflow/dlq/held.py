@@ -7,11 +7,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.dlq.desk import Desk
 from orderflow.exits import CommandError
-from orderflow.kafka.answers import committed_for
+from orderflow.kafka.answers import committed_told
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, LedgerPages, is_of_another_topic, read_with
 from orderflow.kafka.reader import TIMEOUT_S, Bounds, Reader, consumer_config
-from orderflow.kafka.refusals import MOVING, ask_again
+from orderflow.kafka.refusals import MOVING, ask_again, missing_right, on_group
 from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.commit_metadata import Commit
 
@@ -74,15 +74,16 @@ class Commits:
             found = self._ask(asked)
         except KafkaException as error:
             reason: Any = error.args[0]
+            missing = missing_right(reason, on_group("DESCRIBE", self._group.name))
             raise CommandError(
-                f"cannot read what {self._group.name} has committed: {reason.str()}"
+                f"cannot read what {self._group.name} has committed: {reason.str()}{missing}"
             ) from error
         return {p.partition: (p.offset if p.offset >= 0 else None, p.metadata or "") for p in found}
 
     def _ask(self, asked: List[TopicPartition]) -> Any:
         """Ask again while the group's coordinator is moving. Raises KafkaException after TIMEOUT_S."""
         until_s = time.monotonic() + TIMEOUT_S
-        return ask_again(lambda: committed_for(self._consumer, asked, TIMEOUT_S), MOVING, until_s)
+        return ask_again(lambda: committed_told(self._consumer, asked, TIMEOUT_S), MOVING, until_s)
 
     def _with_pages(self, committed: Mapping[int, Tuple[Optional[int], str]]) -> Dict[int, Optional[Commit]]:
         try:

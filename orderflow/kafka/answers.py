@@ -27,3 +27,17 @@ def committed_for(consumer: Any, places: List[TopicPartition], timeout_s: float)
         if place.error is not None:
             raise KafkaException(place.error)
     return found
+
+
+def committed_told(consumer: Any, places: List[TopicPartition], timeout_s: float) -> List[TopicPartition]:
+    """The same, asked by a consumer that reads nothing. Raises KafkaException.
+
+    Where the group may not be described, the client lets the question time out, and tells why elsewhere.
+    """
+    try:
+        return committed_for(consumer, places, timeout_s)
+    except KafkaException as error:
+        told = consumer.poll(0)
+        if told is not None and told.error().code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise KafkaException(told.error()) from error
+        raise

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Deque, Dict, FrozenSet, List, Mapping, NamedTuple, Optional
+from typing import Any, Deque, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -19,7 +19,7 @@ from orderflow.kafka.delivery import deliver
 from orderflow.kafka.leaders import bounds_of, first_offsets_at
 from orderflow.kafka.ledger_pages import Group
 from orderflow.kafka.reader import consumer_config, passes
-from orderflow.kafka.refusals import NO_SUCH_TOPIC, missing_right
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, Right, missing_right, on_group, on_topic
 from orderflow.model.command import VALID_S, Command, partition_of, read_command
 from orderflow.model.reasons import reasons_key
 
@@ -64,6 +64,7 @@ class CommandReader:
         self._config = {**consumer_config(client, group.name), **LIGHT}
         self._group = group
         self._topic = ledger_topic
+        self._needed = (on_topic("READ", ledger_topic), on_group("READ", group.name))
         self._wanted: FrozenSet[int] = frozenset()
         self._heard: Deque[Received] = deque(maxlen=MOST_KEPT)
         self._problem: Optional[str] = None
@@ -116,7 +117,7 @@ class CommandReader:
                 self._serve()
                 told = ""
             except (KafkaException, CommandError) as error:
-                trouble = trouble_of(error, self._topic)
+                trouble = trouble_of(error, self._needed)
                 if trouble.words and trouble.words != told:
                     self._problem = told = trouble.words
                 self._rest(trouble.again_s)
@@ -248,8 +249,8 @@ class Trouble(NamedTuple):
     again_s: float
 
 
-def trouble_of(error: Exception, topic: str) -> Trouble:
-    """What is wrong with reading this topic."""
+def trouble_of(error: Exception, needed: Sequence[Right]) -> Trouble:
+    """What is wrong with reading the topic, which needs these rights."""
     if not isinstance(error, KafkaException):
         return Trouble(str(error), DENIED_AGAIN_S)
     reason: Any = error.args[0]
@@ -257,4 +258,4 @@ def trouble_of(error: Exception, topic: str) -> Trouble:
         return Trouble("", MISSING_AGAIN_S)
     if passes(reason):
         return Trouble("", AWAY_AGAIN_S)
-    return Trouble(f"{reason.str()}{missing_right(reason, 'READ', topic)}", DENIED_AGAIN_S)
+    return Trouble(f"{reason.str()}{missing_right(reason, *needed)}", DENIED_AGAIN_S)

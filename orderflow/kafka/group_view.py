@@ -10,11 +10,12 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from orderflow.kafka.answers import committed_for
+from orderflow.kafka.answers import committed_told
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, is_of_another_topic, read_commits
 from orderflow.kafka.questions import Questions
 from orderflow.kafka.reader import consumer_config
+from orderflow.kafka.refusals import on_group, on_topic
 from orderflow.kafka.standing import state_in_words
 from orderflow.kafka.topics_view import Ends, TopicsView
 from orderflow.model.commit_metadata import Commit, read_metadata
@@ -69,6 +70,7 @@ class GroupView:
         self._conf = conf
         self._admin: Any = started(AdminClient, conf)
         self._group = group
+        self._needed = on_group("DESCRIBE", group)
         self._topic = topic
         self._questions = Questions(timeout_s, until_s)
         self.topics = TopicsView(self._admin, self._questions)
@@ -78,10 +80,10 @@ class GroupView:
         self.topics.describe(self._topic)
         ends = self.topics.ends_of(self._topic)
         found = self._questions.answer(
-            "who consumes", self._group, lambda: self._questions.while_moving(self._members)
+            "who consumes", self._needed, lambda: self._questions.while_moving(self._members)
         )
         committed = self._questions.answer(
-            "what is committed", self._group, lambda: self._questions.while_moving(self._committed)
+            "what is committed", self._needed, lambda: self._questions.while_moving(self._committed)
         )
         state, members = found or (None, None)
         commits = self._commits(committed or {}, self.topics.id_of(self._topic))
@@ -105,7 +107,7 @@ class GroupView:
         wait_s = self._questions.left_s
         found = self._questions.answer(
             "the age of unseen orders",
-            self._topic,
+            on_topic("DESCRIBE", self._topic),
             lambda: self._times(config, places, wait_s),
         )
         return found or {}
@@ -185,7 +187,7 @@ def committed_places(
     # With read_committed the broker lets us wait for open transactions.
     consumer: Any = started(Consumer, {**consumer_config(conf, group), "isolation.level": "read_uncommitted"})
     try:
-        return [place for place in committed_for(consumer, places, timeout_s) if place.offset >= 0]
+        return [place for place in committed_told(consumer, places, timeout_s) if place.offset >= 0]
     finally:
         consumer.close()
 

@@ -17,7 +17,7 @@ from orderflow.kafka.answers import partitions_of
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.leaders import bounds_of
 from orderflow.kafka.reader import consumer_config
-from orderflow.kafka.refusals import NO_SUCH_TOPIC, with_right
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, on_group, on_topic, with_right
 from orderflow.model.commit_metadata import Commit, of_another_topic, read_metadata
 from orderflow.model.ledger_page import Page, completed, number_of, page_key, read_page
 
@@ -119,6 +119,7 @@ class LedgerPages:
 
     def __init__(self, client: Mapping[str, Any], group: str) -> None:
         self._config = consumer_config(client, group)
+        self._of_group = on_group("DESCRIBE", group)
         self._consumer: Any = None
         self._searches: Dict[int, Search] = {}
 
@@ -154,7 +155,7 @@ class LedgerPages:
         try:
             is_there = place.partition in partitions_of(self._consumer, place.topic, timeout_s)
         except KafkaException as error:
-            raise KafkaException(with_right(error.args[0], "READ", place.topic)) from error
+            raise KafkaException(with_right(error.args[0], on_topic("READ", place.topic))) from error
         if is_there:
             words = f"no broker leads partition {place.partition} of {place.topic}; is one away?"
             raise KafkaException(KafkaError(KafkaError.REPLICA_NOT_AVAILABLE, words))
@@ -178,7 +179,7 @@ class LedgerPages:
             elif fault.code() == KafkaError._PARTITION_EOF:
                 self._at_end((message.topic(), message.partition()), message.offset(), answers)
             else:
-                faults.append(with_right(fault, "READ", message.topic()))
+                faults.append(with_right(fault, on_topic("READ", message.topic()), self._of_group))
         if faults and not answers:
             raise KafkaException(faults[0])
         for number in answers:

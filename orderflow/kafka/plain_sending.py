@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.delivery import deliver
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import missing_right, on_topic
 from orderflow.kafka.transactions import produce
 from orderflow.model.records import Outgoing
 
@@ -38,4 +38,4 @@ def send_all(client: Mapping[str, Any], records: Sequence[Outgoing]) -> None:
 
 
 def _told(topic: str, error: KafkaError) -> str:
-    return f"cannot write to topic {topic}: {error.str()}{missing_right(error, 'WRITE', topic)}"
+    return f"cannot write to topic {topic}: {error.str()}{missing_right(error, on_topic('WRITE', topic))}"

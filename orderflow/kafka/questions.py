@@ -6,7 +6,7 @@ from typing import Callable, Iterable, List, Optional, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from orderflow.kafka.refusals import MOVING, ask_again, missing_right
+from orderflow.kafka.refusals import MOVING, Right, ask_again, missing_right
 
 _LEAST_S = 0.02
 """For a question that comes when the time is over: its answer is unknown then, with Kafka's reason."""
@@ -28,16 +28,16 @@ class Questions:
         """For the next answer."""
         return max(_LEAST_S, min(self._timeout_s, self.until_s - time.monotonic()))
 
-    def answer(self, what: str, name: Optional[str], ask: Callable[[], _Answer]) -> Optional[_Answer]:
+    def answer(self, what: str, needed: Optional[Right], ask: Callable[[], _Answer]) -> Optional[_Answer]:
         """The answer; None if Kafka gives none.
 
-        `name`: what the right DESCRIBE may be missing for; None: the error names the right that it is about.
+        `needed`: the right that may be missing; None: the error names the right that it is about.
         """
         try:
             return ask()
         except KafkaException as error:
             reason = error.args[0]
-            right = "" if name is None else missing_right(reason, "DESCRIBE", name)
+            right = "" if needed is None else missing_right(reason, needed)
             self.unknown.append(f"{what}: {told(reason)}{right}")
             return None
 

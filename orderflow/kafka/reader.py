@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.client_properties import started, without_membership
 from orderflow.kafka.leaders import ELECTED_S, LEADERLESS, MOVED, bounds_of, first_offsets_at
-from orderflow.kafka.refusals import AWAY, NO_SUCH_TOPIC, missing_right
+from orderflow.kafka.refusals import AWAY, NO_SUCH_TOPIC, missing_right, on_group, on_topic
 from orderflow.model.records import Record, record_of
 from orderflow.model.text import named
 
@@ -92,6 +92,7 @@ class Reader:
     ) -> None:
         """`note` is told, once, what is waited for where that takes long."""
         self.topic = topic
+        self._needed = (on_topic("READ", topic), on_group("DESCRIBE", config["group.id"]))
         self._note = note
         self._has_noted = False
         self._consumer: Any = started(Consumer, config)
@@ -303,7 +304,7 @@ class Reader:
     def _failure(self, error: KafkaError) -> CommandError:
         for_now = passes(error) or error.code() in (*LEADERLESS, *MOVED)
         kind = Unreadable if for_now else CommandError
-        missing = missing_right(error, "READ", self.topic)
+        missing = missing_right(error, *self._needed)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
 
 

@@ -162,18 +162,46 @@ _GUARDED = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
 }
-"""What Kafka says that something is refused of, without saying which, and what would be needed."""
+"""Of which kind of resource Kafka says that something is refused, without saying which one."""
 
 
-def missing_right(error: KafkaError, right: str, name: str) -> str:
-    """The end of a message that names the right and the resource; "" where no right is missing."""
+class Right(NamedTuple):
+    """What a request needs: an operation on a resource. Made by `on_topic` and its neighbours."""
+
+    operation: str
+    kind: str
+    name: str
+
+
+def on_topic(operation: str, name: str) -> Right:
+    """A right on a topic."""
+    return Right(operation, "topic", name)
+
+
+def on_group(operation: str, name: str) -> Right:
+    """A right on a consumer group."""
+    return Right(operation, "group", name)
+
+
+def on_transactional_id(operation: str, name: str) -> Right:
+    """A right on a transactional id."""
+    return Right(operation, "transactional id", name)
+
+
+def missing_right(error: KafkaError, *needed: Right) -> str:
+    """The end of a message that names the one of the needed rights that is missing; "" where none is.
+
+    One request can be refused for resources of several kinds: whoever reads a topic also asks for the
+    coordinator of a group.
+    """
     kind = _GUARDED.get(error.code())
-    return "" if kind is None else f"; the right {right} on {kind} {name} is missing"
+    missing = next((right for right in needed if right.kind == kind), None)
+    return f"; the right {missing.operation} on {kind} {missing.name} is missing" if missing else ""
 
 
-def with_right(error: KafkaError, right: str, name: str) -> KafkaError:
+def with_right(error: KafkaError, *needed: Right) -> KafkaError:
     """The same error, whose words name the right that is missing, if one is."""
-    missing = missing_right(error, right, name)
+    missing = missing_right(error, *needed)
     return KafkaError(error.code(), error.str() + missing) if missing else error
 
 

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from orderflow.kafka.controller import answer_of
 from orderflow.kafka.questions import Questions, told
-from orderflow.kafka.refusals import NO_SUCH_TOPIC
+from orderflow.kafka.refusals import NO_SUCH_TOPIC, on_topic
 from orderflow.kafka.topic_identity import id_of
 from orderflow.kafka.topics import offset_of
 
@@ -88,11 +88,15 @@ class TopicsView:
 
     def ends_of(self, topic: str) -> Optional[Dict[int, Ends]]:
         """The offsets of a topic."""
-        return self._questions.answer(f"what {topic} holds", topic, lambda: self._ends(topic))
+        return self._questions.answer(
+            f"what {topic} holds", on_topic("DESCRIBE", topic), lambda: self._ends(topic)
+        )
 
     def grown_since(self, topic: str, since_ms: int) -> Optional[int]:
         """About how many records a topic got since then; None where that cannot be found out."""
-        return self._questions.answer(f"how {topic} grows", topic, lambda: self._added(topic, since_ms))
+        return self._questions.answer(
+            f"how {topic} grows", on_topic("DESCRIBE", topic), lambda: self._added(topic, since_ms)
+        )
 
     def _ends(self, topic: str) -> Dict[int, Ends]:
         partitions = self._partitions(topic)

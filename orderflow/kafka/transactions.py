@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from orderflow.exits import CommandError
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.delivery import deliver
-from orderflow.kafka.refusals import is_too_long, missing_right
+from orderflow.kafka.refusals import is_too_long, missing_right, on_topic, on_transactional_id
 from orderflow.kafka.sizes import fitted
 from orderflow.model.records import PARTITIONER, Outgoing
 
@@ -143,7 +143,7 @@ class Transactions:
                     self._timeout_ms //= 2
                     self._start()
                 elif not reason.retriable() or time.monotonic() > deadline_s:
-                    missing = missing_right(reason, "WRITE", self._name)
+                    missing = missing_right(reason, on_transactional_id("WRITE", self._name))
                     raise CommandError(f"transactions cannot be used: {reason.str()}{missing}") from error
 
     def send(self, record: Outgoing, tag: Hashable = None) -> None:
@@ -237,7 +237,7 @@ class Transactions:
         cause, topic, _ = causes[0] if causes else (error, " and ".join(sorted(self._topics)), None)
         if cause.code() in OUTAGE:
             return Interrupted(cause.str())
-        missing = missing_right(cause, "WRITE", topic)
+        missing = missing_right(cause, on_topic("WRITE", topic), on_transactional_id("WRITE", self._name))
         return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}{missing}")
 
     def _cause_of(self, error: KafkaError) -> KafkaError:

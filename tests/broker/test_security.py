@@ -414,6 +414,31 @@ def test_health_without_any_right_says_what_it_cannot_find_out(guarded: Callable
     assert took_s < AT_ONCE_S + STARTING_S, told
 
 
+OF_THE_GROUP: Dict[str, Any] = {
+    "list": ("dlq_handler.py", "list"),
+    "jobs": ("dlq_handler.py", "jobs"),
+    "waiting": ("dlq_handler.py", "waiting"),
+    "erase": ("dlq_handler.py", "erase", "--key", "C-1"),
+}
+
+
+@LONG
+@pytest.mark.parametrize("verb", OF_THE_GROUP)
+def test_a_verb_that_may_not_describe_the_group_names_the_group(
+    guarded: Callable[..., Guarded], verb: str
+) -> None:
+    """Each topic is read in the group's name, so Kafka refuses it whichever topic is read."""
+    shop = guarded()
+    shop.die()
+    shop.succeed(*DISCARD)  # so that there is something in the audit topic
+    shop.grant("reader", "--group order-processing-group")
+    finished = shop.run_as("reader", *OF_THE_GROUP[verb])
+
+    assert finished.code == 1
+    told = finished.err.splitlines()[-1]
+    assert told.endswith(f"; the right DESCRIBE on group {shop.group} is missing"), finished.err
+
+
 @LONG
 @pytest.mark.parametrize("what", OTHERS)
 def test_a_verb_without_one_of_its_rights_names_it_and_sends_nothing(

@@ -17,6 +17,7 @@ from orderflow.kafka.command_reader import (
     trouble_of,
 )
 from orderflow.kafka.ledger_pages import Group
+from orderflow.kafka.refusals import on_topic
 
 
 class Client:
@@ -109,7 +110,7 @@ TROUBLES = {
 @pytest.mark.parametrize(("code", "words", "again_s"), TROUBLES.values(), ids=TROUBLES.keys())
 def test_only_what_somebody_has_to_mend_is_told(code: int, words: str, again_s: float) -> None:
     """Others say that Kafka is away, and the topic may never be needed."""
-    trouble = trouble_of(KafkaException(KafkaError(code)), "w")
+    trouble = trouble_of(KafkaException(KafkaError(code)), [on_topic("READ", "w")])
 
     assert trouble.again_s == again_s
     assert bool(trouble.words) == bool(words) and words in trouble.words
@@ -117,7 +118,7 @@ def test_only_what_somebody_has_to_mend_is_told(code: int, words: str, again_s: 
 
 def test_settings_that_contradict_each_other_are_told() -> None:
     """The client cannot be made."""
-    assert trouble_of(UsageError("no"), "w") == Trouble("no", DENIED_AGAIN_S)
+    assert trouble_of(UsageError("no"), []) == Trouble("no", DENIED_AGAIN_S)
 
 
 def test_no_thread_and_no_client_as_long_as_nothing_waits() -> None:

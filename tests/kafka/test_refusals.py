@@ -9,7 +9,15 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from orderflow.consume.client_config import consumer_config, producer_config
 from orderflow.exits import UsageError
 from orderflow.kafka.client_properties import require_consistent
-from orderflow.kafka.refusals import answers, missing_right, plain_reason, refusal
+from orderflow.kafka.refusals import (
+    answers,
+    missing_right,
+    on_group,
+    on_topic,
+    on_transactional_id,
+    plain_reason,
+    refusal,
+)
 
 PLACE = "sasl_ssl://kafka:9093/bootstrap: "
 DENIED = "SASL authentication error: Authentication failed: Invalid username or password"
@@ -65,8 +73,18 @@ def test_a_missing_right_names_the_resource() -> None:
     """Kafka says only that something was refused."""
     denied = error("x", KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 
-    assert missing_right(denied, "WRITE", "a") == "; the right WRITE on transactional id a is missing"
-    assert missing_right(error("x"), "WRITE", "a") == ""
+    needed = on_transactional_id("WRITE", "a")
+    assert missing_right(denied, needed) == "; the right WRITE on transactional id a is missing"
+    assert missing_right(error("x"), needed) == ""
+
+
+def test_a_missing_right_is_never_said_of_another_kind_of_resource() -> None:
+    """Whoever reads a topic can be refused for its group: the topic's name names no group."""
+    denied = error("x", KafkaError.GROUP_AUTHORIZATION_FAILED)
+    of_topic, of_group = on_topic("READ", "orders"), on_group("DESCRIBE", "g")
+
+    assert missing_right(denied, of_topic, of_group) == "; the right DESCRIBE on group g is missing"
+    assert missing_right(denied, of_topic) == ""
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from orderflow.kafka.other_groups import Offsets, committed_by_groups
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.plain_sending import send_all
 from orderflow.kafka.positions import Range
-from orderflow.kafka.refusals import missing_right
+from orderflow.kafka.refusals import missing_right, on_topic
 from orderflow.model.records import Outgoing
 from orderflow.model.text import escape, keys_shown_as, plural
 
@@ -220,6 +220,6 @@ def _deleted(place: TopicPartition, future: Any) -> None:
         future.result()
     except KafkaException as error:
         reason = error.args[0]
-        right = missing_right(reason, "DELETE", place.topic)
+        right = missing_right(reason, on_topic("DELETE", place.topic))
         where = f"{place.topic}-{place.partition}"
         raise CommandError(f"cannot delete from {where}: {reason.str()}{right}") from error
