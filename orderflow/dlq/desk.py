@@ -63,8 +63,12 @@ class Desk(NamedTuple):
             require_kafka(self.client)
 
     def reader(self, topic: str, **properties: Any) -> Reader:
-        """A topic, to be opened for reading. What has to be waited for is noted."""
-        return Reader(consumer_config({**self.client, **properties}, self.consumer_group), topic, self.note)
+        """A topic, to be opened for reading, with these properties of the client besides.
+
+        What has to be waited for is noted.
+        """
+        config = consumer_config(self.client, self.consumer_group)
+        return Reader({**config, **properties}, topic, self.note)
 
     def say(self, line: str) -> None:
         """One line of data."""

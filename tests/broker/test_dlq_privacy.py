@@ -1,10 +1,11 @@
 """What is hidden, and what can be erased, on a real broker."""
 
+import contextlib
 from pathlib import Path
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.model.records import Outgoing
@@ -55,6 +56,22 @@ class Shop:
                 consumer.close()
                 return found
             found.append((message.key(), message.value() is not None))
+
+
+@contextlib.contextmanager
+def left_open(address: str, name: str, records: List[Outgoing]) -> Iterator[Producer]:
+    """A transaction that has written these records, and is open until the end unless somebody ends it."""
+    producer = Producer({"bootstrap.servers": address, "transactional.id": f"{name}-left-open"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for one in records:
+        producer.produce(name, one.value, one.key, 0)
+    assert producer.flush(20) == 0
+    try:
+        yield producer
+    finally:
+        with contextlib.suppress(KafkaException):  # it was ended
+            producer.abort_transaction(20)
 
 
 @pytest.fixture
@@ -167,3 +184,15 @@ def test_a_report_does_not_quote_what_is_hidden_from_its_readers(shop: Shop, tmp
     told = page.read_text("utf-8")
     assert "anna" not in told
     assert "quantity &gt;= 0" in told
+
+
+def test_erase_finds_what_transactions_hide_from_readers(shop: Shop) -> None:
+    """Kafka holds what was aborted, what is not committed yet, and what stands behind that."""
+    hers = Outgoing("", KEY, order(9, customer_id="C-anna"), [], 0)
+    with left_open(shop.address, shop.dlq, [hers]) as transaction:
+        transaction.abort_transaction(20)
+    assert f"{shop.dlq}: 2 records with this key and a value" in shop.run("erase", "--key", "anna").out
+
+    with left_open(shop.address, shop.dlq, [Outgoing("", b"bob", order(8), [], 0)]):
+        send(shop.address, shop.dlq, [hers])
+        assert f"{shop.dlq}: 3 records with this key and a value" in shop.run("erase", "--key", "anna").out

@@ -22,6 +22,8 @@ from orderflow.kafka.refusals import missing_right, on_topic
 from orderflow.model.records import Outgoing
 from orderflow.model.text import escape, keys_shown_as, plural
 
+ALL_THAT_IS_THERE = {"isolation.level": "read_uncommitted"}
+"""Kafka also holds what no transaction has committed, and what stands behind an open one."""
 TIMEOUT_S = 30.0
 ASK_S = 5.0
 
@@ -95,7 +97,7 @@ def _look(desk: Desk, topic: str, keys: AbstractSet[Optional[bytes]]) -> Holding
     there: Set[bytes] = set()
     others: Dict[int, int] = {}
     progress = Progress(desk.err, f"of {topic} read")
-    with desk.reader(topic) as reader:
+    with desk.reader(topic, **ALL_THAT_IS_THERE) as reader:
         spans = spans_of(reader, Range())
         progress.expect(sum(span.end - span.begin for span in spans))
         lows = {span.partition: span.begin for span in spans}
