@@ -113,6 +113,8 @@ class Publisher:
         self._has_waited_too_long = False
         self._is_purged = False
         """Whether everything in flight was taken back: after a fatal error, or a time-out."""
+        self._left: Optional[int] = None
+        """What was in flight at the end; None while records are sent."""
         self.reasons: Set[str] = set()
         """Why records failed."""
         self.doubtful = False
@@ -131,8 +133,11 @@ class Publisher:
 
     @property
     def in_flight(self) -> int:
-        """Records sent, or to be sent again, whose outcome is not known yet."""
-        return len(self._producer) + len(self._batches)
+        """Records sent, or to be sent again, whose outcome is not known yet.
+
+        The client counts what it has to say of brokers, too, until it is served.
+        """
+        return len(self._producer) + len(self._batches) if self._left is None else self._left
 
     @property
     def published(self) -> int:
@@ -156,6 +161,7 @@ class Publisher:
         """
         if self._batches:
             return False
+        self._left = None
         try:
             self._offer(key, value, line)
         except BufferError:
@@ -181,7 +187,10 @@ class Publisher:
         """Wait for up to `seconds`; True once nothing is in flight."""
         self._serve(partial(deliver, self._producer), seconds)
         self.wait()
-        return self.in_flight == 0
+        if self.in_flight:
+            return False
+        self._settle()
+        return True
 
     def give_up(self) -> None:
         """Take back what is still in flight: it fails and is kept, though some may have arrived."""
@@ -190,6 +199,11 @@ class Publisher:
         while len(self._producer) and time.monotonic() < deadline_s:
             self._serve(partial(deliver, self._producer), _GIVE_UP_S / 50)
         self._give_up_refused()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is served any more: what the client says of brokers from now on is no record in flight."""
+        self._left = self.in_flight
 
     def _send_again(self) -> None:
         """Send what was refused with its batch once more, in smaller batches.
@@ -306,7 +320,7 @@ class Publisher:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._trouble = plain_reason(error)
         elif not self._outage.holds:
-            self._published_at_loss = self.published
+            self._published_at_loss = max(self.published, self._published_before)
             self._outage.lost(self._trouble)
 
 

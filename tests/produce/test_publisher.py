@@ -6,6 +6,7 @@ import math
 import random
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -69,9 +70,12 @@ class ScriptedClient:
         self._queue: List[Tuple[Record, OnDelivery]] = []
         self._purged = self._fatal = False
         self.delivered: List[Record] = []
+        self.lose_brokers = partial(conf.get("error_cb", print), KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        self.news = 0
+        """What it has to say of brokers, which the real one counts, too."""
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + self.news
 
     def produce(
         self,
@@ -130,7 +134,9 @@ ORDER: Dict[str, Any] = {
 }
 
 
-def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
+def scripted(
+    choose: Choose, outage: Optional[Outage] = None
+) -> Tuple[Publisher, ScriptedClient, List[Record]]:
     """A publisher on a scripted client, and what it keeps."""
     clients: List[ScriptedClient] = []
     kept: List[Record] = []
@@ -145,8 +151,13 @@ def scripted(choose: Choose) -> Tuple[Publisher, ScriptedClient, List[Record]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(produce_publisher, "Producer", client)
-        publisher = Publisher({}, "orders", Outage(lambda event, **fields: None, "nowhere"), keep)
+        publisher = Publisher({}, "orders", outage or quiet(), keep)
     return publisher, clients[0], kept
+
+
+def quiet() -> Outage:
+    """An outage of which nobody is told."""
+    return Outage(lambda event, **fields: None, "nowhere")
 
 
 def replies(*answers: str) -> Choose:
@@ -223,6 +234,30 @@ def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
     assert kept == [(b"k", b"v")]
 
 
+def test_what_the_client_says_of_brokers_at_the_end_is_no_order_in_flight() -> None:
+    """A broker that leaves once all is published would make it "what became of 1 more order is not known"."""
+    publisher, client, _ = scripted(replies("take", "deliver"))
+    publish(publisher, [(b"k", b"v")])
+    client.news = 3
+
+    assert (publisher.published, publisher.in_flight) == (1, 0)
+
+
+def test_kafka_is_not_back_because_the_client_has_said_what_it_had_to_say() -> None:
+    """Only an order that is published shows that it is."""
+    told: List[str] = []
+    publisher, client, _ = scripted(
+        replies("take", "wait"), Outage(lambda event, **fields: told.append(event), "nowhere")
+    )
+    publisher.send(b"k", b"v")
+    client.news = 2
+    client.lose_brokers()
+    client.news = 0
+    publisher.wait()
+
+    assert len(told) == 1
+
+
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
     """There will never be room for it; waiting would never end."""
     kept: List[Record] = []
@@ -233,7 +268,7 @@ def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
 
     conf = {**CLIENT_PROFILE, "bootstrap.servers": "127.0.0.1:1", "log_level": 2}
     conf["queue.buffering.max.kbytes"] = 1
-    publisher = Publisher(conf, "orders", Outage(lambda event, **fields: None, "nowhere"), keep)
+    publisher = Publisher(conf, "orders", quiet(), keep)
 
     assert publish(publisher, [(b"k", b"v" * 5000)]) == kept == [(b"k", b"v" * 5000)]
     assert publisher.reasons == {"larger than the whole queue: raise queue.buffering.max.kbytes"}
