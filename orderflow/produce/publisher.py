@@ -8,7 +8,7 @@ into Python.
 import re
 import time
 from functools import partial
-from typing import Any, Callable, Mapping, Optional, Set
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Set
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -87,6 +87,15 @@ Keep = Callable[[Optional[bytes], Optional[bytes]], bool]
 """Keeps an undelivered record; returns False if that fails too."""
 
 
+class _Failed(NamedTuple):
+    """A record that was not delivered."""
+
+    key: Optional[bytes]
+    value: Optional[bytes]
+    line: int
+    """Where it stands in the input; 0 if it comes from none."""
+
+
 class Publisher:
     """Sends records to one topic with an idempotent producer.
 
@@ -112,7 +121,9 @@ class Publisher:
         self._trouble = "connection lost"
         self._has_waited_too_long = False
         self._is_purged = False
-        """Whether everything in flight was taken back: after a fatal error, or a time-out."""
+        """Whether everything in flight was taken back: after a fatal error, a time-out, or at the end."""
+        self._not_kept: List[_Failed] = []
+        """What the client has reported as failed since nothing more can be published."""
         self._left: Optional[int] = None
         """What was in flight at the end; None while records are sent."""
         self.reasons: Set[str] = set()
@@ -195,6 +206,7 @@ class Publisher:
     def give_up(self) -> None:
         """Take back what is still in flight: it fails and is kept, though some may have arrived."""
         deadline_s = time.monotonic() + _GIVE_UP_S
+        self._is_purged = True
         self._serve(self._producer.purge)
         while len(self._producer) and time.monotonic() < deadline_s:
             self._serve(partial(deliver, self._producer), _GIVE_UP_S / 50)
@@ -204,6 +216,7 @@ class Publisher:
     def _settle(self) -> None:
         """Nothing is served any more: what the client says of brokers from now on is no record in flight."""
         self._left = self.in_flight
+        self._keep_failed()
 
     def _send_again(self) -> None:
         """Send what was refused with its batch once more, in smaller batches.
@@ -294,11 +307,22 @@ class Publisher:
 
     def _put_away(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
         self.reasons.add(reason)
-        if self._keep(key, value):
-            return
-        self.hopeless = self.hopeless or "what is not published cannot be kept"
-        if line:
-            self.first_lost = min(line, self.first_lost or line)
+        self._not_kept.append(_Failed(key, value, line))
+        if self.hopeless is None and not self._is_purged:
+            self._keep_failed()
+
+    def _keep_failed(self) -> None:
+        """Keep what has failed, in the order of the input, so that a key's orders are sent again in theirs.
+
+        The client reports what had yet to be sent before what was sent and has no answer.
+        """
+        failed, self._not_kept = sorted(self._not_kept, key=lambda each: each.line), []
+        for key, value, line in failed:
+            if self._keep(key, value):
+                continue
+            self.hopeless = self.hopeless or "what is not published cannot be kept"
+            if line:
+                self.first_lost = min(line, self.first_lost or line)
 
     def _judge(self, error: KafkaError) -> None:
         self.doubtful = self.doubtful or error.code() in _DOUBTFUL

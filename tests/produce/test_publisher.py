@@ -99,6 +99,10 @@ class ScriptedClient:
         """Tell some of the news."""
         return self._serve()
 
+    def report_last_first(self) -> None:
+        """Change the order in which what is in flight is reported."""
+        self._queue.reverse()
+
     def purge(self) -> None:
         """Hand back all that is left with the next news."""
         self._purged = True
@@ -256,6 +260,30 @@ def test_kafka_is_not_back_because_the_client_has_said_what_it_had_to_say() -> N
     publisher.wait()
 
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("code", [KafkaError._MSG_TIMED_OUT, KafkaError.TOPIC_AUTHORIZATION_FAILED])
+def test_orders_are_kept_as_they_stand_in_the_input_whatever_the_client_reports_first(code: int) -> None:
+    """The real one reports what is still to be sent before what was sent; a key's orders changed places."""
+    publisher, client, kept = scripted(replies("take", "take", "take", "fail", str(code)))
+    for line in (2, 3, 4):
+        publisher.send(b"k", str(line).encode(), line)
+    client.report_last_first()
+    while not publisher.drain(0):
+        pass
+
+    assert kept == [(b"k", b"2"), (b"k", b"3"), (b"k", b"4")]
+
+
+def test_orders_are_kept_as_they_stand_in_the_input_after_a_request_to_stop() -> None:
+    """What was sent is then taken back together with what was not."""
+    publisher, client, kept = scripted(replies("take", "take", "wait"))
+    publisher.send(b"k", b"2", 2)
+    publisher.send(b"k", b"3", 3)
+    client.report_last_first()
+    publisher.give_up()
+
+    assert kept == [(b"k", b"2"), (b"k", b"3")]
 
 
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
