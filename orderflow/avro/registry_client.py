@@ -2,6 +2,7 @@
 
 import logging
 import time
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol
 
@@ -208,7 +209,8 @@ def without(config: RegistryConfig, said: str) -> str:
     _, _, path = config.url.partition("://")[2].partition("/")
     parts = [config.user_info, config.key_password, path, *path.split("/")]
     if config.user_info is not None:
-        parts += config.user_info.split(":", 1)
+        parts += [*config.user_info.split(":", 1), b64encode(config.user_info.encode()).decode()]
+    parts += [repr(part.encode())[2:-1] for part in parts if part]  # as the client shows what is no JSON
     for part in sorted((part for part in parts if part and len(part) > 3), key=len, reverse=True):
         said = said.replace(part, "…")
     return said

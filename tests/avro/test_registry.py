@@ -360,6 +360,25 @@ def test_user_and_password_are_sent(server: Scripted) -> None:
     assert "Basic " + base64.b64encode(b"me:secret").decode() == server.authorization
 
 
+SENT = base64.b64encode("me:gehüïm".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"error_code": 401, "message": f"bad: Basic {SENT}, gehüïm"}),
+        f"<p>bad: Basic {SENT}, gehüïm",
+    ],
+    ids=["JSON", "a page"],
+)
+def test_an_answer_that_repeats_the_log_in_is_told_without_it(server: Scripted, body: str) -> None:
+    """In base64, as it was sent, or as escaped bytes it is still a password."""
+    server.answer = (401, body.encode())
+
+    with pytest.raises(RegistryUnavailable, match="bad: Basic …, …"):
+        Registry(RegistryConfig(server.url, user_info="me:gehüïm")).schema_text(1)
+
+
 class Certificates(NamedTuple):
     """Files of one authority, and of a server and a client that it vouches for."""
 
