@@ -552,16 +552,21 @@ def typed_again(flags: argparse.Namespace) -> str:
     words: List[str] = []
     for setting in SETTINGS:
         if given.get(setting.name) is not None:
-            words += [setting.flag, _as_typed(str(given[setting.name]), setting.kind is URL)]
+            words += _words(setting.flag, _as_typed(str(given[setting.name]), setting.kind is URL))
     if given.get("env_file") is not None:
-        words += [_ENV_FILE, str(given["env_file"])]
+        words += _words(_ENV_FILE, str(given["env_file"]))
     for pair in given.get("client") or []:
         name, equals, value = pair.partition("=")
         words += ["-X", f"{name}{equals}{_as_typed(value, client_properties.is_secret(name))}"]
-    return "".join(f" {word if word.endswith(_LEFT_OUT) else shlex.quote(word)}" for word in words)
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 _LEFT_OUT = "…"
+
+
+def _words(flag: str, value: str) -> List[str]:
+    """A flag and its value. One that begins with a dash would be taken for a flag of its own."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
 
 
 def _as_typed(value: str, may_be_secret: bool) -> str:

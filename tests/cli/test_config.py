@@ -544,3 +544,12 @@ def test_a_command_that_is_suggested_repeats_the_settings_that_were_typed() -> N
     for whole in ("security.protocol=SSL", "my schema.avsc", "kafka:9093", "prod.env"):
         assert whole in shlex.split(again)
     assert config.typed_again(parser.parse_args([])) == ""
+
+
+def test_what_is_suggested_means_what_was_typed_whatever_a_value_begins_or_ends_with() -> None:
+    """`--orders-topic -x` would be refused, and blanks before `…` part a word."""
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser, ("orders_topic", "order_schema"))
+    typed = parser.parse_args(["-t=-x", "--order-schema", "my schema…", "--env-file=-e"])
+
+    assert parser.parse_args(shlex.split(config.typed_again(typed))) == typed
