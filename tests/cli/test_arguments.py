@@ -196,4 +196,5 @@ def test_the_topic_has_the_letter_that_kcat_gives_it(
     command: Sequence[str], setting: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The orders for the scripts that move them, the dead letters for the one that looks after those."""
-    assert f"-t TOPIC, {setting} TOPIC" in typed(capsys, *command, "--help")[1]
+    told = typed(capsys, *command, "--help")[1]
+    assert f"-t TOPIC, {setting} TOPIC" in told or f"-t, {setting} TOPIC" in told  # as Python 3.13 writes it

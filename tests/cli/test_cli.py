@@ -57,7 +57,8 @@ def script(body: str) -> List[str]:
 
 
 def run(body: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Python 3.12 and newer warn of each fork beside threads, such as those of the Kafka client.
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     return subprocess.run(script(body), capture_output=True, text=True, env=environ, timeout=30, **options)
 
 
