@@ -386,6 +386,25 @@ def test_an_operator_acts_on_waiting_orders_with_the_rights_of_the_page(
     assert len(shop.dead_letters()) == 1
 
 
+@LONG
+def test_a_canary_that_may_not_read_what_waits_names_the_right(guarded: Callable[..., Guarded]) -> None:
+    """It does not look for a consumer that is missing: nobody knows how far the group is."""
+    shop = guarded(RETRY_BACKOFF="600", RETRY_BACKOFF_MAX="600", MAX_RETRIES="3")
+    shop.die()
+    pairs = zip(rows(3000, "POISON-LATER"), rows(3000, "GOOD"))
+    shop.put([row for pair in pairs for row in pair])
+    shop.grant("consumer")
+    running = shop.start_as("consumer", "consumer.py", "--handler", path_of("poison_fails"))
+    summary = ("dlq_handler.py", "waiting", "--summary")
+    eventually(lambda: "on a page of" in shop.succeed(*summary).out, 60, running.describe)
+
+    shop.grant("operator", "Read --topic orders-waiting")
+    canary = shop.run_as("operator", *REPLAY, "--stale", "warn", "--canary", "1", "--canary-timeout", "5")
+    assert f"the right READ on topic {shop.ledger_topic} is missing" in canary.err
+    assert "does a consumer run?" not in canary.err
+    running.stop()
+
+
 OTHERS: Dict[str, Any] = {
     "read dead letters": ("reader", "--topic orders-dlq", ("dlq_handler.py", "list"), "{dlq}", "READ"),
     "read audit": ("operator", "Read --topic orders-dlq-audit", REPLAY, "{dlq}-audit", "READ"),

@@ -10,10 +10,11 @@ from orderflow.cli.terminal import count, duration
 from orderflow.dlq.replay.request import Canary
 from orderflow.dlq.replay.returned import some_of
 from orderflow.exits import CommandError
-from orderflow.kafka.answers import committed_for
+from orderflow.kafka.answers import committed_told
 from orderflow.kafka.client_properties import started
 from orderflow.kafka.ledger_pages import Group, read_commits
 from orderflow.kafka.reader import Reader, Span, consumer_config
+from orderflow.kafka.refusals import missing_right, on_group
 from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.commit_metadata import Commit
 from orderflow.model.dead_letter import REPLAY_JOB
@@ -77,12 +78,14 @@ def await_canary(
                 took = duration(time.monotonic() - began_s)
                 return CanaryResult(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")
             if time.monotonic() - began_s > canary.timeout_s:
-                return CanaryResult(False, _too_late(group, canary.timeout_s))
+                return CanaryResult(False, _too_late(group, canary.timeout_s, members.trouble))
             time.sleep(STEP_S)
     return CanaryResult(False, "stopped while the canary was out")
 
 
-def _too_late(group: str, timeout_s: float) -> str:
+def _too_late(group: str, timeout_s: float, trouble: str) -> str:
+    if trouble:
+        return f"the canary tripped: cannot tell after {timeout_s:g} s how far group {group} is: {trouble}"
     return f"the canary tripped: group {group} is not past it after {timeout_s:g} s; does a consumer run?"
 
 
@@ -106,6 +109,8 @@ class _Group:
         with contextlib.suppress(CommandError):  # what is out already has to be watched all the same
             self._group = Group(group, topic, topic_id(client, topic))
         self._consumer: Any = started(Consumer, consumer_config(client, group))
+        self.trouble = ""
+        """Why the last question was not answered, if it was not."""
 
     def __enter__(self) -> "_Group":
         return self
@@ -118,14 +123,17 @@ class _Group:
         moved = sent.moved
         places = [TopicPartition(sent.target, partition) for partition in moved]
         try:
-            found = committed_for(self._consumer, places, ASK_TIMEOUT_S)
+            found = committed_told(self._consumer, places, ASK_TIMEOUT_S)
             committed = {
                 place.partition: (None if place.offset < 0 else place.offset, place.metadata or "")
                 for place in found
             }
             commits = read_commits(self._client, self._group, committed, ASK_TIMEOUT_S)
-        except KafkaException:  # asked again in a moment, until time is up
+        except KafkaException as error:  # asked again in a moment, until time is up
+            reason: Any = error.args[0]
+            self.trouble = reason.str() + missing_right(reason, on_group("DESCRIBE", self._group.name))
             return False
+        self.trouble = ""
         return bool(found) and all(
             is_past(committed[number][0], commits[number], sent.begins.get(number, 0), end)
             for number, end in moved.items()
