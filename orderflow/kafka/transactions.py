@@ -241,8 +241,11 @@ class Transactions:
         return CommandError(f"Kafka rejects the records for {topic}: {cause.str()}{missing}")
 
     def _cause_of(self, error: KafkaError) -> KafkaError:
-        """What a fatal error is: for a record the client says only that there is one, for a commit which."""
-        if error.code() == KafkaError._FATAL:
+        """What is wrong with the transaction: for a record the client says only that something is.
+
+        Asked to commit it, the client refuses and says what.
+        """
+        if error.code() in (KafkaError._FATAL, KafkaError._STATE):
             try:
                 self._producer.commit_transaction(STEP_S)
             except KafkaException as told:

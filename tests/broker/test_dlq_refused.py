@@ -13,6 +13,8 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
+from orderflow.exits import CommandError
+from orderflow.kafka.transactions import Transactions
 from orderflow.model.records import Outgoing
 from tests.support.acls import deny
 from tests.support.dlq_tools import order, ours
@@ -139,3 +141,17 @@ def test_an_import_names_the_line_that_kafka_refuses(desk: Desk) -> None:
     assert "nothing was sent: Kafka refuses 1 line" in run.err
     assert "three.jsonl:2: " in run.err and "Message size too large" in run.err
     assert desk.run("list", "--dlq-topic", small).out == ""
+
+
+def test_a_right_that_is_missing_is_named_whenever_the_refusal_comes(desk: Desk) -> None:
+    """Also amid the records, when the client refuses the next one without saying why."""
+    deny(desk.client, desk.orders_topic, AclOperation.WRITE)
+    transactions = Transactions(desk.client, desk.topic, print)
+    transactions.open()
+
+    def send_on() -> None:
+        while True:
+            transactions.send(Outgoing(desk.orders_topic, b"key", b"value", []))
+
+    with pytest.raises(CommandError, match=r"Topic authorization failed.*WRITE on topic"):
+        send_on()
