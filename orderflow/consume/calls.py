@@ -1,6 +1,6 @@
 """Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
-from typing import Mapping, Optional, Sequence, Set, Union
+from typing import Iterable, Mapping, Optional, Sequence, Set, Union
 
 from orderflow.consume.due_share import WorkerShare
 from orderflow.consume.forked import Forks
@@ -72,6 +72,24 @@ class Calls:
     def stop(self) -> None:
         """Let running calls finish, and start no more."""
         self._is_stopping = True
+        self._withdraw(self._ready.values())
+
+    def give_up(self, partition: Partition) -> None:
+        """A partition is given up: its running calls become orphans, and those to come are not made."""
+        self._withdraw((partition,))
+        self.orphans.give_up(partition)
+
+    def _withdraw(self, partitions: Iterable[Partition]) -> None:
+        """Take back the orders that workers were given ahead. One that was announced starts at once."""
+        if self._workers is None:
+            return
+        theirs = frozenset(partitions)
+        withdrawn = self._workers.withdraw(lambda task: task.partition in theirs and not task.head.announced)
+        for partition, head in withdrawn:
+            partition.call_ends()
+            self._retries.discard(head)
+            if self._is_ours(partition):
+                partition.ledger.postpone(head, self._world.clock())
 
     def settled(self) -> None:
         """Results are settled or being settled: every key may run on."""

@@ -74,9 +74,32 @@ class LoopWorkers:
         """Have a worker run this task."""
         self.in_flight += 1
         self._waiting.append(task)
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
         if not self._is_woken:
             self._is_woken = True
             self._loop.call_soon(self._wake)
+
+    def withdraw(self, is_wanted_back: Callable[[Any], bool]) -> List[Any]:
+        """Take back those of the tasks whose calls have not begun; returns them. They are not collected."""
+        kept: List[Any] = []
+        withdrawn: List[Any] = []
+        for task in iter(self._next, None):
+            is_back = isinstance(task, Task) and is_wanted_back(task)
+            (withdrawn if is_back else kept).append(task)
+        self.in_flight -= len(withdrawn)
+        self._waiting.extend(kept)
+        if kept:
+            self._wake_soon()  # the workers may have found nothing to do meanwhile
+        return withdrawn
+
+    def _next(self) -> Any:
+        """The next of what waits for a worker, None if nothing does. Any thread may call this."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
 
     def run_turn(self, turn: Turn) -> None:
         """Have a worker run this before anything else. Call it in the loop's thread."""
@@ -155,8 +178,7 @@ class LoopWorkers:
                 self._idle.append(idle)
                 await idle
             turn_ends_s = time.monotonic() + TURN_S
-            while self._waiting:
-                task = self._waiting.popleft()
+            for task in iter(self._next, None):
                 if self._waiting and not self._is_woken:
                     # Runs once this call waits for something, or ends this turn.
                     self._is_woken = True

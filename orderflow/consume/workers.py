@@ -1,5 +1,6 @@
 """A pool of threads that run one function: the handler, or a slow call of the client."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -52,6 +53,20 @@ class Workers:
         self.in_flight += 1
         self._submitted += 1
         self._tasks.put(task)
+
+    def withdraw(self, is_wanted_back: Callable[[Any], bool]) -> List[Any]:
+        """Take back those of the tasks whose calls have not begun; returns them. They are not collected."""
+        kept: List[Any] = []
+        withdrawn: List[Any] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                task = self._tasks.get_nowait()
+                (withdrawn if is_wanted_back(task) else kept).append(task)
+        for task in kept:
+            self._tasks.put(task)
+        self.in_flight -= len(withdrawn)
+        self._submitted -= len(withdrawn)
+        return withdrawn
 
     @property
     def has_finished(self) -> bool:

@@ -70,6 +70,25 @@ def test_a_call_comes_back_with_its_length() -> None:
     assert 0.05 <= finished.took_s < DEADLINE_S
 
 
+def test_tasks_that_no_thread_has_begun_can_be_taken_back(gate: threading.Event) -> None:
+    """Only those that are asked for; a running one comes back as ever."""
+    begun = threading.Event()
+
+    def call(task: int) -> None:
+        begun.set()
+        gate.wait(DEADLINE_S)
+
+    pool = Pool(1, call)
+    pool.submit(*range(6))
+    assert begun.wait(DEADLINE_S)
+    withdrawn = pool.workers.withdraw(lambda task: task % 2 == 1)
+    gate.set()
+
+    assert [1, 3, 5] == withdrawn
+    assert [0, 2, 4] == [finished.task for finished in pool.collect(3)]
+    assert ([], 0, True) == (pool.workers.collect(0.0), pool.workers.in_flight, pool.workers.forget(0.0))
+
+
 class Boom(Exception):
     """Somebody's own error."""
 
