@@ -23,7 +23,7 @@ EXITED = (
     "if it keeps doing this"
 )
 LEAVING_S = 5.0
-"""The part of the shutdown timeout reserved for settling and leaving the group."""
+"""The part of the shutdown timeout reserved for settling and leaving the group; half of a shorter one."""
 
 
 class Outlets(NamedTuple):
@@ -86,7 +86,8 @@ class Service:
             leave_by_s = time.monotonic() + self._shutdown_timeout_s
             self._monitor.stopping()
             self._watch.require_same_topic()
-            self._loop.finish_calls(max(time.monotonic(), leave_by_s - LEAVING_S))
+            leaving_s = min(LEAVING_S, self._shutdown_timeout_s / 2)
+            self._loop.finish_calls(max(time.monotonic(), leave_by_s - leaving_s))
             return code
         except BaseException as crash:
             self._forks.end_child(crash)

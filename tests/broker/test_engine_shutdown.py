@@ -48,6 +48,18 @@ def test_during_a_call_it_lets_the_call_finish(shop: NewShop, workers: str) -> N
     assert slow.assert_account_closes().processed == 21
 
 
+def test_half_of_a_short_time_out_is_for_running_calls(shop: NewShop) -> None:
+    """What leaving the group may take at most is longer, and is not taken from them."""
+    slow = shop(SLOW_S="2", WORKERS="2", SHUTDOWN_TIMEOUT="5").create()
+    slow.put([*rows(20), ("SLOW-1", "C")])
+    running = slow.consume("slow_ones_sleep")
+    eventually(lambda: len(slow.calls()) == 21, why=running.describe)
+    stopped(running)
+
+    assert_clean(slow)
+    assert slow.assert_account_closes().processed == 21
+
+
 @LONG
 def test_a_call_that_outlasts_the_time_out_is_left_behind_and_the_mark_stays_open(shop: NewShop) -> None:
     """With workers, it ends in time whatever the handler does; the next owner is careful, and repeats it."""
