@@ -211,8 +211,8 @@ SETTINGS: Tuple[Setting, ...] = (
         "UNKNOWN_SCHEMA_BACKOFF",
         "300",
         seconds(0, _WEEK_S),
-        "seconds before each retry of an order whose schema is not known yet, as in a rolling deployment; "
-        "0: it is dead-lettered at once",
+        "seconds before each retry of an order whose schema fingerprint is not known yet, as in a "
+        "rolling deployment; 0: it is dead-lettered at once",
     ),
     Setting(
         "rules",
