@@ -224,12 +224,6 @@ class Calls:
         assert self._on_loop is not None
         return self._on_loop
 
-    def note_in_flight(self, partition: Partition, head: Head) -> Task:
-        """A call on the event loop that was not handed to a worker waits for something."""
-        partition.call_begins()
-        self.on_loop.workers.waits()
-        return Task(partition, head)
-
     def _take(self, finished: Finished) -> None:
         partition, head = finished.task
         partition.call_ends()

@@ -7,10 +7,11 @@ from typing import Sequence
 
 from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import delivery_of, wants_delivery
+from orderflow.consume.head import Head
 from orderflow.consume.loop_watch import LoopWatch
 from orderflow.consume.loop_workers import LoopWorkers, Turn
 from orderflow.consume.outcomes import Business, Destination
-from orderflow.consume.partition import Task
+from orderflow.consume.partition import Partition, Task
 from orderflow.consume.watchdog import Watchdog
 from orderflow.consume.world import World
 from orderflow.model.records import Outgoing
@@ -45,6 +46,12 @@ class LoopCalls:
         if inspect.isawaitable(result):
             result = await result
         return self._targets.records_of(head.record, result)
+
+    def note_in_flight(self, partition: Partition, head: Head) -> Task:
+        """A call that was not handed to a worker waits for something."""
+        partition.call_begins()
+        self.workers.waits()
+        return Task(partition, head)
 
     def run_turn(self, turn: Turn) -> None:
         """Have a worker run this before anything else. Call it in the loop's thread."""

@@ -115,7 +115,7 @@ class LoopFirstCalls(FirstCalls):
         self._undone += 1
         self._lap.passed(self._done, self._call_began_s)
         self._lap.skip(self._world.clock())
-        self._waiting[self._taken] = self._calls.note_in_flight(partition, head)
+        self._waiting[self._taken] = self._calls.on_loop.note_in_flight(partition, head)
         self._successes.others.add(self._taken)
         self._intake.stop_if_full(partition, message)
         return partition
