@@ -552,12 +552,14 @@ def typed_again(flags: argparse.Namespace) -> str:
     words: List[str] = []
     for setting in SETTINGS:
         if given.get(setting.name) is not None:
-            words += _words(setting.flag, _as_typed(str(given[setting.name]), setting.kind is URL))
+            value = str(given[setting.name])
+            words += _words(setting.flag, _LEFT_OUT if _may_be_secret(setting, value) else value)
     if given.get("env_file") is not None:
         words += _words(_ENV_FILE, str(given["env_file"]))
     for pair in given.get("client") or []:
         name, equals, value = pair.partition("=")
-        words += ["-X", f"{name}{equals}{_as_typed(value, client_properties.is_secret(name))}"]
+        is_told = not client_properties.is_secret(name) and not _has_login(value)
+        words += ["-X", f"{name}{equals}{value if is_told else _LEFT_OUT}"]
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 
@@ -567,10 +569,6 @@ _LEFT_OUT = "…"
 def _words(flag: str, value: str) -> List[str]:
     """A flag and its value. One that begins with a dash would be taken for a flag of its own."""
     return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
-
-
-def _as_typed(value: str, may_be_secret: bool) -> str:
-    return _LEFT_OUT if may_be_secret or "@" in value else value
 
 
 def _origin(setting: Setting, layers: Sequence[_Layer]) -> List[str]:
@@ -685,7 +683,16 @@ _NAMING_FILES = ("FILE", "FOLDER", "MODULE:FUNCTION")
 
 def _shown(setting: Setting, given: str) -> str:
     """A wrong value as it may be repeated: none that is a secret, or could hold one as `user:secret@host`."""
-    return "the value" if setting.secret or setting.kind is URL or "@" in given else quoted(given)
+    return "the value" if _may_be_secret(setting, given) else quoted(given)
+
+
+def _may_be_secret(setting: Setting, given: str) -> bool:
+    return setting.secret or setting.kind is URL or _has_login(given)
+
+
+def _has_login(given: str) -> bool:
+    """Whether a value could hold one, as in `user:secret@host`."""
+    return "@" in given
 
 
 def _check_together(values: Mapping[str, Any], faults: List[str]) -> None:

@@ -205,8 +205,7 @@ READS_ENVIRONMENT = ("config", "orderflow.cli.pager", "orderflow.cli.terminal")
 WRITES_TEXT = {
     "orderflow.cli.output": "the one way out",
     "orderflow.cli.run": "hands it the streams",
-    "orderflow.cli.exit_limit": "flushes what handlers have printed, before it ends the process",
-    "orderflow.cli.quick_end": "flushes what others have printed, as the interpreter would",
+    "orderflow.cli.quick_end": "flushes what others have printed, before a process ends",
     "orderflow.cli.arguments": "hands it the streams for what argparse says",
     "orderflow.consume.streams": "the streams of handlers, whose text is their own",
     "orderflow.consume.forked": "flushes those, and shows there what a child raised",

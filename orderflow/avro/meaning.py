@@ -21,7 +21,8 @@ Convert = Callable[[Any], Any]
 ReadLogical = Callable[..., Any]
 """From a plain value, the part of the writer's schema that it has, and the reader's."""
 
-_EXACT = Context(prec=MAX_DECIMAL_DIGITS)
+EXACT = Context(prec=MAX_DECIMAL_DIGITS)
+"""Rounds no decimal that a schema can have."""
 
 
 class Unfit(ValueError):
@@ -45,7 +46,7 @@ def _decimal(unscaled: bytes, part: Any, *_: Any) -> Decimal:
     number, digits = int.from_bytes(unscaled, "big", signed=True), part["precision"]
     if abs(number) >= 10**digits:
         raise Unfit("decode.decimal", f"the decimal has more than {plural(digits, 'digit')}")
-    return Decimal(number).scaleb(-part.get("scale", 0), _EXACT)
+    return Decimal(number).scaleb(-part.get("scale", 0), EXACT)
 
 
 def _time_of_day(read: ReadLogical, a_day: int) -> ReadLogical:

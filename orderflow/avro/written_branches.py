@@ -6,13 +6,13 @@ holds it; so is a number where there is no choice.
 """
 
 from datetime import date, datetime, time
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from fastavro.read import LOGICAL_READERS
 
-from orderflow.avro.meaning import is_single
-from orderflow.avro.schema import MAX_DECIMAL_DIGITS, definition_of, definitions, describe, kind_of
+from orderflow.avro.meaning import EXACT, is_single
+from orderflow.avro.schema import definition_of, definitions, describe, kind_of
 from orderflow.model.moments import Nanoseconds
 
 Prepare = Callable[[Any], Any]
@@ -143,13 +143,10 @@ def _decimal_held(part: Any) -> Fits:
             return False
         if value and value.adjusted() + scale >= digits:
             return False
-        unscaled = int(value.scaleb(scale, _EXACT))
+        unscaled = int(value.scaleb(scale, EXACT))
         return bits is None or -(1 << bits - 1) <= unscaled < 1 << bits - 1
 
     return holds
-
-
-_EXACT = Context(prec=MAX_DECIMAL_DIGITS)
 
 
 def _of_type(*types: type) -> Fits:

@@ -7,11 +7,11 @@ then calls the functions that are registered with atexit. It has no limit for ei
 import atexit
 import contextlib
 import os
-import sys
 import threading
 import time
 from typing import Any, Callable, List, Optional, Protocol
 
+from orderflow.cli.quick_end import flush_printed
 from orderflow.model.text import escape, named
 
 TELL_AFTER_S = 1.0
@@ -91,7 +91,7 @@ class _Exit:
         if not self._threads_have_ended.is_set():
             with contextlib.suppress(BaseException):  # whatever they raise has been printed
                 atexit._run_exitfuncs()
-        _flush()
+        flush_printed()
         os._exit(self._code)
 
     def _left_s(self) -> float:
@@ -110,9 +110,3 @@ def _names_of_threads() -> List[str]:
     """Those that Python waits for."""
     main = threading.main_thread()
     return [escape(each.name) for each in threading.enumerate() if each is not main and not each.daemon]
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()

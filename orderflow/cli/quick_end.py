@@ -28,7 +28,12 @@ class QuickEnd:
     def _end(self) -> None:
         if self._code is None or os.getpid() != self._pid:  # a child that a handler forked ends on its own
             return
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or none
-                stream.flush()
+        flush_printed()
         os._exit(self._code)
+
+
+def flush_printed() -> None:
+    """Write out what users' code and libraries have printed, as the interpreter would."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or none
+            stream.flush()

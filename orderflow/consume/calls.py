@@ -1,6 +1,6 @@
 """Makes handler calls, inline or in worker threads, and continues with the followers of each key."""
 
-from typing import Iterable, Mapping, Optional, Sequence, Set, Union
+from typing import Collection, Iterable, Mapping, Optional, Sequence, Set, Union
 
 from orderflow.consume.due_share import WorkerShare
 from orderflow.consume.forked import Forks
@@ -74,10 +74,11 @@ class Calls:
         self._is_stopping = True
         self._withdraw(self._ready.values())
 
-    def give_up(self, partition: Partition) -> None:
-        """A partition is given up: its running calls become orphans, and those to come are not made."""
-        self._withdraw((partition,))
-        self.orphans.give_up(partition)
+    def give_up(self, partitions: Collection[Partition]) -> None:
+        """They are given up: their running calls become orphans, and those to come are not made."""
+        self._withdraw(partitions)
+        for partition in partitions:
+            self.orphans.give_up(partition)
 
     def _withdraw(self, partitions: Iterable[Partition]) -> None:
         """Take back the orders that workers were given ahead. One that was announced starts at once."""

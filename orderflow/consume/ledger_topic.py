@@ -6,7 +6,6 @@ from orderflow.consume.outbox import DEFAULT_MAX_BYTES
 from orderflow.consume.pages import LedgerTopic
 from orderflow.exits import CommandError, NotReady, TopicMissing
 from orderflow.kafka import topics
-from orderflow.kafka.sizes import record_limit
 from orderflow.model.commit_metadata import MAX_ATTEMPTS
 
 FEW = "no more than several hundred orders of a partition can wait at a time"
@@ -42,7 +41,7 @@ def ledger_topic(conf: Mapping[str, Any], name: str, partitions: int, group: str
         return Look(None, f"the right {rights} on topic {name} (LEDGER_TOPIC) is missing; without it, {FEW}")
     found = topics.settings_of(conf, name)
     _require_compaction(name, found.get("cleanup.policy"))
-    limit = record_limit(topics.numbers_of(found).get("max.message.bytes"))
+    limit = topics.record_limit_of(found)
     return Look(LedgerTopic(name, count, DEFAULT_MAX_BYTES if limit is None else limit, group))
 
 

@@ -242,7 +242,7 @@ class Loop:
         """Forget these partitions. They are not restored until calls still running for them have ended."""
         for number in numbers:
             self._probing.drop(number)
-            self._calls.give_up(self._ready[number])
+        self._calls.give_up([self._ready[number] for number in numbers])
         self._assignment.drop(numbers)
         self._intake.drop(numbers)
 

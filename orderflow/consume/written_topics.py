@@ -1,7 +1,7 @@
 """The topics that dead letters and results go to: how many partitions they have, and what they accept."""
 
 import contextlib
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Optional
 
 from orderflow.consume.outbox import DEFAULT_MAX_BYTES, Outbox
 from orderflow.consume.publications import Targets
@@ -9,7 +9,6 @@ from orderflow.consume.result_topics import ResultTopics
 from orderflow.consume.world import Report
 from orderflow.exits import CommandError
 from orderflow.kafka import topics
-from orderflow.kafka.sizes import record_limit
 from orderflow.kafka.topic_identity import Identity
 
 ASK_AGAIN_S = 1.0
@@ -35,7 +34,7 @@ class WrittenTopics:
         policy = found.get("cleanup.policy", "")
         if "compact" in policy:
             self._report("dead_letters_compacted", topic=self._dlq_topic, policy=policy)
-        limit = _record_limit(found) or DEFAULT_MAX_BYTES
+        limit = topics.record_limit_of(found) or DEFAULT_MAX_BYTES
         return Outbox(self._dlq_topic, limit, partitions=lambda: self.dead_letters.partitions)
 
     def targets(self, dead_letter_bytes: int) -> Targets:
@@ -61,13 +60,8 @@ class WrittenTopics:
 
     def _max_bytes(self, topic: str) -> Optional[int]:
         """The largest record a topic accepts, or None if its settings may not be read."""
-        return _record_limit(topics.settings_of(self._conf, topic))
+        return topics.record_limit_of(topics.settings_of(self._conf, topic))
 
     def _cleanup_policy(self, topic: str) -> Optional[str]:
         """What becomes of a topic's old records, or None if its settings may not be read."""
         return topics.settings_of(self._conf, topic).get("cleanup.policy")
-
-
-def _record_limit(found: Mapping[str, str]) -> Optional[int]:
-    """The largest record that a topic of these settings accepts; None if they may not be read."""
-    return record_limit(topics.numbers_of(found).get("max.message.bytes"))

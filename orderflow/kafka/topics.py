@@ -11,6 +11,7 @@ from orderflow.exits import CommandError, NotReady, TopicMissing
 from orderflow.kafka import leaders, refusals
 from orderflow.kafka.controller import answer_of
 from orderflow.kafka.reachable import address_of, admin_client
+from orderflow.kafka.sizes import record_limit
 from orderflow.model.text import did_you_mean
 
 _BROKER_DEFAULT = -1
@@ -280,6 +281,11 @@ def numbers_set(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> D
 def numbers_of(found: Mapping[str, str]) -> Dict[str, int]:
     """Of settings, those that are whole numbers."""
     return {setting: int(value) for setting, value in found.items() if _WHOLE.fullmatch(value)}
+
+
+def record_limit_of(found: Mapping[str, str]) -> Optional[int]:
+    """The largest record that a topic of these settings accepts; None if they may not be read."""
+    return record_limit(numbers_of(found).get("max.message.bytes"))
 
 
 def settings_of(conf: Mapping[str, Any], name: str, timeout_s: float = 5.0) -> Dict[str, str]:

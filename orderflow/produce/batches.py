@@ -7,8 +7,8 @@ from orderflow.kafka.sizes import CLIENT_BYTES
 _SMALLER = 16
 
 
-class Refused(NamedTuple):
-    """A record whose batch was refused for its size."""
+class Returned(NamedTuple):
+    """A record that the client has given back undelivered."""
 
     key: Optional[bytes]
     value: Optional[bytes]
@@ -31,7 +31,7 @@ class Batches:
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._conf = dict(conf)
         self._bytes = int(conf.get("batch.size", CLIENT_BYTES))
-        self._refused: List[Refused] = []
+        self._refused: List[Returned] = []
 
     def __len__(self) -> int:
         """How many records are to be sent again."""
@@ -44,18 +44,18 @@ class Batches:
 
     def put_back(self, key: Optional[bytes], value: Optional[bytes], line: int = 0) -> bool:
         """Keep a refused record, to be sent again. False if it was alone in its batch: it is too large."""
-        record = Refused(key, value, line)
+        record = Returned(key, value, line)
         if record.size_bytes >= self._bytes:
             return False
         self._refused.append(record)
         return True
 
-    def take(self) -> List[Refused]:
+    def take(self) -> List[Returned]:
         """The records to be sent again, in their order; none is kept any more."""
         taken, self._refused = self._refused, []
         return taken
 
-    def shrink(self, refused: List[Refused]) -> None:
+    def shrink(self, refused: List[Returned]) -> None:
         """Make batches smaller from now on, but not smaller than the largest of these records."""
         largest = max(record.size_bytes for record in refused)
         self._bytes = min(self._bytes, max(largest, self._bytes // _SMALLER))

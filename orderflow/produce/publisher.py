@@ -8,7 +8,7 @@ into Python.
 import re
 import time
 from functools import partial
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Set
+from typing import Any, Callable, List, Mapping, Optional, Set
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -18,7 +18,7 @@ from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
 from orderflow.kafka.trace_context import find_tracer
 from orderflow.model.records import PARTITIONER
-from orderflow.produce.batches import Batches
+from orderflow.produce.batches import Batches, Returned
 from orderflow.produce.tracing import Produce, traced
 
 CLIENT_PROFILE: Mapping[str, Any] = {
@@ -87,15 +87,6 @@ Keep = Callable[[Optional[bytes], Optional[bytes]], bool]
 """Keeps an undelivered record; returns False if that fails too."""
 
 
-class _Failed(NamedTuple):
-    """A record that was not delivered."""
-
-    key: Optional[bytes]
-    value: Optional[bytes]
-    line: int
-    """Where it stands in the input; 0 if it comes from none."""
-
-
 class Publisher:
     """Sends records to one topic with an idempotent producer.
 
@@ -122,7 +113,7 @@ class Publisher:
         self._has_waited_too_long = False
         self._is_purged = False
         """Whether everything in flight was taken back: after a fatal error, a time-out, or at the end."""
-        self._not_kept: List[_Failed] = []
+        self._not_kept: List[Returned] = []
         """What the client has reported as failed since nothing more can be published."""
         self._left: Optional[int] = None
         """What was in flight at the end; None while records are sent."""
@@ -307,7 +298,7 @@ class Publisher:
 
     def _put_away(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
         self.reasons.add(reason)
-        self._not_kept.append(_Failed(key, value, line))
+        self._not_kept.append(Returned(key, value, line))
         if self.hopeless is None and not self._is_purged:
             self._keep_failed()
 
