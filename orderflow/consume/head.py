@@ -22,7 +22,6 @@ class Head:
     """An unfinished order below `next`, either waiting or in flight."""
 
     __slots__ = (
-        "_entry",
         "_key_hash",
         "announced",
         "attempts",
@@ -35,6 +34,7 @@ class Head:
         "followers",
         "key",
         "offset",
+        "packed",
         "record",
         "run",
         "size",
@@ -74,7 +74,7 @@ class Head:
         """The outage brake's count of successes in its partition when it first failed."""
         self.voted = False
         """Its first call counted as evidence of an outage."""
-        self._entry: Optional[bytes] = None
+        self.packed: Optional[bytes] = None
         """Its entry on a page, until something changes: a page lists thousands that did not."""
         self._key_hash: Optional[bytes] = None
 
@@ -83,17 +83,17 @@ class Head:
         self.due_s = due_s
         self.announced = False
         self.run = 0
-        self._entry = None
+        self.packed = None
 
     def take_off(self) -> None:
         """It is in flight now."""
         self.due_s = None
-        self._entry = None
+        self.packed = None
 
     def announce(self) -> None:
         """It is about to be called, once a commit says so."""
         self.announced = True
-        self._entry = None
+        self.packed = None
 
     def let_run(self, run: int) -> None:
         """Up to `run` followers may run on behind its announcement."""
@@ -102,18 +102,18 @@ class Head:
     def count_call(self) -> None:
         """Count a call before making it, so that a death during it counts."""
         self.attempts += 1
-        self._entry = None
+        self.packed = None
 
     def uncount_call(self) -> None:
         """The counted call was not made."""
         self.attempts -= 1
-        self._entry = None
+        self.packed = None
 
     def failed(self, attempts: int, now_ms: int, failure: Optional[Failure] = None) -> None:
         """Its call number `attempts` failed, of `failure`."""
         self.attempts = attempts
         self.failure = failure
-        self._entry = None
+        self.packed = None
         if attempts == 1 and self.first_failed_at_ms is None:
             self.first_failed_at_ms = now_ms
 
@@ -134,7 +134,7 @@ class Head:
     def start_over(self, began: int) -> None:
         """An outage is over: it gets its full retry budget back."""
         self.attempts, self.began, self.voted = 0, began, False
-        self._entry = None
+        self.packed = None
 
     def call_carefully(self, calls: int) -> None:
         """The last owner did not stop cleanly: announce this many calls of its key."""
@@ -143,12 +143,12 @@ class Head:
     def suspect_of(self, how: int, died_alone: bool, trail: int) -> None:
         """It may have killed the process."""
         self.suspect, self.died_alone, self.trail = how, died_alone, trail
-        self._entry = None
+        self.packed = None
 
     def clear(self) -> None:
         """Its call returned, so it killed no process; its followers still may have."""
         self.suspect, self.died_alone = 0, False
-        self._entry = None
+        self.packed = None
 
     # --- followers -------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Head:
             self.followers.append(follower)
             return
         self.followers = deque([follower])
-        self._entry = None
+        self.packed = None
 
     def succeed(self) -> Optional["Head"]:
         """The head that replaces it and takes over its other followers; None if it has none."""
@@ -178,9 +178,9 @@ class Head:
 
     def entry(self, began_s: float) -> bytes:
         """Its entry on a page. `began_s`: the epoch second at which the clock of due times showed 0."""
-        if self._entry is None:
-            self._entry = self._packed(began_s)
-        return self._entry
+        if self.packed is None:
+            self.packed = self._packed(began_s)
+        return self.packed
 
     def _packed(self, began_s: float) -> bytes:
         announced, in_company, due_s = self.announced, False, self.due_s
@@ -196,7 +196,7 @@ class Head:
 
     def forget_entry(self) -> None:
         """It tells a time of day that another clock has: pack it anew."""
-        self._entry = None
+        self.packed = None
 
     def key_hash(self) -> bytes:
         """Tells its followers from other orders, should the log lose the head itself."""

@@ -59,7 +59,8 @@ def as_entries(heads: Mapping[int, Head], began_s: float) -> Entries:
 
     `began_s`: the epoch second at which the clock of due times showed 0.
     """
-    listed = [heads[offset] for offset in sorted(heads)]
+    listed = list(map(heads.__getitem__, sorted(heads)))
     return Entries(
-        [head.entry(began_s) for head in listed], [head.key_hash() for head in listed if head.followers]
+        [head.packed or head.entry(began_s) for head in listed],
+        [head.key_hash() for head in listed if head.followers],
     )

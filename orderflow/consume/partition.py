@@ -3,7 +3,7 @@
 from typing import Dict, NamedTuple, Optional
 
 from orderflow.consume.head import Head
-from orderflow.consume.ledger import Ledger
+from orderflow.consume.ledger import UNLIMITED, Ledger
 from orderflow.consume.pages import Pages
 from orderflow.consume.statement import Form, Statement, first_form
 from orderflow.consume.waiting_bytes import size_of
@@ -65,6 +65,8 @@ class Partition:
         self._signature = signature
         self._is_on_page = pages is not None and pages.last is not None
         """The list that was stated last is on a page."""
+        self._too_many = UNLIMITED
+        """So many heads did not fit into the metadata."""
         self._paged_at_s: Optional[float] = None
         """When it last took a page to list what waits."""
         self._has_told = False
@@ -146,14 +148,30 @@ class Partition:
         """
         self._has_told = True
         stand = self._stand(world, clean, braked, reach)
-        text, fits = self._in_metadata(stand, world)
-        if self._pages is None or fits or not self.ledger.heads:
+        text = self._if_it_fits(stand, world)
+        if text is not None or self._pages is None:
             self._is_on_page = False
-            return Statement(stand.base, text)
+            return Statement(stand.base, text or "")
         self._is_on_page = True
         name, page = self._pages.new_page(self.ledger, stand, world)
         self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)
+
+    def _if_it_fits(self, stand: Stand, world: World) -> Optional[str]:
+        """The metadata that lists the heads; None if they take a page.
+
+        To write out a long list only to learn that it is too long costs more than the page: as many as were
+        too many once are not tried again.
+        """
+        heads = len(self.ledger.heads)
+        if self._pages is not None and heads >= self._too_many:
+            return None
+        form = self._in_metadata(stand, world)
+        if self._pages is None or form.fits or not heads:
+            return form.text
+        if form.is_too_long:
+            self._too_many = heads
+        return None
 
     def _tell_of_page(self, name: PageName, world: World) -> None:
         """One line when the list moves out of the metadata; none if it comes and goes."""
