@@ -29,7 +29,7 @@ In reading order:
 - readiness, service, kafka_watch, membership, missing_topic: a run from start to end
 - client_config, client_errors: what is asked of the Kafka client, and what it says
 - watchdog, failing, drain: observers
-- events, event_log, masked_events, run_log: what is logged
+- events, event_log, masked_events, run_log, retry_lines: what is logged
 - tracing: spans of calls and settlements, for whoever uses OpenTelemetry
 - figures, readings, durations, event_counts, arrivals, intake_states: the figures, and where they come from
 - monitor, liveness, process_figures, health: who puts them together, beside the loop

@@ -141,7 +141,7 @@ class Assembly:
         if self._link is None:
             self._progress = Display(engine, monitor, self.log, metrics)
         else:
-            self._progress = Reports(engine, monitor, self.log.counts, self._link)
+            self._progress = Reports(engine, monitor, self.log, self._link)
         monitor.start(self._progress.watched)
         drain = (lambda: self._drain(session, business.topic_id, stop)) if asked.until_drained else None
         return Service(

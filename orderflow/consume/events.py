@@ -3,7 +3,7 @@
 Event names are stable: alert on them.
 """
 
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from orderflow.consume.intake_states import WHY
 from orderflow.errors import Failure
@@ -15,6 +15,8 @@ from orderflow.model.text import listed, named, plural
 MESSAGE_LENGTH = 200
 MOST_PARTITIONS = 20
 """The most partition numbers listed in a line."""
+MOST_KINDS = 5
+"""The most kinds of failure listed in a line."""
 MOST_SUSPECTS = 8
 """The most orders listed in a line."""
 
@@ -54,6 +56,11 @@ def _at(failure: Failure) -> str:
 def _key(key: Optional[bytes]) -> str:
     text = readable(key)
     return "none" if text is None else _shortened(text)
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    most = sorted(kinds.items(), key=lambda kind: -kind[1])
+    return listed([f"{count:,} {_shortened(kind)}" for kind, count in most], MOST_KINDS)
 
 
 def place_and_key(record: Union[Record, Message]) -> str:
@@ -152,6 +159,13 @@ LIMITS = {
 
 EVENTS: Dict[str, Event] = {
     "retry": Event("retry", "a call failed or the handler asked for a later one; it will be retried", _retry),
+    "retries_untold": Event(
+        "retry",
+        "more calls failed in a second than get a line each, which is 100; LOG_LEVEL=debug lists all",
+        lambda retries, kinds: (
+            f"{retries:,} more failed within a second, and each will be retried: {_kinds(kinds)}"
+        ),
+    ),
     "first_of_its_kind": Event(
         "warn",
         "the handler raised an error of a kind that was not seen before; its traceback is printed once",

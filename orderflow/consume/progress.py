@@ -4,7 +4,6 @@ import time
 from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
 from orderflow.consume.engine import Engine
-from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.figures import Figures
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
@@ -55,6 +54,7 @@ class Display:
 
     def show(self) -> None:
         """The status line, if it is due."""
+        self._log.catch_up()
         if self._log.status.due():
             processed = self._engine.settling.counts.processed
             figures = self._monitor.figures._replace(processed=processed)
@@ -70,6 +70,7 @@ class Display:
 
     def leave(self) -> None:
         """Take the status line away."""
+        self._log.catch_up(is_over=True)
         self._log.status.clear()
 
     def sum_up(self) -> None:
@@ -106,10 +107,10 @@ def show_progress(log: RunLog, figures: Figures, text: str) -> None:
 class Reports:
     """The supervisor, which shows all processes together."""
 
-    def __init__(self, engine: Engine, monitor: Monitor, counts: EventCounts, link: Link) -> None:
+    def __init__(self, engine: Engine, monitor: Monitor, log: RunLog, link: Link) -> None:
         self._engine = engine
         self._monitor = monitor
-        self._counts = counts
+        self._log = log
         self._link = link
         self._due_s = 0.0
         self._state = ""
@@ -123,6 +124,7 @@ class Reports:
 
     def show(self) -> None:
         """A few times a second."""
+        self._log.catch_up()
         if time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + REPORT_EVERY_S
             self._state = WORKING
@@ -141,7 +143,8 @@ class Reports:
             self._send(self._figures())
 
     def leave(self) -> None:
-        """Nothing: a run that fails has no last word."""
+        """A run that fails has no last word."""
+        self._log.catch_up(is_over=True)
 
     def sum_up(self) -> None:
         """That it has ended in its own time, which an exit code alone does not prove."""
@@ -157,8 +160,8 @@ class Reports:
         """Those of the monitor, which are up to a second old, with the counts of now."""
         return self._monitor.figures._replace(
             processed=self._engine.settling.counts.processed,
-            dead_lettered=dict(self._counts.dead_lettered),
-            retries=dict(self._counts.retries),
+            dead_lettered=dict(self._log.counts.dead_lettered),
+            retries=dict(self._log.counts.retries),
         )
 
     def _send(self, figures: Figures) -> None:

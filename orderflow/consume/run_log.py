@@ -1,4 +1,7 @@
-"""The log of one run of the consumer: every event is counted, and written above the status line."""
+"""The log of one run of the consumer: every event is counted, and written above the status line.
+
+Of retries, only as many get a line as a log can take; the others are summed up, second by second.
+"""
 
 import time
 from typing import Any, Callable, Optional
@@ -8,6 +11,9 @@ from orderflow.cli.output import Notes
 from orderflow.cli.status import StatusLine
 from orderflow.consume.event_counts import EventCounts
 from orderflow.consume.event_log import ALL, entry_of
+from orderflow.consume.retry_lines import RetryLines
+
+RETRY = "retry"
 
 
 class RunLog:
@@ -28,17 +34,36 @@ class RunLog:
         self.counts = EventCounts()
         self.status = StatusLine(err, clock, is_plain=form == JSON)
         self._err = err
+        self._clock = clock
         self._for_machines = form == JSON
         self._log = Log(
             self.status.written, form, level, err.can_rewrite if is_watched is None else is_watched
         )
         self._log.begin()
+        self._retry_lines = None if "debug" in self._log.taken else RetryLines()
+        """None: each retry is to have a line."""
 
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
-        if ALL[event].severity in self._log.taken:
-            self._log.add(entry_of(event, fields, self._for_machines))
+        if ALL[event].severity not in self._log.taken:
+            return
+        if event == RETRY and self._retry_lines is not None:
+            now_s = self._clock()
+            self._sum_up(self._retry_lines, now_s)
+            if not self._retry_lines.take(fields["failure"], now_s):
+                return
+        self._log.add(entry_of(event, fields, self._for_machines))
+
+    def catch_up(self, is_over: bool = False) -> None:
+        """Sum up the retries that got no line, once their second is past, or the run is over."""
+        if self._retry_lines is not None:
+            self._sum_up(self._retry_lines, None if is_over else self._clock())
+
+    def _sum_up(self, retry_lines: RetryLines, now_s: Optional[float]) -> None:
+        untold = retry_lines.take_untold(now_s)
+        if untold is not None:
+            self.report("retries_untold", retries=untold.retries, kinds=untold.kinds)
 
     def interject(self, event: str, **fields: Any) -> None:
         """Write an event without ever waiting for whoever reads the log, or for who else writes to it."""

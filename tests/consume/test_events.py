@@ -63,6 +63,7 @@ SAMPLES: Dict[str, Any] = {
     "queued": 3,
     "unseen": 4,
     "retries": 5,
+    "kinds": {"process.failed: ConnectionError": 5},
     "took_s": 61.0,
     "signal": 15,
     "reason": "full",
