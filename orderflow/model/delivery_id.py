@@ -6,7 +6,7 @@ the delivery id ends before the @.
 """
 
 import re
-from typing import Optional
+from typing import Optional, Tuple
 
 from orderflow.model.records import Headers
 
@@ -15,6 +15,7 @@ REPLAY_ID = "orders.replay.id"
 MAX_BYTES = 400
 """The longest id of ours has 303 bytes: a topic's name may have 249."""
 FORM = re.compile(rb"[!-~]{1,%d}" % MAX_BYTES)
+_PLACE = re.compile(r"([^@]+)-([0-9]{1,10})-([0-9]{1,19})(?:@.*)?")
 
 
 def delivery_id(
@@ -39,3 +40,9 @@ def claimed_id(headers: Headers) -> Optional[str]:
 def id_of(value: Optional[bytes]) -> Optional[str]:
     """The id in a header's value: printable ASCII without spaces; None for anything else."""
     return value.decode("ascii") if value is not None and FORM.fullmatch(value) else None
+
+
+def place_named(delivery_id: Optional[str]) -> Optional[Tuple[str, int, int]]:
+    """Topic, partition and offset that an id was made from; None for an id of somebody else's."""
+    found = _PLACE.fullmatch(delivery_id or "")
+    return None if found is None else (found[1], int(found[2]), int(found[3]))

@@ -1,4 +1,4 @@
-"""An order that arrives after a replay began supersedes what the replay has still to send of its key."""
+"""Which orders of its key supersede what a replay has still to send: newer ones, not those sent later."""
 
 from pathlib import Path
 from typing import Any, Callable, Iterable, List
@@ -7,8 +7,8 @@ import pytest
 
 from orderflow.model.dead_letter import REPLAY_FROM, REPLAY_JOB
 from orderflow.model.records import Headers, Outgoing
-from tests.support.account import read_topic
-from tests.support.dlq_tools import T0_MS, order, ours
+from tests.support.account import Line, read_topic
+from tests.support.dlq_tools import T0_MS, Run, order, ours
 from tests.support.pipeline import eventually
 from tests.support.replay_tools import Desk
 
@@ -121,3 +121,86 @@ def test_one_that_comes_while_a_slow_job_sends_supersedes(desk: Desk) -> None:
         assert running.wait(60) == 3
 
     assert desk.sent_from()[f"0:{LETTERS - 1}"] == 0
+
+
+# --- what other jobs replayed
+
+
+OLDER, NEWER = range(KEYS), range(KEYS, LETTERS)
+"""The dead letters of each key."""
+
+
+def replay(desk: Desk, numbers: Iterable[int], *args: str) -> None:
+    """A job of its own for these."""
+    run = desk.run("replay", *(f"0:{number}" for number in numbers), *args, *FAST)
+    assert run.code == 0, run.err
+
+
+def test_what_another_job_replayed_is_no_newer_than_it_was(desk: Desk) -> None:
+    """Group by group: the older ones do not hold back those that died after them."""
+    replay(desk, OLDER)
+
+    run = desk.run("replay", "--all", *FAST)
+
+    assert run.code == 0, run.err
+    assert_all_sent_but(desk)
+
+
+def test_a_killed_job_may_be_started_anew(desk: Desk) -> None:
+    """The same command sends what the first job did not, and nothing twice."""
+    stopped_early(desk, "--all")
+
+    run = desk.run("replay", "--all", *FAST)
+
+    assert run.code == 0, run.err
+    assert_all_sent_but(desk)
+
+
+def test_what_died_later_and_was_replayed_first_supersedes(desk: Desk) -> None:
+    """It is newer wherever it stands, and older work must not come behind it."""
+    replay(desk, NEWER)
+
+    assert_all_superseded(desk.run("replay", "--all", *FAST))
+
+
+def test_an_order_that_dies_again_is_no_newer_for_it(desk: Desk) -> None:
+    """Its second dead letter stands behind all others, and what was sent in between is newer all the same."""
+    replay(desk, OLDER)
+    replay(desk, NEWER)
+    again = [line for line in desk.sent() if line.position.offset < LETTERS + KEYS]
+    desk.fill(died_again(desk, line) for line in again)
+
+    run = desk.run("replay", "--all", *FAST)
+
+    assert_all_superseded(run)
+
+
+def test_repaired_orders_count_as_new(desk: Desk) -> None:
+    """They say something else than what died, so what died later must not come behind them unseen."""
+    replay(desk, OLDER, "--set", 'product_id="lamp"')
+
+    assert_all_superseded(desk.run("replay", "--all", *FAST))
+
+
+def test_an_order_with_the_headers_of_a_replayed_one_is_new(desk: Desk) -> None:
+    """A producer that passes headers on made it: its content shows that it is another order."""
+    replay(desk, OLDER)
+    passed_on = [line.headers for line in desk.sent()]
+    desk.publish(
+        late._replace(value=order(77), headers=list(headers))
+        for late, headers in zip(orders_of(OLDER), passed_on)
+    )
+
+    assert_all_superseded(desk.run("replay", "--all", *FAST))
+
+
+def assert_all_superseded(run: Run) -> None:
+    """Of each key one is left, and none may be sent."""
+    assert run.code == 4, run.err
+    assert f"{KEYS}  not: superseded: its key has a newer order" in run.err
+
+
+def died_again(desk: Desk, line: Line) -> Outgoing:
+    """The dead letter of a replayed order, with what its headers tell of its life."""
+    dead = ours(line.position.offset, topic=desk.orders_topic, key=line.key, value=line.value)
+    return dead._replace(headers=[*line.headers, *dead.headers])

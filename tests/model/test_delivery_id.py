@@ -15,7 +15,7 @@ from orderflow.dlq.output import files
 from orderflow.errors import Failure, Undecodable
 from orderflow.kafka.topic_identity import Identity
 from orderflow.model.dead_letter import ID, Circumstances, Shrink, dead_letter
-from orderflow.model.delivery_id import FORM, MAX_BYTES, REPLAY_ID, delivery_id
+from orderflow.model.delivery_id import FORM, MAX_BYTES, REPLAY_ID, delivery_id, place_named
 from orderflow.model.records import Headers, Outgoing, Record
 from tests.dlq.test_replay import judged
 from tests.support.dlq_tools import FIXTURES, json_lines, order, record_of
@@ -217,3 +217,24 @@ def test_a_replayed_order_is_called_as_before_and_a_new_topic_has_a_new_id(
     again = NewTopic(place.orders_topic, 1, 1)
     eventually(lambda: admin.create_topics([again])[place.orders_topic].exception(20) is None)
     assert Identity(place.client, place.orders_topic).learn() not in (None, topic_id)
+
+
+@pytest.mark.parametrize(
+    ("delivery_id", "place"),
+    [
+        ("orders-2-1047@pQN7jRtwTZa3dtQ9AFfR2w", ("orders", 2, 1047)),
+        ("orders-2-1047", ("orders", 2, 1047)),
+        ("eu-west-1-2-1047@x-3-4", ("eu-west-1", 2, 1047)),
+        ("order 7", None),
+        ("orders-2", None),
+        ("orders--2-7", ("orders-", 2, 7)),
+        ("orders-2-99999999999999999999", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_an_id_of_ours_names_the_place_that_it_was_made_from(
+    delivery_id: Optional[str], place: object
+) -> None:
+    """Whatever the topic is called; the id of somebody else names none."""
+    assert place_named(delivery_id) == place

@@ -257,9 +257,9 @@ class Judge:
         """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
         if self._terms.stale == ALLOW or key is None or target != origin.topic:
             return False
-        if origin.partition is None or origin.offset is None:
+        if origin.partition is None or origin.first_offset is None:
             return False
-        return self._aids.has_newer(target, origin.partition, origin.offset, key)
+        return self._aids.has_newer(target, origin.partition, origin.first_offset, key)
 
     def _outgoing(self, letter: Letter, origin: Origin, source: Source, target: str) -> Outgoing:
         """What is sent: the source, and what tells its life, set anew. Its time is that of the replay.

@@ -7,7 +7,7 @@ from orderflow.dlq.dialects import OWN
 from orderflow.dlq.explain import created_ms, user_headers
 from orderflow.dlq.letter import Letter, by_name
 from orderflow.model import dead_letter as own
-from orderflow.model.delivery_id import claimed_id, id_of, place_id
+from orderflow.model.delivery_id import REPLAY_ID, claimed_id, id_of, place_id, place_named
 from orderflow.model.records import Headers
 
 
@@ -26,6 +26,8 @@ class Origin(NamedTuple):
     """What the order was called, as the dead letter tells."""
     has_value: Optional[bool]
     """False: it stands in the source only. None: there is no source."""
+    first_offset: Optional[int]
+    """Where it stood before any replay moved it within its partition: see `first_offset`."""
 
 
 def origin_of(letter: Letter) -> Origin:
@@ -39,9 +41,30 @@ def origin_of(letter: Letter) -> Origin:
     replays = _count(ours.get(own.REPLAY_COUNT))
     _, partition, offset = letter.detail
     known_id = id_of(ours.get(own.ID)) or claimed_id(headers)
+    first = first_offset(letter)
     return Origin(
-        kind.topic, _no_command(partition), _no_command(offset), replays, kept, whole, known_id, whole
+        kind.topic, _no_command(partition), _no_command(offset), replays, kept, whole, known_id, whole, first
     )
+
+
+def first_offset(letter: Letter) -> Optional[int]:
+    """How old an order is: the lowest offset of its partition at which it stood, as it tells.
+
+    A replay puts an order behind all others of its partition, but makes it no newer: the delivery id that it
+    bears names where it stood first. None where the dead letter names no source.
+    """
+    _, partition, offset = letter.detail
+    if offset is None or offset < 0:
+        return None
+    named = place_named(claimed_id(letter.record.headers)) if _was_replayed(letter) else None
+    return (
+        min(offset, named[2]) if named is not None and named[:2] == (letter.kind.topic, partition) else offset
+    )
+
+
+def _was_replayed(letter: Letter) -> bool:
+    """Quick for dead letters of our own, of which most never were."""
+    return not letter.own or REPLAY_ID in letter.own.shape.places
 
 
 def _no_command(number: Optional[int]) -> Optional[int]:
@@ -61,6 +84,7 @@ def _foreign_origin(letter: Letter) -> Origin:
         all(part is True for part in parts),
         claimed_id(letter.record.headers),
         told.value_is_original and told.key_is_original,
+        first_offset(letter),
     )
 
 

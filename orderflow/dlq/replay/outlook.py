@@ -204,6 +204,7 @@ class Bench:
         for batch in self.topic.batches(Selection(), progress, spans):
             for letter in batch:
                 candidates.add(letter, self._is_in_spans(letter) and selection.takes(letter))
+                candidates.note_replayed(letter)
         progress.clear()
         self.newest.seal()
         self._begins = candidates.begins

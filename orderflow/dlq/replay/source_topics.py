@@ -4,7 +4,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from confluent_kafka import KafkaException
 
+from orderflow.dlq.audit import REPLAYED, replayed_from
 from orderflow.dlq.letter import Letter
+from orderflow.dlq.replay.origin import first_offset
 from orderflow.dlq.replay.request import Ends
 from orderflow.dlq.replay.staleness import NewestByKey
 from orderflow.exits import Refused, TopicMissing
@@ -129,7 +131,25 @@ class Candidates:
         elif is_chosen:
             self._newest.expect_at(topic, partition, offset)
         if is_chosen:
-            self._begin(topic, partition, offset)
+            first = first_offset(letter)
+            self._begin(topic, partition, offset if first is None else first)
+
+    def note_replayed(self, letter: Letter) -> None:
+        """If a replay has sent it, the order that it sent is no newer than it was before it died.
+
+        What was sent is told by its content, since a producer may pass its headers on. Only of an order that
+        died at its first place: one that was replayed before counts as new with each replay.
+        """
+        record, (_, partition, offset) = letter.record, letter.detail
+        if (
+            partition is None
+            or offset is None
+            or letter.state != REPLAYED
+            or replayed_from(record) is not None
+        ):
+            return
+        if letter.carries_key and record.key is not None:
+            self._newest.moved(record, (letter.kind.topic or "", partition, offset))
 
     def _begin(self, topic: str, partition: int, offset: int) -> None:
         begin = max(0, offset_in_log(offset, self._ends[topic].get(partition, 0)))

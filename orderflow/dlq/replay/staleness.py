@@ -6,8 +6,10 @@ in forty million, and nobody can choose them to.
 
 from array import array
 from bisect import bisect_left
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Tuple
 
+from orderflow.dlq.audit import replayed_from
+from orderflow.model.delivery_id import claimed_id, place_named
 from orderflow.model.records import Record
 
 PARTS = 256
@@ -53,6 +55,7 @@ class NewestByKey:
         self._keys = Hashes()
         self._dead = Hashes()
         self._places = Hashes()
+        self._moved = Hashes()
         self._newest = array("q")
         self._are_any_newer = False
         """Whether any key has an order that did not die: mostly none has."""
@@ -76,9 +79,14 @@ class NewestByKey:
         """
         self._dead.add((topic, partition, offset, key, timestamp_ms))
 
+    def moved(self, dead: Record, source: Tuple[str, int, int]) -> None:
+        """A replay sent this dead letter: what it sent is as old as the order that died at `source`."""
+        self._moved.add((dead.position, source, dead.key, dead.value))
+
     def seal(self) -> None:
         """All dead letters were seen; orders come now."""
         self._keys.seal()
+        self._moved.seal()
         self._dead.seal()
         self._places.seal()
         self._newest = array("q", [-1]) * len(self._keys)
@@ -92,7 +100,7 @@ class NewestByKey:
         self._dead.seal()
 
     def saw(self, topic: str, order: Record) -> None:
-        """An order stands in a source topic. In order of each partition."""
+        """An order stands in a source topic."""
         if order.key is None:
             return
         key = (topic, order.partition, order.key)
@@ -104,10 +112,21 @@ class NewestByKey:
         if self._is_dead(topic, order) or self._is_own(order):
             return
         self._are_any_newer = True
+        age = self._age(topic, order)
         if place is not None:
-            self._newest[place] = order.offset
+            self._newest[place] = max(age, self._newest[place])
         if is_found:
-            self._newest_of_found[hash(key)] = order.offset
+            self._newest_of_found[hash(key)] = max(age, self._newest_of_found[hash(key)])
+
+    def _age(self, topic: str, order: Record) -> int:
+        """Its offset, or that of the order that died, if a replay sent it as it was."""
+        if not self._moved or not order.headers:
+            return order.offset
+        source = place_named(claimed_id(order.headers))
+        if source is None or source[:2] != (topic, order.partition):
+            return order.offset
+        sent = (replayed_from(order), source, order.key, order.value)
+        return order.offset if self._moved.index(sent) is None else min(order.offset, source[2])
 
     def _is_dead(self, topic: str, order: Record) -> bool:
         keys, times = (order.key, None), (order.timestamp_ms, None)
