@@ -200,11 +200,10 @@ class Ledger:
         head.clear()
         self.suspects.pop(head.offset, None)
 
-    def reschedule(self, due_s: float) -> None:
-        """Make every waiting head due no later than `due_s`."""
-        for head in self.waiting():
-            if head.due_s is not None and head.due_s > due_s:
-                self.wait(head, due_s)
+    def bring_forward(self, head: Head, due_s: float) -> None:
+        """Make a waiting head due no later than `due_s`."""
+        if head.due_s is not None and head.due_s > due_s:
+            self.wait(head, due_s)
 
     def waiting(self) -> Iterator[Head]:
         """The waiting heads, in no particular order."""

@@ -262,12 +262,24 @@ class Outcomes:
         """Give orders that waited through the outage their full retry budget back, and make them due."""
         self._world.report("outage_ends", partitions=[number])
         partition, began = self._assignment.ready[number], self.outage.began(number)
+        now_s = self._world.clock()
         for head in partition.ledger.waiting():
             if not head.suspect:
                 head.start_over(began)
-        partition.ledger.reschedule(self._world.clock())
+            if not self._waits_anyway(head, now_s):
+                partition.ledger.bring_forward(head, now_s)
         partition.ledger.touch()
         self._assignment.release(partition, "outage")
+
+    def _waits_anyway(self, head: Head, now_s: float) -> bool:
+        """Whether it waits for a time that no outage has to do with, as its handler may have asked for.
+
+        What it failed of is not known if that was before this process began, but only such an order can wait
+        for longer than the longest back-off.
+        """
+        if head.failure is not None:
+            return told_by(head.failure) is None
+        return head.due_s is not None and head.due_s > now_s + self.policy.backoff_max_s
 
 
 def told_by(failure: Failure) -> Optional[bool]:

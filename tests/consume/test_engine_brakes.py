@@ -303,6 +303,33 @@ def test_closed_for_the_night_is_no_outage() -> None:
     assert {"process.retry_later"} == reasons
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_a_handler_asked_to_have_back_later_stays_away_when_an_outage_ends(restarts: bool) -> None:
+    """The outage has nothing to do with when it is due, also where another process was asked."""
+    topic, calls_s, bank = Topic(), [], {"is_down": True}
+    topic.put(0, b"night", b"night")
+    topic.fill(200)
+
+    def handler(order: Order) -> None:
+        if order["value"] == b"night":
+            calls_s.append(topic.clock())
+            raise RetryLater("closed for the night", after=3_600)
+        if bank["is_down"]:
+            raise ConnectionError("the bank is down")
+
+    life = Life(topic, handler)
+    life.until(lambda: life.brake.holds(0))
+    if restarts:
+        life = Life(topic, handler)
+        life.until(lambda: life.brake.holds(0))
+    bank["is_down"] = False
+    life.until(lambda: "outage_ends" in life.names())
+    run(life, life.clock() + 60.0)
+
+    assert 1 == life.engine.waiting
+    assert 1 == len(calls_s), calls_s
+
+
 def test_orders_that_break_a_rule_hide_no_outage() -> None:
     """Half of the topic never reaches the handler, and all that does fails: an outage all the same."""
     topic = Topic()

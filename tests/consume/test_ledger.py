@@ -219,12 +219,13 @@ def test_a_head_that_was_put_off_is_due_once() -> None:
     assert ledger.take_due(99.0) is None
 
 
-def test_reschedule_brings_forward_and_never_puts_off() -> None:
+def test_bringing_forward_never_puts_off() -> None:
     """When an outage ends, orders due later become due now; those due sooner keep their time."""
     ledger = Ledger(0)
     soon, late = waiting(ledger, 0, due_s=3.0), waiting(ledger, 1, due_s=60.0)
 
-    ledger.reschedule(5.0)
+    for head in (soon, late):
+        ledger.bring_forward(head, 5.0)
 
     assert (3.0, 5.0) == (soon.due_s, late.due_s)
 

@@ -180,10 +180,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.due_s[head.offset] = None
 
     @rule(in_s=st.integers(0, 30))
-    def reschedule(self, in_s: int) -> None:
+    def bring_forward(self, in_s: int) -> None:
         """An outage has ended."""
         due_s = self.now_s + in_s
-        self.ledger.reschedule(due_s)
+        for head in self.ledger.waiting():
+            self.ledger.bring_forward(head, due_s)
         self.model.due_s = {
             offset: None if was_s is None else min(was_s, due_s) for offset, was_s in self.model.due_s.items()
         }
