@@ -161,10 +161,10 @@ class Partition:
         """The metadata that lists the heads; None if they take a page.
 
         To write out a long list only to learn that it is too long costs more than the page: as many as were
-        too many once are not tried again.
+        too many once are not tried again, unless a page has no room for them.
         """
         heads = len(self.ledger.heads)
-        if self._pages is not None and heads >= self._too_many:
+        if self._pages is not None and self._too_many <= heads <= self.ledger.most_paged:
             return None
         form = self._in_metadata(stand, world)
         if self._pages is None or form.fits or not heads:

@@ -5,6 +5,7 @@ from typing import List
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.pages import LedgerTopic, Pages
 from orderflow.consume.partition import Partition
+from orderflow.consume.statement import Statement
 from orderflow.consume.world import World
 from tests.support.memory import Stored
 
@@ -13,25 +14,29 @@ MOST = 1_300
 """More heads than metadata has room for, and fewer than it is certain of without writing them out."""
 
 
-def _partition(has_pages: bool = True) -> Partition:
-    topic = LedgerTopic("ledger", 1, 1_000_000, "group")
+def _partition(has_pages: bool = True, max_page_bytes: int = 1_000_000) -> Partition:
+    topic = LedgerTopic("ledger", 1, max_page_bytes, "group")
     pages = Pages(topic, "orders", 0) if has_pages else None
     return Partition(0, Ledger(0, most_paged=topic.most_heads if has_pages else 0), end=0, pages=pages)
 
 
-def _is_on_page(partition: Partition) -> bool:
+def _stated(partition: Partition) -> Statement:
     world = World(lambda: 50.0, lambda: 1_764_000_000.0, lambda: 0.5, lambda *_, **__: None)
-    return partition.commit(world, clean=True, braked=False, reach=100).page is not None
+    return partition.commit(world, clean=True, braked=False, reach=100)
 
 
-def _grow(partition: Partition) -> None:
-    for offset in range(partition.ledger.next, partition.ledger.next + 100 * STEP, 100):
+def _is_on_page(partition: Partition) -> bool:
+    return _stated(partition).page is not None
+
+
+def _grow(partition: Partition, apart: int = 100) -> None:
+    for offset in range(partition.ledger.next, partition.ledger.next + apart * STEP, apart):
         partition.ledger.wait(partition.ledger.admit(Stored(offset, b"ann"), offset, None, 1), 55.0)
-        partition.ledger.advance_to(offset + 100)
+        partition.ledger.advance_to(offset + apart)
 
 
-def _shrink(partition: Partition) -> None:
-    for offset in sorted(partition.ledger.heads)[:STEP]:
+def _shrink(partition: Partition, by: int = STEP) -> None:
+    for offset in sorted(partition.ledger.heads)[:by]:
         partition.ledger.finish(partition.ledger.heads[offset])
 
 
@@ -58,3 +63,20 @@ def test_without_pages_the_metadata_lists_what_it_can() -> None:
     _grow(partition)
 
     assert not _is_on_page(partition)
+
+
+def test_more_orders_than_a_page_has_room_for_are_never_put_on_one() -> None:
+    """Kafka would refuse the page for as long as they wait, and with it all that is settled.
+
+    The metadata has room for more where they are close together; that fewer were too many says nothing then.
+    """
+    partition = _partition(max_page_bytes=20_000)
+    while not _is_on_page(partition):
+        _grow(partition, apart=20_000)
+    _shrink(partition, by=len(partition.ledger.heads))
+    while len(partition.ledger.heads) <= partition.ledger.most_paged:
+        _grow(partition, apart=1)
+
+    stated = _stated(partition)
+
+    assert stated.page is None and stated.metadata
