@@ -31,14 +31,20 @@ class RetryLines:
         self._most = most_a_second
         self._second = -1
         self._seen = 0
+        self._is_awaited = False
         self._kinds: Dict[str, int] = {}
+
+    def await_next(self) -> None:
+        """The next one gets a line in any case: it names the order of what was just shown."""
+        self._is_awaited = True
 
     def take(self, failure: Failure, now_s: float) -> bool:
         """Whether this one gets a line; if not, it is counted."""
         if int(now_s) != self._second:
             self._second, self._seen = int(now_s), 0
         self._seen += 1
-        if self._seen <= self._most:
+        is_awaited, self._is_awaited = self._is_awaited, False
+        if is_awaited or self._seen <= self._most:
             return True
         kind = failure.reason if failure.stage != "process" else f"{failure.reason}: {failure.error_class}"
         if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:

@@ -4,7 +4,7 @@ Of retries, only as many get a line as a log can take; the others are summed up,
 """
 
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from orderflow.cli.log import JSON, Log
 from orderflow.cli.output import Notes
@@ -14,6 +14,8 @@ from orderflow.consume.event_log import ALL, entry_of
 from orderflow.consume.retry_lines import RetryLines
 
 RETRY = "retry"
+TRACEBACK = "first_of_its_kind"
+"""As text it does not name its order: the line of the retry that follows does."""
 
 
 class RunLog:
@@ -46,14 +48,20 @@ class RunLog:
     def report(self, event: str, **fields: Any) -> None:
         """Count and write an event."""
         self.counts.note(event, fields)
-        if ALL[event].severity not in self._log.taken:
-            return
-        if event == RETRY and self._retry_lines is not None:
-            now_s = self._clock()
-            self._sum_up(self._retry_lines, now_s)
-            if not self._retry_lines.take(fields["failure"], now_s):
-                return
-        self._log.add(entry_of(event, fields, self._for_machines))
+        if ALL[event].severity in self._log.taken and self._gets_line(event, fields):
+            self._log.add(entry_of(event, fields, self._for_machines))
+
+    def _gets_line(self, event: str, fields: Mapping[str, Any]) -> bool:
+        """Whether it is no retry, or one of those that have a line."""
+        if self._retry_lines is None:
+            return True
+        if event == TRACEBACK:
+            self._retry_lines.await_next()
+        if event != RETRY:
+            return True
+        now_s = self._clock()
+        self._sum_up(self._retry_lines, now_s)
+        return self._retry_lines.take(fields["failure"], now_s)
 
     def catch_up(self, is_over: bool = False) -> None:
         """Sum up the retries that got no line, once their second is past, or the run is over."""

@@ -30,6 +30,11 @@ class Running:
             record = Stored(offset, b"ann")
             self.log.report("retry", record=record, failure=_failure(error_class), attempt=1, delay_s=5.0)
 
+    def show_first(self, error_class: str) -> None:
+        """A call fails of a kind that was not seen before."""
+        failure, record = _failure(error_class), Stored(0, b"ann")
+        self.log.report("first_of_its_kind", record=record, failure=failure, traceback=["Traceback"])
+
     def said(self) -> Tuple[List[str], List[str]]:
         """The lines of single retries, and the sums."""
         lines = self.stream.getvalue().splitlines()
@@ -78,6 +83,18 @@ def test_the_next_second_begins_anew() -> None:
     lines = running.stream.getvalue().splitlines()
     assert "1 more failed" in lines[-2]
     assert "attempt 1 failed" in lines[-1]
+
+
+def test_the_order_of_a_traceback_is_named_however_many_others_fail() -> None:
+    """Its own line has the traceback, and only that of the retry has the order."""
+    running = Running()
+    running.retry(MOST_A_SECOND + 5)
+    running.show_first("KeyError")
+    running.retry(3, "KeyError")
+
+    lines = running.stream.getvalue().splitlines()
+    assert "first KeyError" in lines[-3]
+    assert "orders-0-0 " in lines[-1] and "KeyError" in lines[-1]
 
 
 def test_nothing_is_left_untold_at_the_end_of_a_run() -> None:
