@@ -69,9 +69,12 @@ class ResultTopics:
         return self._kept(self._compacted, topic, self._look_for_compaction).is_so
 
     def _look_for_compaction(self, topic: str) -> "_Compacted":
-        policy = self._cleanup_policy(topic)
-        until_s = self._clock() + ASK_RIGHT_AGAIN_S if policy is None else float("inf")
-        return _Compacted("compact" in (policy or ""), until_s)
+        policy, now_s = self._cleanup_policy(topic), self._clock()
+        if policy is None:
+            return _Compacted(False, now_s + ASK_RIGHT_AGAIN_S)
+        if "compact" in policy:
+            return _Compacted(True, now_s + ASK_AGAIN_S)
+        return _Compacted(False, float("inf"))
 
     def _kept(self, known: Dict[str, _Found], topic: str, ask: Callable[[str], _Found]) -> _Found:
         """What is known of a topic, asked for if it is not, or no longer."""

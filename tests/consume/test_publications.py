@@ -384,6 +384,18 @@ def test_whether_a_topic_is_compacted_is_asked_once() -> None:
     assert 4 == cluster.policies_asked
 
 
+def test_a_topic_that_is_compacted_no_longer_takes_results_without_a_key() -> None:
+    """Orders that it refused are retried, since somebody may change it: that is seen without a restart."""
+    cluster = Cluster()
+    cluster.policies["state"] = "compact"
+    assert cluster.chosen.needs_key("state")
+
+    cluster.policies["state"] = "delete"
+    cluster.clock.pass_by(ASK_AGAIN_S)
+
+    assert not cluster.chosen.needs_key("state")
+
+
 @pytest.mark.parametrize("topic", ["__consumer_offsets", "__transaction_state"])
 def test_kafkas_own_topics_are_no_place_for_a_result(topic: str) -> None:
     """It refuses them, and everything that is settled with them."""
