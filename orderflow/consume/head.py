@@ -22,6 +22,7 @@ class Head:
     """An unfinished order below `next`, either waiting or in flight."""
 
     __slots__ = (
+        "_failed_before",
         "_key_hash",
         "announced",
         "attempts",
@@ -70,6 +71,8 @@ class Head:
         self.failure: Optional[Failure] = None
         """What its last call failed of, shortened; None if it has not failed in this process."""
         self.first_failed_at_ms: Optional[int] = None
+        """None if it has not failed yet, or failed before this process began, which is nowhere told."""
+        self._failed_before = attempts > 0
         self.began: Optional[int] = None
         """The outage brake's count of successes in its partition when it first failed."""
         self.voted = False
@@ -114,7 +117,7 @@ class Head:
         self.attempts = attempts
         self.failure = failure
         self.packed = None
-        if attempts == 1 and self.first_failed_at_ms is None:
+        if attempts == 1 and self.first_failed_at_ms is None and not self._failed_before:
             self.first_failed_at_ms = now_ms
 
     def waits_since(self, at_ms: int) -> bool:

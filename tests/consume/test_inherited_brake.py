@@ -1,11 +1,13 @@
 """An outage that the last owner of a partition found may be over: only what is seen now ends a drain."""
 
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import pytest
 
+from orderflow.consume.handler import Delivery
 from orderflow.consume.retry import Policy
-from tests.support.scripted_session import Life, Topic
+from orderflow.model.dead_letter import FIRST_FAILED_AT
+from tests.support.scripted_session import DEAD_LETTERS, Life, Topic
 
 ORDERS = 200
 POLICY = Policy(max_retries=30, backoff_s=20.0, backoff_max_s=20.0)
@@ -25,9 +27,9 @@ class Shop:
         self.done += 1
 
 
-def lives(topic: Topic, shop: Shop) -> Life:
+def lives(topic: Topic, handler: Callable[..., None]) -> Life:
     """One process."""
-    return Life(topic, shop, policy=POLICY)
+    return Life(topic, handler, policy=POLICY)
 
 
 @pytest.fixture
@@ -54,6 +56,22 @@ def test_orders_that_waited_through_an_outage_are_tried_before_a_drain_gives_up(
         assert not life.loop.has_only_held
 
     assert life.is_drained() and shop.done
+
+
+def test_no_dead_letter_tells_a_later_first_failure_than_there_was(killed: Topic) -> None:
+    """An outage that ends gives a new budget, but these orders had failed before this process began."""
+    shop = Shop()
+    shop.is_away = False
+
+    def handler(order: Dict[str, Any], delivery: Delivery) -> None:
+        shop(order)
+        if delivery.offset == 0:
+            raise ValueError("bad")
+
+    lives(killed, handler).drain(200_000)
+
+    dead = killed.of(DEAD_LETTERS)
+    assert dead and all(FIRST_FAILED_AT not in dict(record.headers or []) for record in dead)
 
 
 def test_retries_that_a_restart_finds_due_are_no_outage() -> None:
