@@ -80,7 +80,8 @@ def at_places(chosen: Selection, places: Sequence[Place]) -> Selection:
     """The same, of these places in the dead letter topic alone, where any are given."""
     if not places:
         return chosen
-    wanted = frozenset(places)
+    partitions = chosen.range.partitions
+    wanted = frozenset(place for place in places if not partitions or place[0] in partitions)
 
     def is_there(letter: Letter) -> bool:
         return (letter.record.partition, letter.record.offset) in wanted
@@ -89,9 +90,12 @@ def at_places(chosen: Selection, places: Sequence[Place]) -> Selection:
 
 
 def _around(wanted: Range, places: Sequence[Place]) -> Range:
-    """Read no more than is needed: those partitions, and where it is one, only from first to last place."""
+    """Read no more than is needed: those partitions, and where it is one, only from first to last place.
+
+    Where to begin was typed for a reason: a place before it is not taken.
+    """
     partitions = frozenset(partition for partition, _ in places)
-    if len(partitions) > 1:
+    if len(partitions) > 1 or wanted.begin != BEGINNING:
         return wanted._replace(partitions=partitions)
     offsets = [offset for _, offset in places]
     begin, end = Position("offset", min(offsets)), Position("offset", max(offsets) + 1)

@@ -1,7 +1,7 @@
 """What a verb acts on is fixed before it asks: neither what arrives nor what changes meanwhile is added."""
 
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Set
 
 import pytest
 
@@ -175,6 +175,30 @@ def test_a_limited_discard_marks_what_it_counted(wide: Desk) -> None:
 
     assert run.code == 0, run.err
     assert list(wide.states().values()).count("discarded") == 10
+
+
+# --- Positions ---
+
+
+@pytest.mark.parametrize(
+    ("typed", "marked"),
+    [
+        (["0:5", "1:5", "-p", "1"], {"1:5"}),
+        (["0:5", "-p", "1"], set()),
+        (["0:5", "0:12", "-o", "10"], {"0:12"}),
+        (["0:5", "-o", "10"], set()),
+        (["0:5", "1:12", "-o", "10"], {"1:12"}),
+        (["0:5", f"0:{EACH - 1}", "-o", "-3"], {f"0:{EACH - 1}"}),
+        (["0:5", "0:5"], {"0:5"}),
+    ],
+    ids=" ".join,
+)
+def test_flags_narrow_down_positions(wide: Desk, typed: List[str], marked: Set[str]) -> None:
+    """Whatever else was typed must hold of a position, too."""
+    run = wide.run("discard", *typed, "--reason", "tests", "--yes")
+
+    assert run.code == 0, run.err
+    assert {place for place, state in wide.states().items() if state == "discarded"} == marked
 
 
 # --- Deleted before it was sent ---

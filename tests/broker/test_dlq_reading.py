@@ -164,6 +164,7 @@ def test_selection_by_group(letters: Handler) -> None:
         (["list", "-o", "somewhere"], "-o somewhere"),
         (["list", "-g", "xyz"], "-g xyz"),
         (["show"], "show what?"),
+        (["show", "0:1", "-g", "7f"], "positions, or choose with -g, --key and the like, not both"),
         (["show", "first"], "'first' is not a position"),
         (["show", "other:0:1"], "--dlq-topic other"),
         (["list", "--lmit", "5"], "--lmit"),

@@ -63,6 +63,8 @@ def _what(desk: Desk, args: argparse.Namespace) -> Show:
     places = places_of(desk, args.positions)
     if not places and chosen.is_everything:
         raise UsageError("show what? Give PARTITION:OFFSET, or choose with -g, --key and the like")
+    if places and not chosen.is_everything:
+        raise UsageError("show which? Give positions, or choose with -g, --key and the like, not both")
     return Show(places, chosen, args.stack, args.history, args.raw, args.with_headers)
 
 
