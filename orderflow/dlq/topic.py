@@ -12,7 +12,7 @@ from orderflow.kafka import topics
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.reader import Span
 from orderflow.kafka.topic_identity import Identity, names_of
-from orderflow.model.records import Record
+from orderflow.model.records import Place, Record
 from orderflow.model.text import listed, plural
 
 MOST_NAMED = 3
@@ -97,12 +97,20 @@ class Topic:
 
     def at(self, partition: int, offset: int) -> Letter:
         """The dead letter at this place. Raises CommandError, with what the topic holds, if there is none."""
-        record = None
-        if partition in self.reader.partitions():
-            record = self.reader.fetch(partition, offset)
-        if record is None:
-            raise CommandError(f"no dead letter at {partition}:{offset}: {self._held()}")
-        return self.letter(record)
+        return self.letter(self._fetched(partition, [offset])[offset])
+
+    def require(self, places: Sequence[Place]) -> None:
+        """Raise CommandError as `at` does, unless there is a dead letter at each of these places."""
+        for partition in sorted({partition for partition, _ in places}):
+            self._fetched(partition, sorted(offset for number, offset in places if number == partition))
+
+    def _fetched(self, partition: int, offsets: Sequence[int]) -> Dict[int, Record]:
+        exists = partition in self.reader.partitions()
+        found = self.reader.fetch_all(partition, offsets) if exists else {}
+        for offset in offsets:
+            if offset not in found:
+                raise CommandError(f"no dead letter at {partition}:{offset}: {self._held()}")
+        return found
 
     def _held(self) -> str:
         bounds = {partition: self.reader.bounds(partition) for partition in self.reader.partitions()}

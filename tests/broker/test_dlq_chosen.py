@@ -201,6 +201,18 @@ def test_flags_narrow_down_positions(wide: Desk, typed: List[str], marked: Set[s
     assert {place for place, state in wide.states().items() if state == "discarded"} == marked
 
 
+@pytest.mark.parametrize(
+    "verb", [["discard", "--reason", "tests"], ["discard", "--restore"], ["replay"]], ids=" ".join
+)
+def test_a_position_that_holds_none_is_an_error(desk: Desk, verb: List[str]) -> None:
+    """It has expired, or is mistyped: passing over it would look as if it had been done."""
+    run = desk.run(*verb, "0:3", "0:77", "--yes")
+
+    assert (run.code, run.out) == (1, "")
+    assert f"no dead letter at 0:77: {desk.topic} holds 0:0 to 0:29" in run.err
+    assert set(desk.states().values()) == {"new"}
+
+
 # --- Deleted before it was sent ---
 
 

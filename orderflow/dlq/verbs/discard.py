@@ -58,9 +58,11 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
     action = RESTORE if args.restore else DISCARD
     if action is DISCARD and not args.reason:
         raise UsageError("discard why? Say it with --reason; it is kept with who and when")
-    selection = selected(desk, args, places_of(desk, args.positions))
+    places = places_of(desk, args.positions)
+    selection = selected(desk, args, places)
     refuse_everything(selection, args, action.verb)
     with Topic(desk) as topic:
+        topic.require(places)
         dlq_id = topic_id(desk.client, desk.dlq_topic)
         choice = _choose(topic, selection, action)
         if desk.signals.requested:

@@ -47,8 +47,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int:
         require_new(args.plan_out)
     _look_at_kafka(desk)
     with Bench(desk, request) as bench:
-        for place in request.positions:
-            bench.topic.at(*place)
+        bench.topic.require(request.positions)
         bench.fix_spans(selection)
         bench.fix_ends()
         if args.dry_run:
