@@ -1,13 +1,26 @@
 """Sums over orders, as `price * quantity`, and who they belong to. Money is added in decimal, exactly."""
 
 from decimal import Decimal
-from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Hashable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.masking import NOTHING_HIDDEN, Mask
 from orderflow.dlq.selection import SelectionError, names_in
 from orderflow.dlq.where import conditions
 from orderflow.dlq.where.calculating import EXACT
+from orderflow.dlq.where.comparing import kind_of
 from orderflow.dlq.where.terms import Lookup, WhereError
 
 MOST_OWNERS = 50_000
@@ -85,7 +98,8 @@ class Sums:
         self._names = names
         self._mask = mask
         self.all = Sum()
-        self._owners: Dict[Any, Sum] = {}
+        self._owners: Dict[Any, Tuple[Any, Sum]] = {}
+        """By what tells them apart: the owner as he is shown, and his orders."""
         self._folded: Optional[Sum] = None
         self._folded_number = 0
         self._amount = _read("--sum", wanted.sum, names, conditions.expression)
@@ -109,11 +123,7 @@ class Sums:
         amount = self._amount_of(letter, lookup)
         self.all.add(amount)
         if self._by is not None:
-            owner = _label(self._by(lookup))
-            found = self._owners.get(owner)
-            if found is None:
-                found = self._new_owner(owner)
-            found.add(amount)
+            self._of_owner(self._by(lookup)).add(amount)
         return amount
 
     def add_all(self, letters: Sequence[Letter]) -> None:
@@ -124,7 +134,7 @@ class Sums:
 
     def owners(self, most: int) -> Owners:
         """The largest by sum where there is one, else by count."""
-        ranked = sorted(self._owners.items(), key=_rank)
+        ranked = self._ranked()
         others = [one for _, one in ranked[most:]] + ([self._folded] if self._folded else [])
         rest = Sum()
         for one in others:
@@ -140,19 +150,25 @@ class Sums:
             return UNDECODABLE if letter.order is None else NOT_A_NUMBER
         return Amount(value)
 
-    def _new_owner(self, owner: Any) -> Sum:
-        if len(self._owners) >= MOST_OWNERS:
-            self._fold()
-        return self._owners.setdefault(owner, Sum())
+    def _of_owner(self, owner: Any) -> Sum:
+        identity = _identity(owner)
+        if identity not in self._owners:
+            if len(self._owners) >= MOST_OWNERS:
+                self._fold()
+            self._owners[identity] = owner, Sum()
+        return self._owners[identity][1]
+
+    def _ranked(self) -> List[Tuple[Any, Sum]]:
+        return sorted(self._owners.values(), key=_rank)
 
     def _fold(self) -> None:
-        ranked = sorted(self._owners.items(), key=_rank)
+        ranked = self._ranked()
         kept = len(ranked) // 2
         self._folded = self._folded or Sum()
         for _, one in ranked[kept:]:
             self._folded.take(one)
         self._folded_number += len(ranked) - kept
-        self._owners = dict(ranked[:kept])
+        self._owners = {_identity(owner): (owner, one) for owner, one in ranked[:kept]}
 
 
 def _in_the_order(letter: Letter) -> Lookup:
@@ -172,9 +188,10 @@ def _rank(owner: Tuple[Any, Sum]) -> Tuple[Decimal, int, str]:
     return owner[1].total.copy_negate(), -owner[1].count, str(owner[0])
 
 
-def _label(value: Any) -> Any:
-    """A value that can be told apart from others; a list or an object as its text."""
-    return value if value is None or isinstance(value, (str, int, float, Decimal)) else str(value)
+def _identity(value: Any) -> Tuple[str, Any]:
+    """What tells a value apart from others, as in `--where`: to Python, true is 1, and no NaN is another."""
+    is_itself = isinstance(value, Hashable) and value == value
+    return kind_of(value), value if is_itself else str(value)
 
 
 def _read(

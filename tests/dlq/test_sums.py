@@ -1,17 +1,23 @@
 """Sums over orders, and whose they are."""
 
+from collections import Counter
+from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Dict, Optional, Tuple
+from typing import Counter as CounterOf
+from uuid import UUID
 
 import pytest
 
 from orderflow.dlq import sums
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output import sum_lines
+from orderflow.dlq.output.envelope import plain
 from orderflow.dlq.selection import SelectionError
 from orderflow.dlq.sums import Sums, Wanted
 from orderflow.errors import Undecodable
+from orderflow.model.moments import TimestampNanos
 from orderflow.model.records import Record
 
 FIELDS = ["customer_id", "price", "quantity", "note"]
@@ -86,6 +92,56 @@ def test_by_anything_that_has_a_name(by: str, label: Any) -> None:
     ((owner, one),) = added(Wanted(None, by), ORDER, ORDER).owners(10).first
 
     assert (owner, one.count) == (label, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "counted"),
+    [
+        ((True, 1, 1.0, "1", False, 0), {"true": 1, "1": 3, "false": 1, "0": 1}),
+        ((float("nan"), float("nan")), {"NaN": 2}),
+        (([8], [8], "[8]"), {"[8]": 3}),
+        ((None, "null"), {"(not carried)": 1, "null": 1}),
+    ],
+    ids=str,
+)
+def test_owners_are_told_apart_as_conditions_tell_values(
+    values: Tuple[Any, ...], counted: Dict[str, int]
+) -> None:
+    """To Python, true is 1, and no NaN is another. Lines that read the same count as one here."""
+    rows = [line.rsplit(None, 1) for line in sum_lines.owner_lines(by_customer(*values), None)][1:]
+    told: CounterOf[str] = Counter()
+    for name, count in rows:
+        told[name.strip()] += int(count)
+
+    assert told == counted
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (datetime(2026, 3, 29, 1, 0, 0, 250_000, timezone.utc), "2026-03-29T01:00:00.250Z"),
+        (datetime(2026, 3, 29, 2, 30), "2026-03-29T02:30:00"),
+        (date(2026, 3, 29), "2026-03-29"),
+        (time(10, 46, 27, 70_000), "10:46:27.070"),
+        (TimestampNanos(1), "1970-01-01T00:00:00.000000001Z"),
+        (Decimal("8384.9900"), "8384.9900"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (b"T", '{"b64":"VA=="}'),
+        ({"city": "Berlin", "zip": None}, '{"city":"Berlin","zip":null}'),
+        ([6, 7], "[6,7]"),
+    ],
+    ids=str,
+)
+def test_owners_are_spelt_as_list_spells_values(value: Any, shown: str) -> None:
+    """So that what stands there can be looked for with `--where`, and joined with `list --json`."""
+    found = by_customer(value)
+
+    assert list(sum_lines.owner_lines(found, None))[1].rsplit(None, 1)[0].strip() == shown
+    assert sum_lines.sums_row(found)["by"]["rows"] == [{"value": plain(value), "count": 1}]
+
+
+def by_customer(*values: Any) -> Sums:
+    return added(Wanted(None, "customer_id"), *({**ORDER, "customer_id": value} for value in values))
 
 
 def test_hostile_names_are_safe_to_show() -> None:

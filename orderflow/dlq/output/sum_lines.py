@@ -104,7 +104,8 @@ def owner_text(owner: Any) -> str:
     """The name of an owner."""
     if owner is None:
         return NOT_CARRIED
-    return escape(owner) if isinstance(owner, str) else to_json(plain(owner))
+    shown = plain(owner)
+    return escape(shown) if isinstance(shown, str) else to_json(shown)
 
 
 def _owner_cells(name: str, one: Sum, with_sums: bool) -> Tuple[str, ...]:
