@@ -251,6 +251,9 @@ RICH = {
     "clock": time(12, 30, 0, 1),
     "local": datetime(2026, 11, 25, 12, 30),
     "amount": Decimal("19.99"),
+    "tip": Decimal("1.10"),
+    "large": Decimal("12345678901234567890.10"),
+    "none": None,
     "id": UUID("0f8fad5b-d9cb-469f-a165-70867728950e"),
 }
 
@@ -278,6 +281,11 @@ RICH = {
         ("amount > 19.98 and amount < 20", True),
         ("amount in (19.99)", True),
         ("amount * 2 > 39.9", True),
+        ("amount + amount + amount = 59.97 and amount * 3 = 59.97", True),
+        ("tip * 3 > 3.3 or tip * 3 < 3.3", False),
+        ("-tip + 3.3 = 2.2 and tip - 0.1 = 1 and tip % 1 = 0.1 and tip / 2 = 0.55", True),
+        ("large - 0.01 < large and large + tip - large = 1.1", True),
+        ("tip / 0 is null and tip % 0 is null and tip * id is null and tip + none is null", True),
         ("amount = '19.99'", False),
         ("id = '0f8fad5b-d9cb-469f-a165-70867728950e'", True),
         ("id ~ '0f8fad5b-*'", True),
@@ -286,5 +294,5 @@ RICH = {
     ],
 )
 def test_a_text_in_iso_8601_is_compared_with_times(text: str, holds: bool) -> None:
-    """With every digit that they have; decimals with numbers, and a UUID with its text."""
+    """With every digit that they have; decimals with numbers, calculated or not, and a UUID with its text."""
     assert condition(text, list(RICH))(RICH.__getitem__) is holds

@@ -1,4 +1,4 @@
-"""What is calculated, as a float or in decimal: null where it comes to no finite number."""
+"""What is calculated, in floats or in decimal: null where it comes to no finite number."""
 
 import ast
 import math
@@ -27,17 +27,16 @@ CALCULATIONS: Dict[Type[ast.operator], Callable[[Any, Any], Number]] = {
 }
 
 
-def calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Value) -> Value:
-    """What is calculated of two values; null where that is no finite number."""
+def calculated(operation: Type[ast.operator], one: Value, other: Value) -> Value:
+    """What is calculated of two values; null where that is no finite number. With a decimal it is exact."""
+    in_floats, in_decimals = CALCULATIONS[operation], DECIMAL_CALCULATIONS[operation]
 
-    def value(lookup: Lookup) -> Optional[Number]:
+    def value(lookup: Lookup) -> Union[Number, Decimal, None]:
         left, right = one(lookup), other(lookup)
         if kind_of(left) != "number" or kind_of(right) != "number":
-            left, right = _float(left), _float(right)
-            if left is None or right is None:
-                return None
+            return _exactly(in_decimals, _as_decimal(left), _as_decimal(right))
         try:
-            result = calculate(left, right)
+            result = in_floats(left, right)
             return result if math.isfinite(result) else None
         except (ArithmeticError, ValueError):  # by zero, too large; ValueError is the remainder of infinity
             return None
@@ -45,9 +44,12 @@ def calculated(calculate: Callable[[Any, Any], Number], one: Value, other: Value
     return value
 
 
-def _float(value: Any) -> Optional[Number]:
-    """A number to calculate with."""
-    return float(value) if type(value) is Decimal else value if kind_of(value) == "number" else None
+def _as_decimal(number: Any) -> Optional[Decimal]:
+    """None for what is no finite number."""
+    kind = type(number)
+    if kind is float or kind is int:
+        return _decimal(number)
+    return number if kind is Decimal and number.is_finite() else None
 
 
 @lru_cache(maxsize=10_000)
@@ -58,31 +60,23 @@ def _decimal(number: Union[int, float]) -> Optional[Decimal]:
 
 def in_decimal(value: Value) -> Value:
     """The value as a decimal number; None where it is no finite number."""
-
-    def read(lookup: Lookup) -> Optional[Decimal]:
-        found = value(lookup)
-        kind = type(found)
-        if kind is float or kind is int:
-            return _decimal(found)
-        return found if kind is Decimal and found.is_finite() else None
-
-    return read
+    return lambda lookup: _as_decimal(value(lookup))
 
 
 def calculated_in_decimal(calculate: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
     """The same of two decimal numbers."""
+    return lambda lookup: _exactly(calculate, one(lookup), other(lookup))
 
-    def value(lookup: Lookup) -> Optional[Decimal]:
-        left, right = one(lookup), other(lookup)
-        if left is None or right is None:
-            return None
-        try:
-            result: Decimal = calculate(left, right)
-        except ArithmeticError:
-            return None
-        return result
 
-    return value
+def _exactly(
+    calculate: Callable[[Any, Any], Decimal], one: Optional[Decimal], other: Optional[Decimal]
+) -> Optional[Decimal]:
+    if one is None or other is None:
+        return None
+    try:
+        return calculate(one, other)
+    except ArithmeticError:
+        return None
 
 
 EXACT = Context(prec=2_000)

@@ -1,7 +1,6 @@
 """Functions of the tree that Python's parser makes of a condition."""
 
 import ast
-import operator
 from decimal import Decimal
 from typing import Sequence
 
@@ -60,11 +59,11 @@ class Builder:
         return value_of(operand)
 
     def _calculation(self, node: ast.BinOp) -> Value:
-        return calculated(CALCULATIONS[type(node.op)], self.value(node.left), self.value(node.right))
+        return calculated(type(node.op), self.value(node.left), self.value(node.right))
 
     def _signed(self, node: ast.expr, sign: int) -> Value:
         value = self.value(node)
-        return calculated(operator.mul, lambda lookup: sign, value)
+        return calculated(ast.Mult, lambda lookup: sign, value)
 
     def _comparison(self, node: ast.Compare) -> Condition:
         (operation,), (right,) = node.ops, node.comparators
