@@ -1,5 +1,6 @@
 """What every verb of dlq_handler.py works with."""
 
+import shlex
 import time
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
@@ -11,6 +12,7 @@ from orderflow.cli.terminal import count, duration
 from orderflow.dlq.masking import Mask
 from orderflow.kafka.reachable import require_kafka
 from orderflow.kafka.reader import Reader, consumer_config
+from orderflow.model.text import escape
 
 QUICK_S = 0.3
 """Work that is done by then needs no progress shown; a person who waits sees some within a second."""
@@ -53,9 +55,9 @@ class Desk(NamedTuple):
         """Whether `out` may get colour."""
         return self.out.colour
 
-    def command(self, words: str) -> str:
+    def command(self, *words: str) -> str:
         """What to type next. It is about the same Kafka and topics as what was typed before."""
-        return f"python dlq_handler.py {words}{self.typed}"
+        return escape(f"python dlq_handler.py {' '.join(map(shlex.quote, words))}{self.typed}")
 
     def require_kafka(self) -> None:
         """Return once a broker answers, or raise KafkaUnreachable. Until then a signal ends it at once."""

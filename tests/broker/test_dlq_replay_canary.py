@@ -1,5 +1,7 @@
 """A canary goes first: the rest follows only if a real consumer got past it and it did not come back."""
 
+import re
+import shlex
 from typing import Callable, List, Optional
 
 import pytest
@@ -85,6 +87,25 @@ def test_the_rest_stays_behind_a_canary_that_comes_back(failed: Pipeline) -> Non
     assert consumer.stop().code == 143
     back = [line for line in failed.dead_letters() if line.header("orders.replay.job")]
     assert {line.header("orders.replay.job") for line in back} == {job}
+
+
+@pytest.mark.broker
+def test_what_is_suggested_for_a_plan_is_typed_as_it_stands(failed: Pipeline) -> None:
+    """Whatever its file is called, and although a job that carries out a plan needs that to go on."""
+    plan = ("--dry-run", "--plan-out", "tonight's plan")
+    written = replay(failed, *CANARY, "--canary-timeout", "1", *plan)
+
+    tripped = replay(failed, *suggested(written, "to carry it out"), "--yes")
+    resumed = replay(failed, *suggested(tripped, "next"), "--yes")
+
+    assert (written.code, tripped.code, resumed.code) == (0, 5, 5), resumed.err
+    assert "does a consumer run?" in resumed.err
+
+
+def suggested(run: Finished, label: str) -> List[str]:
+    """The words of the command behind this label, as a shell takes them apart."""
+    (line,) = re.findall(rf"\b{label}: python dlq_handler.py (.*)", run.err)
+    return shlex.split(line)
 
 
 @pytest.mark.broker

@@ -78,7 +78,7 @@ def returned(number: int, **changes: Any) -> Record:
 def test_a_canary_says_why_it_tripped() -> None:
     """The groups that came back, the most frequent first, and what to type."""
     records = [returned(1, message="\x1b[2J"), returned(2), returned(3)]
-    lines = list(returned_lines(records, decode, Mask(), "dlq_handler.py {}".format))
+    lines = list(returned_lines(records, decode, Mask(), lambda *words: f"dlq_handler.py {' '.join(words)}"))
 
     assert lines[0].startswith("  2 of group ")
     assert lines[0].endswith(": OutOfStock: no stock for order 2")

@@ -133,13 +133,17 @@ def test_the_end_tells_the_rate_of_this_process_and_why_some_were_not_sent() -> 
     assert told == "not sent: 1,048 already replayed, 2 superseded"
 
 
+def command(*words: str) -> str:
+    return " ".join(words)
+
+
 def test_a_job_shows_the_first_of_them() -> None:
     """With the reason, and how many more there are."""
     few = audit.with_refused(JOB, {"0:7": "too large", "0:9": "too large"})
     many = audit.with_refused(JOB, {f"0:{n}": "bad" for n in range(30)})
 
-    assert list(job_lines(few, 0, str))[-2] == "refused     0:7, 0:9: too large"
-    assert list(job_lines(many, 0, str))[-2].endswith("0:19 and 10 more: bad")
+    assert list(job_lines(few, 0, command))[-2] == "refused     0:7, 0:9: too large"
+    assert list(job_lines(many, 0, command))[-2].endswith("0:19 and 10 more: bad")
 
 
 @pytest.mark.parametrize("refused", [[], {"why": "0:1"}, {"why": [1]}, {"why": None}, "0:1"], ids=str)

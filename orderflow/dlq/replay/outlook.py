@@ -33,9 +33,11 @@ SEARCHED = "searched for where they came from"
 class Bench:
     """The open topics and the judge of one replay. Use as a context manager."""
 
-    def __init__(self, desk: Desk, request: Request) -> None:
+    def __init__(self, desk: Desk, request: Request, plan: Optional[str] = None) -> None:
+        """`plan`: the file of the plan that is carried out."""
         self.desk = desk
         self.request = request
+        self.plan = plan
         self.states = States()
         self.sources = SourceTopics(desk.client, desk.reader)
         self._later = SourceTopics(desk.client, lambda topic: desk.reader(topic, **FEW_AT_ONCE))

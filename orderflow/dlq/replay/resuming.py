@@ -36,7 +36,7 @@ def resume(desk: Desk, name: str, args: argparse.Namespace) -> int:
     selection = selection_of(desk, request)
     if args.rate is not None:
         request = request._replace(rate_per_s=rate_of(args))
-    with Bench(desk, request) as bench:
+    with Bench(desk, request, plan and plan.path) as bench:
         return _resume_with(bench, only(plan, selection) if plan else selection, job, args)
 
 

@@ -14,7 +14,7 @@ MOST_SHOWN = 5
 
 
 def returned_lines(
-    records: Sequence[Record], decode: Decode, mask: Mask, command: Callable[[str], str]
+    records: Sequence[Record], decode: Decode, mask: Mask, command: Callable[..., str]
 ) -> Iterator[str]:
     """The kinds of failure, the most frequent first, to follow a message."""
     groups = Groups(mask)
@@ -30,7 +30,7 @@ def returned_lines(
         yield f"  {group.count:,} of group {group.kind.fingerprint[:digits]}{where}: {error}"
     if len(rows) > MOST_SHOWN:
         yield f"  and of {plural(len(rows) - MOST_SHOWN, 'more group')}"
-    yield f"look: {command(f'show {rows[0].position} --stack')}"
+    yield f"look: {command('show', rows[0].position, '--stack')}"
 
 
 def some_of(records: List[Record], kept: List[Record], most: int = 10_000) -> None:

@@ -133,8 +133,8 @@ class Sending:
     def how_to_go_on(self) -> str:
         """What was sent, and the command for the rest."""
         sent = f"{count(self.job.done)} of {count(self.job.total)} were sent"
-        words = resume_words(self.job, self._bench.request.terms)
-        return f"{sent}; next: {self._bench.desk.command(words)}"
+        words = resume_words(self.job, self._bench.request.terms, self._bench.plan)
+        return f"{sent}; next: {self._desk.command(*words)}"
 
     def _send_all(self, selection: Selection) -> None:
         judge = self._bench.judge(self.job.id)

@@ -1,6 +1,6 @@
 """Replays and jobs as text and as JSON, safe for a terminal."""
 
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from orderflow.dlq.audit import Job, refused_count
 from orderflow.dlq.letter import Letter
@@ -111,13 +111,15 @@ def resumed_line(job: Job, done: int, terms: Terms) -> str:
     return escape(f"job {job.id} of {job.by}: {done:,} of {job.total:,} were sent{told}")
 
 
-def resume_words(job: Job, terms: Terms) -> str:
-    """What to type to go on, with the topics that have to be confirmed again."""
+def resume_words(job: Job, terms: Terms, plan: Optional[str]) -> List[str]:
+    """What to type to go on, with the plan's file, or the topics that have to be confirmed again."""
+    if plan is not None:
+        return ["replay", "--resume", job.id, "--plan", plan]
     extra = sorted(terms.confirmed - {terms.orders_topic})
     if terms.target is not None:
         extra = [terms.target] if terms.target != terms.orders_topic else []
     flag = "--source-topic" if terms.target is None else "--to"
-    return " ".join(["replay --resume", job.id, *(f"{flag} {each}" for each in extra)])
+    return ["replay", "--resume", job.id, *(word for each in extra for word in (flag, each))]
 
 
 # --- After ---
@@ -167,7 +169,7 @@ def job_line(job: Job) -> str:
     )
 
 
-def job_lines(job: Job, came_back: int, command: Callable[[str], str]) -> Lines:
+def job_lines(job: Job, came_back: int, command: Callable[..., str]) -> Lines:
     """A job in full."""
     for name, text in (
         ("job", job.id),
@@ -187,4 +189,4 @@ def job_lines(job: Job, came_back: int, command: Callable[[str], str]) -> Lines:
     if job.gone:
         yield f"{'deleted':<12}{job.gone:,} before they were sent"
     if not job.is_finished and job.action == "replayed":
-        yield f"next: {command(f'replay --resume {escape(job.id)}')}"
+        yield f"next: {command('replay', '--resume', job.id)}"

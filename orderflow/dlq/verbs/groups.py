@@ -75,7 +75,7 @@ def _json_lines(rows: List[Group], window: Optional[Window], sums: Sums) -> Iter
 
 
 def _lines(
-    rows: List[Group], about: Overview, look: Look, sums: Sums, command: Callable[[str], str]
+    rows: List[Group], about: Overview, look: Look, sums: Sums, command: Callable[..., str]
 ) -> Iterator[str]:
     yield overview(about, now_ms(), look.width)
     if not rows:
@@ -86,5 +86,5 @@ def _lines(
     first = rows[0]
     if look.width is not None and first.kind.fingerprint != OTHERS:
         mark = first.kind.fingerprint[: digits_of(rows)]
-        yield f"next: {command(f'show {first.position}')}"
-        yield f"then: {command(f'replay -g {mark} --dry-run')}"
+        yield f"next: {command('show', first.position)}"
+        yield f"then: {command('replay', '-g', mark, '--dry-run')}"

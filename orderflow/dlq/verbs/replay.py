@@ -22,7 +22,6 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import refuse_everything
 from orderflow.dlq.topic import warn_of_policies
 from orderflow.exits import OK, Refused, UsageError
-from orderflow.model.text import escape
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +74,7 @@ def _dry_run(bench: Bench, selection: Selection, args: argparse.Namespace) -> in
         tell(line)
     if plan:
         plan.end()
-        desk.note(f"to carry it out: {desk.command(f'replay --plan {escape(plan.path)}')}")
+        desk.note(f"to carry it out: {desk.command('replay', '--plan', plan.path)}")
     return OK
 
 
@@ -118,7 +117,7 @@ def _carry_out(desk: Desk, args: argparse.Namespace) -> int:
     request = _planned(desk, plan, args)
     selection = only(plan, selection_of(desk, request))
     _look_at_kafka(desk)
-    with Bench(desk, request) as bench:
+    with Bench(desk, request, plan.path) as bench:
         bench.fix_ends()
         bench.survey(selection)
         drift = Drift(plan)
