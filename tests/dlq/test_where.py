@@ -253,6 +253,7 @@ RICH = {
     "amount": Decimal("19.99"),
     "tip": Decimal("1.10"),
     "large": Decimal("12345678901234567890.10"),
+    "debt": Decimal("-123456789012345678901234567890.1"),
     "none": None,
     "id": UUID("0f8fad5b-d9cb-469f-a165-70867728950e"),
 }
@@ -285,6 +286,10 @@ RICH = {
         ("tip * 3 > 3.3 or tip * 3 < 3.3", False),
         ("-tip + 3.3 = 2.2 and tip - 0.1 = 1 and tip % 1 = 0.1 and tip / 2 = 0.55", True),
         ("large - 0.01 < large and large + tip - large = 1.1", True),
+        ("large = 12345678901234567890.10 and large in (1, 12345678901234567890.1)", True),
+        ("large < 12345678901234567890.11 and large > 12345678901234567890.09", True),
+        ("-large = -12345678901234567890.1 and debt in (-123456789012345678901234567890.1)", True),
+        ("large < 1e400 and tip < 1e99999999999999999999 and tip > 1e-99999999999999999999", True),
         ("tip / 0 is null and tip % 0 is null and tip * id is null and tip + none is null", True),
         ("amount = '19.99'", False),
         ("id = '0f8fad5b-d9cb-469f-a165-70867728950e'", True),

@@ -1,6 +1,7 @@
 """The translation of a condition into Python's grammar, word by word."""
 
 import difflib
+from decimal import Decimal
 from typing import Any, Collection, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
 
 from orderflow.dlq.where.comparing import kind_of
@@ -170,7 +171,8 @@ class Translator:
         self._at += 1
         if self._next.kind != "number":
             raise self._unexpected("a number")
-        return -self._literal("a number")
+        number = self._literal("a number")
+        return number.copy_negate() if isinstance(number, Decimal) else -number
 
     def _literal(self, wanted: str) -> Any:
         token = self._next

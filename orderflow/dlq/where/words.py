@@ -1,7 +1,9 @@
 """The words of a condition."""
 
 import re
-from typing import Any, Callable, Dict, List, NamedTuple
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any, Callable, Dict, List, NamedTuple, Union
 
 from orderflow.dlq.where.terms import WhereError
 
@@ -57,4 +59,14 @@ def constant_of(token: Token) -> Any:
         return CONSTANTS[token.text]
     if len(token.text) > MOST_DIGITS:
         raise WhereError(f"the number at character {token.at + 1} has more than {MOST_DIGITS} digits")
-    return int(token.text) if token.text.isdigit() else float(token.text)
+    return int(token.text) if token.text.isdigit() else _fraction(token.text)
+
+
+def _fraction(text: str) -> Union[float, Decimal]:
+    """A double, unless a decimal of the order may be this number and no double prints as it."""
+    number = float(text)
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return number
+    return number if not isfinite(number) or exact == Decimal(repr(number)) else exact
