@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Type
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer
 
 from orderflow.avro.codec import OrderDecoder, order_reader
 from orderflow.cli.outage import Outage
@@ -143,7 +143,7 @@ class Assembly:
         else:
             self._progress = Reports(engine, monitor, self.log, self._link)
         monitor.start(self._progress.watched)
-        drain = (lambda: self._drain(session, business.topic_id, stop)) if asked.until_drained else None
+        drain = self._drain(session, business.topic_id) if asked.until_drained else None
         return Service(
             engine,
             session,
@@ -251,20 +251,9 @@ class Assembly:
             require_few_retries(settings.max_retries, settings.ledger_topic)
         return found.topic
 
-    def _drain(self, session: Session, topic_id: Optional[str], stop: StopSignals) -> Drain:
-        return until_ready(
-            lambda: self._drain_now(session, topic_id),
-            delay_of_start(self.report),
-            lambda: stop.requested,
-        )
-
-    def _drain_now(self, session: Session, topic_id: Optional[str]) -> Drain:
-        """From where the orders end by now. Raises NotReady where Kafka cannot say now."""
-        try:
-            ends = topics.ends_of_log(self._conf, self._settings.orders_topic)
-            return Drain(session, ends, time.monotonic, self.report, topic_id)
-        except KafkaException as error:
-            raise _unanswered("cannot find the end of the orders topic", error.args[0]) from error
+    def _drain(self, session: Session, topic_id: Optional[str]) -> Drain:
+        log = LogEnds(self._conf, self._settings.orders_topic, IsolationLevel.READ_UNCOMMITTED)
+        return Drain(session, log, range(self._orders.partitions), time.monotonic, self.report, topic_id)
 
     # --- callbacks -------------------------------------------------------------------------------
 

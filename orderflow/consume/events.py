@@ -323,6 +323,14 @@ EVENTS: Dict[str, Event] = {
             f"{until - 1}; waiting for it to end (kafka-transactions.sh find-hanging shows whose it is)"
         ),
     ),
+    "end_unknown": Event(
+        "warn",
+        "--until-drained is waiting for partitions of which no broker tells where they end",
+        lambda partitions: (
+            f"--until-drained waits for {_partitions(partitions)}: no broker tells where the log ends; "
+            "is one away? All others are worked on"
+        ),
+    ),
     "failing": Event(
         "ERROR",
         "a step has been failing for a minute; repeated every minute",

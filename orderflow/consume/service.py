@@ -1,7 +1,7 @@
 """Runs an engine until it is stopped, drained or lost, and reports its progress."""
 
 import time
-from typing import Callable, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from orderflow import exits
 from orderflow.cli.signals import StopSignals
@@ -40,8 +40,8 @@ class End(NamedTuple):
 
     stop: StopSignals
     shutdown_timeout_s: float
-    drain: Optional[Callable[[], Drain]]
-    """Creates the drain check at the start, for a run that ends once all orders are done."""
+    drain: Optional[Drain]
+    """For a run that ends once all orders are done."""
 
 
 class Service:
@@ -109,7 +109,6 @@ class Service:
         self._watchdog.left()
 
     def _step_until_done(self) -> int:
-        drain = None if self._drain is None else self._drain()
         while not self._stop.requested:
             self._loop.step()
             self._watch.look()
@@ -117,13 +116,14 @@ class Service:
             self._show()
             if self._streams.reader_left:
                 return exits.OK
-            code = None if drain is None else self._drained(drain)
+            code = None if self._drain is None else self._drained(self._drain)
             if code is not None:
                 return code
         return self._stop.exit_code
 
     def _drained(self, drain: Drain) -> Optional[int]:
         """The exit code if nothing is left to do, else None."""
+        drain.note_ends()
         ready = self._engine.assignment.ready
         if self._loop.is_drained:
             is_done = drain.ours_are_done(ready) and drain.others_are_done(ready)

@@ -113,7 +113,7 @@ def of_leaders(
             code = error.args[0].code()
             if code not in _PASSING:
                 raise
-            _learn_leaders(consumer, topic)
+            learn_leaders(consumer, topic)
             if code in LEADERLESS and was_led:
                 was_led, until_s = False, min(until_s, time.monotonic() + leaderless_s)
             if time.monotonic() >= until_s:
@@ -123,6 +123,7 @@ def of_leaders(
         time.sleep(PAUSE_S)
 
 
-def _learn_leaders(consumer: Any, topic: str) -> None:
+def learn_leaders(client: Any, topic: str) -> None:
+    """Have a client learn who leads a topic's partitions by now. Waits for a moment, and raises nothing."""
     with contextlib.suppress(KafkaException):  # the question itself tells what is wrong
-        consumer.list_topics(topic, LEARN_TIMEOUT_S)
+        client.list_topics(topic, LEARN_TIMEOUT_S)

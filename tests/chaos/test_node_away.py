@@ -136,6 +136,33 @@ def test_a_list_whose_partition_no_broker_leads_is_waited_for(kafka: LocalKafka,
     tested.assert_account_closes()
 
 
+def test_a_drain_works_on_all_partitions_but_one_that_no_broker_leads(
+    kafka: LocalKafka, shop: NewShop
+) -> None:
+    """It says what it waits for, and ends once that partition has a leader again and is drained, too."""
+    tested = shop()
+    admin, name = AdminClient(conf_of(kafka)), tested.orders_topic
+    admin.create_topics([NewTopic(name, 2, replica_assignment=[[1], [3]])])[name].result(30)
+    eventually(lambda: _all_are_led(admin, name), 30)
+    for partition in (0, 1):
+        tested.put(rows(20, prefix=f"P{partition}-"), partition=partition)
+    kafka.kill(3)
+    running = tested.consume("works", "--until-drained")
+    eventually(lambda: len(tested.calls()) == 20, 60, running.describe)
+    eventually(lambda: "--until-drained waits for partition 1: no broker tells" in running.err, 60)
+    assert running.running
+    kafka.restart(3)
+
+    finished = running.wait(100)
+    assert finished.code == 0, running.describe()
+    tested.assert_account_closes()
+
+
+def _all_are_led(admin: AdminClient, topic: str) -> bool:
+    partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions.values()
+    return bool(partitions) and all(each.leader > 0 for each in partitions)
+
+
 def test_a_verb_that_waits_for_a_leader_says_so(kafka: LocalKafka, shop: NewShop) -> None:
     """After two or three seconds; then it shows all that there is."""
     tested = shop(UNKNOWN_SCHEMA_BACKOFF="0").create(partitions=1)
