@@ -42,6 +42,9 @@ CLIENT_DEFAULTS: Mapping[str, str] = {
     # transaction in progress then waits for a coordinator that is no longer looked up, past every time-out
     # and without end (measured with 2.16.0; its issue 5511 reports the same from another cause).
     "metadata.recovery.strategy": "none",
+    # A producer that asks for a missing topic has the brokers create it, with their defaults, where they may
+    # (auto.create.topics.enable). Those of the ledger topic would lose what it is for.
+    "allow.auto.create.topics": "false",
 }
 """What every client of the three scripts gets."""
 

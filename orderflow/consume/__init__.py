@@ -26,7 +26,7 @@ In reading order:
 - own_rules: rules that the user names
 - engine, world: how the parts are put together
 - assembly, run_settings, written_topics: a consumer, from its settings to the service that runs it
-- readiness, service, kafka_watch, membership, missing_topic: a run from start to end
+- readiness, service, kafka_watch, ledger_watch, membership, missing_topic: a run from start to end
 - client_config, client_errors: what is asked of the Kafka client, and what it says
 - watchdog, failing, drain: observers
 - events, event_log, masked_events, run_log, retry_lines: what is logged

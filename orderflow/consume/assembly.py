@@ -27,6 +27,7 @@ from orderflow.consume.event_loop import EventLoop
 from orderflow.consume.handler import Handler
 from orderflow.consume.kafka_watch import KafkaWatch, Topics
 from orderflow.consume.ledger_topic import ledger_topic, require_few_retries
+from orderflow.consume.ledger_watch import LedgerWatch
 from orderflow.consume.masked_events import EventMask
 from orderflow.consume.metrics import Metrics
 from orderflow.consume.monitor import Monitor
@@ -111,6 +112,14 @@ class Assembly:
         group = Group(settings.consumer_group, settings.orders_topic)
         self._inbox = CommandReader(conf, group, settings.ledger_topic)
         self._orders = Identity(conf, settings.orders_topic)
+        self._ledger = LedgerWatch(
+            lambda: Identity(conf, settings.ledger_topic),
+            lambda: ledger_topic(
+                conf, settings.ledger_topic, self._orders.partitions, settings.consumer_group
+            ),
+            time.monotonic,
+            self.report,
+        )
         self._written = WrittenTopics(conf, settings.dlq_topic, settings.processed_topic, self.report)
 
     def service(self, opened: Opened, asked: Asked, stop: StopSignals) -> Service:
@@ -123,13 +132,13 @@ class Assembly:
             handler = tracing.handler(handler)
         watchdog = Watchdog(settings.handler_timeout_s, self._report_stall)
         outage = Outage(self.report, settings.bootstrap_servers)
-        found = Topics(self._orders, self._written.dead_letters)
+        found = Topics(self._orders, self._written.dead_letters, self._ledger)
         watch = KafkaWatch(self._conf, settings.consumer_group, found, outage, watchdog, self.report)
         cluster = until_ready(self._look, delay_of_start(self.report), lambda: stop.requested)
         business = self._business(handler, loop, cluster.topic_id)._replace(tells_each=asked.verbose)
         new_session = Session if tracing is None else tracing.session()
         engine, session = self._engine(new_session, business, cluster, watch, watchdog)
-        watch.begin(session)
+        watch.begin(session, engine.assignment.list_anew)
         ends = LogEnds(self._conf, settings.orders_topic)
         monitor = Monitor(
             ends,
@@ -243,9 +252,7 @@ class Assembly:
         return Sending(outbox, Destination(targets, self._settings.consumer_group, self._client))
 
     def _ledger_topic(self) -> Optional[LedgerTopic]:
-        settings = self._settings
-        group, partitions = settings.consumer_group, self._orders.partitions
-        found = ledger_topic(self._conf, settings.ledger_topic, partitions, group)
+        settings, found = self._settings, self._ledger.begin()
         if found.problem is not None:
             self.report("no_ledger_topic", detail=found.problem)
             require_few_retries(settings.max_retries, settings.ledger_topic)

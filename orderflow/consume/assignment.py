@@ -75,6 +75,12 @@ class Assignment:
         braked = self._brake.holds(partition.number)
         return partition.commit_again(self._world, clean, braked, self._pace.reach)
 
+    def list_anew(self, partitions: int) -> None:
+        """The ledger topic was created anew, with so many partitions: write again what waits."""
+        self._restoration.list_anew(partitions)
+        for partition in self.ready.values():
+            partition.list_anew(partitions)
+
     def bounds(self, number: int) -> Optional[Tuple[int, int]]:
         """The log's current start and end offsets, or None if Kafka does not answer."""
         try:

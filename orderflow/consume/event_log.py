@@ -95,6 +95,19 @@ RUN_EVENTS: Mapping[str, Event] = {
         "the list of waiting orders has to fit into commit metadata",
         lambda detail: detail,
     ),
+    "ledger_topic_anew": Event(
+        "warn",
+        "the ledger topic was deleted and created again, by us or by somebody",
+        lambda topic: (
+            f"{topic} (LEDGER_TOPIC) was deleted, and is there again: what waits is listed there anew"
+        ),
+    ),
+    "ledger_topic_unfit": Event(
+        "ERROR",
+        "the ledger topic was deleted, and cannot be created, or was created as one that forgets what waits; "
+        "repeated every minute",
+        lambda detail: f"LEDGER_TOPIC was deleted while this consumer runs: {detail}",
+    ),
     "process": Event(
         "warn",
         "a process of --processes has ended, or could not be started",

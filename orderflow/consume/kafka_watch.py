@@ -2,13 +2,14 @@
 
 import os
 import time
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from confluent_kafka import KafkaError
 
 from orderflow import exits
 from orderflow.cli.outage import Outage
 from orderflow.consume.failing import Failing
+from orderflow.consume.ledger_watch import LedgerWatch
 from orderflow.consume.membership import Membership
 from orderflow.consume.missing_topic import MissingTopic
 from orderflow.consume.session import Session
@@ -33,10 +34,11 @@ READING = "reading orders"
 
 
 class Topics(NamedTuple):
-    """The current identity of the topics."""
+    """The topics that are watched."""
 
     orders: Identity
     dead_letters: Identity
+    ledger: LedgerWatch
 
 
 class KafkaWatch:
@@ -58,6 +60,7 @@ class KafkaWatch:
         self._watchdog = watchdog
         self._report = report
         self._session: Optional[Session] = None
+        self._list_anew: Callable[[int], None] = lambda partitions: None
         self._membership = Membership(time.monotonic, self._ask_group, report)
         self._failing = Failing(time.monotonic, report)
         self._missing = MissingTopic(time.monotonic, report)
@@ -65,9 +68,13 @@ class KafkaWatch:
         self._look_at_s = 0.0
         self._unheard_since_s: Optional[float] = None
 
-    def begin(self, session: Session) -> None:
-        """Watch over this session from now on."""
+    def begin(self, session: Session, list_anew: Callable[[int], None]) -> None:
+        """Watch over this session from now on.
+
+        `list_anew` is told how many partitions a ledger topic has that was created anew.
+        """
         self._session = session
+        self._list_anew = list_anew
 
     # --- between two steps -----------------------------------------------------------------------
 
@@ -81,6 +88,9 @@ class KafkaWatch:
         if self._topics.orders.has_changed():
             raise SessionLost(_replaced(self._session.topic))
         self._missing.look(self._session.topic, self._topics.orders.missing_s)
+        partitions = self._topics.ledger.made_anew()
+        if partitions is not None:
+            self._list_anew(partitions)
 
     @property
     def is_topic_missing(self) -> bool:

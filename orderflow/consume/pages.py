@@ -49,7 +49,11 @@ class Pages:
         """The epoch second at which the clock of due times showed 0, as the heads' entries have it."""
         self._topic = topic
         self._key = page_key(topic.group, orders_topic, partition)
-        self._partition = partition % max(1, topic.partitions)
+        self._number = partition
+
+    def move(self, partitions: int) -> None:
+        """The topic was created anew, with so many partitions."""
+        self._topic = self._topic._replace(partitions=partitions)
 
     def new_page(self, ledger: Ledger, stand: Stand, world: World) -> Tuple[PageName, Outgoing]:
         """A new page with all heads of the ledger, and its name.
@@ -63,9 +67,10 @@ class Pages:
         listed = as_entries(ledger.heads, self._steady(ledger, time_of_day_s - world.clock()))
         heading = Heading(number, stand.base, stand.next, stand.written_at_s)
         value = write_page(self._key, heading, *listed, stand.topic_id)
-        name = PageName(self._topic.name, self._partition, number)
+        partition = self._number % max(1, self._topic.partitions)
+        name = PageName(self._topic.name, partition, number)
         self.last = Written(stand.base, name)
-        return name, Outgoing(self._topic.name, self._key, value, [], self._partition, NO_TIMESTAMP)
+        return name, Outgoing(self._topic.name, self._key, value, [], partition, NO_TIMESTAMP)
 
     def _steady(self, ledger: Ledger, began_s: float) -> float:
         """The same `began_s` for all entries, also for those of earlier pages, until the clock is set."""

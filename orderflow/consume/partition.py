@@ -141,6 +141,12 @@ class Partition:
         has_nothing_to_tell = not self._has_told and not self.ledger.changed
         return has_nothing_to_tell or (self._settled_to is not None and self._settled_to >= self.end)
 
+    def list_anew(self, partitions: int) -> None:
+        """The topic of the pages was created anew, with so many partitions: a page that was in it is gone."""
+        if self._pages is not None:
+            self._pages.move(partitions)
+            self.ledger.touch()
+
     def commit(self, world: World, clean: bool, braked: bool, reach: int) -> Statement:
         """What to commit, with a new page if it takes one.
 

@@ -129,6 +129,14 @@ class Restoration:
         """By partition that is being restored and whose commit has been read: the offset to continue at."""
         return {number: coming.partition.ledger.next for number, coming in self._coming.items()}
 
+    def list_anew(self, partitions: int) -> None:
+        """The ledger topic was created anew, with so many partitions."""
+        topic = self._terms.ledger_topic
+        if topic is not None:
+            self._terms = self._terms._replace(ledger_topic=topic._replace(partitions=partitions))
+        for coming in self._coming.values():
+            coming.partition.list_anew(partitions)
+
     def cancel(self, numbers: Set[int]) -> None:
         """Stop restoring these partitions."""
         self._recovery.cancel(numbers)

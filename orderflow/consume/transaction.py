@@ -242,9 +242,14 @@ class Transaction:
             # Smaller dead letters would not help: the topic of the pages accepts less than it did.
             outcome, missing = Outcome.REFUSED, f"; raise max.message.bytes of {topic}"
         elif topic is not None and not missing and outcome in ABOUT_A_RECORD:
-            missing = f" (a record for topic {topic}{self._needs_key(topic, error.code())})"
+            missing = f" ({self._what_for(topic)}{self._needs_key(topic, error.code())})"
         settlement = Settlement(outcome, f"{self._step}: {error.str()}{missing}")
         return settlement._replace(topic=topic) if outcome is Outcome.TOO_LARGE else settlement
+
+    def _what_for(self, topic: str) -> str:
+        if topic in {page.topic for page in self._pages}:
+            return f"the list of waiting orders, for LEDGER_TOPIC {topic}"
+        return f"a record for topic {topic}"
 
     def _missing_right(self, code: int) -> str:
         """Which right is missing when Kafka only says that one is: of what, the step in progress tells."""

@@ -4,8 +4,10 @@ from typing import Any, Dict
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import AlterConfigOpType as Alter
 
+from orderflow.kafka import topics
 from orderflow.kafka.ledger_pages import Group, LedgerPages, Wanted, read_commits
 from orderflow.model.commit_metadata import Commit, Entry, PageName, Stand, second_form
 from orderflow.model.ledger_page import Heading, entry_bytes, page_key, write_page
@@ -91,6 +93,56 @@ def test_a_list_that_is_gone_loses_no_order(shop: NewShop) -> None:
 
     assert "that lists the waiting orders is gone or damaged" in lived[0].err
     made.assert_account_closes(repeats_allowed=True)
+
+
+ANEW = "(LEDGER_TOPIC) was deleted, and is there again"
+
+
+def test_lists_survive_that_their_topic_is_deleted_under_a_running_consumer(shop: NewShop) -> None:
+    """It is created again as at the start, and what waits is listed there before anything else is needed."""
+    made = shop(**PATIENT)
+    running = begun(made)
+    admin, name = AdminClient(made.client), ledger_topic(made)
+    admin.delete_topics([name])[name].result(20)
+    eventually(lambda: ANEW in running.err, 60, running.describe)
+    made.put(rows(10, "B"))
+    eventually(lambda: _is_listed(made, ORDERS + 10), 60, running.describe)
+    running.kill()
+    made.end_trouble()
+
+    lived = made.until_drained("most_fail", *INSTANCE)
+
+    assert topics.settings_of(made.client, name)["cleanup.policy"] == "compact"
+    assert "is gone or damaged" not in lived[0].err
+    made.assert_account_closes()
+
+
+def test_a_ledger_topic_made_anew_that_deletes_is_told_while_it_is_used(shop: NewShop) -> None:
+    """As one is that brokers create by themselves: the line says what to type, and the work goes on."""
+    made = shop(**PATIENT)
+    running = begun(made)
+    recreate(made, cleanup_policy="delete")
+    command = f"--entity-name {ledger_topic(made)} --add-config cleanup.policy=compact"
+    eventually(lambda: command in running.err, 60, running.describe)
+    made.put(rows(10, "B"))
+    eventually(lambda: _is_listed(made, ORDERS + 10), 60, running.describe)
+    running.kill()
+    compact(made)
+    made.end_trouble()
+
+    lived = made.until_drained("most_fail", *INSTANCE)
+
+    assert ANEW in running.err
+    assert "is gone or damaged" not in lived[0].err
+    made.assert_account_closes()
+
+
+def compact(made: Shop) -> None:
+    """What the line says to type."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, ledger_topic(made))
+    resource.add_incremental_config(ConfigEntry("cleanup.policy", "compact", incremental_operation=Alter.SET))
+    admin = AdminClient(made.client)
+    admin.incremental_alter_configs([resource])[resource].result(20)
 
 
 def test_a_list_that_anothers_transaction_hides_is_waited_for(shop: NewShop) -> None:

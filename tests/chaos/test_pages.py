@@ -5,14 +5,18 @@ back again and again.
 """
 
 import contextlib
+from pathlib import Path
 from typing import Callable, Iterator, Tuple
 
 import pytest
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
+from orderflow.kafka import topics
 from tests.broker.test_engine_rebalance import assert_survives_storm
-from tests.broker.test_pages import PATIENT, recreate
+from tests.broker.test_pages import PATIENT, ledger_topic, recreate
 from tests.chaos.test_engine_rebalance import PROTOCOLS
+from tests.conftest import shops_on
 from tests.support.engine_tools import INSTANCE, MORTAL, STRICT, Shop, rows
 from tests.support.pipeline import eventually
 from tools.local_kafka import LocalKafka
@@ -88,6 +92,40 @@ def test_compaction_at_its_fastest_takes_no_page_that_is_needed(strict_shop: New
 
     assert "page of" not in lived[0].err
     tested.assert_account_closes(repeats_allowed=guarantee == "at-least-once")
+
+
+@pytest.fixture
+def generous_kafka() -> Iterator[LocalKafka]:
+    """One node that creates a missing topic for whoever asks for it, with one partition that deletes."""
+    with LocalKafka(settings={**STRICT, **LITTLE, "auto.create.topics.enable": "true"}) as one:
+        yield one
+
+
+@pytest.fixture
+def generous_shop(generous_kafka: LocalKafka, topic: Callable[..., str], tmp_path: Path) -> Iterator[NewShop]:
+    yield from shops_on(generous_kafka, topic, tmp_path)
+
+
+def test_brokers_that_create_topics_by_themselves_leave_the_ledger_topic_to_the_consumer(
+    generous_shop: NewShop,
+) -> None:
+    """Deleted under a running consumer, it comes back compacted, with a partition for each of the orders."""
+    tested = generous_shop(**{**PATIENT, "RETRY_BACKOFF": "1", "RETRY_BACKOFF_MAX": "1"})
+    tested.create(partitions=3).begin_trouble()
+    tested.put(rows(1000))
+    running = tested.consume("most_fail")
+    eventually(lambda: running.err.count("is listed in topic") == 3, 60, running.describe)
+    admin, name = AdminClient(tested.client), ledger_topic(tested)
+    admin.delete_topics([name])[name].result(20)
+    eventually(lambda: "was deleted, and is there again" in running.err, 60, running.describe)
+    tested.put(rows(100, prefix="B"))
+    tested.end_trouble()
+    eventually(lambda: tested.lag() == 0, 90, running.describe)
+
+    assert topics.settings_of(tested.client, name)["cleanup.policy"] == "compact"
+    assert topics.partition_count(tested.client, name) == 3
+    assert running.stop().code == 143
+    tested.assert_account_closes()
 
 
 def _seen(tested: Shop) -> int:
