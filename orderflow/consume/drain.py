@@ -41,6 +41,8 @@ class Drain:
         self._ends: Dict[int, int] = {}
         self._unknown: Set[int] = set(partitions)
         """Where these end has not been told yet."""
+        self._held: Dict[int, int] = {}
+        """The next offsets of ours that had not reached their ends at the last look."""
         self._next_look_s = 0.0
         self._say_at_s = clock() + LOOK_EVERY_S
         self._say_unknown_at_s = self._ask_at_s = clock() + ASK_AGAIN_S
@@ -81,10 +83,16 @@ class Drain:
             if partition.ledger.next < self._ends.get(number, 0)
         }
         if held and self._clock() >= self._say_at_s:
-            self._say_at_s = self._clock() + SAY_EVERY_S
-            for number, offset in held.items():
-                self._report("open_transaction", partition=number, offset=offset, until=self._ends[number])
+            self._say_held(held)
         return not held
+
+    def _say_held(self, held: Dict[int, int]) -> None:
+        """Say what is held back: where nothing has been read since the last look. Else orders just come."""
+        still = {number: offset for number, offset in held.items() if self._held.get(number) == offset}
+        self._held = held
+        self._say_at_s = self._clock() + (SAY_EVERY_S if still else LOOK_EVERY_S)
+        for number, offset in still.items():
+            self._report("open_transaction", partition=number, offset=offset, until=self._ends[number])
 
     def others_are_done(self, ours: Container[int]) -> bool:
         """Whether all partitions but `ours` are drained; checks once a second, and says no in between."""

@@ -4,7 +4,7 @@ from typing import Any, List, Tuple, cast
 
 import pytest
 
-from orderflow.consume.drain import ASK_AGAIN_S, SAY_EVERY_S, Drain
+from orderflow.consume.drain import ASK_AGAIN_S, LOOK_EVERY_S, SAY_EVERY_S, Drain
 from orderflow.consume.ledger import Ledger
 from orderflow.consume.partition import Partition
 from orderflow.consume.session import Session
@@ -111,6 +111,22 @@ def test_what_it_waits_for_is_said_now_and_then(draining: Draining) -> None:
     draining.later(drain, 0.1)
 
     assert len(draining.told) == 2
+
+
+@pytest.mark.parametrize(("then", "told"), [(2, 0), (1, 1)], ids=["coming", "held back"])
+def test_only_orders_that_do_not_come_are_said_to_be_held_back(
+    draining: Draining, then: int, told: int
+) -> None:
+    """The end of a partition that had no leader may be noted after more orders have come."""
+    for _ in range(2):
+        draining.topic.put(2, b"key", b"more")
+    drain = draining.begin()
+    draining.later(drain, LOOK_EVERY_S)
+    assert not drain.ours_are_done({2: Partition(2, Ledger(1), end=1)})
+    draining.later(drain, LOOK_EVERY_S)
+    assert not drain.ours_are_done({2: Partition(2, Ledger(then), end=1)})
+
+    assert len(draining.told) == told
 
 
 def test_an_empty_partition_is_done(draining: Draining) -> None:
