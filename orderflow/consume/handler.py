@@ -160,8 +160,12 @@ def _require_usable(function: Handler, name: str) -> None:
         raise HandlerUnusable(
             f"handler {name!r} is a context manager that was made already: name the function that makes it"
         )
+    if _takes_delivery_first(function):
+        raise HandlerUnusable(
+            f"handler {name!r} takes its delivery first, where it is given the order: write (order, delivery)"
+        )
     if not wants_delivery_by_name(function):
-        wants_delivery(function)
+        wants_delivery(function, name)
 
 
 def _require_no_generator(function: Handler, name: str, why: str) -> None:
@@ -283,10 +287,19 @@ def _from_file(path: Path) -> Any:
     return module
 
 
-def wants_delivery(function: Handler) -> bool:
+def _takes_delivery_first(function: Handler) -> bool:
+    """Whether it names them the other way round. A `delivery` alone may be what its orders are."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return False
+    return names[:1] == ["delivery"] and "order" in names
+
+
+def wants_delivery(function: Handler, name: Optional[str] = None) -> bool:
     """True for `process(order, delivery)`, False for `process(order)`. Raises HandlerUnusable for neither.
 
-    A second parameter that has a default is wanted if it is named `delivery`.
+    A second parameter that has a default is wanted if it is named `delivery`. `name` is for the message.
     """
     try:
         signature = inspect.signature(function)
@@ -297,7 +310,7 @@ def wants_delivery(function: Handler) -> bool:
         return False
     if _fits(signature, 0, 1):
         return True
-    raise HandlerUnusable(f"handler {function!r} takes neither (order) nor (order, delivery)")
+    raise HandlerUnusable(f"handler {(name or function)!r} takes neither (order) nor (order, delivery)")
 
 
 def wants_delivery_by_name(function: Handler) -> bool:
