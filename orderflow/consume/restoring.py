@@ -83,6 +83,11 @@ class Terms(NamedTuple):
     owner: Optional[str] = None
     """What our commits name, so that a successor can end the transaction that our death may leave open."""
 
+    def with_pages_in(self, partitions: int) -> "Terms":
+        """The same with so many partitions of the ledger topic."""
+        topic = self.ledger_topic
+        return self if topic is None else self._replace(ledger_topic=topic._replace(partitions=partitions))
+
 
 class Connections(NamedTuple):
     """The engine's connections to Kafka."""
@@ -131,9 +136,7 @@ class Restoration:
 
     def list_anew(self, partitions: int) -> None:
         """The ledger topic was created anew, with so many partitions."""
-        topic = self._terms.ledger_topic
-        if topic is not None:
-            self._terms = self._terms._replace(ledger_topic=topic._replace(partitions=partitions))
+        self._terms = self._terms.with_pages_in(partitions)
         for coming in self._coming.values():
             coming.partition.list_anew(partitions)
 
@@ -209,9 +212,8 @@ class Restoration:
         if commit is None:
             other = of_another_topic(metadata, offset, self._terms.topic_id)
             if other is not None:
-                offset = first_to_call(
-                    self._session, number, Committed(offset, other), (low, high), self._world
-                )
+                there = Committed(offset, other)
+                offset = first_to_call(self._session, number, there, (low, high), self._world)
             else:
                 self._report_unlisted(number, committed, metadata, (max(offset, low), high))
             commit = _without_list(offset)
@@ -268,9 +270,8 @@ class Restoration:
         self._brake.add(number, held=commit.braked)
         last = None if commit.page is None else Written(base, commit.page)
         pages = None if topic is None else Pages(topic, self._session.topic, number, last)
-        return Partition(
-            number, ledger, high, careful, pages, Signature(self._terms.topic_id, self._terms.owner)
-        )
+        signature = Signature(self._terms.topic_id, self._terms.owner)
+        return Partition(number, ledger, high, careful, pages, signature)
 
     # --- reading waiting orders back -------------------------------------------------------------
 
