@@ -5,6 +5,7 @@ from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 
 from orderflow.exits import FAILED, OK, TRIPPED
 from orderflow.model.commit_metadata import Commit
+from orderflow.model.open_transactions import Hidden
 from orderflow.model.text import named, plural
 from orderflow.model.time_spans import write_span
 
@@ -126,6 +127,8 @@ class DeadLetters(NamedTuple):
     """When the oldest unresolved one may be deleted; None: never, or not known."""
     expired_unresolved: int = 0
     """At most how many expired without a decision: transactions' markers take offsets too."""
+    hidden: Tuple[Hidden, ...] = ()
+    """What a transaction that somebody left open hides: nobody knows whether dead letters are there."""
 
 
 class Facts(NamedTuple):
@@ -139,6 +142,7 @@ class Facts(NamedTuple):
     unknown: Tuple[str, ...] = ()
     copies: Tuple[Copies, ...] = ()
     """Of the topics of orders, dead letters and what was done to them; none of partitions that are whole."""
+    dead_letter_topic: str = ""
 
 
 class Verdict(NamedTuple):
@@ -172,8 +176,10 @@ def verdict(facts: Facts, most_age_ms: int) -> Verdict:
         trouble = _lasting(partition) if stopped else trouble_of(partition, facts, most_age_ms)
         if trouble is not None:
             problems.append(f"partition {partition.number}: {trouble}")
+    problems += (f"dead letters are hidden: {one}" for one in _hidden(facts, is_lasting=True))
     problems += _of_the_dead_letters(facts)
-    return Verdict(problems, [*facts.unknown, *_behind(facts)], list(_lacking(facts)))
+    unknown = [*facts.unknown, *_behind(facts), *_hidden(facts, is_lasting=False)]
+    return Verdict(problems, unknown, list(_lacking(facts)))
 
 
 def _behind(facts: Facts) -> Iterator[str]:
@@ -183,6 +189,13 @@ def _behind(facts: Facts) -> Iterator[str]:
                 f"what partition {one.number} holds: committed at {one.committed}, and its leader knows of "
                 f"{one.high} only; a new leader learns the rest in seconds, unless it went with the old one"
             )
+
+
+def _hidden(facts: Facts, is_lasting: bool) -> Iterator[str]:
+    """What is hidden of the dead letters: for so long that it needs a person, or not."""
+    for one in facts.dead_letters.hidden:
+        if one.is_lasting(facts.now_ms) is is_lasting:
+            yield one.told(facts.dead_letter_topic, facts.now_ms)
 
 
 def _of_the_brokers(facts: Facts) -> Iterator[str]:

@@ -1,21 +1,26 @@
 """The dead letter topic, open for reading: its dead letters in batches, each with its state."""
 
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from orderflow.dlq.audit import States
 from orderflow.dlq.audit_topic import History, Topics, read_history, read_states
-from orderflow.dlq.desk import Desk, Progress
+from orderflow.dlq.desk import Desk, Progress, now_ms
 from orderflow.dlq.letter import Letter, StateOf, nothing_done
 from orderflow.dlq.selection import Selection
 from orderflow.exits import CommandError, Refused
 from orderflow.kafka import topics
+from orderflow.kafka.open_transactions import OpenTransactions
 from orderflow.kafka.places import spans_of
-from orderflow.kafka.reader import Span
+from orderflow.kafka.reader import Span, consumer_config
 from orderflow.kafka.topic_identity import Identity, names_of
+from orderflow.model.open_transactions import Hidden
 from orderflow.model.records import Place, Record
 from orderflow.model.text import listed, plural
 
 MOST_NAMED = 3
+LOOK_EVERY_S = 30.0
+"""Between two looks for what a transaction hides."""
 
 
 class Topic:
@@ -30,6 +35,14 @@ class Topic:
             warn_of_policies(desk)
         self._state_of = state_of or _state_of(desk)
         self.reader = desk.reader(desk.dlq_topic, **extra)
+        config = consumer_config(desk.client, desk.consumer_group)
+        self._transactions = OpenTransactions(desk.client, config, desk.dlq_topic)
+        self._look_at_s = 0.0
+        self._told: Set[Tuple[int, int]] = set()
+        """Where the transactions begin that were told."""
+        self.hidden: List[Hidden] = []
+        """What no reader gets, since a transaction was left open, as of the last look."""
+        self.look_for_hidden()
 
     def __enter__(self) -> "Topic":
         return self
@@ -40,6 +53,17 @@ class Topic:
     def letter(self, record: Record) -> Letter:
         """The record as a dead letter."""
         return Letter(record, self._desk.decoder.decode, self._state_of)
+
+    def look_for_hidden(self) -> None:
+        """Look, now and then, whether a transaction hides dead letters, and say so of each once."""
+        if time.monotonic() < self._look_at_s:
+            return
+        self.hidden = self._transactions.hidden()
+        self._look_at_s = time.monotonic() + LOOK_EVERY_S
+        for one in self.hidden:
+            if (one.partition, one.begin) not in self._told:
+                self._told.add((one.partition, one.begin))
+                self._desk.note(f"left out {one.told(self._desk.dlq_topic, now_ms())}")
 
     def batches(
         self,
@@ -90,6 +114,7 @@ class Topic:
             if identity.has_changed():
                 raise CommandError(f"{self._desk.dlq_topic} was deleted and created again: start anew")
             yield records
+            self.look_for_hidden()
 
     def settings(self) -> Dict[str, int]:
         """The topic's settings that are whole numbers; none where we may not read them."""

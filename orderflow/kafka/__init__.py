@@ -9,6 +9,6 @@ in parts), transactions (all of it or nothing, one sender at a time), sizes (of 
 topics take them), client_properties (what users may set), ledger_pages (lists of what waits),
 command_reader (what operators ask of it), plain_sending (a few records, outside of transactions), delivery
 (waiting until what was sent is there), refusals (what a failed connection says, and asking again while it
-passes), controller and leaders (answers that only one node gives, while that one is away), trace_context
-(OpenTelemetry, where it is used).
+passes), controller and leaders (answers that only one node gives, while that one is away),
+open_transactions (those that were left open), trace_context (OpenTelemetry, where it is used).
 """

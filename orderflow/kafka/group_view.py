@@ -17,8 +17,9 @@ from orderflow.kafka.questions import Questions
 from orderflow.kafka.reader import consumer_config
 from orderflow.kafka.refusals import on_group, on_topic
 from orderflow.kafka.standing import state_in_words
-from orderflow.kafka.topics_view import Ends, TopicsView
+from orderflow.kafka.topics_view import TopicsView
 from orderflow.model.commit_metadata import Commit, read_metadata
+from orderflow.model.open_transactions import Ends
 from orderflow.model.records import time_of
 
 _LOOK_S = 0.1

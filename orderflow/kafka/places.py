@@ -5,11 +5,10 @@ from typing import Callable, Deque, Dict, List, Mapping, Sequence, TypeVar
 
 from orderflow.kafka.positions import END, Position, Range
 from orderflow.kafka.reader import Bounds, Reader, Span
-from orderflow.model.records import Record
+from orderflow.model.records import BY_ITS_BROKER, Record
 
 CLOCK_SLACK_MS = 600_000
 """Brokers' clocks differ: for this long past the end time, a record in time may still follow."""
-BY_ITS_BROKER = "LogAppendTime"
 
 Told = TypeVar("Told")
 

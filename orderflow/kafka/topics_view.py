@@ -11,15 +11,7 @@ from orderflow.kafka.questions import Questions, told
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, on_topic
 from orderflow.kafka.topic_identity import id_of
 from orderflow.kafka.topics import offset_of
-
-
-class Ends(NamedTuple):
-    """The offsets of a partition."""
-
-    low: int
-    high: int
-    stable: int
-    """Up to where no transaction is open, so that a consumer can read."""
+from orderflow.model.open_transactions import Ends
 
 
 class Replicas(NamedTuple):

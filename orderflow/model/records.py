@@ -161,7 +161,9 @@ def _why_left_out(error: Exception) -> str:
     return f"the Kafka client cannot read them: {type(cause).__name__}: {cause}"
 
 
-TIMESTAMP_TYPES = {1: "CreateTime", 2: "LogAppendTime"}
+BY_ITS_BROKER = "LogAppendTime"
+"""The type of a time that is the broker's, and not of whoever wrote the record."""
+TIMESTAMP_TYPES = {1: "CreateTime", 2: BY_ITS_BROKER}
 NO_TIME_MS = -1
 """How Kafka says that a record has no time; of type CreateTime, and before all others."""
 

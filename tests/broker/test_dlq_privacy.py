@@ -1,15 +1,14 @@
 """What is hidden, and what can be erased, on a real broker."""
 
-import contextlib
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow.model.records import Outgoing
-from tests.support.dlq_tools import Handler, make_topic, order, ours, send
+from tests.support.dlq_tools import Handler, left_open, make_topic, order, ours, send
 from tests.support.mess import commit_as
 
 pytestmark = pytest.mark.broker
@@ -56,22 +55,6 @@ class Shop:
                 consumer.close()
                 return found
             found.append((message.key(), message.value() is not None))
-
-
-@contextlib.contextmanager
-def left_open(address: str, name: str, records: List[Outgoing]) -> Iterator[Producer]:
-    """A transaction that has written these records, and is open until the end unless somebody ends it."""
-    producer = Producer({"bootstrap.servers": address, "transactional.id": f"{name}-left-open"})
-    producer.init_transactions(20)
-    producer.begin_transaction()
-    for one in records:
-        producer.produce(name, one.value, one.key, 0)
-    assert producer.flush(20) == 0
-    try:
-        yield producer
-    finally:
-        with contextlib.suppress(KafkaException):  # it was ended
-            producer.abort_transaction(20)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from orderflow.dlq.health import Copies, DeadLetters, Facts, Group, Partition, Verdict, verdict
 from orderflow.dlq.output.health_lines import health_lines, health_row
 from orderflow.model.commit_metadata import Commit, Entry
+from orderflow.model.open_transactions import Hidden
 
 NOW_MS = 1_795_564_800_000
 MINUTE_MS = 60_000
@@ -249,4 +250,22 @@ def test_what_lacks_copies_is_shown_to_people_and_to_machines() -> None:
             "replicas": 3,
             "min_insync_replicas": 2,
         }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "exit_code"), [(NOW_MS - 9_000, 1), (None, 1), (NOW_MS - 2 * MINUTE_MS, 5)], ids=str
+)
+def test_hidden_dead_letters_are_no_good_news(since_ms: Optional[int], exit_code: int) -> None:
+    """Nobody can tell whether there are any; that it lasts needs a person, as Kafka may not end it."""
+    hidden = NO_DEAD_LETTERS._replace(is_complete=False, hidden=(Hidden(0, 15, 20, since_ms),))
+    known = facts(partition(), dead=hidden)._replace(dead_letter_topic="orders-dlq")
+    found = verdict(known, MOST_AGE_MS)
+    (line,) = [*found.problems, *found.unknown]
+
+    assert found.exit_code == exit_code
+    assert "what orders-dlq holds from 0:15 on, about 5 records: a transaction has been open there" in line
+    assert any(line in shown for shown in health_lines(known, found, MOST_AGE_MS, 80))
+    assert health_row(known, found, MOST_AGE_MS)["dead_letters"]["hidden"] == [
+        {"partition": 0, "begin": 15, "end": 20, "since_ts": since_ms}
     ]

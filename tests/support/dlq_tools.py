@@ -1,6 +1,7 @@
 """What the black-box tests of dlq_handler.py share: dead letters to publish, and runs of the script."""
 
 import base64
+import contextlib
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -120,6 +121,23 @@ def send(bootstrap_servers: str, topic: str, records: Iterable[Outgoing], **conf
     assert producer.flush(20) == 0
     if "transactional.id" in conf:
         producer.commit_transaction()
+
+
+@contextlib.contextmanager
+def left_open(address: str, name: str, records: List[Outgoing]) -> Iterator[Producer]:
+    """A transaction that has written these records, and is open until the end unless somebody ends it."""
+    producer = Producer({"bootstrap.servers": address, "transactional.id": f"{name}-left-open"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for one in records:
+        stamp: Any = {} if one.timestamp_ms is None else {"timestamp": one.timestamp_ms}
+        producer.produce(name, one.value, one.key, 0, **stamp)
+    assert producer.flush(20) == 0
+    try:
+        yield producer
+    finally:
+        with contextlib.suppress(KafkaException):  # it was ended
+            producer.abort_transaction(20)
 
 
 def outgoing(record: Record) -> Outgoing:

@@ -7,6 +7,7 @@ from orderflow.dlq.output.envelope import Json
 from orderflow.dlq.output.listing import Lines, columns, expiry_at
 from orderflow.dlq.output.times import age, ago
 from orderflow.model.cells import fit
+from orderflow.model.open_transactions import Hidden
 from orderflow.model.text import escape, plural
 
 MOST_PARTITIONS = 20
@@ -38,7 +39,17 @@ def health_row(facts: Facts, found: Verdict, most_age_ms: int) -> Json:
             "recent_ms": GROWTH_MS,
             "first_expiry_ts": dead.first_expiry_ms,
             "expired_unresolved_at_most": dead.expired_unresolved,
+            "hidden": [_hidden_row(one) for one in dead.hidden],
         },
+    }
+
+
+def _hidden_row(hidden: Hidden) -> Json:
+    return {
+        "partition": hidden.partition,
+        "begin": hidden.begin,
+        "end": hidden.end,
+        "since_ts": hidden.since_ms,
     }
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from orderflow.dlq.audit import RESTORED
@@ -15,9 +16,10 @@ from orderflow.dlq.topic import audit_topics
 from orderflow.exits import CommandError, KafkaUnreachable, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.group_view import GroupView, View
+from orderflow.kafka.open_transactions import look, look_again
 from orderflow.kafka.reachable import answering_broker
 from orderflow.kafka.reader import Reader, Span, consumer_config
-from orderflow.kafka.topics_view import Ends
+from orderflow.model.open_transactions import Ends
 from orderflow.model.time_spans import FORMS, read_span, write_span
 
 CONNECT_S = 1.2
@@ -92,7 +94,9 @@ def facts_of(desk: Desk, until_s: float) -> Facts:
     members = None if view.members is None else len(view.members)
     group = Group(desk.consumer_group, view.state, members, view.committed is not None)
     told = (*asking.unknown, *unknown)
-    return Facts(now_ms(), desk.orders_topic, group, partitions, dead_letters, told, tuple(copies))
+    return Facts(
+        now_ms(), desk.orders_topic, group, partitions, dead_letters, told, tuple(copies), desk.dlq_topic
+    )
 
 
 def _copies(asking: GroupView, topic: str, settings: Mapping[str, str]) -> Iterator[Copies]:
@@ -123,18 +127,29 @@ def _dead_letters(
     if not ends:
         return DeadLetters(None, False, None, None, None)
     recent = asking.topics.grown_since(desk.dlq_topic, now_ms() - GROWTH_MS)
+    config = consumer_config(desk.client, desk.consumer_group)
+    first_look = look(config, desk.dlq_topic, ends, asking.until_s)
     found = None
     try:
         found = _unresolved(desk, asking, ends)
     except CommandError as error:
         unknown.append(f"which dead letters are resolved: {error}")
+    again = partial(asking.topics.ends_of, desk.dlq_topic)
+    hidden = tuple(look_again(first_look, again, asking.until_s))
     if found is None:
-        return DeadLetters(None, False, None, recent, None)
+        return DeadLetters(None, False, None, recent, None, hidden=hidden)
     if found.is_complete:
         recent = found.recent  # by the offsets alone, transactions' markers count too
     retention = Retention.of(topics.numbers_of(settings))
-    expiry_ms = retention.first_expiry_ms(found.oldest_ms)
-    return DeadLetters(found.number, found.is_complete, found.oldest_ms, recent, expiry_ms, found.expired)
+    return DeadLetters(
+        found.number,
+        found.is_complete and not hidden,
+        found.oldest_ms,
+        recent,
+        retention.first_expiry_ms(found.oldest_ms),
+        found.expired,
+        hidden,
+    )
 
 
 def _unresolved(desk: Desk, asking: GroupView, ends: Dict[int, Ends]) -> Unresolved:

@@ -24,6 +24,7 @@ from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Unreadable, consumer_config
 from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.records import Record
+from orderflow.model.text import listed
 
 LISTEN = "127.0.0.1:9311"
 SHOW_EVERY_S = 1.0
@@ -31,6 +32,7 @@ LOOK_EVERY_S = 30.0
 """Between two looks at what the topic has deleted, at its retention, and whether it is still the same."""
 TRY_EVERY_S = 5.0
 """Between two looks whether there is an audit topic by now: the first replay or discard creates it."""
+MOST_NAMED = 3
 HANGS_AFTER_S = 60.0
 """Longer than all requests to Kafka between two rounds take."""
 
@@ -143,7 +145,7 @@ class Serving:
                     self._take(entries, states)
                     note_return(topic, self._outage, bool(records))
                     self._look(topic, dlq_id)
-                    self._show()
+                    self._show(topic)
 
     def _read(self, topic: Topic) -> List[Any]:
         """Add all that is there; returns where to go on."""
@@ -184,6 +186,7 @@ class Serving:
             return
         self._look_at_s = time.monotonic() + LOOK_EVERY_S
         try:
+            topic.look_for_hidden()
             for partition in topic.reader.partitions():
                 self._stock.drop_before(partition, topic.reader.bounds(partition).low)
             self._retention = Retention.of(topic.settings())
@@ -193,12 +196,20 @@ class Serving:
         if has_successor(dlq_id, lambda: topic_id(desk.client, desk.dlq_topic)):
             raise CommandError(f"{desk.dlq_topic} was deleted and created again: start anew")
 
-    def _show(self) -> None:
+    def _show(self, topic: Topic) -> None:
         is_lost = self._outage.holds
-        self._board.turned("no broker is reached" if is_lost else None)
+        self._board.turned("no broker is reached" if is_lost else _what_is_hidden(topic))
         if time.monotonic() >= self._show_at_s:
             self._show_at_s = time.monotonic() + SHOW_EVERY_S
             self._board.show(self._stock.figures(now_ms(), self._retention.time_ms, is_lost))
+
+
+def _what_is_hidden(topic: Topic) -> Optional[str]:
+    """Why the figures are not whole, if a transaction hides some dead letters."""
+    if not topic.hidden:
+        return None
+    places = [f"{one.partition}:{one.begin}" for one in topic.hidden]
+    return f"an open transaction hides what there is from {listed(places, MOST_NAMED)} on"
 
 
 def has_successor(then: Optional[str], ask: Callable[[], Optional[str]]) -> bool:
