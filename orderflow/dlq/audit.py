@@ -76,6 +76,8 @@ class Job(NamedTuple):
     """By Kafka's reason, the positions of the first dead letters whose records it refused."""
     gone: int = 0
     """Dead letters that were confirmed, and deleted from their topic before they were sent."""
+    canary_out: Mapping[str, Any] = {}
+    """The canary of which nobody knows yet what became: before more is sent, that is found out."""
 
     @property
     def is_finished(self) -> bool:
@@ -243,6 +245,7 @@ _ENTRY_KINDS: Tuple[Is, ...] = (_is_text,) * 3 + (_is_time,) + (_is_text_or_none
 _JOB_KINDS: Tuple[Is, ...] = (
     *(_is_text, _is_text, _is_text, _is_time, _is_time, _is_text, _is_number, _is_number),
     *(_is_text, _is_flag, _is_object, _is_text_or_none, _is_text_or_none, _is_lists_of_texts, _is_number),
+    _is_object,
 )
 
 

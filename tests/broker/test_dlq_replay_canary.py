@@ -1,12 +1,13 @@
 """A canary goes first: the rest follows only if a real consumer got past it and it did not come back."""
 
+import json
 import re
 import shlex
-from typing import Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 
-from orderflow.dlq.replay.canary import is_past
+from orderflow.dlq.replay.canary import SentCanary, is_past, sent_canary
 from orderflow.model.commit_metadata import Commit, Entry, read_metadata
 from tests.support.memory import write_metadata
 from tests.support.pipeline import Finished, Pipeline
@@ -37,6 +38,32 @@ def metadata(next_offset: int, entries: List[Entry], base: int) -> str:
 def test_when_a_group_is_past_it(committed: int, text: Optional[str], past: bool) -> None:
     """Offsets 10 to 20 are done if they lie below what is committed, or none of them is listed as waiting."""
     assert is_past(committed, read_metadata(text or "", committed), 10, 20) is past
+
+
+SENT = SentCanary("job-1", 4, "orders", {0: 5, 1: 0}, {0: 9, 1: 0}, "orders-dlq", {0: 12})
+
+
+def test_a_canary_is_read_as_it_was_written() -> None:
+    assert sent_canary(json.loads(json.dumps(SENT.to_json())), "job-1") == SENT
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": -1},
+        {"size": "4"},
+        {"target": None},
+        {"dlq_topic": 3},
+        {"begins": [5]},
+        {"ends": {"zero": 9}},
+        {"dlq_ends": {"0": True}},
+    ],
+    ids=str,
+)
+def test_what_somebody_else_wrote_is_no_canary(changes: Dict[str, Any]) -> None:
+    """The record stands in a topic that others may write to."""
+    assert sent_canary({**SENT.to_json(), **changes}, "job-1") is None
+    assert sent_canary({}, "job-1") is None
 
 
 @pytest.fixture
@@ -115,3 +142,41 @@ def test_a_canary_that_nobody_consumes(failed: Pipeline) -> None:
 
     assert run.code == 5, run.err
     assert "does a consumer run?" in run.err
+
+
+def sent_by(shop: Pipeline) -> int:
+    return sum(line.header("orders.replay.job") is not None for line in shop.orders())
+
+
+@pytest.mark.broker
+def test_whoever_goes_on_asks_about_the_canary_that_is_out(failed: Pipeline) -> None:
+    """He sent another one each time, although nobody knew what had become of the first."""
+    run = replay(failed, *CANARY, "--canary-timeout", "1")
+    job = run.err.rsplit("--resume ", 1)[1].strip()
+    resume = ("replay", "--resume", job, "--yes", "--rate", "none")
+    again = replay(failed, *resume)
+
+    assert again.code == 5, again.err
+    assert "canary: 4 were sent before; waiting" in again.err
+    assert sent_by(failed) == 4
+    failed.end_trouble()
+    failed.drain("customer_fails")
+    resumed = replay(failed, *resume)
+    assert (resumed.code, sent_by(failed)) == (0, 12), resumed.err
+    assert "canary passed" in resumed.err and "12 of 12 sent" in resumed.out
+
+
+@pytest.mark.broker
+def test_after_a_canary_that_came_back_another_one_is_sent(failed: Pipeline) -> None:
+    """Also where it came back only after its time was up."""
+    run = replay(failed, *CANARY, "--canary-timeout", "1")
+    job = run.err.rsplit("--resume ", 1)[1].strip()
+    resume = ("replay", "--resume", job, "--yes", "--rate", "none")
+    failed.drain("customer_fails")
+    back = replay(failed, *resume)
+
+    assert (back.code, sent_by(failed)) == (5, 4), back.err
+    assert "4 of 4 came back" in back.err
+    more = replay(failed, *resume)
+    assert (more.code, sent_by(failed)) == (5, 8), more.err
+    assert "canary: 4 sent; waiting" in more.err

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from orderflow.cli.terminal import count, duration
-from orderflow.dlq.replay.request import Canary
+from orderflow.dlq.replay.request import Canary, whole
 from orderflow.dlq.replay.returned import some_of
 from orderflow.exits import CommandError
 from orderflow.kafka.answers import committed_told
@@ -43,6 +43,29 @@ class SentCanary(NamedTuple):
         """The ends of the partitions that got any of it."""
         return {p: end for p, end in self.ends.items() if end > self.begins.get(p, 0)}
 
+    def to_json(self) -> Dict[str, Any]:
+        """The same as plain values."""
+        return self._asdict()
+
+
+def sent_canary(plain: Mapping[str, Any], job: str) -> Optional[SentCanary]:
+    """The canary of this job in plain values, as its record keeps it; None where they are no canary.
+
+    The record stood in a topic that others may write to.
+    """
+    try:
+        if not (isinstance(plain["target"], str) and isinstance(plain["dlq_topic"], str)):
+            return None
+        begins, ends, dlq_ends = (_ends(plain[name]) for name in ("begins", "ends", "dlq_ends"))
+        size, target, dlq_topic = whole(plain["size"]), plain["target"], plain["dlq_topic"]
+        return SentCanary(job, size, target, begins, ends, dlq_topic, dlq_ends)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _ends(plain: Mapping[str, Any]) -> Dict[int, int]:
+    return {int(partition): whole(end) for partition, end in plain.items()}
+
 
 class CanaryResult(NamedTuple):
     """Whether the rest may follow, and what to tell."""
@@ -51,6 +74,8 @@ class CanaryResult(NamedTuple):
     told: str
     returned: Tuple[Record, ...] = ()
     """Dead letters that its orders became, if it tripped for that."""
+    is_out: bool = False
+    """Whether nobody knows yet what becomes of it."""
 
 
 def await_canary(
@@ -78,9 +103,10 @@ def await_canary(
                 took = duration(time.monotonic() - began_s)
                 return CanaryResult(True, f"canary passed in {took}: {back:,} of {sent.size:,} came back")
             if time.monotonic() - began_s > canary.timeout_s:
-                return CanaryResult(False, _too_late(group, canary.timeout_s, members.trouble))
+                told = _too_late(group, canary.timeout_s, members.trouble)
+                return CanaryResult(False, told, is_out=True)
             time.sleep(STEP_S)
-    return CanaryResult(False, "stopped while the canary was out")
+    return CanaryResult(False, "stopped while the canary was out", is_out=True)
 
 
 def _too_late(group: str, timeout_s: float, trouble: str) -> str:

@@ -70,7 +70,7 @@ def from_json(plain: Mapping[str, Any]) -> Request:
         return Request(
             _wanted(Wanted(**plain["wanted"])),
             tuple((p, o) for p, o in (_wholes(place, 2) for place in plain["positions"])),
-            _whole(plain["now_ms"]),
+            whole(plain["now_ms"]),
             _terms(Terms(**terms)),
             None if plain["rate_per_s"] is None else _number(plain["rate_per_s"], 1e-9, 1e9),
             _canary(Canary(**plain["canary"])),
@@ -100,7 +100,7 @@ _NO_TEXTS = ("partitions", "limit", "since", "until")
 def _terms(terms: Terms) -> Terms:
     _texts([terms.dlq_topic, terms.audit_topic, terms.orders_topic])
     _text_or_none(terms.target)
-    _whole(terms.max_replays)
+    whole(terms.max_replays)
     flags = {type(terms.again), type(terms.unchecked)}
     if terms.stale not in STALE or flags != {bool} or not isinstance(terms.repairs, dict):
         raise ValueError("its terms are none")
@@ -108,12 +108,12 @@ def _terms(terms: Terms) -> Terms:
 
 
 def _canary(canary: Canary) -> Canary:
-    return Canary(_whole(canary.size), _number(canary.stop_if_back, 0, 1), _number(canary.timeout_s, 0, 1e9))
+    return Canary(whole(canary.size), _number(canary.stop_if_back, 0, 1), _number(canary.timeout_s, 0, 1e9))
 
 
 def _ends(plain: Any) -> Ends:
     return {
-        topic: {int(p): _whole(end) for p, end in by.items() if _DIGITS.fullmatch(p)}
+        topic: {int(p): whole(end) for p, end in by.items() if _DIGITS.fullmatch(p)}
         for topic, by in plain.items()
     }
 
@@ -121,7 +121,8 @@ def _ends(plain: Any) -> Ends:
 _DIGITS = re.compile("[0-9]{1,9}")
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A whole number as one of Kafka's can be. Raises ValueError for anything else."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(_misfit(value, "a whole number"))
     return value
@@ -130,7 +131,7 @@ def _whole(value: Any) -> int:
 def _wholes(values: Any, number: Optional[int] = None) -> List[int]:
     if not isinstance(values, (list, tuple)) or number not in (None, len(values)):
         raise ValueError(_misfit(values, "a list" if number is None else f"a list of {number}"))
-    return [_whole(value) for value in values]
+    return [whole(value) for value in values]
 
 
 def _number(value: Any, least: float, most: float) -> float:

@@ -111,7 +111,9 @@ class Sending:
         """Send what is still to be sent. Raises CommandError, which says how to go on, if it cannot end."""
         try:
             self._commit(audit.RUNNING)  # so that whoever is fenced can say by whom
-            self._send_all(selection)
+            self._watch_canary_again()
+            if not self._is_stopped():
+                self._send_all(selection)
             self._conclude(self._end_status)
         except Fenced as error:
             raise Fenced(f"{error}{self._by_whom()}; {self.how_to_go_on()}") from error
@@ -262,11 +264,33 @@ class Sending:
         self._status.note(f"canary: {count(self._sent_here)} sent; waiting for group {desk.consumer_group}")
         (begins, dlq_ends), (ends, _) = self._before, self._ends()
         sent = canary.SentCanary(self.job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
+        self.job = self.job._replace(canary_out=sent.to_json())
+        self._commit(audit.RUNNING)  # so that whoever goes on asks about this one
+        self._await_canary(sent)
+
+    def _watch_canary_again(self) -> None:
+        """The same for one that was sent before this process began, if nobody knows what became of it."""
+        sent = canary.sent_canary(self.job.canary_out, self.job.id)
+        if sent is None or not self._is_there(sent):
+            return
+        group = self._desk.consumer_group
+        self._status.note(f"canary: {count(sent.size)} were sent before; waiting for group {group}")
+        self._await_canary(sent)
+
+    def _is_there(self, sent: canary.SentCanary) -> bool:
+        """Whether the target holds it: one that was created again does not, and no group gets past it."""
+        ends = self._bench.sources.log_ends(sent.target)
+        return all(end <= ends.get(partition, 0) for partition, end in sent.moved.items())
+
+    def _await_canary(self, sent: canary.SentCanary) -> None:
+        desk = self._desk
         outcome = canary.await_canary(
             desk.client, desk.consumer_group, sent, self._bench.request.canary, self._is_stopped
         )
         if self._is_stopped():
             return
+        if not outcome.is_out:
+            self.job = self.job._replace(canary_out={})
         if not outcome.passed:
             self._conclude(lambda: audit.TRIPPED)
             why = returned_lines(outcome.returned, desk.decoder.decode, desk.mask, desk.command)
