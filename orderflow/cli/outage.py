@@ -21,10 +21,10 @@ class Outage:
         """Whether Kafka is considered lost now."""
         return self._since_s is not None
 
-    def lost(self, why: str) -> None:
-        """The client reports that no broker can be reached."""
+    def lost(self, why: str, for_s: float = 0.0) -> None:
+        """No broker can be reached, and has not been for so long."""
         if self._since_s is None:
-            self._since_s = self._clock()
+            self._since_s = self._clock() - for_s
             self._tell("kafka_lost", brokers=self._brokers, detail=why)
 
     def back(self) -> None:

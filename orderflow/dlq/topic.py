@@ -65,6 +65,14 @@ class Topic:
                 self._told.add((one.partition, one.begin))
                 self._desk.note(f"left out {one.told(self._desk.dlq_topic, now_ms())}")
 
+    @property
+    def left_out(self) -> Optional[str]:
+        """What is hidden as of the last look, in few words; None where nothing is."""
+        if not self.hidden:
+            return None
+        places = [f"{one.partition}:{one.begin}" for one in self.hidden]
+        return f"an open transaction hides what there is from {listed(places, MOST_NAMED)} on"
+
     def batches(
         self,
         selection: Selection,
@@ -103,6 +111,7 @@ class Topic:
         stop: Callable[[], bool],
         all_partitions: bool,
         at_end: Callable[[int, int], None] = lambda partition, offset: None,
+        heard: Callable[[float], None] = lambda silent_s: None,
     ) -> Iterator[List[Record]]:
         """As the reader's. Raises CommandError some seconds after the topic was deleted and created again.
 
@@ -110,7 +119,7 @@ class Topic:
         """
         identity = Identity(self._desk.client, self._desk.dlq_topic)
         identity.learn()
-        for records in self.reader.follow(spans, stop, all_partitions, at_end):
+        for records in self.reader.follow(spans, stop, all_partitions, at_end, heard):
             if identity.has_changed():
                 raise CommandError(f"{self._desk.dlq_topic} was deleted and created again: start anew")
             yield records

@@ -43,6 +43,8 @@ LOOK_S = 5.0
 """Between two looks at a topic that is followed: whether it is still there, and got partitions."""
 GONE_S = 1.0
 """Before it counts as deleted it is looked for again: a broker that has just started may not know it yet."""
+SILENT_LOOKS = 2
+"""Questions in a row without an answer, until that counts as silence."""
 GC_THRESHOLD = 100_000
 """Above what a batch allocates: else the collector walks through the headers in vain (1.7 times the time)."""
 
@@ -178,18 +180,20 @@ class Reader:
         stop: Callable[[], bool] = lambda: False,
         all_partitions: bool = False,
         at_end: Callable[[int, int], None] = lambda partition, offset: None,
+        heard: Callable[[float], None] = lambda silent_s: None,
     ) -> Iterator[List[Record]]:
         """The records from the start of each span, and all that follow, until asked to stop.
 
         An empty batch means that nothing arrived for a moment, so that the caller can do other work. With
         `all_partitions`, partitions that are added to the topic are read too, from their beginning. `at_end`
-        is called with a partition, and the offset of its end, after the batch that reaches it.
+        is called with a partition, and the offset of its end, after the batch that reaches it; `heard` every
+        few seconds, with 0 or with how long Kafka has been silent: a broker that hangs reports no error.
 
         Raises TopicMissing some seconds after the topic was deleted.
         """
         self._assign([(span.partition, span.begin) for span in spans])
         known, due_s = {span.partition for span in spans}, time.monotonic() + LOOK_S
-        was_there = True
+        was_there, silence = True, _Silence()
         while not stop():
             records, ends = self._poll()
             yield records
@@ -197,12 +201,16 @@ class Reader:
                 at_end(*end)
             if time.monotonic() >= due_s:
                 there = self._partitions_or_none()
+                silent_s = silence.after(has_answered=there is None or bool(there))
+                if silent_s is not None:
+                    heard(silent_s)
                 if there is None and not was_there:
                     raise self._missing()
                 was_there = there is not None
                 if all_partitions and there:
                     known |= self._follow_added(there - known)
-                due_s = time.monotonic() + (LOOK_S if was_there else GONE_S)
+                is_well = was_there and not silence.holds
+                due_s = time.monotonic() + (LOOK_S if is_well else GONE_S)
 
     def _partitions_or_none(self) -> Optional[Set[int]]:
         """The partitions; None if there is no such topic. Empty while Kafka is away: it is asked again."""
@@ -306,6 +314,30 @@ class Reader:
         kind = Unreadable if for_now else CommandError
         missing = missing_right(error, *self._needed)
         return kind(f"cannot read topic {self.topic}: {error.str()}{missing}")
+
+
+class _Silence:
+    """For how long Kafka has not answered."""
+
+    def __init__(self) -> None:
+        self._answered_s = time.monotonic()
+        self._unanswered = 0
+
+    def after(self, has_answered: bool) -> Optional[float]:
+        """How long it lasts, now that Kafka was asked: 0 if it does not.
+
+        None where that is not sure yet: it may be one broker of several that was asked, or a busy one.
+        """
+        self._unanswered = 0 if has_answered else self._unanswered + 1
+        if has_answered:
+            self._answered_s = time.monotonic()
+            return 0.0
+        return time.monotonic() - self._answered_s if self._unanswered >= SILENT_LOOKS else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last question was not answered."""
+        return self._unanswered > 0
 
 
 def _named(partitions: Collection[int]) -> str:

@@ -17,14 +17,13 @@ from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.stock import METRICS, MOST_ROWS, Stock, StockFigures
 from orderflow.dlq.topic import Topic, states_now
-from orderflow.dlq.verbs.tail import note_loss, note_return
+from orderflow.dlq.verbs.tail import note_loss, note_silence
 from orderflow.exits import CommandError, TopicMissing
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Range
 from orderflow.kafka.reader import Reader, Unreadable, consumer_config
 from orderflow.kafka.topic_identity import topic_id
 from orderflow.model.records import Record
-from orderflow.model.text import listed
 
 LISTEN = "127.0.0.1:9311"
 SHOW_EVERY_S = 1.0
@@ -32,7 +31,6 @@ LOOK_EVERY_S = 30.0
 """Between two looks at what the topic has deleted, at its retention, and whether it is still the same."""
 TRY_EVERY_S = 5.0
 """Between two looks whether there is an audit topic by now: the first replay or discard creates it."""
-MOST_NAMED = 3
 HANGS_AFTER_S = 60.0
 """Longer than all requests to Kafka between two rounds take."""
 
@@ -128,6 +126,8 @@ class Serving:
         """By fingerprint, as they are shown."""
         self._retention = Retention(None, None)
         self._show_at_s = self._look_at_s = 0.0
+        self._has_answered = True
+        """Whether Kafka has answered just now: who waits for its answers at other times misses a silence."""
 
     def run(self) -> None:
         """Read all that is there, and then what comes. Raises CommandError."""
@@ -140,12 +140,12 @@ class Serving:
                 ends = self._read(topic)
                 self._stock.follow()
                 self._look(topic, dlq_id)
-                for records in topic.reader.follow(ends, lambda: desk.signals.requested, True):
+                for records in topic.reader.follow(ends, self._is_over, True, heard=self._hear):
                     self._add(map(topic.letter, records))
                     self._take(entries, states)
-                    note_return(topic, self._outage, bool(records))
                     self._look(topic, dlq_id)
                     self._show(topic)
+                    self._has_answered = False
 
     def _read(self, topic: Topic) -> List[Any]:
         """Add all that is there; returns where to go on."""
@@ -175,14 +175,14 @@ class Serving:
         return self._kinds.get(kind.fingerprint) or self._desk.mask.letter(letter).kind
 
     def _take(self, entries: "Audit", states: States) -> None:
-        for entry in entries.poll():
+        for entry in entries.poll(may_begin=self._has_answered):
             states.add(entry)
             is_open = states.of(entry.partition, entry.offset) == NEW
             self._stock.set_open(entry.partition, entry.offset, is_open)
 
     def _look(self, topic: Topic, dlq_id: Optional[str]) -> None:
         """Now and then: what is gone, how long the rest is kept, and whether the topic is still the same."""
-        if time.monotonic() < self._look_at_s or self._outage.holds:
+        if time.monotonic() < self._look_at_s or not self._has_answered:
             return
         self._look_at_s = time.monotonic() + LOOK_EVERY_S
         try:
@@ -196,20 +196,19 @@ class Serving:
         if has_successor(dlq_id, lambda: topic_id(desk.client, desk.dlq_topic)):
             raise CommandError(f"{desk.dlq_topic} was deleted and created again: start anew")
 
+    def _is_over(self) -> bool:
+        return self._desk.signals.requested
+
+    def _hear(self, silent_s: float) -> None:
+        note_silence(self._outage, silent_s)
+        self._has_answered = not self._outage.holds
+
     def _show(self, topic: Topic) -> None:
         is_lost = self._outage.holds
-        self._board.turned("no broker is reached" if is_lost else _what_is_hidden(topic))
+        self._board.turned("no broker is reached" if is_lost else topic.left_out)
         if time.monotonic() >= self._show_at_s:
             self._show_at_s = time.monotonic() + SHOW_EVERY_S
             self._board.show(self._stock.figures(now_ms(), self._retention.time_ms, is_lost))
-
-
-def _what_is_hidden(topic: Topic) -> Optional[str]:
-    """Why the figures are not whole, if a transaction hides some dead letters."""
-    if not topic.hidden:
-        return None
-    places = [f"{one.partition}:{one.begin}" for one in topic.hidden]
-    return f"an open transaction hides what there is from {listed(places, MOST_NAMED)} on"
 
 
 def has_successor(then: Optional[str], ask: Callable[[], Optional[str]]) -> bool:
@@ -255,9 +254,9 @@ class Audit:
             begins = [span if self._was_missing else span._replace(begin=span.end) for span in spans]
             self._batches = self._reader.follow(begins, all_partitions=True)
 
-    def poll(self) -> Iterator[AuditEntry]:
-        """The entries since the last call."""
-        if self._batches is None and time.monotonic() >= self._try_at_s:
+    def poll(self, may_begin: bool = True) -> Iterator[AuditEntry]:
+        """The entries since the last call. `may_begin`: whether it may wait for answers about the topic."""
+        if may_begin and self._batches is None and time.monotonic() >= self._try_at_s:
             self.begin()
         if self._batches is not None:
             for record in self._next(self._batches):

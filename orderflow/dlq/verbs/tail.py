@@ -1,12 +1,14 @@
 """The verb `tail`: the last few dead letters, then each new one, and the alarm for new kinds of failure."""
 
 import argparse
+from functools import partial
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from confluent_kafka import KafkaError
 
 from orderflow.cli.command import Command
 from orderflow.cli.outage import Outage
+from orderflow.cli.terminal import duration
 from orderflow.dlq.desk import Desk, Progress
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.output.envelope import envelope, to_json
@@ -14,7 +16,7 @@ from orderflow.dlq.output.printer import printer
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.topic import Limit, Topic
-from orderflow.exits import OK, TRIPPED, CommandError
+from orderflow.exits import OK, TRIPPED
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Position, Range
 from orderflow.model.text import plural
@@ -88,12 +90,12 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     def stop() -> bool:
         return desk.signals.requested or limit.reached
 
-    for records in topic.follow(spans, stop, not how.selection.range.partitions):
+    grows = not how.selection.range.partitions
+    for records in topic.follow(spans, stop, grows, heard=partial(note_silence, outage)):
         letters = limit.take([topic.letter(record) for record in records])
         show(letters)
         fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
         _run_for(desk, how.command, fresh)
-        note_return(topic, outage, got_some=bool(records))
     return OK if limit.reached else desk.signals.exit_code
 
 
@@ -106,7 +108,8 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
     show, grows = printer(desk, heading=False), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
-    for records in topic.follow(ends, lambda: desk.signals.requested, grows):
+    heard = partial(note_silence, outage)
+    for records in topic.follow(ends, lambda: desk.signals.requested, grows, heard=heard):
         unseen = _first_of_each(
             [one for one in map(topic.letter, records) if how.selection.takes(one)], known
         )
@@ -115,7 +118,6 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
         _run_for(desk, how.command, unseen)
         if unseen and how.command is None:
             return TRIPPED
-        note_return(topic, outage, got_some=bool(records))
     return desk.signals.exit_code
 
 
@@ -154,13 +156,9 @@ def _run_for(desk: Desk, command: Optional[Command], letters: Sequence[Letter]) 
             desk.tell("exec_failed", detail=fault, partition=record.partition, offset=record.offset)
 
 
-def note_return(topic: Topic, outage: Outage, got_some: bool) -> None:
-    """Notice that Kafka is back; while it is away, nothing else tells."""
-    if not outage.holds:
-        return
-    if not got_some:
-        try:
-            topic.reader.partitions()
-        except CommandError:
-            return
-    outage.back()
+def note_silence(outage: Outage, silent_s: float) -> None:
+    """What the reader hears every few seconds: notice that Kafka does not answer, and that it does again."""
+    if silent_s:
+        outage.lost(f"no answer for {duration(silent_s)}", silent_s)
+    else:
+        outage.back()

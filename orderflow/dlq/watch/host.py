@@ -22,7 +22,7 @@ class Feed(Protocol):
     """What keeps the model up to date."""
 
     trouble: Optional[str]
-    """Why nothing is read at the moment."""
+    """Why nothing is read at the moment, or not all."""
     read: int
     expected: int
     is_behind: bool

@@ -3,8 +3,10 @@
 import sys
 import threading
 import time
+from functools import partial
 from typing import Dict, Optional, Sequence
 
+from orderflow.cli.terminal import duration
 from orderflow.dlq.desk import Desk
 from orderflow.dlq.letter import Letter
 from orderflow.dlq.selection import Selection
@@ -40,7 +42,7 @@ class Reading:
         self._due_s = self._way_until_s = 0.0
         self._has_rested = False
         self.trouble: Optional[str] = None
-        """Why nothing is read at the moment."""
+        """Why nothing is read at the moment, or not all."""
         self.read = 0
         self.expected = 0
         """At most so many: what the log skips is not known before."""
@@ -79,12 +81,17 @@ class Reading:
             spans = spans_of(topic.reader, self._selection.range)
             self._begin(spans)
             grows = not self._selection.range.partitions
-            for records in topic.follow(spans, self._is_over, grows, self._at_end):
+            heard = partial(self._hear, topic)
+            heard(0.0)
+            for records in topic.follow(spans, self._is_over, grows, self._at_end, heard):
                 self._has_rested = False
                 for begin in range(0, len(records), PART):
                     self._rest()
                     self._take([topic.letter(record) for record in records[begin : begin + PART]])
                 self._draw_up()
+
+    def _hear(self, topic: Topic, silent_s: float) -> None:
+        self.trouble = f"Kafka has not answered for {duration(silent_s)}" if silent_s else topic.left_out
 
     def _take(self, letters: Sequence[Letter]) -> None:
         self._model.add([one for one in letters if self._selection.takes(one)])
