@@ -93,10 +93,10 @@ class Output:
             raise CommandError("bytes are not written to a terminal: redirect the output")
         self._send(data)
 
-    def premise(self, text: str) -> None:
-        """Write a line about what is done or judged next: a reader who has gone, as `head`, ends neither."""
+    def premise(self, *texts: str) -> None:
+        """Write lines about what is done or judged next: a reader who has gone, as `head`, ends neither."""
         with suppress(ReaderLeft):
-            self.line(text)
+            self.lines(texts)
 
     def result(self, text: str) -> None:
         """Write the line that tells what was done. Never raises: it is done even if nobody can read that."""

@@ -549,6 +549,34 @@ def test_exec_gets_each_new_kind_as_json(fresh: Callable[..., Handler], tmp_path
 # --- what a log can look like ---
 
 
+def test_the_alarm_for_a_new_kind_goes_off_if_nobody_reads_it(fresh: Callable[..., Handler]) -> None:
+    """It ended with 0, as if somebody had stopped it."""
+    handler = fresh([ours(1)])
+    with handler.start("tail", "--new-groups") as run:
+        run.wait_for(lambda run: "1 group known" in run.err)
+        run.leave()
+        send(handler.bootstrap_servers, handler.topic, [ours(2, "decode.empty")])
+        code = run.wait()
+
+    assert code == 5
+
+
+@pytest.mark.parametrize("flags", [[], ["--new-groups"]], ids=str)
+def test_the_command_is_run_if_nobody_reads_for_what(
+    fresh: Callable[..., Handler], tmp_path: Path, flags: List[str]
+) -> None:
+    """It ended with 0, and the command was never run."""
+    handler, kept = fresh([ours(1)]), tmp_path / "alarms"
+    with handler.start("tail", *flags, "--exec", f"tee -a {kept}") as run:
+        run.wait_for(lambda run: "1 group known" in run.err or run.out.count("\n") == 1)
+        run.leave()
+        send(handler.bootstrap_servers, handler.topic, [ours(2, "decode.empty"), ours(3, "decode.schema")])
+        run.wait_for(lambda run: kept.exists() and kept.read_text("ascii").count("\n") == 2)
+        code = run.stop()
+
+    assert code == 130
+
+
 def test_aborted_dead_letters_are_not_shown_and_markers_do_not_stall(
     kafka: Any, fresh: Callable[..., Handler], topic: Callable[[str], str]
 ) -> None:

@@ -290,10 +290,15 @@ class Started:
             self._read(0.05)
 
     def _read(self, wait_s: float) -> None:
-        assert self.process.stdout and self.process.stderr
-        pipes = {self.process.stdout.fileno(): 1, self.process.stderr.fileno(): 2}
+        streams = ((1, self.process.stdout), (2, self.process.stderr))
+        pipes = {one.fileno(): number for number, one in streams if one and not one.closed}
         for pipe in select.select(list(pipes), [], [], wait_s)[0]:
             self._text[pipes[pipe]] += os.read(pipe, 65_536).decode("utf-8")
+
+    def leave(self) -> None:
+        """Read no more of its output, as `head` does."""
+        assert self.process.stdout
+        self.process.stdout.close()
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Send a signal and wait for the end; the exit code."""

@@ -12,15 +12,19 @@ from orderflow.model.cells import fit
 LinesOf = Callable[[Sequence[Letter]], List[str]]
 
 
-def printer(desk: Desk, heading: bool = True) -> Callable[[Sequence[Letter]], None]:
-    """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon."""
+def printer(desk: Desk, heading: bool = True, is_premise: bool = False) -> Callable[[Sequence[Letter]], None]:
+    """What prints dead letters: a write a batch, so that a pipe sees whole lines, and soon.
+
+    `is_premise`: something is done for them, whether or not anybody reads which they are.
+    """
     title, lines_of = _form(desk)
     if heading and title:
         desk.say(title)
 
     def show(letters: Sequence[Letter]) -> None:
         if letters:
-            desk.out.lines(lines_of(desk.mask.letters(letters)))
+            lines = lines_of(desk.mask.letters(letters))
+            desk.out.premise(*lines) if is_premise else desk.out.lines(lines)
 
     return show
 

@@ -82,7 +82,7 @@ def _from_the_last(wanted: Range) -> Range:
 
 
 def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
-    show = printer(desk)
+    show = printer(desk, is_premise=how.command is not None)
     spans = spans_of(topic.reader, _from_the_last(how.selection.range))
     begun = {span.partition: span.end for span in spans}
     limit = Limit(how.selection)
@@ -106,7 +106,7 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     if desk.signals.requested:
         return desk.signals.exit_code
     desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
-    show, grows = printer(desk, heading=False), not how.selection.range.partitions
+    show, grows = printer(desk, heading=False, is_premise=True), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
     heard = partial(note_silence, outage)
     for records in topic.follow(ends, lambda: desk.signals.requested, grows, heard=heard):
