@@ -549,6 +549,29 @@ def test_exec_gets_each_new_kind_as_json(fresh: Callable[..., Handler], tmp_path
 # --- what a log can look like ---
 
 
+@pytest.mark.parametrize("flags", [["--new-groups"], ["--exec", "true"]], ids=str)
+def test_what_comes_and_an_end_before_it_comes_do_not_go_together(letters: Handler, flags: List[str]) -> None:
+    """It showed the last ten, known ones too, and ended with 0: no alarm, whatever had failed."""
+    run = letters.run("tail", "--exit", *flags)
+
+    assert (run.code, run.out) == (2, "")
+    assert f"{flags[0]} is about what comes" in run.err
+
+
+def test_exec_ends_after_as_many_new_kinds_as_were_asked_for(
+    fresh: Callable[..., Handler], tmp_path: Path
+) -> None:
+    """`-c` was ignored."""
+    handler, kept = fresh([ours(1)]), tmp_path / "alarms"
+    with handler.start("tail", "--new-groups", "-c", "2", "--exec", f"tee -a {kept}") as run:
+        run.wait_for(lambda run: "1 group known" in run.err)
+        new = [ours(number, reason) for number, reason in enumerate(("decode.a", "decode.b", "decode.c"), 2)]
+        send(handler.bootstrap_servers, handler.topic, [ours(1), *new])
+        code = run.wait()
+
+    assert (code, len(json_lines(kept))) == (0, 2)
+
+
 def test_the_alarm_for_a_new_kind_goes_off_if_nobody_reads_it(fresh: Callable[..., Handler]) -> None:
     """It ended with 0, as if somebody had stopped it."""
     handler = fresh([ours(1)])

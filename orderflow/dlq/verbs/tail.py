@@ -16,7 +16,7 @@ from orderflow.dlq.output.printer import printer
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import selected
 from orderflow.dlq.topic import Limit, Topic
-from orderflow.exits import OK, TRIPPED
+from orderflow.exits import OK, TRIPPED, UsageError
 from orderflow.kafka.places import spans_of
 from orderflow.kafka.positions import Position, Range
 from orderflow.model.text import plural
@@ -51,6 +51,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(desk: Desk, args: argparse.Namespace) -> int:
     """The last few dead letters, then each new one, until stopped."""
+    if args.exit and (args.new_groups or args.exec is not None):
+        flag = "--new-groups" if args.new_groups else "--exec"
+        raise UsageError(f"{flag} is about what comes, and --exit ends before anything does: leave one out")
     command = None if args.exec is None else Command("--exec", args.exec)
     how = Tail(selected(desk, args), args.exit, args.new_groups, command)
     outage = Outage(desk.tell, str(desk.client["bootstrap.servers"]))
@@ -108,17 +111,20 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     desk.note(f"{plural(len(known), 'group')} known; waiting for one that is not")
     show, grows = printer(desk, heading=False, is_premise=True), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
-    heard = partial(note_silence, outage)
-    for records in topic.follow(ends, lambda: desk.signals.requested, grows, heard=heard):
-        unseen = _first_of_each(
-            [one for one in map(topic.letter, records) if how.selection.takes(one)], known
-        )
+    limit = Limit(how.selection)
+
+    def stop() -> bool:
+        return desk.signals.requested or limit.reached
+
+    for records in topic.follow(ends, stop, grows, heard=partial(note_silence, outage)):
+        chosen = [one for one in map(topic.letter, records) if how.selection.takes(one)]
+        unseen = limit.take(_first_of_each(chosen, known))
         show(unseen)
         _ring(desk, len(unseen))
         _run_for(desk, how.command, unseen)
         if unseen and how.command is None:
             return TRIPPED
-    return desk.signals.exit_code
+    return OK if limit.reached else desk.signals.exit_code
 
 
 def _known_groups(desk: Desk, topic: Topic, selection: Selection) -> Dict[str, None]:
