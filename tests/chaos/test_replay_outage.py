@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+from confluent_kafka import TopicPartition
 
+from orderflow.kafka.topics import ends_of_log
 from tests.support.dlq_tools import ours
+from tests.support.mess import commit_as
 from tests.support.replay_tools import Desk
 from tools.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 LETTERS = 160
+CANARY = ("replay", "--all", "--yes", "--rate", "none", "--canary", "4")
 
 
 @pytest.fixture
@@ -19,6 +23,13 @@ def own_kafka() -> Iterator[LocalKafka]:
     """A broker that may be hurt."""
     with LocalKafka() as kafka:
         yield kafka
+
+
+def pass_canary(desk: Desk) -> None:
+    """Be the group that is done with all orders."""
+    ends = ends_of_log(desk.client, desk.orders_topic, 30)
+    places = [TopicPartition(desk.orders_topic, partition, end) for partition, end in ends.items()]
+    commit_as(desk.bootstrap_servers, f"{desk.topic}-group", places)
 
 
 @pytest.mark.parametrize("away_s", [3, 25])
@@ -38,4 +49,22 @@ def test_a_replay_survives_an_outage(own_kafka: LocalKafka, tmp_path: Path, how:
         assert running.wait() == 0
 
     assert dict(desk.sent_from()) == {f"0:{offset}": 1 for offset in range(LETTERS)}
+    assert [job["status"] for job in desk.jobs()] == ["done"]
+
+
+def test_so_does_one_whose_canary_is_out(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    """It ended, and somebody had to go on by hand. The same canary is waited for afterwards."""
+    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
+    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(12))
+    with desk.start(*CANARY) as running:
+        running.wait_for(lambda run: "canary: 4 sent" in run.err, timeout_s=60)
+        own_kafka.pause()
+        running.wait_for(lambda run: "trying until it is back" in run.err, timeout_s=60)
+        own_kafka.resume()
+        running.wait_for(lambda run: "canary: 4 were sent before" in run.err, timeout_s=90)
+        pass_canary(desk)
+        running.wait_for(lambda run: "12 of 12 sent" in run.out, timeout_s=90)
+        assert running.wait() == 0
+
+    assert dict(desk.sent_from()) == {f"0:{offset}": 1 for offset in range(12)}
     assert [job["status"] for job in desk.jobs()] == ["done"]

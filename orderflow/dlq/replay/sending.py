@@ -262,31 +262,28 @@ class Sending:
         """Wait for what becomes of the canaries. Raises Tripped if too many came back."""
         desk, target = self._desk, self._bench.target
         self._status.note(f"canary: {count(self._sent_here)} sent; waiting for group {desk.consumer_group}")
-        (begins, dlq_ends), (ends, _) = self._before, self._ends()
-        sent = canary.SentCanary(self.job.id, self._sent_here, target, begins, ends, desk.dlq_topic, dlq_ends)
-        self.job = self.job._replace(canary_out=sent.to_json())
-        self._commit(audit.RUNNING)  # so that whoever goes on asks about this one
-        self._await_canary(sent)
+        begins, dlq_ends = self._before
+        self._await_canary(
+            canary.SentCanary(self.job.id, self._sent_here, target, begins, {}, desk.dlq_topic, dlq_ends)
+        )
 
     def _watch_canary_again(self) -> None:
         """The same for one that was sent before this process began, if nobody knows what became of it."""
         sent = canary.sent_canary(self.job.canary_out, self.job.id)
-        if sent is None or not self._is_there(sent):
+        if sent is None:
             return
         group = self._desk.consumer_group
         self._status.note(f"canary: {count(sent.size)} were sent before; waiting for group {group}")
         self._await_canary(sent)
 
-    def _is_there(self, sent: canary.SentCanary) -> bool:
-        """Whether the target holds it: one that was created again does not, and no group gets past it."""
-        ends = self._bench.sources.log_ends(sent.target)
-        return all(end <= ends.get(partition, 0) for partition, end in sent.moved.items())
-
     def _await_canary(self, sent: canary.SentCanary) -> None:
+        """Raises Interrupted if Kafka is away: once it is back, this canary is asked about again."""
         desk = self._desk
-        outcome = canary.await_canary(
-            desk.client, desk.consumer_group, sent, self._bench.request.canary, self._is_stopped
-        )
+        self.job = self.job._replace(canary_out=sent.to_json())
+        try:
+            outcome = self._outcome_of(sent)
+        except Unreadable as error:
+            raise Interrupted(str(error)) from error
         if self._is_stopped():
             return
         if not outcome.is_out:
@@ -297,6 +294,18 @@ class Sending:
             raise Tripped(outcome.told, *why)
         self._status.note(outcome.told)
         self.job = self.job._replace(canary_passed=True)
+
+    def _outcome_of(self, sent: canary.SentCanary) -> canary.CanaryResult:
+        desk, ends = self._desk, self._bench.sources.log_ends(sent.target)
+        if not sent.ends:
+            sent = sent._replace(ends=ends)
+            self.job = self.job._replace(canary_out=sent.to_json())
+            self._commit(audit.RUNNING)  # so that whoever goes on asks about this one
+        if any(end > ends.get(partition, 0) for partition, end in sent.moved.items()):
+            return canary.CanaryResult(False, f"the canary tripped: {sent.target} no longer holds it")
+        return canary.await_canary(
+            desk.client, desk.consumer_group, sent, self._bench.request.canary, self._is_stopped
+        )
 
     def _ends(self) -> Tuple[Mapping[int, int], Mapping[int, int]]:
         """The ends of the target and of the dead letter topic now, as far as a canary asks for them."""
