@@ -16,6 +16,7 @@ from tools.local_kafka import LocalKafka
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 LETTERS = 160
 CANARY = ("replay", "--all", "--yes", "--rate", "none", "--canary", "4")
+HIDDEN = "nobody can tell what was sent before"
 
 
 @pytest.fixture
@@ -68,3 +69,24 @@ def test_so_does_one_whose_canary_is_out(own_kafka: LocalKafka, tmp_path: Path) 
 
     assert dict(desk.sent_from()) == {f"0:{offset}": 1 for offset in range(12)}
     assert [job["status"] for job in desk.jobs()] == ["done"]
+
+
+def test_nothing_is_sent_again_while_what_was_sent_is_hidden(own_kafka: LocalKafka, tmp_path: Path) -> None:
+    """A lone broker that is killed after a commit may lose its end, and what was done is hidden.
+
+    The canary, whose commit had been answered, was sent a second time.
+    """
+    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
+    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(12))
+    with desk.start(*CANARY) as running:
+        running.wait_for(lambda run: "canary: 4 sent" in run.err, timeout_s=60)
+        own_kafka.kill()
+        running.wait_for(lambda run: "trying until it is back" in run.err, timeout_s=60)
+        own_kafka.restart()
+        running.wait_for(lambda run: "were sent before" in run.err or HIDDEN in run.err, timeout_s=120)
+        if HIDDEN not in running.err:
+            pass_canary(desk)
+        code = running.wait(90)
+
+    assert code == (1 if HIDDEN in running.err else 0), running.err
+    assert set(desk.sent_from().values()) <= {1}
