@@ -21,6 +21,7 @@ PROTECTED: Mapping[str, str] = {
     "isolation.level": "orders of aborted transactions must not be read",
     "enable.partition.eof": "the end of a partition is watched for",
     "enable.idempotence": "an order must be published once",
+    "enable.gapless.guarantee": "the orders of a key must stay in their order",
     "acks": "an order counts as published when all in-sync replicas have it",
     "request.required.acks": "an order counts as published when all in-sync replicas have it",
     "delivery.report.only.error": "every delivery is counted",
@@ -30,7 +31,8 @@ PROTECTED: Mapping[str, str] = {
 _AS_WE_SET = frozenset(
     {
         *(("acks", "all"), ("acks", "-1"), ("request.required.acks", "all"), ("request.required.acks", "-1")),
-        *(("enable.idempotence", "true"), ("enable.auto.commit", "false"), ("auto.commit.enable", "false")),
+        *(("enable.idempotence", "true"), ("enable.gapless.guarantee", "true")),
+        *(("enable.auto.commit", "false"), ("auto.commit.enable", "false")),
         *(("enable.auto.offset.store", "false"), ("isolation.level", "read_committed")),
     }
 )

@@ -18,13 +18,15 @@ from orderflow.kafka.delivery import deliver
 from orderflow.kafka.refusals import NO_SUCH_TOPIC, plain_reason
 from orderflow.kafka.trace_context import find_tracer
 from orderflow.model.records import PARTITIONER
-from orderflow.produce.batches import Batches, Returned
+from orderflow.produce.batches import Batches, Record
 from orderflow.produce.tracing import Produce, traced
 
 CLIENT_PROFILE: Mapping[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
+    "enable.gapless.guarantee": True,
     "delivery.report.only.error": True,
+    "max.in.flight": 1,
     "partitioner": PARTITIONER,
     "linger.ms": 5,
     "batch.num.messages": 10_000,
@@ -33,7 +35,11 @@ CLIENT_PROFILE: Mapping[str, Any] = {
     "queue.buffering.max.kbytes": 131_072,
     "compression.type": "lz4",
 }
-"""Client properties. All but the first three may be overridden."""
+"""Client properties. All but the first four may be overridden.
+
+A refused batch ends the client ("gapless"), which would send what is behind it at once: a key's orders would
+change places. One request at a time, so that nothing behind it is on its way by then.
+"""
 
 _NEVER = frozenset(
     {
@@ -45,6 +51,7 @@ _NEVER = frozenset(
         KafkaError._AUTHENTICATION,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError._FATAL,
+        KafkaError._GAPLESS_GUARANTEE,
     }
 )
 """Failures after which no further record is sent: rejections that it would get too, and a time-out.
@@ -65,10 +72,18 @@ _TO_DO = {
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "too large: raise max.message.bytes of topic {topic}, or message.max.bytes (-X) where that is less"
     ),
+    KafkaError._GAPLESS_GUARANTEE: (
+        "Kafka refused a batch after a connection was lost, and what had been sent on that cannot be known"
+    ),
 }
 """What somebody has to change first."""
 
-_DOUBTFUL = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT})
+_DOUBTFUL = frozenset(
+    {
+        *(KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT),
+        KafkaError._GAPLESS_GUARANTEE,
+    }
+)
 """Failures after which the record may still be in the topic: only the answer is missing."""
 
 _GIVEN_UP = {
@@ -78,8 +93,10 @@ _GIVEN_UP = {
 
 _ANY_PARTITION = -1
 """The partitioner chooses."""
-_NOT_AGAIN = "refused with its batch, which was too large, and not sent again before the end"
+_NOT_AGAIN = "not sent again before the end, after a batch that was too large"
 
+_AGAIN_AT_ONCE = 2_000
+"""How many of the records that are sent again to have in flight: the next refusal may give them all back."""
 _GIVE_UP_S = 5.0
 """How long the client may take to return undelivered records; it takes milliseconds."""
 
@@ -95,8 +112,7 @@ class Publisher:
     """
 
     def __init__(self, conf: Mapping[str, Any], topic: str, outage: Outage, keep: Keep) -> None:
-        callbacks = {"error_cb": self._on_error, "on_delivery": partial(self._on_delivery, 0)}
-        self._batches = Batches({**conf, **callbacks})
+        self._batches = Batches({**conf, "error_cb": self._on_error})
         self._new_client = partial(started, Producer)
         self._start()
         self._topic = topic
@@ -113,7 +129,11 @@ class Publisher:
         self._has_waited_too_long = False
         self._is_purged = False
         """Whether everything in flight was taken back: after a fatal error, a time-out, or at the end."""
-        self._not_kept: List[Returned] = []
+        self._has_gap = False
+        """Whether the client has stopped since a batch was refused, and sends nothing that is behind."""
+        self._is_in_doubt = False
+        """Whether a connection was lost since nothing was in flight: what was sent on it may have arrived."""
+        self._not_kept: List[Record] = []
         """What the client has reported as failed since nothing more can be published."""
         self._left: Optional[int] = None
         """What was in flight at the end; None while records are sent."""
@@ -161,24 +181,27 @@ class Publisher:
 
         `line` is where the record stands in the input; 0 if it comes from none.
         """
-        if self._batches:
+        if self._batches or self._has_gap:
             return False
         self._left = None
+        record = Record(key, value, line, self._accepted)
         try:
-            self._offer(key, value, line)
+            self._offer(record)
         except BufferError:
-            return not len(self._producer) and self._send_alone(key, value, line)
+            return not len(self._producer) and self._send_alone(record)
         except KafkaException as error:
-            self._refuse(key, value, line, error.args[0])
-            return True
+            return self._refuse(record, error.args[0])
         self._accepted += 1
         return True
 
     def wait(self, seconds: float = 0.0) -> None:
         """Serve delivery reports and errors. Call it regularly, and whenever there is nothing to send."""
         self._serve(self._producer.poll, seconds)
-        if self._batches and not len(self._producer):
-            self._send_again()
+        self._is_in_doubt = self._is_in_doubt and len(self._producer) > 0
+        if self.hopeless is not None:
+            self._give_up_refused()
+        elif self._batches or self._has_gap:
+            self._go_on()
         published = self.published
         if published > self._published_before:
             self._published_before, self._rejected_before = published, self._rejected
@@ -209,29 +232,43 @@ class Publisher:
         self._left = self.in_flight
         self._keep_failed()
 
-    def _send_again(self) -> None:
-        """Send what was refused with its batch once more, in smaller batches.
+    def _go_on(self) -> None:
+        """Send again what was refused with its batch, in smaller ones, and what was behind it.
 
-        A client of its own does: batches of another size need one. What was refused is nowhere, so it cannot
-        be there twice.
+        A client of its own does, once the one before has no record left: it has stopped for good, and batches
+        of another size need one. What was refused or not sent is nowhere, so it cannot be there twice.
         """
-        if self.hopeless is not None:
-            return self._give_up_refused()
-        refused = self._batches.take()
-        self._batches.shrink(refused)
-        self._start()
-        for key, value, line in refused:
-            try:
-                self._offer(key, value, line)
-            except (BufferError, KafkaException):  # a fatal error has come between, or there is no room
-                self._undelivered += 1
-                self._put_away(key, value, line, self.hopeless or _NOT_AGAIN)
-        return None
+        if self._has_gap and not len(self._producer):
+            self._has_gap = False
+            self._batches.shrink()
+            self._start()
+        if not self._has_gap:
+            self._offer_again()
+
+    def _offer_again(self) -> None:
+        records = self._batches.take()
+        done = 0
+        while done < len(records) and len(self._producer) < _AGAIN_AT_ONCE and self._is_taken(records[done]):
+            done += 1
+        self._batches.put_behind(records[done:])
+
+    def _is_taken(self, record: Record) -> bool:
+        """Offer a record once more. False if there is no room, or the client has stopped again."""
+        try:
+            self._offer(record)
+        except BufferError:
+            return False
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.code() == KafkaError._FATAL:
+                return False
+            self._fail_taken(record, error)
+        return True
 
     def _give_up_refused(self) -> None:
-        for key, value, line in self._batches.take():
+        for record in self._batches.take():
             self._undelivered += 1
-            self._put_away(key, value, line, self.hopeless or _NOT_AGAIN)
+            self._put_away(record, self.hopeless or _NOT_AGAIN)
 
     def _serve(self, call: Callable[..., object], *arguments: float) -> None:
         """Make a call in which the client runs its callbacks, and which raises a fatal error.
@@ -241,13 +278,30 @@ class Publisher:
         try:
             call(*arguments)
         except (KafkaException, SystemError) as raised:
-            known, self.hopeless = self.hopeless, None
-            self.hopeless = self._said(_fatal_error_of(raised))
-            if known in self.reasons:
-                self.reasons = (self.reasons - {known}) | {self.hopeless}
-            self._purge_once()
+            self._stop_for(_fatal_error_of(raised))
         if self._has_waited_too_long:
             self._purge_once()
+        if self._has_gap and not self._is_purged:
+            self._take_back_unsent()
+
+    def _take_back_unsent(self) -> None:
+        """Have the client report what it has not sent, and wait for the answers to what it has."""
+        if self._is_in_doubt:
+            self._judge(KafkaError(KafkaError._GAPLESS_GUARANTEE))
+            self._purge_once()
+        else:
+            self._producer.purge(in_flight=False)
+
+    def _stop_for(self, error: KafkaError) -> None:
+        """The client has stopped. After a gap, another one can go on."""
+        if error.code() == KafkaError._GAPLESS_GUARANTEE:
+            self._has_gap = True
+            return
+        known, self.hopeless = self.hopeless, None
+        self.hopeless = self._said(error)
+        if known in self.reasons:
+            self.reasons = (self.reasons - {known}) | {self.hopeless}
+        self._purge_once()
 
     def _purge_once(self) -> None:
         """Send nothing any more, and have the client report what is in flight as failed."""
@@ -255,65 +309,77 @@ class Publisher:
             self._is_purged = True
             self._serve(self._producer.purge)
 
-    def _offer(self, key: Optional[bytes], value: Optional[bytes], line: int) -> None:
-        """Give a record to the client. To be reported with its line takes time: made-up ones have none."""
-        if line:
-            self._produce(self._topic, value, key, _ANY_PARTITION, partial(self._on_delivery, line))
-        else:
-            self._produce(self._topic, value, key)
+    def _offer(self, record: Record) -> None:
+        report = partial(self._on_delivery, record.line, record.number)
+        self._produce(self._topic, record.value, record.key, _ANY_PARTITION, report)
 
-    def _send_alone(self, key: Optional[bytes], value: Optional[bytes], line: int) -> bool:
+    def _send_alone(self, record: Record) -> bool:
         """Send a record that found no room although the queue is empty."""
         try:
-            self._offer(key, value, line)
+            self._offer(record)
             self._accepted += 1
         except BufferError:
-            self._fail(key, value, line, "larger than the whole queue: raise queue.buffering.max.kbytes")
+            self._fail(record, "larger than the whole queue: raise queue.buffering.max.kbytes")
         except KafkaException as error:
-            self._refuse(key, value, line, error.args[0])
+            return self._refuse(record, error.args[0])
         return True
 
-    def _refuse(self, key: Optional[bytes], value: Optional[bytes], line: int, error: KafkaError) -> None:
-        """Count and keep a record that the client rejected at once."""
+    def _refuse(self, record: Record, error: KafkaError) -> bool:
+        """Count and keep a record that the client rejected at once. False if another client may take it."""
         if error.code() == KafkaError._FATAL:  # the cause comes with the client's callbacks
-            self.wait()
+            self._serve(self._producer.poll, 0.0)
+        if self._has_gap and self.hopeless is None:
+            return False
         self._judge(error)
-        self._fail(key, value, line, self._said(error))
+        self._fail(record, self._said(error))
+        return True
 
-    def _fail(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
+    def _fail(self, record: Record, reason: str) -> None:
         self._not_accepted += 1
         self._rejected += 1
-        self._put_away(key, value, line, reason)
+        self._put_away(record, reason)
 
-    def _on_delivery(self, line: int, error: Optional[KafkaError], message: Message) -> None:
+    def _on_delivery(self, line: int, number: int, error: Optional[KafkaError], message: Message) -> None:
         if error is None:
             return
-        key, value = _bytes(message.key()), _bytes(message.value())
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and self._batches.put_back(key, value, line):
-            return
+        record = Record(_bytes(message.key()), _bytes(message.value()), line, number)
+        if not self._goes_again(record, error):
+            self._fail_taken(record, error)
+
+    def _goes_again(self, record: Record, error: KafkaError) -> bool:
+        """Keep a record that a refused batch has kept from being published, to be sent again."""
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return self._batches.put_back(record)
+        if error.code() == KafkaError._PURGE_QUEUE and self._has_gap and not self._is_purged:
+            self._batches.put_behind([record])
+            return True
+        return False
+
+    def _fail_taken(self, record: Record, error: KafkaError) -> None:
+        """Count and keep a record that the client had taken."""
         self._undelivered += 1
         self._rejected += error.code() not in _DOUBTFUL
         self._judge(error)
-        self._put_away(key, value, line, self._said(error))
+        self._put_away(record, self._said(error))
 
-    def _put_away(self, key: Optional[bytes], value: Optional[bytes], line: int, reason: str) -> None:
+    def _put_away(self, record: Record, reason: str) -> None:
         self.reasons.add(reason)
-        self._not_kept.append(Returned(key, value, line))
+        self._not_kept.append(record)
         if self.hopeless is None and not self._is_purged:
             self._keep_failed()
 
     def _keep_failed(self) -> None:
-        """Keep what has failed, in the order of the input, so that a key's orders are sent again in theirs.
+        """Keep what has failed, as it was handed over, so that a key's orders are sent again in their order.
 
         The client reports what had yet to be sent before what was sent and has no answer.
         """
-        failed, self._not_kept = sorted(self._not_kept, key=lambda each: each.line), []
-        for key, value, line in failed:
-            if self._keep(key, value):
+        failed, self._not_kept = sorted(self._not_kept, key=lambda record: record.number), []
+        for record in failed:
+            if self._keep(record.key, record.value):
                 continue
             self.hopeless = self.hopeless or "what is not published cannot be kept"
-            if line:
-                self.first_lost = min(line, self.first_lost or line)
+            if record.line:
+                self.first_lost = min(record.line, self.first_lost or record.line)
 
     def _judge(self, error: KafkaError) -> None:
         self.doubtful = self.doubtful or error.code() in _DOUBTFUL
@@ -332,6 +398,7 @@ class Publisher:
 
     def _on_error(self, error: KafkaError) -> None:
         """Record a temporary error. Fatal errors are raised by the client instead."""
+        self._is_in_doubt = self._is_in_doubt or len(self._producer) > 0
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._trouble = plain_reason(error)
         elif not self._outage.holds:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AclOperation, AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 import config
 import producer
@@ -24,7 +24,7 @@ from orderflow.model.orders import validate
 from orderflow.produce.spoiler import defects_for
 from tests.conftest import Kafka, NewShop, start_kafka
 from tests.support.account import Line
-from tests.support.acls import allow_writing, deny_writing
+from tests.support.acls import allow_writing, deny, deny_writing
 from tests.support.engine_tools import STRICT
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pipeline import COLUMNS, ROOT, SAMPLE, Finished, Pipeline, eventually
@@ -454,6 +454,23 @@ def test_a_batch_that_is_refused_for_its_size_is_sent_again_in_smaller_ones(shop
     assert ", failed 0, " in last_line(finished)
     published = int(last_line(finished).split()[1].replace(",", ""))
     assert len(set(ids(shop.orders()))) == len(shop.orders()) == 1 + published
+
+
+@pytest.mark.broker
+def test_the_orders_of_a_key_stay_in_their_order_where_batches_are_refused(strict_shop: NewShop) -> None:
+    """The topic's limit may not be read here; the batch behind a refused one may be small enough."""
+    shop = strict_shop().create()
+    deny(shop.client, shop.orders_topic, AclOperation.DESCRIBE_CONFIGS)
+    accept_at_most(shop, 2000)
+    # One key, and a last batch of each burst that is small: it must wait for those before it.
+    orders = [
+        {**ORDER, "order_id": "K", "quantity": number, "customer_id": "C" * 300} for number in range(1, 3001)
+    ]
+    name = write(shop, "orders.jsonl", *map(json.dumps, orders))
+    produce(shop, "--input", name, "-X", "batch.num.messages=7", "-X", "compression.type=none")
+
+    arrived = [order_of(line)["quantity"] for line in shop.orders()]
+    assert arrived == list(range(1, 3001))
 
 
 @pytest.mark.broker

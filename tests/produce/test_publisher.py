@@ -40,6 +40,7 @@ REFUSALS = (
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._FATAL,
 )
+GAPS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.POLICY_VIOLATION, KafkaError.INVALID_RECORD)
 Record = Tuple[Optional[bytes], Optional[bytes]]
 OnDelivery = Callable[[KafkaError, Any], None]
 
@@ -62,14 +63,17 @@ class Report:
 class ScriptedClient:
     """librdkafka's producer with every answer chosen by `choose`: what it takes, tells, raises, and when.
 
-    As the real one, it raises a fatal error out of the call that serves it, and takes nothing after that.
+    As the real one, it raises a fatal error out of the call that serves it, and takes nothing after that. A
+    record that Kafka refuses is one.
     """
 
-    def __init__(self, conf: Dict[str, Any], choose: Callable[[List[str]], str]) -> None:
-        self._on_delivery, self._choose = conf["on_delivery"], choose
+    def __init__(
+        self, conf: Dict[str, Any], choose: Callable[[List[str]], str], delivered: List[Record]
+    ) -> None:
+        self._choose = choose
         self._queue: List[Tuple[Record, OnDelivery]] = []
         self._purged = self._fatal = False
-        self.delivered: List[Record] = []
+        self.delivered = delivered
         self.lose_brokers = partial(conf.get("error_cb", print), KafkaError(KafkaError._ALL_BROKERS_DOWN))
         self.news = 0
         """What it has to say of brokers, which the real one counts, too."""
@@ -82,8 +86,8 @@ class ScriptedClient:
         topic: str,
         value: Optional[bytes],
         key: Optional[bytes],
-        partition: int = -1,
-        on_delivery: Optional[OnDelivery] = None,
+        partition: int,
+        on_delivery: OnDelivery,
     ) -> None:
         """Take it, have no room, or refuse it."""
         if self._fatal:
@@ -93,7 +97,7 @@ class ScriptedClient:
             raise BufferError("Local: Queue full")
         if answer == "refuse":
             raise KafkaException(KafkaError(self._code()))
-        self._queue.append(((key, value), on_delivery or self._on_delivery))
+        self._queue.append(((key, value), on_delivery))
 
     def poll(self, seconds: float = 0.0) -> int:
         """Tell some of the news."""
@@ -103,8 +107,8 @@ class ScriptedClient:
         """Change the order in which what is in flight is reported."""
         self._queue.reverse()
 
-    def purge(self) -> None:
-        """Hand back all that is left with the next news."""
+    def purge(self, in_flight: bool = True) -> None:
+        """Hand back all that is left with the next news; nothing of it has been sent."""
         self._purged = True
 
     def _serve(self) -> int:
@@ -122,7 +126,14 @@ class ScriptedClient:
             else:
                 code = KafkaError._PURGE_QUEUE if answer == "purged" else self._code()
                 report(KafkaError(code), Report(record))
+                self._stop_after(code)
         return len(self._queue)
+
+    def _stop_after(self, code: int) -> None:
+        """What Kafka has refused leaves a gap."""
+        if code in GAPS:
+            self._fatal = True
+            raise KafkaException(KafkaError(KafkaError._GAPLESS_GUARANTEE, "a gap", True))
 
     def _code(self) -> int:
         return int(self._choose([str(code) for code in REFUSALS]))
@@ -143,11 +154,12 @@ def scripted(
 ) -> Tuple[Publisher, ScriptedClient, List[Record]]:
     """A publisher on a scripted client, and what it keeps."""
     clients: List[ScriptedClient] = []
+    delivered: List[Record] = []
     kept: List[Record] = []
 
     def client(conf: Dict[str, Any]) -> ScriptedClient:
-        clients.append(ScriptedClient(conf, choose))
-        return clients[0]
+        clients.append(ScriptedClient(conf, choose, delivered))
+        return clients[-1]
 
     def keep(key: Optional[bytes], value: Optional[bytes]) -> bool:
         kept.append((key, value))
@@ -197,6 +209,16 @@ def test_each_record_is_published_or_kept_whatever_the_client_does(script: st.Da
     assert (publisher.published, publisher.failed) == (len(client.delivered), len(kept))
     assert publisher.in_flight == 0
     assert bool(publisher.reasons) == bool(kept)
+
+
+@settings(deadline=None)
+@given(script=st.data())
+def test_the_orders_of_a_key_stay_in_their_order_whatever_the_client_does(script: st.DataObject) -> None:
+    """What is refused with its batch goes again before what was handed over after it."""
+    publisher, client, _ = scripted(lambda choices: script.draw(st.sampled_from(choices)))
+    publish(publisher, [(b"k", str(number).encode()) for number in range(6)])
+
+    assert client.delivered == sorted(client.delivered, key=str)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +308,20 @@ def test_orders_are_kept_as_they_stand_in_the_input_after_a_request_to_stop() ->
     assert kept == [(b"k", b"2"), (b"k", b"3")]
 
 
+def test_nothing_is_sent_again_where_it_may_have_arrived() -> None:
+    """What was sent over a connection that is lost is given back as if it had never been sent."""
+    publisher, client, kept = scripted(replies("take", "take", "fail", str(KafkaError.MSG_SIZE_TOO_LARGE)))
+    publisher.send(b"k", b"1")
+    publisher.send(b"k", b"2")
+    client.lose_brokers()
+    while not publisher.drain(0):
+        pass
+
+    assert "refused a batch after a connection was lost" in (publisher.hopeless or "")
+    assert (kept, client.delivered) == ([(b"k", b"1"), (b"k", b"2")], [])
+    assert publisher.doubtful
+
+
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
     """There will never be room for it; waiting would never end."""
     kept: List[Record] = []
@@ -306,9 +342,7 @@ def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
 def test_a_record_is_too_large_only_if_it_is_refused_in_a_batch_of_its_own() -> None:
     """Before that, another record of its batch may be the one."""
     code = str(KafkaError.MSG_SIZE_TOO_LARGE)
-    publisher, client, kept = scripted(
-        replies("take", "take", "fail", code, "fail", code, "take", "take", "deliver")
-    )
+    publisher, client, kept = scripted(replies("take", "take", "fail", code, "take", "take", "deliver"))
     publisher.send(b"k", b"1")
     publisher.send(b"k", b"2")
     while not publisher.drain(0):
