@@ -85,6 +85,8 @@ _DOUBTFUL = frozenset(
     }
 )
 """Failures after which the record may still be in the topic: only the answer is missing."""
+_NO_REFUSALS = _DOUBTFUL | {KafkaError._PURGE_QUEUE}
+"""Failures that say nothing of the record."""
 
 _GIVEN_UP = {
     KafkaError._PURGE_QUEUE: "not sent before the end",
@@ -358,7 +360,7 @@ class Publisher:
     def _fail_taken(self, record: Record, error: KafkaError) -> None:
         """Count and keep a record that the client had taken."""
         self._undelivered += 1
-        self._rejected += error.code() not in _DOUBTFUL
+        self._rejected += error.code() not in _NO_REFUSALS
         self._judge(error)
         self._put_away(record, self._said(error))
 
@@ -382,7 +384,9 @@ class Publisher:
                 self.first_lost = min(record.line, self.first_lost or record.line)
 
     def _judge(self, error: KafkaError) -> None:
-        self.doubtful = self.doubtful or error.code() in _DOUBTFUL
+        # What was sent over a connection that is lost waits to be sent again, and is told as never sent.
+        given_up = error.code() == KafkaError._PURGE_QUEUE and self.hopeless is None
+        self.doubtful = self.doubtful or error.code() in _DOUBTFUL or given_up
         self._has_waited_too_long = self._has_waited_too_long or error.code() == KafkaError._MSG_TIMED_OUT
         if self.hopeless is None and (error.fatal() or error.code() in _NEVER):
             self.hopeless = self._said(error)

@@ -26,7 +26,7 @@ from tests.conftest import Kafka, NewShop, start_kafka
 from tests.support.account import Line
 from tests.support.acls import allow_writing, deny, deny_writing
 from tests.support.engine_tools import STRICT
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import LOST_ANSWER, PRODUCE, FaultProxy
 from tests.support.pipeline import COLUMNS, ROOT, SAMPLE, Finished, Pipeline, eventually
 from tests.support.small_disk import small_disk
 
@@ -630,6 +630,25 @@ def test_an_outage_is_waited_out_or_leaves_what_was_not_published_in_a_file(
     assert last_line(went_on).startswith("published 3,000, failed 0, ")
     assert len(ids(patient.orders())) == 3000
     assert consecutive(patient)
+
+
+@pytest.mark.broker
+def test_orders_that_were_sent_before_kafka_was_lost_may_have_arrived(
+    wire: FaultProxy, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Those that are kept after a request to stop were not refused, nor are all of them still to be sent."""
+    shop = shop_in(wire, topic, tmp_path / "shop")
+    running = shop.start("producer.py", "--rate", "500/s", "--shutdown-timeout", "1")
+    eventually(lambda: published(shop) > 100, why=running.describe)
+    wire.break_next(PRODUCE, LOST_ANSWER)
+    eventually(lambda: bool(wire.happened), why=running.describe)
+    wire.cut()
+    eventually(lambda: "is lost (" in running.err, why=running.describe)
+    stopped = running.stop(signal.SIGINT)
+    wire.restore()
+
+    assert "some may have arrived after all" in stopped.err
+    assert "refused" not in stopped.err
 
 
 @pytest.mark.broker

@@ -322,6 +322,17 @@ def test_nothing_is_sent_again_where_it_may_have_arrived() -> None:
     assert publisher.doubtful
 
 
+def test_an_order_that_is_taken_back_has_not_been_refused() -> None:
+    """It would be told as "the last 100 orders were all refused" after a request to stop."""
+    publisher, _, kept = scripted(replies("take", "take", "wait"))
+    publisher.send(b"k", b"1")
+    publisher.send(b"k", b"2")
+    publisher.give_up()
+
+    assert len(kept) == 2
+    assert publisher.refused_in_a_row == 0
+
+
 def test_an_order_larger_than_the_whole_queue_is_refused() -> None:
     """There will never be room for it; waiting would never end."""
     kept: List[Record] = []
