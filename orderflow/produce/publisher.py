@@ -186,13 +186,12 @@ class Publisher:
         if self._batches or self._has_gap:
             return False
         self._left = None
-        record = Record(key, value, line, self._accepted)
         try:
-            self._offer(record)
+            self._offer(key, value, line, self._accepted)
         except BufferError:
-            return not len(self._producer) and self._send_alone(record)
+            return not len(self._producer) and self._send_alone(Record(key, value, line, self._accepted))
         except KafkaException as error:
-            return self._refuse(record, error.args[0])
+            return self._refuse(Record(key, value, line, self._accepted), error.args[0])
         self._accepted += 1
         return True
 
@@ -257,7 +256,7 @@ class Publisher:
     def _is_taken(self, record: Record) -> bool:
         """Offer a record once more. False if there is no room, or the client has stopped again."""
         try:
-            self._offer(record)
+            self._offer(*record)
         except BufferError:
             return False
         except KafkaException as raised:
@@ -311,14 +310,15 @@ class Publisher:
             self._is_purged = True
             self._serve(self._producer.purge)
 
-    def _offer(self, record: Record) -> None:
-        report = partial(self._on_delivery, record.line, record.number)
-        self._produce(self._topic, record.value, record.key, _ANY_PARTITION, report)
+    def _offer(self, key: Optional[bytes], value: Optional[bytes], line: int, number: int) -> None:
+        """Hand a record to the client. Its parts one by one, since each record of a run comes here."""
+        report = partial(self._on_delivery, line, number)
+        self._produce(self._topic, value, key, _ANY_PARTITION, report)
 
     def _send_alone(self, record: Record) -> bool:
         """Send a record that found no room although the queue is empty."""
         try:
-            self._offer(record)
+            self._offer(*record)
             self._accepted += 1
         except BufferError:
             self._fail(record, "larger than the whole queue: raise queue.buffering.max.kbytes")
