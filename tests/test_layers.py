@@ -36,7 +36,7 @@ DLQ_FLOORS: Floors = (
     ("replay", "watch"),
     ("acting",),
     ("output", "topic", "unmasking", "sum_flags", "waiting_reasons", "held"),
-    ("selection_flags", "grouping", "confirmation"),
+    ("selection_flags", "grouping", "confirmation", "writer"),
     ("sums",),
     ("selection", "audit_topic", "tally", "stock", "desk", "dating"),
     ("choice", "job_marks"),

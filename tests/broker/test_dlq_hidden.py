@@ -101,3 +101,18 @@ def test_tail_says_so_when_it_happens_while_it_follows(handler: Handler) -> None
         run.stop()
 
     assert [json.loads(line)["offset"] for line in run.out.splitlines()] == [0, 3]
+
+
+def test_nothing_is_discarded_while_what_was_done_before_is_hidden(handler: Handler) -> None:
+    """It may have been sent already. As before a replay, and once that is over it is done."""
+    send(handler.bootstrap_servers, handler.topic, [ours(2)])
+    assert handler.run("discard", "0:0", "--reason", "old", "--yes").code == 0
+    audit_topic = f"{handler.topic}-audit"
+    discard = ("discard", "0:1", "--reason", "old", "--yes")
+
+    with left_open(handler.bootstrap_servers, audit_topic, OF_A_KILLED_ONE):
+        refused = handler.run(*discard)
+
+    assert refused.code == 1
+    assert f"nobody can tell what was done before; hidden is what {audit_topic} holds" in refused.err
+    assert handler.run(*discard).code == 0

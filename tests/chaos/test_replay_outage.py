@@ -16,7 +16,7 @@ from tools.local_kafka import LocalKafka
 pytestmark = [pytest.mark.chaos, pytest.mark.broker]
 LETTERS = 160
 CANARY = ("replay", "--all", "--yes", "--rate", "none", "--canary", "4")
-HIDDEN = "nobody can tell what was sent before"
+HIDDEN = "nobody can tell what was done before"
 
 
 @pytest.fixture

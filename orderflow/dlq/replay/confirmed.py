@@ -19,20 +19,14 @@ from orderflow.dlq.replay.request import to_json as request_to_json
 from orderflow.dlq.replay.sending import Sending, Sent, new_job_id, who
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.topic import audit_topics
+from orderflow.dlq.writer import open_writer
 from orderflow.exits import INCOMPLETE, OK, CommandError, KafkaUnreachable, TopicMissing
 from orderflow.kafka import topics
-from orderflow.kafka.questions import Questions
-from orderflow.kafka.reachable import admin_client, require_kafka
+from orderflow.kafka.reachable import require_kafka
 from orderflow.kafka.reader import Unreadable
-from orderflow.kafka.topics_view import TopicsView
-from orderflow.kafka.transactions import Fenced, Interrupted, Transactions, transactional_id
-from orderflow.model.open_transactions import Hidden, may_be_open
+from orderflow.kafka.transactions import Fenced, Interrupted
 from orderflow.model.text import escape
 
-ANSWER_S = 5.0
-SETTLED_S = 20.0
-"""Far longer than the ends of transactions take to arrive everywhere."""
-SETTLING_STEP_S = 0.05
 AGAIN_S = 0.5
 """Between two looks whether all topics can be read again."""
 STILL_AT_WORK_MS = 60_000
@@ -95,10 +89,7 @@ def _open(bench: Bench, job: Job) -> Sending:
     """Fence others, then read the states anew: by then all that anyone sent is settled."""
     desk = bench.desk
     replayer.at_gap("confirmed")
-    name = transactional_id(desk.dlq_topic)
-    transactions = Transactions(desk.client, name, desk.note, rooms=bench.rooms())
-    transactions.open()
-    _await_settled(desk)
+    transactions = open_writer(desk, bench.rooms())
     replayer.at_gap("fenced")
     bench.read_states(job.id)
     bench.refuse_successor()
@@ -107,29 +98,6 @@ def _open(bench: Bench, job: Job) -> Sending:
     bench.look_again()  # the question, or an outage, may have taken hours
     # By the marks in Kafka, not by the job's record: they are what counts.
     return Sending(bench, job._replace(done=bench.states.done.count), transactions)
-
-
-def _await_settled(desk: Desk) -> None:
-    """Return once nothing of the audit topic is hidden. Raises CommandError where that does not come.
-
-    One writer at a time was here, and its transactions are settled by now. But a lone broker that is killed
-    may lose the end of one, even of one whose commit it has answered: what it sent would be sent again.
-    """
-    view = TopicsView(admin_client(desk.client), Questions(ANSWER_S))
-    until_s = time.monotonic() + SETTLED_S
-    while True:
-        ends = view.ends_of(desk.audit_topic)
-        if ends is None:
-            raise Unreadable(f"cannot read the ends of topic {desk.audit_topic}")
-        hidden = [Hidden(number, one.stable, one.high, None) for number, one in may_be_open(ends).items()]
-        if not hidden:
-            return
-        if time.monotonic() >= until_s:
-            told = hidden[0].told(desk.audit_topic, now_ms())
-            raise CommandError(
-                f"nothing more was sent, as nobody can tell what was sent before; hidden is {told}"
-            )
-        time.sleep(SETTLING_STEP_S)
 
 
 def _open_again(bench: Bench, sending: Sending) -> Sending:

@@ -17,10 +17,11 @@ from orderflow.dlq.replay.text import job_row
 from orderflow.dlq.selection import Selection
 from orderflow.dlq.selection_flags import POSITIONS, places_of, refuse_everything, selected
 from orderflow.dlq.topic import Topic, refuse_successor, states_to_act_on
+from orderflow.dlq.writer import open_writer
 from orderflow.exits import OK, Refused, UsageError
 from orderflow.kafka import topics
 from orderflow.kafka.topic_identity import topic_id
-from orderflow.kafka.transactions import Transactions, transactional_id
+from orderflow.kafka.transactions import Transactions
 from orderflow.model.records import Outgoing
 from orderflow.model.text import plural
 
@@ -110,8 +111,7 @@ def _mark(desk: Desk, choice: Choice, action: Action, reason: str, dlq_id: Optio
 
     `dlq_id`: of the topic that the choice is of.
     """
-    transactions = Transactions(desk.client, transactional_id(desk.dlq_topic), desk.note)
-    transactions.open()
+    transactions = open_writer(desk)
     states = states_to_act_on(desk)
     refuse_successor(desk, dlq_id, states)
     at_ms = now_ms()
