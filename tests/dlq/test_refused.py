@@ -15,6 +15,7 @@ from orderflow.exits import CommandError
 from orderflow.kafka.transactions import OutOfStep, RecordsRefused
 from orderflow.model.records import Outgoing
 from tests.dlq.test_replay import World, judged, letter
+from tests.dlq.test_requests import kept
 from tests.support.dlq_tools import ours
 
 JOB = Job("J-1", "replayed", "ann@desk", 1, 2, "running", 10, 3)
@@ -144,6 +145,20 @@ def test_a_job_shows_the_first_of_them() -> None:
 
     assert list(job_lines(few, 0, command))[-2] == "refused     0:7, 0:9: too large"
     assert list(job_lines(many, 0, command))[-2].endswith("0:19 and 10 more: bad")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (kept(plan_digest="5f"), "replay --resume J-1 --plan FILE"),
+        (kept(), "replay --resume J-1 --to more"),
+        ({}, "replay --resume J-1"),
+    ],
+    ids=["a plan", "another target", "of another version"],
+)
+def test_a_job_shows_how_to_go_on(request_: Dict[str, Any], words: str) -> None:
+    """With what it is refused without: the plan's file, which nobody else knows, or the topic."""
+    assert list(job_lines(JOB._replace(request=request_), 0, command))[-1] == f"next: {words}"
 
 
 @pytest.mark.parametrize("refused", [[], {"why": "0:1"}, {"why": [1]}, {"why": None}, "0:1"], ids=str)

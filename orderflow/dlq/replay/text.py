@@ -8,6 +8,7 @@ from orderflow.dlq.output.envelope import plain, to_json
 from orderflow.dlq.output.times import clock
 from orderflow.dlq.replay.judge import Terms, Verdict, digest
 from orderflow.dlq.replay.outlook import Outlook
+from orderflow.dlq.replay.request import from_json
 from orderflow.model.text import escape, listed, plural
 
 Json = Dict[str, Any]
@@ -189,4 +190,13 @@ def job_lines(job: Job, came_back: int, command: Callable[..., str]) -> Lines:
     if job.gone:
         yield f"{'deleted':<12}{job.gone:,} before they were sent"
     if not job.is_finished and job.action == "replayed":
-        yield f"next: {command('replay', '--resume', job.id)}"
+        yield f"next: {command(*_words_to_go_on(job))}"
+
+
+def _words_to_go_on(job: Job) -> List[str]:
+    """Of a job that carries out a plan, only whoever has the plan's file can go on with it."""
+    try:
+        request = from_json(job.request)
+    except ValueError:  # it is refused, with the reason
+        return ["replay", "--resume", job.id]
+    return resume_words(job, request.terms, None if request.plan_digest is None else "FILE")
