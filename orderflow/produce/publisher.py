@@ -99,6 +99,8 @@ _NOT_AGAIN = "not sent again before the end, after a batch that was too large"
 
 _AGAIN_AT_ONCE = 2_000
 """How many of the records that are sent again to have in flight: the next refusal may give them all back."""
+_CAUSE_LOOKS, _CAUSE_LOOK_S = 20, 0.1
+"""How long to wait for the cause of a fatal error; it takes a moment on a busy machine."""
 _GIVE_UP_S = 5.0
 """How long the client may take to return undelivered records; it takes milliseconds."""
 
@@ -328,13 +330,20 @@ class Publisher:
 
     def _refuse(self, record: Record, error: KafkaError) -> bool:
         """Count and keep a record that the client rejected at once. False if another client may take it."""
-        if error.code() == KafkaError._FATAL:  # the cause comes with the client's callbacks
-            self._serve(self._producer.poll, 0.0)
+        if error.code() == KafkaError._FATAL:
+            self._learn_cause()
         if self._has_gap and self.hopeless is None:
             return False
         self._judge(error)
         self._fail(record, self._said(error))
         return True
+
+    def _learn_cause(self) -> None:
+        """Serve the client, which has stopped, until it says why: it takes no more records before it does."""
+        for _ in range(_CAUSE_LOOKS):
+            if self._has_gap or self.hopeless is not None:
+                return
+            self._serve(self._producer.poll, _CAUSE_LOOK_S)
 
     def _fail(self, record: Record, reason: str) -> None:
         self._not_accepted += 1

@@ -250,6 +250,17 @@ def test_a_fatal_error_is_reported_by_its_cause_wherever_it_surfaced_first() -> 
     assert "producer id" in (publisher.hopeless or "")
 
 
+def test_a_client_that_stops_before_it_says_why_is_heard_out() -> None:
+    """It takes no more records a moment before it tells of a gap, after which another client can go on."""
+    too_large = str(KafkaError.MSG_SIZE_TOO_LARGE)
+    answers = ("take", "refuse", str(KafkaError._FATAL), "wait", "fail", too_large, "deliver")
+    publisher, client, kept = scripted(replies(*answers))
+    publish(publisher, [(b"k", b"1"), (b"k", b"2")])
+
+    assert (client.delivered, kept) == ([(b"k", b"1"), (b"k", b"2")], [])
+    assert publisher.hopeless is None
+
+
 def test_after_a_fatal_error_no_answer_is_waited_for() -> None:
     """None will come: what is in flight is taken back at once, not when the shutdown time-out ends."""
     publisher, _, kept = scripted(replies("take", "die"))
