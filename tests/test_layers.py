@@ -70,6 +70,7 @@ PURE = (
     "consume.caution",
     "consume.durations",
     "consume.event_counts",
+    "consume.retry_lines",
     "consume.events",
     "consume.head",
     "consume.listing",

@@ -20,14 +20,15 @@ class EventCounts:
     def note(self, event: str, fields: Dict[str, Any]) -> None:
         """An event of the engine."""
         if event == "retry":
-            _count(self.retries, fields["failure"].reason)
+            count(self.retries, fields["failure"].reason, MOST_REASONS, OTHER)
         elif event == "dead_lettered":
-            _count(self.dead_lettered, fields["failure"].reason)
+            count(self.dead_lettered, fields["failure"].reason, MOST_REASONS, OTHER)
         elif event == "start_again":
             self.restarts += 1
 
 
-def _count(counts: Dict[str, int], reason: str) -> None:
-    if reason not in counts and len(counts) >= MOST_REASONS:
-        reason = OTHER
-    counts[reason] = counts.get(reason, 0) + 1
+def count(counts: Dict[str, int], name: str, most: int, others: str) -> None:
+    """Count one more of this name. Beyond `most` different names, the rest is counted as `others`."""
+    if name not in counts and len(counts) >= most:
+        name = others
+    counts[name] = counts.get(name, 0) + 1

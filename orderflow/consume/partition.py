@@ -154,11 +154,12 @@ class Partition:
         """
         self._has_told = True
         stand = self._stand(world, clean, braked, reach)
+        if self._pages is None:
+            return Statement(stand.base, self._in_metadata(stand, world).text)
         text = self._if_it_fits(stand, world)
-        if text is not None or self._pages is None:
-            self._is_on_page = False
-            return Statement(stand.base, text or "")
-        self._is_on_page = True
+        self._is_on_page = text is None
+        if text is not None:
+            return Statement(stand.base, text)
         name, page = self._pages.new_page(self.ledger, stand, world)
         self._tell_of_page(name, world)
         return Statement(stand.base, second_form(stand, name), page)
@@ -170,10 +171,10 @@ class Partition:
         too many once are not tried again, unless a page has no room for them.
         """
         heads = len(self.ledger.heads)
-        if self._pages is not None and self._too_many <= heads <= self.ledger.most_paged:
+        if self._too_many <= heads <= self.ledger.most_paged:
             return None
         form = self._in_metadata(stand, world)
-        if self._pages is None or form.fits or not heads:
+        if form.fits or not heads:
             return form.text
         if form.is_too_long:
             self._too_many = heads

@@ -7,6 +7,7 @@ service drops lines of any kind from whoever sends too many. systemd's takes 10,
 
 from typing import Dict, NamedTuple, Optional
 
+from orderflow.consume.event_counts import count
 from orderflow.errors import Failure
 
 MOST_A_SECOND = 100
@@ -47,9 +48,7 @@ class RetryLines:
         if is_awaited or self._seen <= self._most:
             return True
         kind = failure.reason if failure.stage != "process" else f"{failure.reason}: {failure.error_class}"
-        if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
-            kind = OTHERS
-        self._kinds[kind] = self._kinds.get(kind, 0) + 1
+        count(self._kinds, kind, MOST_KINDS, OTHERS)
         return False
 
     def take_untold(self, now_s: Optional[float] = None) -> Optional[Untold]:

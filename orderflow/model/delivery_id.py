@@ -8,14 +8,13 @@ the delivery id ends before the @.
 import re
 from typing import Optional, Tuple
 
-from orderflow.model.records import Headers
+from orderflow.model.records import Headers, read_position
 
 REPLAY_ID = "orders.replay.id"
 """Written by a replay: the order's original delivery id."""
 MAX_BYTES = 400
 """The longest id of ours has 303 bytes: a topic's name may have 249."""
 FORM = re.compile(rb"[!-~]{1,%d}" % MAX_BYTES)
-_PLACE = re.compile(r"([^@]+)-([0-9]{1,10})-([0-9]{1,19})(?:@.*)?")
 
 
 def delivery_id(
@@ -44,5 +43,11 @@ def id_of(value: Optional[bytes]) -> Optional[str]:
 
 def place_named(delivery_id: Optional[str]) -> Optional[Tuple[str, int, int]]:
     """Topic, partition and offset that an id was made from; None for an id of somebody else's."""
-    found = _PLACE.fullmatch(delivery_id or "")
-    return None if found is None else (found[1], int(found[2]), int(found[3]))
+    place = (delivery_id or "").partition("@")[0]
+    try:
+        topic, partition, offset = read_position(place)
+    except ValueError:
+        return None
+    if topic is None or place != place_id(topic, partition, offset):
+        return None  # a position, but in no form of ours
+    return topic, partition, offset

@@ -8,7 +8,7 @@ import pytest
 
 from orderflow.model.records import Outgoing
 from tests.broker.test_consumer_figures import asked, free_port
-from tests.support.dlq_tools import Handler, left_open, make_topic, ours, send
+from tests.support.dlq_tools import Handler, handler_of_one, left_open, ours, send
 from tests.support.pipeline import eventually
 
 pytestmark = pytest.mark.broker
@@ -21,10 +21,7 @@ OF_A_KILLED_ONE = [ours(2)]
 @pytest.fixture
 def handler(kafka: Any, topic: Callable[[str], str], tmp_path: Path) -> Handler:
     """A topic with one dead letter."""
-    name = topic("dlq")
-    make_topic(kafka.bootstrap_servers, name)
-    send(kafka.bootstrap_servers, name, [ours(1)])
-    return Handler(kafka.bootstrap_servers, name, tmp_path)
+    return handler_of_one(kafka.bootstrap_servers, topic("dlq"), tmp_path)
 
 
 def of_now(number: int) -> Outgoing:

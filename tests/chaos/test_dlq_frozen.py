@@ -8,7 +8,7 @@ import pytest
 
 from tests.broker.test_consumer_figures import asked, free_port
 from tests.conftest import start_kafka
-from tests.support.dlq_tools import Handler, make_topic, ours, send
+from tests.support.dlq_tools import Handler, handler_of_one, ours, send
 from tests.support.pipeline import eventually
 from tools.local_kafka import LocalKafka
 
@@ -27,10 +27,7 @@ def alone() -> Iterator[LocalKafka]:
 @pytest.fixture
 def handler(alone: LocalKafka, topic: Callable[[str], str], tmp_path: Path) -> Handler:
     """A topic with one dead letter."""
-    name = topic("dlq")
-    make_topic(alone.bootstrap_servers, name)
-    send(alone.bootstrap_servers, name, [ours(1)])
-    return Handler(alone.bootstrap_servers, name, tmp_path)
+    return handler_of_one(alone.bootstrap_servers, topic("dlq"), tmp_path)
 
 
 def test_tail_says_that_kafka_does_not_answer_and_that_it_does_again(

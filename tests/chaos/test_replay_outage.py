@@ -26,6 +26,13 @@ def own_kafka() -> Iterator[LocalKafka]:
         yield kafka
 
 
+def filled(kafka: LocalKafka, folder: Path, letters: int) -> Desk:
+    """So many dead letters, of three partitions."""
+    desk = Desk(kafka.bootstrap_servers, "dlq", folder)
+    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(letters))
+    return desk
+
+
 def pass_canary(desk: Desk) -> None:
     """Be the group that is done with all orders."""
     ends = ends_of_log(desk.client, desk.orders_topic, 30)
@@ -37,8 +44,7 @@ def pass_canary(desk: Desk) -> None:
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_replay_survives_an_outage(own_kafka: LocalKafka, tmp_path: Path, how: str, away_s: float) -> None:
     """Shorter and longer than a transaction may be open: nothing twice, nothing forgotten, nobody asked."""
-    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
-    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(LETTERS))
+    desk = filled(own_kafka, tmp_path, LETTERS)
     with desk.start("replay", "--all", "--yes", "--rate", "20/s") as running:
         deadline_s = time.monotonic() + 30
         while not desk.sent_from():
@@ -55,8 +61,7 @@ def test_a_replay_survives_an_outage(own_kafka: LocalKafka, tmp_path: Path, how:
 
 def test_so_does_one_whose_canary_is_out(own_kafka: LocalKafka, tmp_path: Path) -> None:
     """It ended, and somebody had to go on by hand. The same canary is waited for afterwards."""
-    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
-    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(12))
+    desk = filled(own_kafka, tmp_path, 12)
     with desk.start(*CANARY) as running:
         running.wait_for(lambda run: "canary: 4 sent" in run.err, timeout_s=60)
         own_kafka.pause()
@@ -76,8 +81,7 @@ def test_nothing_is_sent_again_while_what_was_sent_is_hidden(own_kafka: LocalKaf
 
     The canary, whose commit had been answered, was sent a second time.
     """
-    desk = Desk(own_kafka.bootstrap_servers, "dlq", tmp_path)
-    desk.fill(ours(n + 1, topic=desk.orders_topic, partition=n % 3) for n in range(12))
+    desk = filled(own_kafka, tmp_path, 12)
     with desk.start(*CANARY) as running:
         running.wait_for(lambda run: "canary: 4 sent" in run.err, timeout_s=60)
         own_kafka.kill()

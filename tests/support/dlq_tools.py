@@ -308,3 +308,10 @@ class Started:
     def wait(self, timeout_s: float = 20.0) -> int:
         """The exit code, once it has ended by itself."""
         return self.process.wait(timeout_s)
+
+
+def handler_of_one(bootstrap_servers: str, topic: str, folder: Path) -> Handler:
+    """A topic with one dead letter, which is made for it."""
+    make_topic(bootstrap_servers, topic)
+    send(bootstrap_servers, topic, [ours(1)])
+    return Handler(bootstrap_servers, topic, folder)

@@ -11,7 +11,14 @@ from orderflow.dlq.audit import replayed_from
 from orderflow.dlq.explain import user_headers
 from orderflow.dlq.letter import DISCARDED, FAILED_AGAIN, NEW, REPLAYED, Letter
 from orderflow.dlq.pointer import AGREES, Comparison, compare, doubt
-from orderflow.dlq.replay.origin import Origin, guessed_id, origin_of, place_of, without_replays
+from orderflow.dlq.replay.origin import (
+    Origin,
+    first_offset,
+    guessed_id,
+    origin_of,
+    place_of,
+    without_replays,
+)
 from orderflow.errors import OrderError, RegistryUnavailable
 from orderflow.model import dead_letter as own
 from orderflow.model.delivery_id import REPLAY_ID, claimed_id
@@ -216,7 +223,7 @@ class Judge:
             return Verdict(None, STILL_FAILS, f"{error.reason}: {error}")
         except RegistryUnavailable as error:
             return Verdict(None, UNJUDGED, str(error))
-        is_stale = self._is_stale(origin, source.key, target)
+        is_stale = self._is_stale(letter, origin, source.key, target)
         if is_stale and self._terms.stale == SKIP:
             return Verdict(None, SUPERSEDED, place_of(origin))
         outgoing = self._outgoing(letter, origin, source, target)
@@ -253,13 +260,14 @@ class Judge:
             return True
         return own.size_of(outgoing) <= room
 
-    def _is_stale(self, origin: Origin, key: Optional[bytes], target: str) -> bool:
+    def _is_stale(self, letter: Letter, origin: Origin, key: Optional[bytes], target: str) -> bool:
         """Whether it would come behind a newer order of its key. Only where it came from is there a newer."""
         if self._terms.stale == ALLOW or key is None or target != origin.topic:
             return False
-        if origin.partition is None or origin.first_offset is None:
+        partition, offset = origin.partition, origin.offset
+        if partition is None or offset is None:
             return False
-        return self._aids.has_newer(target, origin.partition, origin.first_offset, key)
+        return self._aids.has_newer(target, partition, first_offset(letter, partition, offset), key)
 
     def _outgoing(self, letter: Letter, origin: Origin, source: Source, target: str) -> Outgoing:
         """What is sent: the source, and what tells its life, set anew. Its time is that of the replay.

@@ -26,8 +26,6 @@ class Origin(NamedTuple):
     """What the order was called, as the dead letter tells."""
     has_value: Optional[bool]
     """False: it stands in the source only. None: there is no source."""
-    first_offset: Optional[int]
-    """Where it stood before any replay moved it within its partition: see `first_offset`."""
 
 
 def origin_of(letter: Letter) -> Origin:
@@ -41,25 +39,21 @@ def origin_of(letter: Letter) -> Origin:
     replays = _count(ours.get(own.REPLAY_COUNT))
     _, partition, offset = letter.detail
     known_id = id_of(ours.get(own.ID)) or claimed_id(headers)
-    first = first_offset(letter)
     return Origin(
-        kind.topic, _no_command(partition), _no_command(offset), replays, kept, whole, known_id, whole, first
+        kind.topic, _no_command(partition), _no_command(offset), replays, kept, whole, known_id, whole
     )
 
 
-def first_offset(letter: Letter) -> Optional[int]:
-    """How old an order is: the lowest offset of its partition at which it stood, as it tells.
+def first_offset(letter: Letter, partition: int, offset: int) -> int:
+    """How old the order is that died at this place: the lowest offset of its partition at which it stood.
 
     A replay puts an order behind all others of its partition, but makes it no newer: the delivery id that it
-    bears names where it stood first. None where the dead letter names no source.
+    bears names where it stood first.
     """
-    _, partition, offset = letter.detail
-    if offset is None or offset < 0:
-        return None
     named = place_named(claimed_id(letter.record.headers)) if _was_replayed(letter) else None
-    return (
-        min(offset, named[2]) if named is not None and named[:2] == (letter.kind.topic, partition) else offset
-    )
+    if named is None or named[:2] != (letter.kind.topic, partition):
+        return offset
+    return min(offset, named[2])
 
 
 def _was_replayed(letter: Letter) -> bool:
@@ -84,7 +78,6 @@ def _foreign_origin(letter: Letter) -> Origin:
         all(part is True for part in parts),
         claimed_id(letter.record.headers),
         told.value_is_original and told.key_is_original,
-        first_offset(letter),
     )
 
 

@@ -131,8 +131,7 @@ class Candidates:
         elif is_chosen:
             self._newest.expect_at(topic, partition, offset)
         if is_chosen:
-            first = first_offset(letter)
-            self._begin(topic, partition, offset if first is None else first)
+            self._begin(topic, partition, first_offset(letter, partition, offset))
 
     def note_replayed(self, letter: Letter) -> None:
         """If a replay has sent it, the order that it sent is no newer than it was before it died.
@@ -140,16 +139,13 @@ class Candidates:
         What was sent is told by its content, since a producer may pass its headers on. Only of an order that
         died at its first place: one that was replayed before counts as new with each replay.
         """
-        record, (_, partition, offset) = letter.record, letter.detail
-        if (
-            partition is None
-            or offset is None
-            or letter.state != REPLAYED
-            or replayed_from(record) is not None
-        ):
+        record = letter.record
+        if letter.state != REPLAYED or record.key is None or not letter.carries_key:
             return
-        if letter.carries_key and record.key is not None:
-            self._newest.moved(record, (letter.kind.topic or "", partition, offset))
+        _, partition, offset = letter.detail
+        if partition is None or offset is None or replayed_from(record) is not None:
+            return
+        self._newest.moved(record, (letter.kind.topic or "", partition, offset))
 
     def _begin(self, topic: str, partition: int, offset: int) -> None:
         begin = max(0, offset_in_log(offset, self._ends[topic].get(partition, 0)))

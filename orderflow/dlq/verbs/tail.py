@@ -2,7 +2,7 @@
 
 import argparse
 from functools import partial
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from confluent_kafka import KafkaError
 
@@ -89,17 +89,18 @@ def _follow(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
     spans = spans_of(topic.reader, _from_the_last(how.selection.range))
     begun = {span.partition: span.end for span in spans}
     limit = Limit(how.selection)
-
-    def stop() -> bool:
-        return desk.signals.requested or limit.reached
-
     grows = not how.selection.range.partitions
-    for records in topic.follow(spans, stop, grows, heard=partial(note_silence, outage)):
+    for records in topic.follow(spans, _until(desk, limit), grows, heard=partial(note_silence, outage)):
         letters = limit.take([topic.letter(record) for record in records])
         show(letters)
         fresh = [one for one in letters if one.record.offset >= begun.get(one.record.partition, 0)]
         _run_for(desk, how.command, fresh)
     return OK if limit.reached else desk.signals.exit_code
+
+
+def _until(desk: Desk, limit: Limit) -> Callable[[], bool]:
+    """When to stop: once asked to, or when there are as many as were asked for."""
+    return lambda: desk.signals.requested or limit.reached
 
 
 def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> int:
@@ -112,11 +113,7 @@ def _follow_new_groups(desk: Desk, topic: Topic, how: Tail, outage: Outage) -> i
     show, grows = printer(desk, heading=False, is_premise=True), not how.selection.range.partitions
     ends = [span._replace(begin=span.end) for span in spans]
     limit = Limit(how.selection)
-
-    def stop() -> bool:
-        return desk.signals.requested or limit.reached
-
-    for records in topic.follow(ends, stop, grows, heard=partial(note_silence, outage)):
+    for records in topic.follow(ends, _until(desk, limit), grows, heard=partial(note_silence, outage)):
         chosen = [one for one in map(topic.letter, records) if how.selection.takes(one)]
         unseen = limit.take(_first_of_each(chosen, known))
         show(unseen)
