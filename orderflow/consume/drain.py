@@ -53,11 +53,11 @@ class Drain:
 
         A partition without a leader must not keep the others from being worked on.
         """
-        if not self._unknown:
-            return
+        if self._unknown and not self._log.is_asking:
+            self._take_ends()
         self._say_unknown()
-        if self._log.is_asking:
-            return
+
+    def _take_ends(self) -> None:
         told = self._log.take()
         self._unknown -= set(told)
         self._ends.update({number: end for number, end in told.items() if end})
@@ -66,7 +66,7 @@ class Drain:
             self._log.ask(self._unknown)
 
     def _say_unknown(self) -> None:
-        if self._clock() >= self._say_unknown_at_s:
+        if self._unknown and self._clock() >= self._say_unknown_at_s:
             self._say_unknown_at_s = self._clock() + SAY_EVERY_S
             self._report("end_unknown", partitions=sorted(self._unknown))
 

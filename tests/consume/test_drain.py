@@ -113,6 +113,15 @@ def test_what_it_waits_for_is_said_now_and_then(draining: Draining) -> None:
     assert len(draining.told) == 2
 
 
+def test_an_answer_that_came_during_a_slow_start_is_heard_first(draining: Draining) -> None:
+    """It was there all the time, and nothing is waited for."""
+    drain = draining.begin()
+    draining.clock.now_s += ASK_AGAIN_S
+    drain.note_ends()
+
+    assert draining.told == []
+
+
 @pytest.mark.parametrize(("then", "told"), [(2, 0), (1, 1)], ids=["coming", "held back"])
 def test_only_orders_that_do_not_come_are_said_to_be_held_back(
     draining: Draining, then: int, told: int
